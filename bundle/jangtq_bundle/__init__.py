@@ -1,0 +1,1 @@
+"""JANGTQ directories: reading, checking and writing them."""

@@ -1,0 +1,9 @@
+"""What a kernel refuses. Callers above map these into the project's error tree."""
+
+
+class KernelInputError(ValueError):
+    """An argument has the wrong shape, dtype, alignment or value; the message names it."""
+
+
+class BackendMissingError(RuntimeError):
+    """The named backend cannot run on this machine; the message says why."""

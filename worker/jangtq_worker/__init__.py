@@ -1,0 +1,1 @@
+"""A worker: holds a slice of the experts and answers expert calls."""
