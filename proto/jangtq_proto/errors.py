@@ -1,0 +1,116 @@
+"""The project's error tree, and the one place where gRPC status and errors meet.
+
+JangtqError
+├── ConfigurationError          a command line or a setting cannot be used
+├── BundleError                 a JANGTQ directory is broken or does not fit the request
+├── RequestError                a client of the API asked for something impossible
+│   ├── UnknownModelError       the model named is not the one served
+│   └── ContextOverflowError    prompt and answer do not fit the context
+└── ClusterError                coordinator and workers cannot work together
+    ├── WorkerUnreachableError  nobody answers, or the answer came too late
+    ├── WorkerMismatchError     other bundle, other protocol, other sizes
+    ├── CoverageError           some experts are held by nobody
+    ├── CallRejectedError       the worker found the call malformed
+    ├── WorkerBusyError         the worker's queue or streams are full
+    └── WorkerFaultError        the worker failed while computing
+"""
+
+from typing import Final
+
+import grpc
+
+
+class JangtqError(Exception):
+    """Anything this project raises on purpose."""
+
+
+class ConfigurationError(JangtqError):
+    """A command line or a setting cannot be used; the message names the value and what is allowed."""
+
+
+class BundleError(JangtqError):
+    """A JANGTQ directory is broken; the message names file, tensor, found and expected."""
+
+
+class RequestError(JangtqError):
+    """A client of the API asked for something impossible."""
+
+
+class UnknownModelError(RequestError):
+    """The request names a model that is not served here."""
+
+
+class ContextOverflowError(RequestError):
+    """Prompt and answer together do not fit the model's context."""
+
+
+class ClusterError(JangtqError):
+    """Coordinator and workers cannot work together."""
+
+
+class WorkerUnreachableError(ClusterError):
+    """Nobody answers at an address, or the answer came too late."""
+
+
+class WorkerMismatchError(ClusterError):
+    """A worker holds another bundle or speaks another protocol version."""
+
+
+class CoverageError(ClusterError):
+    """Some experts of the bundle are held by nobody."""
+
+
+class CallRejectedError(ClusterError):
+    """A worker found an expert call malformed."""
+
+
+class WorkerBusyError(ClusterError):
+    """A worker's queue or its streams are full."""
+
+
+class WorkerFaultError(ClusterError):
+    """A worker failed while computing."""
+
+
+_STATUS_TO_ERROR: Final[dict[grpc.StatusCode, type[ClusterError]]] = {
+    grpc.StatusCode.UNAVAILABLE: WorkerUnreachableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: WorkerUnreachableError,
+    grpc.StatusCode.CANCELLED: WorkerUnreachableError,
+    grpc.StatusCode.FAILED_PRECONDITION: WorkerMismatchError,
+    grpc.StatusCode.UNIMPLEMENTED: WorkerMismatchError,
+    grpc.StatusCode.NOT_FOUND: CoverageError,
+    grpc.StatusCode.INVALID_ARGUMENT: CallRejectedError,
+    grpc.StatusCode.OUT_OF_RANGE: CallRejectedError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: WorkerBusyError,
+}
+
+_ERROR_TO_STATUS: Final[dict[type[ClusterError], grpc.StatusCode]] = {
+    WorkerUnreachableError: grpc.StatusCode.UNAVAILABLE,
+    WorkerMismatchError: grpc.StatusCode.FAILED_PRECONDITION,
+    CoverageError: grpc.StatusCode.NOT_FOUND,
+    CallRejectedError: grpc.StatusCode.INVALID_ARGUMENT,
+    WorkerBusyError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    WorkerFaultError: grpc.StatusCode.INTERNAL,
+}
+
+_STATUS_BY_NUMBER: Final = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def error_of(status: grpc.StatusCode, message: str) -> ClusterError:
+    """The error that a gRPC status stands for; whatever has no meaning of its own is a worker's fault."""
+    return _STATUS_TO_ERROR.get(status, WorkerFaultError)(message)
+
+
+def error_of_number(number: int, message: str) -> ClusterError:
+    """The same for the number that an ExpertReply carries."""
+    return error_of(_STATUS_BY_NUMBER.get(number, grpc.StatusCode.UNKNOWN), message)
+
+
+def status_of(error: ClusterError) -> grpc.StatusCode:
+    """The gRPC status that tells the other side of an error."""
+    return _ERROR_TO_STATUS.get(type(error), grpc.StatusCode.INTERNAL)
+
+
+def status_number(error: ClusterError) -> int:
+    """The same as the number that an ExpertReply carries."""
+    return int(status_of(error).value[0])
