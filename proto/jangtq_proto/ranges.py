@@ -58,7 +58,8 @@ def _parse_range(part: str, text: str) -> ExpertRange:
     match = _RANGE.fullmatch(part)
     if match is None:
         raise ConfigurationError(
-            f"expert range {part!r} in {text!r}: write FIRST-LAST, both included, such as 0-127 or 0-63,128-191"
+            f"expert range {part!r} in {text!r}: write FIRST-LAST, both included, "
+            "such as 0-127 or 0-63,128-191"
         )
     first = int(match[1])
     return ExpertRange(first, int(match[2]) if match[2] else first)

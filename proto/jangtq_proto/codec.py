@@ -1,0 +1,130 @@
+"""Rows, expert ids and router weights as bytes on the wire, and the checks of whatever arrives."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from jangtq_proto.errors import CallRejectedError
+from jangtq_proto.v1 import expert_pb2 as pb
+
+PROTOCOL_VERSION: Final = 1
+MAX_ROWS_PER_CALL: Final = 4096
+MAX_SLOTS: Final = 64
+_MESSAGE_OVERHEAD: Final = 4096
+
+Rows = NDArray[np.generic]
+
+
+class RowType(StrEnum):
+    """How rows and partial sums are written; the values are those of `--wire-dtype`."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
+_WIRE: Final[Mapping[RowType, pb.RowType]] = {
+    RowType.FLOAT32: pb.ROW_TYPE_FLOAT32,
+    RowType.FLOAT16: pb.ROW_TYPE_FLOAT16,
+    RowType.BFLOAT16: pb.ROW_TYPE_BFLOAT16,
+}
+_DTYPE: Final[Mapping[pb.RowType, np.dtype[np.generic]]] = {
+    pb.ROW_TYPE_FLOAT32: np.dtype("<f4"),
+    pb.ROW_TYPE_FLOAT16: np.dtype("<f2"),
+    pb.ROW_TYPE_BFLOAT16: np.dtype(ml_dtypes.bfloat16),
+}
+
+
+@dataclass(frozen=True)
+class CallShape:
+    """What a worker knows of its model, against which every call is checked."""
+
+    layer_count: int
+    hidden_size: int
+
+
+@dataclass(frozen=True)
+class DecodedCall:
+    """An expert call, checked; the arrays are read-only views of the message."""
+
+    call_id: int
+    layer: int
+    rows: Rows
+    expert_ids: NDArray[np.int32]
+    router_weights: NDArray[np.float32]
+
+
+def message_limit(hidden_size: int) -> int:
+    """Bytes of the largest message a model with this hidden size needs."""
+    return MAX_ROWS_PER_CALL * (hidden_size * 4 + MAX_SLOTS * 8) + _MESSAGE_OVERHEAD
+
+
+def row_dtype(row_type: RowType) -> np.dtype[np.generic]:
+    """The NumPy dtype of rows on the wire."""
+    return _DTYPE[_WIRE[row_type]]
+
+
+def encode_call(call: DecodedCall, row_type: RowType) -> pb.ExpertCall:
+    """The message for a call; rows are converted to `row_type`."""
+    return pb.ExpertCall(
+        call_id=call.call_id,
+        layer=call.layer,
+        row_count=call.rows.shape[0],
+        slot_count=call.expert_ids.shape[1],
+        row_type=_WIRE[row_type],
+        rows=call.rows.astype(row_dtype(row_type), copy=False).tobytes(),
+        expert_ids=call.expert_ids.tobytes(),
+        router_weights=call.router_weights.tobytes(),
+    )
+
+
+def decode_call(message: pb.ExpertCall, shape: CallShape) -> DecodedCall:
+    """Check a message field by field. Raises CallRejectedError naming the field."""
+    if message.layer >= shape.layer_count:
+        raise CallRejectedError(f"layer {message.layer}: this model has layers 0-{shape.layer_count - 1}")
+    _check_count("row_count", message.row_count, MAX_ROWS_PER_CALL)
+    _check_count("slot_count", message.slot_count, MAX_SLOTS)
+    slots = (message.row_count, message.slot_count)
+    return DecodedCall(
+        call_id=message.call_id,
+        layer=message.layer,
+        rows=_decode(
+            "rows", message.rows, _dtype_of(message.row_type), (message.row_count, shape.hidden_size)
+        ),
+        expert_ids=_decode("expert_ids", message.expert_ids, "<i4", slots).view(np.int32),
+        router_weights=_decode("router_weights", message.router_weights, "<f4", slots).view(np.float32),
+    )
+
+
+def encode_partial_sums(partial_sums: NDArray[np.float32], row_type: pb.RowType) -> bytes:
+    """Partial sums in the row type that the call came in."""
+    return partial_sums.astype(_dtype_of(row_type), copy=False).tobytes()
+
+
+def decode_partial_sums(data: bytes, shape: tuple[int, int], row_type: RowType) -> NDArray[np.float32]:
+    """Partial sums of a reply as float32 [rows, hidden]. Raises CallRejectedError for a wrong length."""
+    return _decode("partial_sums", data, row_dtype(row_type), shape).astype(np.float32, copy=False)
+
+
+def _dtype_of(row_type: pb.RowType) -> np.dtype[np.generic]:
+    dtype = _DTYPE.get(row_type)
+    if dtype is None:
+        raise CallRejectedError(f"row_type {row_type}: allowed are {sorted(_DTYPE)}")
+    return dtype
+
+
+def _check_count(name: str, count: int, most: int) -> None:
+    if not 1 <= count <= most:
+        raise CallRejectedError(f"{name} {count}: allowed are 1 to {most}")
+
+
+def _decode(name: str, data: bytes, dtype: DTypeLike, shape: tuple[int, int]) -> NDArray[np.generic]:
+    expected = shape[0] * shape[1] * np.dtype(dtype).itemsize
+    if len(data) != expected:
+        raise CallRejectedError(f"{name} has {len(data)} bytes: {list(shape)} of {dtype} takes {expected}")
+    return np.frombuffer(data, dtype=dtype).reshape(shape)

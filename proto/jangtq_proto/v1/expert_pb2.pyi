@@ -1,0 +1,97 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RowType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ROW_TYPE_UNSPECIFIED: _ClassVar[RowType]
+    ROW_TYPE_FLOAT32: _ClassVar[RowType]
+    ROW_TYPE_FLOAT16: _ClassVar[RowType]
+    ROW_TYPE_BFLOAT16: _ClassVar[RowType]
+ROW_TYPE_UNSPECIFIED: RowType
+ROW_TYPE_FLOAT32: RowType
+ROW_TYPE_FLOAT16: RowType
+ROW_TYPE_BFLOAT16: RowType
+
+class DescribeRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DescribeReply(_message.Message):
+    __slots__ = ("protocol_version", "fingerprint", "layer_count", "expert_count", "hidden_size", "expert_ranges", "device", "weight_bytes", "resident_bytes", "version")
+    PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    LAYER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    EXPERT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    HIDDEN_SIZE_FIELD_NUMBER: _ClassVar[int]
+    EXPERT_RANGES_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RESIDENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    protocol_version: int
+    fingerprint: str
+    layer_count: int
+    expert_count: int
+    hidden_size: int
+    expert_ranges: _containers.RepeatedCompositeFieldContainer[ExpertRange]
+    device: str
+    weight_bytes: int
+    resident_bytes: int
+    version: str
+    def __init__(self, protocol_version: _Optional[int] = ..., fingerprint: _Optional[str] = ..., layer_count: _Optional[int] = ..., expert_count: _Optional[int] = ..., hidden_size: _Optional[int] = ..., expert_ranges: _Optional[_Iterable[_Union[ExpertRange, _Mapping]]] = ..., device: _Optional[str] = ..., weight_bytes: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
+
+class ExpertRange(_message.Message):
+    __slots__ = ("first", "last")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    last: int
+    def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
+
+class ExpertCall(_message.Message):
+    __slots__ = ("call_id", "layer", "row_count", "slot_count", "row_type", "rows", "expert_ids", "router_weights")
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SLOT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ROW_TYPE_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    EXPERT_IDS_FIELD_NUMBER: _ClassVar[int]
+    ROUTER_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    call_id: int
+    layer: int
+    row_count: int
+    slot_count: int
+    row_type: RowType
+    rows: bytes
+    expert_ids: bytes
+    router_weights: bytes
+    def __init__(self, call_id: _Optional[int] = ..., layer: _Optional[int] = ..., row_count: _Optional[int] = ..., slot_count: _Optional[int] = ..., row_type: _Optional[_Union[RowType, str]] = ..., rows: _Optional[bytes] = ..., expert_ids: _Optional[bytes] = ..., router_weights: _Optional[bytes] = ...) -> None: ...
+
+class ExpertReply(_message.Message):
+    __slots__ = ("call_id", "partial_sums", "failure", "queue_ns", "compute_ns")
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_SUMS_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_NS_FIELD_NUMBER: _ClassVar[int]
+    COMPUTE_NS_FIELD_NUMBER: _ClassVar[int]
+    call_id: int
+    partial_sums: bytes
+    failure: Failure
+    queue_ns: int
+    compute_ns: int
+    def __init__(self, call_id: _Optional[int] = ..., partial_sums: _Optional[bytes] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., queue_ns: _Optional[int] = ..., compute_ns: _Optional[int] = ...) -> None: ...
+
+class Failure(_message.Message):
+    __slots__ = ("status", "message")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    status: int
+    message: str
+    def __init__(self, status: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,94 @@
+"""`jangtq-worker`: the command line of a worker."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jangtq_kernels.errors import BackendMissingError
+from jangtq_proto.addresses import parse_address
+from jangtq_proto.errors import JangtqError
+from jangtq_proto.ranges import parse_ranges
+from jangtq_worker.settings import WorkerSettings
+
+DEFAULT_PORT = 7700
+
+_EXAMPLES = """\
+examples:
+  jangtq-worker --model ~/MiniMax-M2.7-JANGTQ --experts 0-127
+  jangtq-worker --model ~/MiniMax-M2.7-JANGTQ --experts 128-255 --listen 192.168.1.21:7700 --insecure
+  jangtq-worker --model ~/MiniMax-M2.7-JANGTQ --experts 0-63,128-191 --device cpu --threads 8
+
+Ranges are closed: 0-127 holds 128 experts. Together the workers and the coordinator must hold every expert.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of `jangtq-worker`."""
+    result = argparse.ArgumentParser(
+        prog="jangtq-worker",
+        description="Hold a slice of a JANGTQ model's routed experts and answer a coordinator's calls.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument(
+        "--model", type=Path, required=True, metavar="DIR", help="the JANGTQ bundle on this machine"
+    )
+    result.add_argument(
+        "--experts", required=True, metavar="RANGES", help="experts to hold, such as 0-127 or 0-63,128-191"
+    )
+    result.add_argument(
+        "--listen",
+        default=f"127.0.0.1:{DEFAULT_PORT}",
+        metavar="HOST:PORT",
+        help="where to listen; port 0 takes a free one (default: %(default)s)",
+    )
+    result.add_argument(
+        "--device",
+        choices=("auto", "metal", "cpu", "reference"),
+        default="auto",
+        help="what computes: auto takes metal, else cpu, else the slow reference (default: %(default)s)",
+    )
+    result.add_argument(
+        "--threads", type=int, metavar="N", help="threads of the cpu device (default: all cores)"
+    )
+    result.add_argument(
+        "--insecure",
+        action="store_true",
+        help="allow an address that other machines reach, without encryption",
+    )
+    result.add_argument(
+        "--stop-on-stdin-close", action="store_true", help="end when standard input is closed"
+    )
+    return result
+
+
+def settings_from(arguments: Sequence[str] | None) -> WorkerSettings:
+    """Read the command line. Raises ConfigurationError."""
+    given = parser().parse_args(arguments)
+    return WorkerSettings(
+        model=given.model,
+        ranges=parse_ranges(given.experts),
+        listen=parse_address(given.listen, default_port=DEFAULT_PORT),
+        device=given.device,
+        threads=given.threads,
+        insecure=given.insecure,
+        stop_on_stdin_close=given.stop_on_stdin_close,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a worker; 0 after a clean stop, 2 when it could not start."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    try:
+        settings = settings_from(arguments)
+        from jangtq_worker.server import WorkerServer, run_until_signal
+
+        run_until_signal(WorkerServer(settings), watch_stdin=settings.stop_on_stdin_close)
+    except (JangtqError, BackendMissingError) as error:
+        print(f"jangtq-worker: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,142 @@
+"""A worker's life: listen, load, serve, drain, stop."""
+
+import logging
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from jangtq_bundle.bundle import Bundle
+from jangtq_kernels.backends import open_backend
+
+from jangtq_proto.codec import message_limit
+from jangtq_proto.errors import ConfigurationError
+from jangtq_proto.ranges import expert_ids, format_ranges
+from jangtq_proto.v1 import expert_pb2, expert_pb2_grpc
+from jangtq_worker.service import ExpertService, Identity
+from jangtq_worker.settings import WorkerSettings
+from jangtq_worker.shard import load_shard
+
+_SERVICE = expert_pb2.DESCRIPTOR.services_by_name["ExpertService"].full_name
+_CONTROL_THREADS = 8
+_log = logging.getLogger("jangtq.worker")
+
+
+class Stopped(Exception):
+    """Asked to stop before the experts were loaded."""
+
+
+class WorkerServer:
+    """Runs in the thread that calls `run`; `stop` may be called from any thread or signal handler."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._experts = expert_ids(settings.ranges)
+        self._stop = threading.Event()
+        self._bundle = Bundle.open(settings.model)
+        self._bundle.check_experts(self._experts)
+        self._backend = open_backend(settings.device, threads=settings.threads)
+        identity = Identity(self._bundle, settings.ranges, self._backend.name)
+        self._service = ExpertService(identity, max_streams=settings.max_streams)
+        self._health = health.HealthServicer()
+        self._server = self._build()
+
+    def stop(self) -> None:
+        """Ask the worker to finish what is in flight and end."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Listen, load, serve until stopped, drain. Raises BundleError and ConfigurationError."""
+        self.startup()
+        try:
+            self.load()
+            self._stop.wait()
+        except Stopped:
+            _log.info("stopped while loading")
+        finally:
+            self.shutdown()
+
+    def startup(self) -> None:
+        """Listen, NOT_SERVING."""
+        self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        port = self._bind()
+        self._server.start()
+        where = self._settings.listen if port == 0 else f"{self._settings.listen.host}:{port}"
+        print(f"listening on {where}", flush=True)
+
+    def load(self) -> None:
+        """Read the experts and start to serve."""
+        config = self._bundle.config
+        shard = load_shard(self._bundle, self._backend, self._experts, on_layer=self._report_layer)
+        self._service.serve(shard)
+        self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        print(
+            f"ready: experts {format_ranges(self._settings.ranges)} of {config.expert_count}, "
+            f"{config.layer_count} layers, {shard.weight_bytes / 1e6:.1f} MB on {self._backend.name}",
+            flush=True,
+        )
+
+    def shutdown(self) -> None:
+        """NOT_SERVING, finish the calls in flight, close every stream."""
+        self._health.enter_graceful_shutdown()
+        if not self._service.drain(self._settings.grace_seconds):
+            _log.warning("calls were still running after %.0f s", self._settings.grace_seconds)
+        self._server.stop(grace=0.2).wait()
+        print("stopped", flush=True)
+
+    def _build(self) -> grpc.Server:
+        limit = message_limit(self._bundle.config.hidden_size)
+        server = grpc.server(
+            ThreadPoolExecutor(self._settings.max_streams + _CONTROL_THREADS, thread_name_prefix="stream"),
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", limit),
+                ("grpc.max_send_message_length", limit),
+            ],
+        )
+        expert_pb2_grpc.add_ExpertServiceServicer_to_server(self._service, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        return server
+
+    def _bind(self) -> int:
+        try:
+            return self._server.add_insecure_port(str(self._settings.listen))
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"cannot listen on {self._settings.listen}: the address is in use or not on this machine"
+            ) from error
+
+    def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for service in ("", _SERVICE):
+            self._health.set(service, status)
+
+    def _report_layer(self, done: int) -> None:
+        if self._stop.is_set():
+            raise Stopped
+        total = self._bundle.config.layer_count
+        if done == total or done % max(1, total // 10) == 0:
+            _log.info("loaded %d of %d layers", done, total)
+
+
+def run_until_signal(server: WorkerServer, *, watch_stdin: bool) -> None:
+    """Run until SIGTERM, SIGINT or, where asked, until standard input closes."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        server.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    if watch_stdin:
+        threading.Thread(target=_stop_at_end_of_stdin, args=(server,), daemon=True).start()
+    server.run()
+
+
+def _stop_at_end_of_stdin(server: WorkerServer) -> None:
+    while sys.stdin.buffer.read(1):
+        pass
+    server.stop()

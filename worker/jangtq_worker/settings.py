@@ -1,0 +1,35 @@
+"""What a worker was told on its command line, checked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from jangtq_proto.addresses import Address
+from jangtq_proto.errors import ConfigurationError
+from jangtq_proto.ranges import ExpertRange
+
+Device = Literal["auto", "metal", "cpu", "reference"]
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Everything a worker needs to start."""
+
+    model: Path
+    ranges: tuple[ExpertRange, ...]
+    listen: Address
+    device: Device = "auto"
+    threads: int | None = None
+    insecure: bool = False
+    max_streams: int = 16
+    grace_seconds: float = 30.0
+    stop_on_stdin_close: bool = False
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise ConfigurationError(f"--threads {self.threads}: allowed are 1 to 1024")
+        if not self.listen.is_loopback and not self.insecure:
+            raise ConfigurationError(
+                f"--listen {self.listen} can be reached from other machines, and calls are neither encrypted "
+                "nor authenticated: add --insecure to allow it on a network that you trust"
+            )
