@@ -11,7 +11,7 @@ JangtqError
     ├── WorkerMismatchError     other bundle, other protocol, other sizes
     ├── CoverageError           some experts are held by nobody
     ├── CallRejectedError       the worker found the call malformed
-    ├── WorkerBusyError         the worker's queue or streams are full
+    ├── WorkerBusyError         the worker is loading, or its streams are full
     └── WorkerFaultError        the worker failed while computing
 """
 
@@ -65,7 +65,7 @@ class CallRejectedError(ClusterError):
 
 
 class WorkerBusyError(ClusterError):
-    """A worker's queue or its streams are full."""
+    """A worker is still loading, or its streams are full."""
 
 
 class WorkerFaultError(ClusterError):

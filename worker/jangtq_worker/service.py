@@ -118,7 +118,7 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
         if self._draining:
             raise WorkerUnreachableError("this worker is stopping")
         if self._shard is None:
-            raise WorkerUnreachableError("this worker is still loading its experts")
+            raise WorkerBusyError("this worker is still loading its experts")
         return self._shard
 
     def _open_stream(self) -> None:

@@ -1,0 +1,119 @@
+"""Brings the cluster together: finds and checks the workers, loads local experts, makes the dispatcher."""
+
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import psutil
+from jangtq_kernels.backends import open_backend
+
+from jangtq_bundle.bundle import Bundle
+from jangtq_coordinator.dispatch import Dispatcher
+from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
+from jangtq_coordinator.lane import Lane
+from jangtq_coordinator.local_experts import LocalLane, load_local_lane
+from jangtq_coordinator.roster import LOCAL, Holder, assign_experts, check_holders
+from jangtq_coordinator.settings import ClusterSettings
+from jangtq_coordinator.timing import LayerTimes
+from jangtq_proto.codec import PROTOCOL_VERSION, RowType
+from jangtq_proto.errors import ClusterError, WorkerBusyError, WorkerUnreachableError
+from jangtq_proto.ranges import expert_ids, format_ranges
+
+_LOADING_PAUSE_SECONDS = 0.2
+_log = logging.getLogger("jangtq.cluster")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Holders in the order in which partial sums are added, and the dispatcher over them."""
+
+    holders: tuple[Holder, ...]
+    dispatcher: Dispatcher
+
+    def close(self) -> None:
+        """Leave the workers."""
+        self.dispatcher.close()
+
+
+def connect(bundle: Bundle, settings: ClusterSettings, *, row_type: RowType) -> Cluster:
+    """Find everybody and check that they fit. Raises one ClusterError that names all that is wrong."""
+    lane_settings = LaneSettings(
+        hidden_size=bundle.config.hidden_size,
+        row_type=row_type,
+        connect_timeout_seconds=settings.connect_timeout_seconds,
+        call_timeout_seconds=settings.call_timeout_seconds,
+    )
+    lanes = [GrpcLane(address, lane_settings) for address in settings.workers]
+    try:
+        holders = describe_all(lanes)
+        check_holders(holders, fingerprint=bundle.fingerprint, protocol_version=PROTOCOL_VERSION)
+        for lane, holder in zip(lanes, holders, strict=True):
+            lane.expect(holder)
+        return _assemble(bundle, settings, holders, lanes)
+    except BaseException:
+        for lane in lanes:
+            lane.close()
+        raise
+
+
+def describe_all(lanes: list[GrpcLane]) -> list[Holder]:
+    """Ask all workers at once; waits for those that still load. Raises one error for all that fail."""
+    if not lanes:
+        return []
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        results = list(pool.map(_describe, lanes))
+    failures = [result for result in results if isinstance(result, ClusterError)]
+    if failures:
+        raise WorkerUnreachableError("; ".join(str(failure) for failure in failures))
+    return [result for result in results if isinstance(result, Holder)]
+
+
+def _describe(lane: GrpcLane) -> Holder | ClusterError:
+    told = False
+    while True:
+        try:
+            return lane.describe()
+        except WorkerBusyError as error:
+            if not told:
+                _log.info("waiting: %s", error)
+            told = True
+            time.sleep(_LOADING_PAUSE_SECONDS)
+        except ClusterError as error:
+            return error
+
+
+def _assemble(
+    bundle: Bundle, settings: ClusterSettings, workers: list[Holder], worker_lanes: list[GrpcLane]
+) -> Cluster:
+    holders = list(workers)
+    lanes: list[Lane] = list(worker_lanes)
+    if settings.local_ranges:
+        local_holder = _describe_self(bundle, settings)
+        owner = assign_experts([local_holder, *workers], bundle.config.expert_count)
+        holders.insert(0, local_holder)
+        lanes.insert(0, _load_local(bundle, settings))
+    else:
+        owner = assign_experts(workers, bundle.config.expert_count)
+    times = LayerTimes(bundle.config.layer_count)
+    return Cluster(tuple(holders), Dispatcher(owner, lanes, times))
+
+
+def _describe_self(bundle: Bundle, settings: ClusterSettings) -> Holder:
+    experts = expert_ids(settings.local_ranges)
+    bundle.check_experts(experts)
+    return Holder(
+        name=LOCAL,
+        ranges=settings.local_ranges,
+        fingerprint=bundle.fingerprint,
+        protocol_version=PROTOCOL_VERSION,
+        device=settings.device,
+        weight_bytes=bundle.expert_nbytes * len(experts) * bundle.config.layer_count,
+        resident_bytes=psutil.Process().memory_info().rss,
+    )
+
+
+def _load_local(bundle: Bundle, settings: ClusterSettings) -> LocalLane:
+    _log.info("loading local experts %s", format_ranges(settings.local_ranges))
+    backend = open_backend(settings.device, threads=settings.threads)
+    return load_local_lane(bundle, backend, expert_ids(settings.local_ranges))

@@ -1,0 +1,191 @@
+"""A lane over gRPC: one stream to one worker, opened when first needed and again after it broke."""
+
+import queue
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import grpc
+
+from jangtq_coordinator.lane import LayerAnswer, LayerCall
+from jangtq_coordinator.roster import Holder
+from jangtq_coordinator.silence import SilenceWatch
+from jangtq_proto.addresses import Address
+from jangtq_proto.codec import (
+    DecodedCall,
+    RowType,
+    decode_partial_sums,
+    encode_call,
+    message_limit,
+)
+from jangtq_proto.errors import ClusterError, WorkerFaultError, WorkerMismatchError, error_of, error_of_number
+from jangtq_proto.ranges import ExpertRange, format_ranges
+from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.v1 import expert_pb2_grpc
+
+_RECONNECT_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class LaneSettings:
+    """How calls travel, and how long a worker may take to be found and to answer."""
+
+    hidden_size: int
+    row_type: RowType
+    connect_timeout_seconds: float
+    call_timeout_seconds: float
+
+
+class GrpcLane:
+    """After `expect`, a stream is opened only to a worker that still holds what it held then."""
+
+    def __init__(self, address: Address, settings: LaneSettings) -> None:
+        self._address = address
+        self._settings = settings
+        self._expected: Holder | None = None
+        self._channel = _open_channel(address, settings.hidden_size)
+        self._stub = expert_pb2_grpc.ExpertServiceStub(self._channel)
+        self._stream: _Stream | None = None
+        self._call_id = 0
+        self._shape = (0, 0)
+
+    def describe(self, *, timeout_seconds: float | None = None) -> Holder:
+        """Ask the worker what it holds. Raises WorkerUnreachableError naming the address."""
+        timeout = timeout_seconds or self._settings.connect_timeout_seconds
+        try:
+            reply = self._stub.Describe(
+                pb.DescribeRequest(),
+                timeout=timeout,
+                wait_for_ready=True,
+            )
+        except grpc.RpcError as error:
+            raise self._explain(error, waited_seconds=timeout) from error
+        return holder_from(str(self._address), reply)
+
+    def expect(self, holder: Holder) -> None:
+        """From now on refuse the worker when it holds another bundle or other experts."""
+        self._expected = holder
+
+    def send(self, call: LayerCall) -> None:
+        self._call_id += 1
+        self._shape = (call.rows.shape[0], call.rows.shape[1])
+        message = encode_call(
+            DecodedCall(self._call_id, call.layer, call.rows, call.expert_ids, call.router_weights),
+            self._settings.row_type,
+        )
+        self._open_stream().send(message)
+
+    def receive(self) -> LayerAnswer:
+        stream = self._stream
+        if stream is None:
+            raise RuntimeError("receive without send")
+        try:
+            reply = stream.receive()
+        except grpc.RpcError as error:
+            self.abandon()
+            raise self._explain(error, waited_seconds=stream.silent_seconds) from error
+        return self._read(reply)
+
+    def abandon(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def close(self) -> None:
+        self.abandon()
+        self._channel.close()
+
+    def _read(self, reply: pb.ExpertReply) -> LayerAnswer:
+        if reply.call_id != self._call_id:
+            self.abandon()
+            raise WorkerFaultError(
+                f"worker {self._address} answered call {reply.call_id}, asked was {self._call_id}"
+            )
+        if reply.WhichOneof("result") == "failure":
+            raise error_of_number(reply.failure.status, f"worker {self._address}: {reply.failure.message}")
+        sums = decode_partial_sums(reply.partial_sums, self._shape, self._settings.row_type)
+        return LayerAnswer(sums, queue_ns=reply.queue_ns, compute_ns=reply.compute_ns)
+
+    def _open_stream(self) -> "_Stream":
+        if self._stream is None:
+            if self._expected is not None:
+                _check_unchanged(self._expected, self.describe(timeout_seconds=_RECONNECT_SECONDS))
+            self._stream = _Stream(self._stub, self._settings.call_timeout_seconds)
+        return self._stream
+
+    def _explain(self, error: grpc.RpcError, *, waited_seconds: float | None) -> ClusterError:
+        if not isinstance(error, grpc.Call):
+            return WorkerFaultError(f"worker {self._address}: {error}")
+        reason = _plain(error, waited_seconds)
+        return error_of(error.code(), f"worker {self._address}: {reason}")
+
+
+class _Stream:
+    """The bidirectional call itself. A watch ends it when the worker falls silent."""
+
+    def __init__(self, stub: expert_pb2_grpc.ExpertServiceStub, timeout_seconds: float) -> None:
+        self._outgoing: queue.SimpleQueue[pb.ExpertCall | None] = queue.SimpleQueue()
+        self._call = stub.Forward(iter(self._outgoing.get, None))
+        self._replies: Iterator[pb.ExpertReply] = iter(self._call)
+        self._watch = SilenceWatch(timeout_seconds, self._call.cancel)
+
+    @property
+    def silent_seconds(self) -> float | None:
+        """How long the worker was waited for in vain; None when it did not fall silent."""
+        return self._watch.timeout_seconds if self._watch.fired else None
+
+    def send(self, message: pb.ExpertCall) -> None:
+        self._outgoing.put(message)
+
+    def receive(self) -> pb.ExpertReply:
+        with self._watch:
+            return next(self._replies)
+
+    def close(self) -> None:
+        self._watch.stop()
+        self._call.cancel()
+        self._outgoing.put(None)
+
+
+def holder_from(name: str, reply: pb.DescribeReply) -> Holder:
+    """What a worker said of itself."""
+    return Holder(
+        name=name,
+        ranges=tuple(ExpertRange(r.first, r.last) for r in reply.expert_ranges),
+        fingerprint=reply.fingerprint,
+        protocol_version=reply.protocol_version,
+        device=reply.device,
+        weight_bytes=reply.weight_bytes,
+        resident_bytes=reply.resident_bytes,
+    )
+
+
+def _check_unchanged(expected: Holder, found: Holder) -> None:
+    for what, was, now in (
+        ("bundle", expected.fingerprint[:12], found.fingerprint[:12]),
+        ("protocol", str(expected.protocol_version), str(found.protocol_version)),
+        ("experts", format_ranges(expected.ranges), format_ranges(found.ranges)),
+    ):
+        if was != now:
+            raise WorkerMismatchError(f"worker {expected.name} came back with {what} {now}, it had {was}")
+
+
+def _open_channel(address: Address, hidden_size: int) -> grpc.Channel:
+    limit = message_limit(hidden_size)
+    return grpc.insecure_channel(
+        str(address),
+        options=[
+            ("grpc.max_receive_message_length", limit),
+            ("grpc.max_send_message_length", limit),
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.max_reconnect_backoff_ms", 1000),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.enable_http_proxy", 0),
+        ],
+    )
+
+
+def _plain(error: grpc.Call, waited_seconds: float | None) -> str:
+    silent = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+    if waited_seconds is not None and error.code() in silent:
+        return f"no answer within {waited_seconds:g} s; is jangtq-worker running there?"
+    return str(error.details())

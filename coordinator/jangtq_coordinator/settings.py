@@ -1,0 +1,61 @@
+"""What a coordinator was told on its command line, checked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jangtq_proto.addresses import Address
+from jangtq_proto.codec import MAX_ROWS_PER_CALL, RowType
+from jangtq_proto.errors import ConfigurationError
+from jangtq_proto.ranges import ExpertRange
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """Which workers there are, which experts stay here, and how they are called."""
+
+    model: Path
+    workers: tuple[Address, ...] = ()
+    local_ranges: tuple[ExpertRange, ...] = ()
+    device: str = "auto"
+    threads: int | None = None
+    wire_dtype: RowType | None = None
+    call_timeout_seconds: float = 60.0
+    connect_timeout_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not self.workers and not self.local_ranges:
+            raise ConfigurationError("nobody holds experts: give --workers HOST:PORT,... or --experts RANGES")
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise ConfigurationError(f"--threads {self.threads}: allowed are 1 to 1024")
+        for name, seconds in (
+            ("--call-timeout", self.call_timeout_seconds),
+            ("--connect-timeout", self.connect_timeout_seconds),
+        ):
+            if not 0 < seconds <= 86400:
+                raise ConfigurationError(f"{name} {seconds}: allowed are seconds above 0 and up to a day")
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """Where the API listens and how many sequences run together."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    insecure: bool = False
+    batch_size: int = 16
+    prefill_rows: int = 512
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigurationError(f"--port {self.port}: allowed are 0 to 65535")
+        if not Address(self.host, self.port).is_loopback and not self.insecure:
+            raise ConfigurationError(
+                f"--host {self.host} can be reached from other machines, and the API asks for no key: "
+                "add --insecure to allow it on a network that you trust"
+            )
+        if not 1 <= self.batch_size <= 256:
+            raise ConfigurationError(f"--batch-size {self.batch_size}: allowed are 1 to 256 sequences")
+        if not 1 <= self.prefill_rows <= MAX_ROWS_PER_CALL:
+            raise ConfigurationError(
+                f"--prefill-rows {self.prefill_rows}: allowed are 1 to {MAX_ROWS_PER_CALL}"
+            )

@@ -1,0 +1,81 @@
+"""Expert calls on the wire: what goes out comes back, and whatever is malformed is refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jangtq_proto.codec import (
+    MAX_ROWS_PER_CALL,
+    CallShape,
+    DecodedCall,
+    RowType,
+    decode_call,
+    decode_partial_sums,
+    encode_call,
+    encode_partial_sums,
+    row_dtype,
+)
+from jangtq_proto.errors import CallRejectedError
+from jangtq_proto.v1 import expert_pb2 as pb
+
+SHAPE = CallShape(layer_count=4, hidden_size=16)
+
+
+def some_call(rows: int = 3, slots: int = 2) -> DecodedCall:
+    random = np.random.default_rng(0)
+    return DecodedCall(
+        call_id=7,
+        layer=2,
+        rows=random.standard_normal((rows, SHAPE.hidden_size)).astype(np.float32),
+        expert_ids=random.integers(-1, 8, (rows, slots), dtype=np.int32),
+        router_weights=random.random((rows, slots), dtype=np.float32),
+    )
+
+
+@given(rows=st.integers(1, 9), slots=st.integers(1, 8), row_type=st.sampled_from(list(RowType)))
+def test_a_call_comes_back_as_it_went(rows: int, slots: int, row_type: RowType) -> None:
+    call = some_call(rows, slots)
+    back = decode_call(pb.ExpertCall.FromString(encode_call(call, row_type).SerializeToString()), SHAPE)
+    assert (back.call_id, back.layer) == (call.call_id, call.layer)
+    np.testing.assert_array_equal(back.rows, call.rows.astype(row_dtype(row_type)))
+    np.testing.assert_array_equal(back.expert_ids, call.expert_ids)
+    np.testing.assert_array_equal(back.router_weights, call.router_weights)
+
+
+@pytest.mark.parametrize("row_type", list(RowType))
+def test_partial_sums_come_back_in_the_rows_type(row_type: RowType) -> None:
+    sums = np.random.default_rng(1).standard_normal((2, 16)).astype(np.float32)
+    wire = encode_call(some_call(), row_type).row_type
+    back = decode_partial_sums(encode_partial_sums(sums, wire), (2, 16), row_type)
+    np.testing.assert_array_equal(back, sums.astype(row_dtype(row_type)).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("layer", 4),
+        ("row_count", 0),
+        ("row_count", 2),
+        ("row_count", MAX_ROWS_PER_CALL + 1),
+        ("row_count", 2**32 - 1),
+        ("slot_count", 0),
+        ("slot_count", 65),
+        ("row_type", 0),
+        ("row_type", 9),
+        ("rows", b""),
+        ("rows", b"x" * 191),
+        ("expert_ids", b"x"),
+        ("router_weights", b"x" * 28),
+    ],
+)
+def test_a_malformed_field_is_refused(field: str, value: int | bytes) -> None:
+    message = encode_call(some_call(), RowType.FLOAT32)
+    setattr(message, field, value)
+    with pytest.raises(CallRejectedError):
+        decode_call(message, SHAPE)
+
+
+def test_partial_sums_of_the_wrong_length_are_refused() -> None:
+    with pytest.raises(CallRejectedError, match="partial_sums"):
+        decode_partial_sums(b"abc", (1, 16), RowType.FLOAT32)

@@ -1,0 +1,111 @@
+"""Splitting a layer among holders and adding up what they answer, over lanes without a network."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from jangtq_coordinator.dispatch import Dispatcher
+from jangtq_coordinator.lane import LayerAnswer, LayerCall
+from jangtq_coordinator.routing import split_rows
+from jangtq_coordinator.timing import LayerTimes
+from jangtq_proto.errors import ClusterError, WorkerFaultError
+
+HIDDEN = 4
+
+
+class FakeLane:
+    """Expert `e` multiplies a row by `e + 1`."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.fails = fails
+        self.calls: list[LayerCall] = []
+        self.abandoned = 0
+
+    def send(self, call: LayerCall) -> None:
+        self.calls.append(call)
+
+    def receive(self) -> LayerAnswer:
+        if self.fails:
+            raise WorkerFaultError("broken")
+        call = self.calls[-1]
+        factors = np.where(call.expert_ids >= 0, (call.expert_ids + 1) * call.router_weights, 0)
+        sums = call.rows.astype(np.float32) * factors.sum(axis=1, keepdims=True, dtype=np.float32)
+        return LayerAnswer(sums.astype(np.float32), queue_ns=0, compute_ns=1000)
+
+    def abandon(self) -> None:
+        self.abandoned += 1
+
+    def close(self) -> None:
+        pass
+
+
+def some_rows(rows: int, slots: int, experts: int) -> tuple[NDArray[np.float32], ...]:
+    random = np.random.default_rng(rows * 100 + slots)
+    ids = np.stack([random.permutation(experts)[:slots] for _ in range(rows)]).astype(np.int32)
+    return (
+        random.standard_normal((rows, HIDDEN)).astype(np.float32),
+        ids,
+        random.random((rows, slots), dtype=np.float32),
+    )
+
+
+@given(st.integers(1, 6), st.integers(1, 8), st.integers(1, 4))
+def test_any_split_gives_the_whole_sum(rows: int, slots: int, holders: int) -> None:
+    x, ids, weights = some_rows(rows, slots, experts=16)
+    owner = np.random.default_rng(holders).integers(0, holders, 16, dtype=np.int32)
+    dispatcher = Dispatcher(owner, [FakeLane() for _ in range(holders)], LayerTimes(1))
+    sums = dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
+    expected = x * ((ids + 1) * weights).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(sums, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_only_the_rows_that_a_holder_needs_travel() -> None:
+    x, _, weights = some_rows(3, 2, experts=4)
+    ids = np.array([[0, 1], [2, 3], [0, 2]], dtype=np.int32)
+    lanes = [FakeLane(), FakeLane()]
+    Dispatcher(np.array([0, 0, 1, 1], dtype=np.int32), lanes, LayerTimes(1)).forward(
+        0, x, expert_ids=ids, router_weights=weights
+    )
+    np.testing.assert_array_equal(lanes[0].calls[0].rows, x[[0, 2]])
+    np.testing.assert_array_equal(lanes[0].calls[0].expert_ids, [[0, 1], [0, -1]])
+    np.testing.assert_array_equal(lanes[1].calls[0].rows, x[[1, 2]])
+
+
+def test_a_holder_without_a_picked_expert_is_not_asked() -> None:
+    parts = split_rows(
+        np.array([[0, 1]], dtype=np.int32),
+        np.ones((1, 2), dtype=np.float32),
+        np.array([1, 1, 0], dtype=np.int32),
+    )
+    assert [part.holder for part in parts] == [1]
+
+
+def test_a_failing_holder_leaves_no_half_done_call() -> None:
+    x, ids, weights = some_rows(2, 4, experts=4)
+    lanes = [FakeLane(), FakeLane(fails=True)]
+    dispatcher = Dispatcher(np.array([0, 1, 0, 1], dtype=np.int32), lanes, LayerTimes(1))
+    with pytest.raises(ClusterError, match="broken"):
+        dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
+    assert [lane.abandoned for lane in lanes] == [1, 1]
+
+
+def test_other_work_is_done_while_the_holders_compute() -> None:
+    x, ids, weights = some_rows(1, 2, experts=2)
+    seen: list[int] = []
+    lane = FakeLane()
+    Dispatcher(np.zeros(2, dtype=np.int32), [lane], LayerTimes(1)).forward(
+        0, x, expert_ids=ids, router_weights=weights, meanwhile=lambda: seen.append(len(lane.calls))
+    )
+    assert seen == [1]
+
+
+def test_the_time_of_each_layer_is_kept() -> None:
+    times = LayerTimes(2)
+    times.record_attention(1, attention_ns=3_000_000)
+    times.record_exchange(1, exchange_ns=5_000_000, experts_ns=4_000_000)
+    (split,) = times.splits()
+    assert (split.layer, split.attention_ms, split.dispatch_ms, split.experts_ms) == (1, 3.0, 1.0, 4.0)
+    times.reset()
+    assert times.splits() == ()
