@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,12 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument(
-        "--model", type=Path, required=True, metavar="DIR", help="the JANGTQ bundle on this machine"
+        "--model",
+        type=Path,
+        required="JANGTQ_MODEL" not in os.environ,
+        default=os.environ.get("JANGTQ_MODEL"),
+        metavar="DIR",
+        help="the JANGTQ bundle on this machine (default: the environment variable JANGTQ_MODEL)",
     )
     result.add_argument(
         "--experts", required=True, metavar="RANGES", help="experts to hold, such as 0-127 or 0-63,128-191"

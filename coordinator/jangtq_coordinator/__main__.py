@@ -1,0 +1,7 @@
+"""`python -m jangtq_coordinator`, the same as `jangtq-coord`."""
+
+import sys
+
+from jangtq_coordinator.cli import main
+
+sys.exit(main())

@@ -1,0 +1,104 @@
+"""Processes started and stopped together: each prints a line when it is ready, and none outlives us."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from jangtq_proto.errors import ClusterError
+
+_LISTENING = "listening on "
+_READY = "ready: "
+
+
+class ChildError(ClusterError):
+    """A process that was started ended or stayed silent before it was ready."""
+
+
+class Child:
+    """One process. Its standard input is a lifeline: when we die, it closes, and the child stops."""
+
+    def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
+        self.name = name
+        self.process = process
+        self.lines: list[str] = []
+        self.news = threading.Condition()
+        self.reader = threading.Thread(target=self._read_output, name=f"output of {name}", daemon=True)
+        self.reader.start()
+
+    def wait_for(self, prefix: str, timeout_seconds: float) -> str:
+        """The rest of the first line that starts with `prefix`. Raises ChildError with the last lines."""
+        deadline = time.monotonic() + timeout_seconds
+        with self.news:
+            while True:
+                for line in self.lines:
+                    if line.startswith(prefix):
+                        return line.removeprefix(prefix)
+                left = deadline - time.monotonic()
+                if left <= 0 or self.process.poll() is not None:
+                    raise ChildError(f"{self.name} did not get ready:\n" + "\n".join(self.lines[-15:]))
+                self.news.wait(min(left, 0.5))
+
+    def listening(self, timeout_seconds: float = 60) -> str:
+        """Where it listens."""
+        return self.wait_for(_LISTENING, timeout_seconds)
+
+    def ready(self, timeout_seconds: float = 600) -> str:
+        """What it says of itself once it serves."""
+        return self.wait_for(_READY, timeout_seconds)
+
+    def stop(self, timeout_seconds: float) -> None:
+        """End the process, gently first, and wait until it is gone."""
+        self.process.terminate()
+        try:
+            self.process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.reader.join()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+    def _read_output(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self.news:
+                self.lines.append(line.rstrip("\n"))
+                self.news.notify_all()
+
+
+class Children:
+    """`with Children() as children:` stops whatever was started in it, in reverse order."""
+
+    def __init__(self) -> None:
+        self._children: list[Child] = []
+
+    def __enter__(self) -> "Children":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, name: str, module: str, arguments: Sequence[str]) -> Child:
+        """Start `python -m module arguments`."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        child = Child(name, process)
+        self._children.append(child)
+        return child
+
+    def stop(self, timeout_seconds: float = 15) -> None:
+        """One after the other: SIGTERM, wait, and SIGKILL for whoever is still there."""
+        while self._children:
+            self._children.pop().stop(timeout_seconds)
