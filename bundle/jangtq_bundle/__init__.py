@@ -1,1 +1,1 @@
-"""JANGTQ directories: reading, checking and writing them."""
+"""Reading, checking and writing JANGTQ directories. Knows no network and computes no expert."""
