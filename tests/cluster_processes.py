@@ -1,0 +1,42 @@
+"""Real worker and coordinator processes for tests, all gone when the block ends."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from jangtq_coordinator.children import Child, Children
+from jangtq_proto.addresses import Address, parse_address
+
+
+def start_worker(
+    children: Children, bundle: Path, experts: str, *, device: str = "auto", listen: str = "127.0.0.1:0"
+) -> Child:
+    """A worker of one thread; ask the child where it listens."""
+    arguments = ["--model", str(bundle), "--experts", experts, "--listen", listen]
+    return children.start(
+        f"worker {experts}",
+        "jangtq_worker",
+        [*arguments, "--device", device, "--threads", "1", "--stop-on-stdin-close"],
+    )
+
+
+def start_coordinator(
+    children: Children, bundle: Path, workers: Sequence[Address], options: Sequence[str] = ()
+) -> Child:
+    """`jangtq-coord serve` on a free port; `listening()` is the API's base URL."""
+    arguments = ["serve", "--model", str(bundle), "--workers", ",".join(map(str, workers)), "--port", "0"]
+    return children.start(
+        "coordinator", "jangtq_coordinator", [*arguments, "--stop-on-stdin-close", *options]
+    )
+
+
+@contextmanager
+def running_workers(
+    bundle: Path, experts: Sequence[str], *, device: str = "auto"
+) -> Iterator[tuple[Address, ...]]:
+    """Workers with these ranges, ready to serve."""
+    with Children() as children:
+        started = [start_worker(children, bundle, ranges, device=device) for ranges in experts]
+        for worker in started:
+            worker.ready()
+        yield tuple(parse_address(worker.listening()) for worker in started)

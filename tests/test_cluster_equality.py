@@ -1,0 +1,109 @@
+"""A cluster of real workers gives the tokens and log-probabilities of stock mlx-lm on dequantized weights."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from jangtq_bundle.bundle import Bundle
+from jangtq_coordinator.cluster import connect
+from jangtq_coordinator.mlx_lm_import import generate_step, minimax
+from jangtq_coordinator.model import load_model
+from jangtq_coordinator.settings import ClusterSettings
+from jangtq_proto.codec import RowType
+from jangtq_proto.ranges import parse_ranges
+from cluster_processes import running_workers
+from reference_bundles import Variant, dequantized_checkpoint
+
+BundleMaker = Callable[[Variant], Path]
+
+TOKENS = 64
+PROMPT_LENGTHS = (1, 5, 17, 33, 70)
+LOGPROB_TOLERANCE = 2e-3
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """Greedy tokens and, for each, the log-probabilities of the whole vocabulary."""
+
+    tokens: list[int]
+    logprobs: NDArray[np.float32]
+
+
+def prompts(vocabulary_size: int) -> list[list[int]]:
+    random = np.random.default_rng(0)
+    return [random.integers(0, vocabulary_size, length).tolist() for length in PROMPT_LENGTHS]
+
+
+def continue_greedily(model: nn.Module, prompt: list[int]) -> Continuation:
+    steps = [
+        (int(token), np.array(logprobs.astype(mx.float32)))
+        for token, logprobs in generate_step(mx.array(prompt), model, max_tokens=TOKENS)
+    ]
+    return Continuation([token for token, _ in steps], np.stack([logprobs for _, logprobs in steps]))
+
+
+def stock_model(bundle: Bundle) -> nn.Module:
+    """mlx-lm's own model with every expert in float32."""
+    model = minimax.Model(minimax.ModelArgs.from_dict(json.loads(bundle.config_path.read_text())))
+    weights = dequantized_checkpoint(bundle.path)
+    model.load_weights([(name, mx.array(value)) for name, value in weights.items()], strict=True)
+    mx.eval(model.parameters())
+    return model
+
+
+def check_equal(bundle_path: Path, workers: Sequence[str], *, local: str = "") -> None:
+    bundle = Bundle.open(bundle_path)
+    stock = stock_model(bundle)
+    with running_workers(bundle_path, workers) as addresses:
+        settings = ClusterSettings(
+            model=bundle_path,
+            workers=addresses,
+            local_ranges=parse_ranges(local) if local else (),
+            threads=1,
+        )
+        cluster = connect(bundle, settings, row_type=RowType.FLOAT32)
+        try:
+            model = load_model(bundle, cluster.dispatcher, RowType.FLOAT32)
+            for prompt in prompts(bundle.config.vocabulary_size):
+                compare(continue_greedily(stock, prompt), continue_greedily(model, prompt))
+        finally:
+            cluster.close()
+
+
+def compare(expected: Continuation, found: Continuation) -> None:
+    assert len(expected.tokens) == TOKENS
+    assert found.tokens == expected.tokens
+    assert float(np.abs(found.logprobs - expected.logprobs).max()) <= LOGPROB_TOLERANCE
+
+
+@pytest.mark.parametrize("variant", list(Variant))
+def test_two_workers_equal_stock(variant: Variant, reference_bundle: BundleMaker) -> None:
+    path = reference_bundle(variant)
+    last = Bundle.open(path).config.expert_count - 1
+    half = last // 2
+    check_equal(path, [f"0-{half}", f"{half + 1}-{last}"])
+
+
+@pytest.mark.parametrize(
+    "workers",
+    [
+        ["0-255"],
+        ["0-63", "64-127", "128-255"],
+        ["0-63", "64-127", "128-191", "192-255"],
+        ["0-9,250-255", "10-249"],
+    ],
+    ids=["one", "three", "four", "uneven"],
+)
+def test_any_placement_equals_stock(workers: list[str], reference_bundle: BundleMaker) -> None:
+    check_equal(reference_bundle(Variant.JANGTQ2), workers)
+
+
+def test_local_experts_beside_a_worker_equal_stock(reference_bundle: BundleMaker) -> None:
+    check_equal(reference_bundle(Variant.JANGTQ2), ["96-255"], local="0-95")
