@@ -1,0 +1,90 @@
+"""Codes and norms of chosen experts out of the files, in either layout. Reads no other expert's bytes."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jangtq_bundle.config import ModelConfig
+from jangtq_bundle.shards import TensorRecord
+from jangtq_bundle.tables import RotationTable
+from jangtq_bundle.tensors import open_for_reading, read_into
+from jangtq_bundle.vocabulary import Layout, Part, Projection, single_name, stacked_name, words_per_row
+from jangtq_kernels.weights import PackedMatrix
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Bytes of a file that belong to `count` neighbouring experts."""
+
+    path: Path
+    offset: int
+    nbytes: int
+    count: int = 1
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.nbytes
+
+
+def merge_neighbours(extents: Iterable[Extent]) -> Iterator[Extent]:
+    """Join extents that follow each other in one file, so that one read fetches them."""
+    run: Extent | None = None
+    for extent in extents:
+        if run is not None and run.path == extent.path and run.end == extent.offset:
+            run = Extent(run.path, run.offset, run.nbytes + extent.nbytes, run.count + extent.count)
+            continue
+        if run is not None:
+            yield run
+        run = extent
+    if run is not None:
+        yield run
+
+
+@dataclass(frozen=True)
+class ExpertReader:
+    """Reads packed matrices of a checked bundle."""
+
+    config: ModelConfig
+    layout: Layout
+    tensors: Mapping[str, TensorRecord]
+    tables: Mapping[Projection, RotationTable]
+
+    def read_matrix(self, layer: int, projection: Projection, expert_ids: tuple[int, ...]) -> PackedMatrix:
+        """One projection of the experts given, copied into new arrays. Raises BundleError."""
+        bits, table = self.config.bits.of(projection), self.tables[projection]
+        rows = self.config.out_features(projection)
+        words = words_per_row(self.config.in_features(projection), bits)
+        codes = np.empty((len(expert_ids), rows, words), dtype=np.uint32)
+        norms = np.empty((len(expert_ids), rows), dtype=np.float16)
+        _fill(codes, self._extents(layer, projection, part=Part.CODES, expert_ids=expert_ids))
+        _fill(norms, self._extents(layer, projection, part=Part.NORMS, expert_ids=expert_ids))
+        return PackedMatrix(codes, norms, codebook=table.codebook, signs=table.signs, bits=bits)
+
+    def _extents(
+        self, layer: int, projection: Projection, *, part: Part, expert_ids: tuple[int, ...]
+    ) -> Iterator[Extent]:
+        if self.layout is Layout.PRESTACKED:
+            record = self.tensors[stacked_name(layer, projection, part)]
+            stride = record.nbytes // self.config.expert_count
+            for expert in expert_ids:
+                yield Extent(record.path, record.offset + expert * stride, stride)
+            return
+        for expert in expert_ids:
+            record = self.tensors[single_name(layer, expert, projection=projection, part=part)]
+            yield Extent(record.path, record.offset, record.nbytes)
+
+
+def _fill(target: NDArray[np.generic], extents: Iterable[Extent]) -> None:
+    position = 0
+    files: dict[Path, FileIO] = {}
+    with ExitStack() as stack:
+        for extent in merge_neighbours(extents):
+            if extent.path not in files:
+                files[extent.path] = stack.enter_context(open_for_reading(extent.path))
+            read_into(files[extent.path], target[position : position + extent.count], offset=extent.offset)
+            position += extent.count
