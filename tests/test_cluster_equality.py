@@ -9,7 +9,9 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
+from cluster_processes import running_workers
 from numpy.typing import NDArray
+from reference_bundles import Variant, dequantized_checkpoint
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.cluster import connect
@@ -18,8 +20,6 @@ from jangtq_coordinator.model import load_model
 from jangtq_coordinator.settings import ClusterSettings
 from jangtq_proto.codec import RowType
 from jangtq_proto.ranges import parse_ranges
-from cluster_processes import running_workers
-from reference_bundles import Variant, dequantized_checkpoint
 
 BundleMaker = Callable[[Variant], Path]
 

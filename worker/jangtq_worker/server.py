@@ -1,6 +1,7 @@
 """A worker's life: listen, load, serve, drain, stop."""
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -137,6 +138,7 @@ def run_until_signal(server: WorkerServer, *, watch_stdin: bool) -> None:
 
 
 def _stop_at_end_of_stdin(server: WorkerServer) -> None:
-    while sys.stdin.buffer.read(1):
+    # Not sys.stdin: its lock, held by a daemon thread, would abort the interpreter's end.
+    while os.read(sys.stdin.fileno(), 4096):
         pass
     server.stop()
