@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -14,14 +15,16 @@ from .signature import Call, write_kernel
 
 HERE = Path(__file__).parent
 CLANG_NAMES = ("clang++-21", "clang++-20", "clang++-19", "clang++-18", "clang++-17", "clang++-16", "clang++")
-OLDEST_CLANG = 15
-"""The first clang with `_Float16` on x86."""
+OLDEST_CLANG = 14
+"""The oldest that compiles the shim."""
 
 FLAGS = (
     *("-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off"),
     # Metal's floating literals without a suffix are single precision.
     *("-Xclang", "-cl-single-precision-constant"),
     *("-Wno-unknown-attributes", "-Wno-unused-value", "-ferror-limit=3"),
+    # Conversions of half in hardware: clang 14 would call functions that libgcc lacks.
+    *(("-mf16c",) if platform.machine() == "x86_64" else ()),
 )
 
 THREADGROUP_VARIABLE = re.compile(r"\bthreadgroup(?=\s+[\w:<>, ]+?\s+\w+\s*(?:\[[^\];]*\]\s*)*;)")
@@ -66,7 +69,7 @@ def _load(text: str) -> ctypes.CDLL:
 
 
 def _built(text: str, *, suffix: str, options: tuple[str, ...]) -> Path:
-    command = [_clang(), *FLAGS, f"-I{HERE}"]
+    command = [_clang(), *FLAGS, f"-I{HERE}", f"-I{HERE / 'include'}"]
     key = "\0".join([text, *(path.read_text() for path in sorted(HERE.glob("*.hpp"))), *command, *options])
     target = _cache_folder() / (hashlib.sha256(key.encode()).hexdigest()[:32] + suffix)
     if target.exists():
@@ -98,7 +101,7 @@ def _clang() -> str:
             return path
     raise CompilationError(
         f"the Metal simulator needs clang {OLDEST_CLANG} or newer, among {', '.join(CLANG_NAMES)}; "
-        "install it, on Debian with: apt-get install clang-16"
+        "install it, on Debian and Ubuntu with: apt-get install clang"
     )
 
 

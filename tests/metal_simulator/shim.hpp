@@ -25,7 +25,11 @@ using ushort = unsigned short;
 using uint = unsigned;
 using ulong = unsigned long;
 using size_t = unsigned long;
+#if __clang_major__ < 15 && defined(__x86_64__)
+using half = __fp16;
+#else
 using half = _Float16;
+#endif
 using float16_t = half;
 
 namespace metal {

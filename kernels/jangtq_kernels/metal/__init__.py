@@ -1,0 +1,1 @@
+"""Gather-TQ kernels for Apple silicon, one a file. Knows neither files nor network."""

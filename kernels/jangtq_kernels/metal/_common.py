@@ -1,0 +1,54 @@
+"""What the Metal kernels share: MLX's kernel type, the sizes of the layout and the decoding of codes."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import mlx.core as mx
+
+SIMD_WIDTH = 32
+
+BLOCK_ROWS = SIMD_WIDTH
+"""Output features laid side by side, so that a SIMD-group's loads of codes are contiguous."""
+
+QUAD_WORDS = 4
+"""Words of one output feature loaded at once: 16 bytes, the widest load there is."""
+
+MIN_DEVICE_ELEMENTS = 8
+"""MLX puts smaller inputs in the constant address space, which would be another signature."""
+
+MAX_LEVELS = 8
+"""Magnitudes of a 4-bit codebook."""
+
+Extent = tuple[int, int, int]
+
+
+class MetalKernel(Protocol):
+    """A kernel of `mx.fast.metal_kernel`."""
+
+    def __call__(
+        self,
+        *,
+        inputs: Sequence[mx.array],
+        output_shapes: Sequence[Sequence[int]],
+        output_dtypes: Sequence[mx.Dtype],
+        grid: Extent,
+        threadgroup: Extent,
+        template: Sequence[tuple[str, int]],
+    ) -> list[mx.array]: ...
+
+
+class KernelFactory(Protocol):
+    """`mx.fast.metal_kernel`, or what stands in for it."""
+
+    def __call__(
+        self,
+        name: str,
+        input_names: Sequence[str],
+        output_names: Sequence[str],
+        source: str,
+        header: str = "",
+    ) -> MetalKernel: ...
+
+
+def ceil_div(size: int, step: int) -> int:
+    return -(-size // step)

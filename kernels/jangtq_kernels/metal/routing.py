@@ -1,0 +1,105 @@
+"""Which rows meet which experts, as the kernels read it. Knows no weights."""
+
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from jangtq_kernels.backend import NO_EXPERT
+from jangtq_kernels.metal._common import MIN_DEVICE_ELEMENTS
+from jangtq_kernels.metal._tile import TILE_ROWS
+
+TILE_FIELDS = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The pairs of a row and an expert, sorted by expert; unused slots are not in it.
+
+    pair_experts, pair_rows: int32 [pairs]. slot_pairs: int32 [pairs], position of each used slot's pair,
+    slots row by row; slot_weights: float32 [pairs]; row_starts: int32 [rows + 1] into the slots.
+    tiles: int32 [tiles, 3], expert, first pair, pairs (at most 32).
+    """
+
+    pair_experts: NDArray[np.int32]
+    pair_rows: NDArray[np.int32]
+    slot_pairs: NDArray[np.int32]
+    slot_weights: NDArray[np.float32]
+    row_starts: NDArray[np.int32]
+    tiles: NDArray[np.int32]
+
+    @property
+    def pairs(self) -> int:
+        return len(self.pair_experts)
+
+    @property
+    def rows(self) -> int:
+        return len(self.row_starts) - 1
+
+    @property
+    def experts(self) -> int:
+        """How many different experts have a row."""
+        return len(np.unique(self.pair_experts))
+
+
+@dataclass(frozen=True)
+class Routing:
+    """A plan on the device; the arrays are padded, so that MLX gives every kernel one signature."""
+
+    pair_experts: mx.array
+    pair_rows: mx.array
+    slot_pairs: mx.array
+    slot_weights: mx.array
+    row_starts: mx.array
+    tile_table: mx.array
+    pairs: int
+    rows: int
+    tiles: int
+
+
+def plan_pairs(positions: NDArray[np.int32], router_weights: NDArray[np.float32]) -> Plan:
+    """positions: int32 [rows, slots], the expert's place in the shard's arrays or NO_EXPERT."""
+    rows, slots = np.nonzero(positions != NO_EXPERT)
+    experts = positions[rows, slots]
+    order = np.argsort(experts, kind="stable")
+    slot_pairs = np.empty(len(order), dtype=np.int32)
+    slot_pairs[order] = np.arange(len(order), dtype=np.int32)
+    used = np.bincount(rows, minlength=positions.shape[0])
+    return Plan(
+        pair_experts=experts[order].astype(np.int32),
+        pair_rows=rows[order].astype(np.int32),
+        slot_pairs=slot_pairs,
+        slot_weights=router_weights[rows, slots].astype(np.float32),
+        row_starts=np.concatenate([[0], np.cumsum(used)]).astype(np.int32),
+        tiles=_cut_tiles(experts),
+    )
+
+
+def move_to_device(plan: Plan) -> Routing:
+    return Routing(
+        pair_experts=_padded(plan.pair_experts),
+        pair_rows=_padded(plan.pair_rows),
+        slot_pairs=_padded(plan.slot_pairs),
+        slot_weights=_padded(plan.slot_weights),
+        row_starts=_padded(plan.row_starts),
+        tile_table=_padded(plan.tiles.reshape(-1)),
+        pairs=plan.pairs,
+        rows=plan.rows,
+        tiles=len(plan.tiles),
+    )
+
+
+def _cut_tiles(experts: NDArray[np.int32]) -> NDArray[np.int32]:
+    found, counts = np.unique(experts, return_counts=True)
+    tiles = [
+        (expert, start + offset, min(TILE_ROWS, count - offset))
+        for expert, start, count in zip(found, np.cumsum(counts) - counts, counts, strict=True)
+        for offset in range(0, count, TILE_ROWS)
+    ]
+    return np.array(tiles, dtype=np.int32).reshape(-1, TILE_FIELDS)
+
+
+def _padded(array: NDArray[np.generic]) -> mx.array:
+    missing = max(0, MIN_DEVICE_ELEMENTS - len(array))
+    return mx.array(np.pad(array, (0, missing)))
