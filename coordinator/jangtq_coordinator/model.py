@@ -9,7 +9,6 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_map
-from numpy.typing import NDArray
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.dispatch import Dispatcher
@@ -46,7 +45,7 @@ class RoutedExperts:
         self, layer: int, x: mx.array, *, picked: mx.array, router_weights: mx.array, shared: mx.array | None
     ) -> mx.array:
         """x: [..., hidden]; picked, router_weights: [..., experts a token]; returns x's shape and dtype."""
-        rows = x.reshape(-1, x.shape[-1]).astype(_MLX_DTYPE[self._row_type])
+        rows = _wire_form(x.reshape(-1, x.shape[-1]), self._row_type)
         ids = picked.reshape(-1, picked.shape[-1]).astype(mx.int32)
         weights = router_weights.reshape(ids.shape).astype(mx.float32)
         mx.eval(rows, ids, weights)
@@ -105,7 +104,7 @@ class MoeBlock(nn.Module):
         return picked, weights / (mx.sum(weights, axis=-1, keepdims=True) + 1e-20)
 
 
-class CoordinatorModel(minimax.Model):  # type: ignore[misc]
+class CoordinatorModel(minimax.Model):
     """Everything of the model but its routed experts; usable wherever mlx-lm wants a model."""
 
     def __init__(self, args: minimax.ModelArgs, experts: RoutedExperts) -> None:
@@ -119,6 +118,14 @@ class CoordinatorModel(minimax.Model):  # type: ignore[misc]
     ) -> mx.array:
         self._experts.start_pass()
         result: mx.array = super().__call__(inputs, mask=mask, cache=cache)
+        return result
+
+    def last_logits(self, inputs: mx.array, *, cache: list[object] | None = None) -> mx.array:
+        """Logits [rows, vocabulary] of the last position: the head skips all others."""
+        self._experts.start_pass()
+        hidden = self.model(inputs=inputs, cache=cache)[:, -1, :]
+        head = self.model.embed_tokens.as_linear if self.args.tie_word_embeddings else self.lm_head
+        result: mx.array = head(hidden)
         return result
 
     def sanitize(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:
@@ -154,9 +161,13 @@ def _evaluation_of(array: mx.array) -> Callable[[], None]:
     return lambda: mx.eval(array)
 
 
+def _wire_form(rows: mx.array, row_type: RowType) -> mx.array:
+    """Rows in the wire's dtype; bfloat16 as its bits, since NumPy does not know the buffer's format."""
+    typed = rows.astype(_MLX_DTYPE[row_type])
+    return typed.view(mx.uint16) if row_type is RowType.BFLOAT16 else typed
+
+
 def _to_numpy(rows: mx.array, row_type: RowType) -> Rows:
-    """A view where NumPy knows the dtype, a copy of the bytes for bfloat16."""
-    if row_type is RowType.BFLOAT16:
-        return np.frombuffer(bytes(memoryview(rows)), dtype=ml_dtypes.bfloat16).reshape(rows.shape)
-    view: NDArray[np.generic] = np.array(rows, copy=False)
-    return view
+    """A view of evaluated rows, valid as long as they live."""
+    view: Rows = np.array(rows, copy=False)
+    return view.view(ml_dtypes.bfloat16) if row_type is RowType.BFLOAT16 else view
