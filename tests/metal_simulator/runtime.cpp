@@ -108,21 +108,31 @@ uint32_t lanes_alive(uint32_t group) {
   give_up("deadlock: no thread can run");
 }
 
-// Leaves the running fiber for the next one that can run, or for the launcher when all have returned.
-void run_others() {
-  const uint32_t step = machine.launch->backwards ? machine.threads - 1 : 1;
-  uint32_t next = machine.current;
-  for (uint32_t tried = 0; tried < machine.threads; ++tried) {
-    next = (next + step) % machine.threads;
-    if (machine.fibers[next].state != State::ready) continue;
-    if (next == machine.current) return;
-    Fiber& leaving = machine.fibers[machine.current];
-    machine.current = next;
-    if (_setjmp(leaving.place) == 0) _longjmp(machine.fibers[next].place, 1);
-    return;
+// The next fiber that can run among `count` from `first` on, after the current one; -1 for none.
+int64_t find_ready(uint32_t first, uint32_t count) {
+  const uint32_t step = machine.launch->backwards ? count - 1 : 1;
+  uint32_t next = (machine.current >= first && machine.current < first + count) ? machine.current - first : 0;
+  for (uint32_t tried = 0; tried < count; ++tried) {
+    next = (next + step) % count;
+    if (machine.fibers[first + next].state == State::ready) return first + next;
   }
-  if (machine.returned < machine.threads) report_deadlock();
-  if (_setjmp(machine.fibers[machine.current].place) == 0) _longjmp(machine.home, 2);
+  return -1;
+}
+
+// Leaves the running fiber for one that can run, or for the launcher when all have returned. A
+// SIMD-group runs as far ahead of the others as it can, which brings out missing barriers.
+void run_others() {
+  const uint32_t lane_0 = machine.current / simd_width * simd_width;
+  const uint32_t lanes = machine.threads - lane_0 < simd_width ? machine.threads - lane_0 : simd_width;
+  int64_t next = find_ready(lane_0, lanes);
+  if (next < 0) next = find_ready(0, machine.threads);
+  if (next == machine.current) return;
+  if (next < 0 && machine.returned < machine.threads) report_deadlock();
+  Fiber& leaving = machine.fibers[machine.current];
+  if (_setjmp(leaving.place) != 0) return;
+  if (next < 0) _longjmp(machine.home, 2);
+  machine.current = static_cast<uint32_t>(next);
+  _longjmp(machine.fibers[next].place, 1);
 }
 
 void complete_exchange(uint32_t group) {

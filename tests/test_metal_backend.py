@@ -1,0 +1,165 @@
+"""The Metal backend against the float64 reference, and what it promises beyond the numbers."""
+
+import dataclasses
+import sys
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from metal_cases import FIRST_EXPERT, metal_backend, random_layer, random_rows
+from metal_simulator import MetalSimulator
+from numpy.typing import NDArray
+
+from jangtq_kernels.backend import NO_EXPERT
+from jangtq_kernels.errors import BackendMissingError, KernelInputError
+from jangtq_kernels.metal.backend import PREFILL_ROWS_PER_EXPERT, MetalBackend
+from jangtq_kernels.reference import ReferenceBackend
+from jangtq_kernels.weights import ExpertWeights
+
+simulated_only = pytest.mark.skipif(sys.platform == "darwin", reason="asks the simulator what it ran")
+
+DECODE = ["rotate_rows", "gate_up_decode", "rotate_rows", "down_decode"]
+PREFILL = ["rotate_rows", "gate_up_prefill", "rotate_rows", "down_prefill", "combine_pairs"]
+
+Request = tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]
+
+
+def relative_error(weights: ExpertWeights, request: Request) -> float:
+    got = metal_backend().load(weights).forward(*request)
+    expected = ReferenceBackend().load(weights).forward(*request)
+    return float(np.abs(got - expected).max() / np.abs(expected).max())
+
+
+@pytest.mark.parametrize("bits", [(2, 2), (3, 3), (4, 4), (2, 4), (4, 3)])
+@pytest.mark.parametrize("rows", [1, 40])
+def test_decode_and_prefill_equal_the_reference(bits: tuple[int, int], rows: int) -> None:
+    assert relative_error(random_layer(200, 136, bits=bits), random_rows(rows, 200)) < 1e-5
+
+
+@pytest.mark.parametrize("rows", [1, 9])
+def test_the_sizes_of_minimax(rows: int) -> None:
+    weights = random_layer(3072, 1536, experts=2)
+    assert relative_error(weights, random_rows(rows, 3072, experts=2)) < 1e-5
+
+
+@pytest.mark.parametrize("rows", [1, 40])
+def test_words_that_are_no_numbers_as_floats(rows: int) -> None:
+    """The kernels compare words as floats; codes of all ones make every word a NaN."""
+    weights = random_layer(128, 64)
+    ones = np.full_like(weights.gate.codes, 0xFFFFFFFF)
+    infinities = np.full_like(weights.up.codes, 0x000000FF)
+    weights = dataclasses.replace(
+        weights,
+        gate=dataclasses.replace(weights.gate, codes=ones),
+        up=dataclasses.replace(weights.up, codes=infinities),
+    )
+    assert relative_error(weights, random_rows(rows, 128)) < 1e-5
+
+
+@pytest.mark.parametrize("rows", [3, 40])
+def test_unused_slots_and_rows_without_experts(rows: int) -> None:
+    weights = random_layer(128, 96)
+    values, ids, router_weights = random_rows(rows, 128, slots=3)
+    ids[1] = NO_EXPERT
+    ids[::2, 0] = NO_EXPERT
+    router_weights[ids == NO_EXPERT] = np.nan
+    out = metal_backend().load(weights).forward(values, ids, router_weights)
+    assert not out[1].any()
+    assert np.isfinite(out).all()
+
+
+def test_no_rows_and_no_experts_at_all() -> None:
+    layer = metal_backend().load(random_layer(128, 64))
+    values, ids, router_weights = random_rows(3, 128)
+    assert layer.forward(values[:0], ids[:0], router_weights[:0]).shape == (0, 128)
+    assert not layer.forward(values, np.full_like(ids, NO_EXPERT), router_weights).any()
+
+
+@simulated_only
+def test_slots_that_hold_no_expert_start_no_threads() -> None:
+    simulator = MetalSimulator()
+    layer = MetalBackend(simulator.metal_kernel).load(random_layer(128, 64))
+    values, ids, router_weights = random_rows(3, 128)
+    layer.forward(values, np.full_like(ids, NO_EXPERT), router_weights)
+    assert simulator.dispatches == []
+
+
+@simulated_only
+@pytest.mark.parametrize(("rows", "expected"), [(1, DECODE), (PREFILL_ROWS_PER_EXPERT, PREFILL)])
+def test_the_mean_of_rows_an_expert_chooses_the_kernels(rows: int, expected: list[str]) -> None:
+    simulator = MetalSimulator()
+    layer = MetalBackend(simulator.metal_kernel).load(random_layer(128, 64, experts=2))
+    layer.forward(*random_rows(rows, 128, experts=2))
+    assert simulator.dispatches == expected
+
+
+@pytest.mark.parametrize("batch", [5, 64])
+def test_a_row_is_the_same_to_the_bit_in_every_batch_of_its_kernels(batch: int) -> None:
+    layer = metal_backend().load(random_layer(160, 96, experts=8))
+    values, ids, router_weights = random_rows(batch, 160, experts=8)
+    whole = layer.forward(values, ids, router_weights)
+    order = np.random.default_rng(3).permutation(batch)
+    shuffled = layer.forward(values[order], ids[order], router_weights[order])
+    assert np.array_equal(shuffled, whole[order])
+    if batch == 5:
+        alone = [
+            layer.forward(values[i : i + 1], ids[i : i + 1], router_weights[i : i + 1]) for i in range(5)
+        ]
+        assert np.array_equal(np.concatenate(alone), whole)
+
+
+@simulated_only
+@pytest.mark.parametrize("rows", [2, 40])
+def test_the_order_of_threads_changes_nothing(rows: int) -> None:
+    weights = random_layer(96, 160, bits=(3, 2))
+    request = random_rows(rows, 96)
+    forwards, backwards = (
+        MetalBackend(MetalSimulator(backwards=order).metal_kernel).load(weights).forward(*request)
+        for order in (False, True)
+    )
+    assert np.array_equal(forwards, backwards)
+
+
+@pytest.mark.parametrize("rows", [1, 40])
+def test_one_evaluation_a_forward(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = metal_backend().load(random_layer(128, 64))
+    evaluated: list[object] = []
+    monkeypatch.setattr(mx, "eval", lambda *arrays: evaluated.append(arrays))
+    layer.forward(*random_rows(rows, 128))
+    assert len(evaluated) == 1
+
+
+def test_half_precision_rows_are_widened() -> None:
+    layer = metal_backend().load(random_layer(128, 64))
+    values, ids, router_weights = random_rows(2, 128)
+    halves = values.astype(np.float16)
+    assert np.array_equal(
+        layer.forward(halves, ids, router_weights),
+        layer.forward(halves.astype(np.float32), ids, router_weights),
+    )
+
+
+@pytest.mark.skipif(mx.metal.is_available(), reason="this machine has Metal")
+def test_without_metal_the_backend_is_missing() -> None:
+    with pytest.raises(BackendMissingError, match="no Metal device"):
+        MetalBackend()
+
+
+def test_an_expert_outside_the_shard_is_named() -> None:
+    layer = metal_backend().load(random_layer(128, 64))
+    values, ids, router_weights = random_rows(2, 128)
+    ids[1, 1] = FIRST_EXPERT + 4
+    with pytest.raises(KernelInputError, match="104"):
+        layer.forward(values, ids, router_weights)
+
+
+def test_gate_and_up_must_share_their_rotation() -> None:
+    weights = random_layer(128, 64)
+    turned = dataclasses.replace(weights.up, signs=-weights.up.signs)
+    with pytest.raises(KernelInputError, match="must share bits, codebook and signs"):
+        metal_backend().load(dataclasses.replace(weights, up=turned))
+
+
+def test_a_size_the_rotation_cannot_take_is_refused() -> None:
+    with pytest.raises(KernelInputError, match="hidden size 8224 is above 8192"):
+        metal_backend().load(random_layer(8224, 32, experts=1))
