@@ -1,0 +1,45 @@
+"""One answer's way from tokens to pieces of text: characters, then stop strings, then channels."""
+
+from collections.abc import Sequence
+
+from jangtq_coordinator.detokenize import Detokenizer
+from jangtq_coordinator.reasoning import (
+    Channel,
+    ChannelSplitter,
+    Opening,
+    Piece,
+    ReasoningMarkers,
+    join_pieces,
+)
+from jangtq_coordinator.stop_strings import StopStrings
+
+
+class AnswerText:
+    """Gives each piece of text as soon as it is certain."""
+
+    def __init__(
+        self, detokenizer: Detokenizer, *, stops: Sequence[str], markers: ReasoningMarkers, opening: Opening
+    ) -> None:
+        self._detokenizer = detokenizer
+        self._stops = StopStrings(stops)
+        self._splitter = ChannelSplitter(markers, opening)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string has been met."""
+        return self._stops.stopped
+
+    @property
+    def channel(self) -> Channel:
+        """Where the next token belongs, as far as is known."""
+        return self._splitter.channel
+
+    def feed(self, token: int) -> list[Piece]:
+        """The pieces that are certain now; never any of a stop string or of what follows it."""
+        pieces = self._splitter.feed(self._stops.feed(self._detokenizer.feed(token)))
+        return join_pieces([*pieces, *self._splitter.finish()]) if self.stopped else pieces
+
+    def finish(self) -> list[Piece]:
+        """What was held back; no further token comes."""
+        text = self._stops.feed(self._detokenizer.finish()) + self._stops.finish()
+        return join_pieces([*self._splitter.feed(text), *self._splitter.finish()])

@@ -1,0 +1,52 @@
+"""What the engine tells about one request, in order: prefill, tokens, then one end."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jangtq_coordinator.reasoning import Piece
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one request. Reasoning tokens are part of the completion tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int
+
+
+@dataclass(frozen=True)
+class PrefillProgress:
+    """`done` of `total` prompt tokens are in the KV cache."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class TokenGenerated:
+    """One more token, and the pieces of text that became certain with it; there may be none."""
+
+    token: int
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The answer is complete; `pieces` is what had been held back."""
+
+    reason: FinishReason
+    usage: Usage
+    pieces: tuple[Piece, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The request ends here without an answer, or with a part of one."""
+
+    error: Exception
+
+
+GenerationEvent = PrefillProgress | TokenGenerated | Finished | Failed

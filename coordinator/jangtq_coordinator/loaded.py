@@ -1,0 +1,96 @@
+"""A model that is ready to generate, with what its files say about generating."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import mlx.core as mx
+
+from jangtq_coordinator.mlx_lm_import import TokenizerWrapper
+from jangtq_coordinator.reasoning import ReasoningMarkers
+from jangtq_coordinator.sampling import SamplingParameters
+from jangtq_proto.errors import BundleError, RequestError
+
+
+class LanguageModel(Protocol):
+    """A model of mlx-lm's kind. May block on the network and may raise in the middle of a pass."""
+
+    def __call__(self, inputs: mx.array, *, cache: list[object]) -> mx.array:
+        """inputs: [rows, tokens] ids; returns logits [rows, tokens, vocabulary] and extends the KV cache."""
+        ...
+
+
+@runtime_checkable
+class LastLogits(Protocol):
+    """A model that can spare its head all positions but the last: most of a prefill's logits are not used."""
+
+    def last_logits(self, inputs: mx.array, *, cache: list[object]) -> mx.array:
+        """inputs: [rows, tokens] ids; returns logits [rows, vocabulary] of the last position."""
+        ...
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """What generation_config.json says; the model card's values where it is silent."""
+
+    sampling: SamplingParameters = SamplingParameters()
+    eos_token_ids: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """Everything that generating needs. `name` is what clients call it; `context_length` counts tokens."""
+
+    model: LanguageModel
+    tokenizer: TokenizerWrapper
+    name: str
+    context_length: int
+    fingerprint: str = ""
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    markers: ReasoningMarkers = field(default_factory=ReasoningMarkers)
+
+    @property
+    def stop_tokens(self) -> frozenset[int]:
+        """The tokens that end an answer."""
+        return frozenset(self.tokenizer.eos_token_ids) | self.generation.eos_token_ids
+
+
+def read_generation_config(directory: Path) -> GenerationConfig:
+    """Read generation_config.json of a model's directory, where there is one. Raises BundleError."""
+    path = directory / "generation_config.json"
+    if not path.exists():
+        return GenerationConfig()
+    try:
+        config = json.loads(path.read_bytes())
+        if not isinstance(config, dict):
+            raise TypeError(f"a {type(config).__name__} where an object belongs")
+        return GenerationConfig(_sampling(config), _token_ids(config.get("eos_token_id")))
+    except (ValueError, TypeError, RequestError) as error:
+        raise BundleError(f"{path}: {error}") from error
+
+
+def _sampling(config: Mapping[str, object]) -> SamplingParameters:
+    if config.get("do_sample") is False:
+        return SamplingParameters(temperature=0)
+    top_k = _number(config, "top_k")
+    return SamplingParameters().override(
+        temperature=_number(config, "temperature"),
+        top_p=_number(config, "top_p"),
+        top_k=None if top_k is None else int(top_k),
+    )
+
+
+def _number(config: Mapping[str, object], key: str) -> float | None:
+    value = config.get(key)
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    raise TypeError(f"{key} is {value!r}, expected a number")
+
+
+def _token_ids(value: object) -> frozenset[int]:
+    ids = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(isinstance(token, int) and token >= 0 for token in ids):
+        raise TypeError(f"eos_token_id is {value!r}, expected a token id or a list of them")
+    return frozenset(ids)

@@ -1,0 +1,36 @@
+"""What the engine is asked for: one prompt, already tokens, and how to continue it."""
+
+from dataclasses import dataclass, field
+
+from jangtq_coordinator.reasoning import Channel, Opening
+from jangtq_coordinator.sampling import SamplingParameters
+from jangtq_proto.errors import ContextOverflowError, RequestError
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """A continuation of `prompt` by at most `max_tokens` tokens (None: as many as the context allows)."""
+
+    prompt: tuple[int, ...]
+    sampling: SamplingParameters = field(default_factory=SamplingParameters)
+    max_tokens: int | None = None
+    stops: tuple[str, ...] = ()
+    opening: Opening = Opening(Channel.CONTENT)
+
+    def __post_init__(self) -> None:
+        if not self.prompt:
+            raise RequestError("the prompt is empty: at least one token is needed")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise RequestError(f"max_tokens {self.max_tokens}: allowed are 1 and above")
+        if not all(self.stops):
+            raise RequestError("an empty stop string would end every answer at once")
+
+    def token_budget(self, context_length: int) -> int:
+        """How many tokens the answer may have. Raises ContextOverflowError when there is room for none."""
+        room = context_length - len(self.prompt)
+        if room < 1:
+            raise ContextOverflowError(
+                f"the prompt has {len(self.prompt)} tokens; the model's context is {context_length} tokens, "
+                "one of them for the answer"
+            )
+        return room if self.max_tokens is None else min(self.max_tokens, room)

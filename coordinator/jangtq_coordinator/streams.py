@@ -1,0 +1,80 @@
+"""The way of events from the engine's thread to the event loops of those who asked."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from jangtq_coordinator.events import Failed, Finished, GenerationEvent
+
+
+class GenerationStream:
+    """The events of one request, as an async iterator for the event loop that it was made in.
+
+    Ends after Finished or Failed, or at once when it is cancelled.
+    """
+
+    def __init__(self, cancel: Callable[["GenerationStream"], None]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._cancel = cancel
+        self._events: deque[GenerationEvent] = deque()
+        self._arrived = asyncio.Event()
+        self._ended = False
+
+    def __aiter__(self) -> "GenerationStream":
+        return self
+
+    async def __anext__(self) -> GenerationEvent:
+        while not self._events:
+            if self._ended:
+                raise StopAsyncIteration
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._events.popleft()
+
+    def pending(self) -> list[GenerationEvent]:
+        """The events that are here already, taken out."""
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    def push(self, event: GenerationEvent) -> None:
+        """Called in the stream's loop."""
+        if self._ended:
+            return
+        self._events.append(event)
+        self._ended = isinstance(event, Finished | Failed)
+        self._arrived.set()
+
+    def cancel(self) -> None:
+        """Called in the stream's loop: the pass under way is the last. May be repeated."""
+        if not self._ended:
+            self._ended = True
+            self._events.clear()
+            self._arrived.set()
+            self._cancel(self)
+
+
+class Outbox:
+    """Collects the events of a pass and hands each event loop its part in one call."""
+
+    def __init__(self) -> None:
+        self._events: dict[asyncio.AbstractEventLoop, list[tuple[GenerationStream, GenerationEvent]]] = {}
+
+    def put(self, stream: GenerationStream, event: GenerationEvent) -> None:
+        self._events.setdefault(stream.loop, []).append((stream, event))
+
+    def flush(self) -> list[GenerationStream]:
+        """Send everything; returns the streams whose event loop is closed, so that nobody will read them."""
+        batches, self._events = self._events, {}
+        lost: list[GenerationStream] = []
+        for loop, batch in batches.items():
+            try:
+                loop.call_soon_threadsafe(_deliver, batch)
+            except RuntimeError:
+                lost += [stream for stream, _ in batch]
+        return lost
+
+
+def _deliver(batch: Sequence[tuple[GenerationStream, GenerationEvent]]) -> None:
+    for stream, event in batch:
+        stream.push(event)
