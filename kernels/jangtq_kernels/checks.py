@@ -1,0 +1,81 @@
+"""What every backend refuses before it computes."""
+
+from collections.abc import Mapping
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from jangtq_kernels.backend import NO_EXPERT
+from jangtq_kernels.errors import KernelInputError
+from jangtq_kernels.weights import ExpertWeights, PackedMatrix
+
+ROW_DTYPES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+ALLOWED_BITS = (2, 3, 4)
+
+
+def check_weights(weights: ExpertWeights) -> None:
+    """Raises KernelInputError when matrices, norms, codebooks and signs do not fit each other."""
+    count = len(weights.expert_ids)
+    hidden, intermediate = weights.hidden_size, weights.intermediate_size
+    if count == 0 or len(set(weights.expert_ids)) != count:
+        raise KernelInputError(f"expert_ids {weights.expert_ids}: expected at least one, each once")
+    _check_matrix("gate", weights.gate, (count, intermediate, hidden))
+    _check_matrix("up", weights.up, (count, intermediate, hidden))
+    _check_matrix("down", weights.down, (count, hidden, intermediate))
+
+
+def check_rows(
+    rows: NDArray[np.generic],
+    expert_ids: NDArray[np.int32],
+    router_weights: NDArray[np.float32],
+    *,
+    hidden_size: int,
+) -> None:
+    """Raises KernelInputError naming the argument that has a wrong shape, dtype or value."""
+    if rows.dtype not in ROW_DTYPES:
+        raise KernelInputError(f"rows are {rows.dtype}, allowed are {', '.join(map(str, ROW_DTYPES))}")
+    if rows.ndim != 2 or rows.shape[1] != hidden_size:
+        raise KernelInputError(f"rows are {list(rows.shape)}, expected [rows, {hidden_size}]")
+    if expert_ids.ndim != 2 or expert_ids.shape[0] != rows.shape[0]:
+        raise KernelInputError(f"expert_ids are {list(expert_ids.shape)}, expected [{rows.shape[0]}, slots]")
+    _check_array("expert_ids", expert_ids, expert_ids.shape, np.dtype(np.int32))
+    _check_array("router_weights", router_weights, expert_ids.shape, np.dtype(np.float32))
+    if not np.isfinite(rows).all():
+        raise KernelInputError("rows hold values that are not finite")
+    if not np.isfinite(router_weights).all():
+        raise KernelInputError("router_weights hold values that are not finite")
+
+
+def local_positions(expert_ids: NDArray[np.int32], positions: Mapping[int, int]) -> NDArray[np.int32]:
+    """Model-wide ids as positions in the shard, NO_EXPERT kept. Raises KernelInputError for a foreign id."""
+    result = np.full(expert_ids.shape, NO_EXPERT, dtype=np.int32)
+    for index, expert in enumerate(expert_ids.ravel().tolist()):
+        if expert != NO_EXPERT:
+            position = positions.get(expert)
+            if position is None:
+                raise KernelInputError(
+                    f"expert {expert} is none of the {len(positions)} held here"
+                )
+            result.flat[index] = position
+    return result
+
+
+def _check_matrix(name: str, matrix: PackedMatrix, shape: tuple[int, int, int]) -> None:
+    if matrix.bits not in ALLOWED_BITS:
+        raise KernelInputError(f"{name}: {matrix.bits} bits, allowed are {ALLOWED_BITS}")
+    experts, out_features, in_features = shape
+    words = -(-in_features // (32 // matrix.bits))
+    _check_array(f"{name} codes", matrix.codes, (experts, out_features, words), np.dtype(np.uint32))
+    _check_array(f"{name} norms", matrix.norms, (experts, out_features), np.dtype(np.float16))
+    _check_array(f"{name} codebook", matrix.codebook, (1 << matrix.bits,), np.dtype(np.float32))
+    _check_array(f"{name} signs", matrix.signs, (in_features,), np.dtype(np.float32))
+
+
+def _check_array(
+    name: str, array: NDArray[np.generic], shape: tuple[int, ...], dtype: np.dtype[np.generic]
+) -> None:
+    if array.dtype != dtype or array.shape != shape:
+        raise KernelInputError(
+            f"{name} are {array.dtype} {list(array.shape)}, expected {dtype} {list(shape)}"
+        )

@@ -1,0 +1,74 @@
+"""The reference backend: the format's mathematics in NumPy and float64, the oracle of every other backend."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jangtq_kernels.backend import NO_EXPERT
+from jangtq_kernels.checks import check_rows, check_weights, local_positions
+from jangtq_kernels.packing import unpack
+from jangtq_kernels.rotation import rotate
+from jangtq_kernels.weights import ExpertWeights, PackedMatrix
+
+
+class ReferenceBackend:
+    """Slow, exact, everywhere."""
+
+    @property
+    def name(self) -> str:
+        return "reference"
+
+    def load(self, weights: ExpertWeights) -> "ReferenceLayer":
+        return ReferenceLayer(weights)
+
+
+class ReferenceLayer:
+    """One layer's experts as stored; a matrix is unpacked whenever an expert is asked for."""
+
+    def __init__(self, weights: ExpertWeights) -> None:
+        check_weights(weights)
+        self._weights = weights
+        self._positions = {expert: position for position, expert in enumerate(weights.expert_ids)}
+
+    @property
+    def nbytes(self) -> int:
+        return self._weights.nbytes
+
+    def forward(
+        self,
+        rows: NDArray[np.generic],
+        expert_ids: NDArray[np.int32],
+        router_weights: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """As LoadedLayer.forward."""
+        weights = self._weights
+        check_rows(rows, expert_ids, router_weights, hidden_size=weights.hidden_size)
+        positions = local_positions(expert_ids, self._positions)
+        rotated = rotate(rows.astype(np.float64), weights.gate.signs)
+        sums = np.zeros((rows.shape[0], weights.hidden_size))
+        for position in np.unique(positions[positions != NO_EXPERT]).tolist():
+            row, slot = np.nonzero(positions == position)
+            answers = expert_forward(weights, position, rotated[row])
+            np.add.at(sums, row, router_weights[row, slot].astype(np.float64)[:, None] * answers)
+        return sums.astype(np.float32)
+
+
+def expert_forward(
+    weights: ExpertWeights, position: int, rotated: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """down(silu(gate(x)) * up(x)) of one expert, [rows, hidden] from rotated rows [rows, hidden]."""
+    gate = _multiply(weights.gate, position, rotated)
+    up = _multiply(weights.up, position, rotated)
+    return _multiply(weights.down, position, rotate(silu(gate) * up, weights.down.signs))
+
+
+def silu(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """x * sigmoid(x), without overflow for large negative x."""
+    return x * (0.5 * (1.0 + np.tanh(0.5 * x)))
+
+
+def _multiply(matrix: PackedMatrix, position: int, rotated: NDArray[np.float64]) -> NDArray[np.float64]:
+    """y[r] = norm[r] * sum_i rotated[i] * codebook[code[r, i]]."""
+    codes = unpack(matrix.codes[position], matrix.bits, matrix.in_features)
+    dense = matrix.codebook.astype(np.float64)[codes]
+    result: NDArray[np.float64] = rotated @ dense.T * matrix.norms[position].astype(np.float64)
+    return result
