@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from jangtq_kernels.backend import NO_EXPERT
 from jangtq_kernels.errors import BackendMissingError, KernelInputError
-from jangtq_kernels.metal.backend import PREFILL_ROWS_PER_EXPERT, MetalBackend
+from jangtq_kernels.metal.backend import PREFILL_ROWS_PER_EXPERT, MetalBackend, choose_tile_rows
 from jangtq_kernels.reference import ReferenceBackend
 from jangtq_kernels.weights import ExpertWeights
 
@@ -31,7 +31,7 @@ def relative_error(weights: ExpertWeights, request: Request) -> float:
 
 
 @pytest.mark.parametrize("bits", [(2, 2), (3, 3), (4, 4), (2, 4), (4, 3)])
-@pytest.mark.parametrize("rows", [1, 40])
+@pytest.mark.parametrize("rows", [1, 5, 40])
 def test_decode_and_prefill_equal_the_reference(bits: tuple[int, int], rows: int) -> None:
     assert relative_error(random_layer(200, 136, bits=bits), random_rows(rows, 200)) < 1e-5
 
@@ -106,6 +106,13 @@ def test_a_row_is_the_same_to_the_bit_in_every_batch_of_its_kernels(batch: int) 
             layer.forward(values[i : i + 1], ids[i : i + 1], router_weights[i : i + 1]) for i in range(5)
         ]
         assert np.array_equal(np.concatenate(alone), whole)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"), [([1, 1], 1), ([2, 1], 2), ([3, 1], 4), ([9, 1, 1], 4), ([4], 32)]
+)
+def test_rows_of_an_expert_share_its_decoding(rows: list[int], expected: int) -> None:
+    assert choose_tile_rows(np.array(rows)) == expected
 
 
 @simulated_only

@@ -14,7 +14,7 @@ from jangtq_kernels.backend import NO_EXPERT
 from jangtq_kernels.errors import KernelInputError
 from jangtq_kernels.metal._tile import TILE_ROWS
 from jangtq_kernels.metal.layout import MetalMatrix, lay_out
-from jangtq_kernels.metal.routing import move_to_device, plan_pairs
+from jangtq_kernels.metal.routing import cut_tiles, move_tiles_to_device, move_to_device, plan_pairs
 from jangtq_kernels.packing import unpack
 
 
@@ -86,7 +86,7 @@ def test_the_plan_holds_every_used_slot_once(slots: list[list[int]]) -> None:
 def test_the_tiles_cut_the_sorted_pairs(slots: list[list[int]]) -> None:
     plan = plan_pairs(np.array(slots, dtype=np.int32), np.zeros((len(slots), 3), dtype=np.float32))
     covered = 0
-    for expert, first, count in plan.tiles.tolist():
+    for expert, first, count in cut_tiles(plan, TILE_ROWS).tolist():
         assert first == covered
         assert 1 <= count <= TILE_ROWS
         assert set(plan.pair_experts[first : first + count].tolist()) == {expert}
@@ -97,6 +97,7 @@ def test_the_tiles_cut_the_sorted_pairs(slots: list[list[int]]) -> None:
 def test_small_plans_are_padded_into_the_device_address_space() -> None:
     plan = plan_pairs(np.array([[0]], dtype=np.int32), np.ones((1, 1), dtype=np.float32))
     routing = move_to_device(plan)
-    arrays = [value for value in vars(routing).values() if isinstance(value, mx.array)]
+    held = [*vars(routing).values(), move_tiles_to_device(plan, 1).table]
+    arrays = [value for value in held if isinstance(value, mx.array)]
     assert len(arrays) == 6
     assert all(array.size >= 8 for array in arrays)

@@ -35,16 +35,49 @@ inline void load_levels(const device float* table, thread float* levels) {
 }
 """
 
-# Adds the products of one quad of words of several output features with the row. The top code of
-# a word belongs to its last input, so the row is walked backwards. The sign goes to the row's
-# value, where one selection serves without touching the magnitude.
+# Adds the products of one quad of words of several output features with one row or several. The
+# top code of a word belongs to its last input, so the rows are walked backwards. For one row the
+# sign goes to the row's value, where one selection serves; for several it goes to the magnitude,
+# once for all. Both give the same product to the bit.
 DOT_PRODUCTS = """
+template <int BITS, int FEATURES, int ROWS>
+struct Products {
+  static inline void add(
+      thread uint* words, const thread float* values, const thread float* levels, thread float* sums) {
+#pragma unroll
+    for (int f = 0; f < FEATURES; ++f) {
+      const uint magnitude = as_type<uint>(top_magnitude<BITS>(words[f], levels));
+      const float weight = as_type<float>(magnitude | (words[f] & 0x80000000u));
+#pragma unroll
+      for (int r = 0; r < ROWS; ++r) {
+        sums[r * FEATURES + f] = fma(values[r], weight, sums[r * FEATURES + f]);
+      }
+      words[f] <<= BITS;
+    }
+  }
+};
+
 template <int BITS, int FEATURES>
+struct Products<BITS, FEATURES, 1> {
+  static inline void add(
+      thread uint* words, const thread float* values, const thread float* levels, thread float* sums) {
+    const float opposite = -values[0];
+#pragma unroll
+    for (int f = 0; f < FEATURES; ++f) {
+      const float signed_value = int(words[f]) < 0 ? opposite : values[0];
+      sums[f] = fma(signed_value, top_magnitude<BITS>(words[f], levels), sums[f]);
+      words[f] <<= BITS;
+    }
+  }
+};
+
+template <int BITS, int FEATURES, int ROWS>
 inline void add_products(
-    const thread uint4* codes, const device float* row, const thread float* levels, thread float* sums) {
+    const thread uint4* codes, const device float* const thread* rows, uint first, const thread float* levels,
+    thread float* sums) {
   constexpr int PER_WORD = 32 / BITS;
   constexpr int WIDTH = PER_WORD % 4 == 0 ? 4 : 2;
-  const device vec<float, WIDTH>* pieces = (const device vec<float, WIDTH>*)row;
+  typedef vec<float, WIDTH> Piece;
 #pragma unroll
   for (int word = 0; word < 4; ++word) {
     uint words[FEATURES];
@@ -54,17 +87,19 @@ inline void add_products(
     }
 #pragma unroll
     for (int piece = PER_WORD / WIDTH - 1; piece >= 0; --piece) {
-      const vec<float, WIDTH> values = pieces[word * (PER_WORD / WIDTH) + piece];
+      Piece pieces[ROWS];
+#pragma unroll
+      for (int r = 0; r < ROWS; ++r) {
+        pieces[r] = ((const device Piece*)(rows[r] + first))[word * (PER_WORD / WIDTH) + piece];
+      }
 #pragma unroll
       for (int i = WIDTH - 1; i >= 0; --i) {
-        const float value = values[i];
-        const float opposite = -value;
+        float values[ROWS];
 #pragma unroll
-        for (int f = 0; f < FEATURES; ++f) {
-          const float signed_value = int(words[f]) < 0 ? opposite : value;
-          sums[f] = fma(signed_value, top_magnitude<BITS>(words[f], levels), sums[f]);
-          words[f] <<= BITS;
+        for (int r = 0; r < ROWS; ++r) {
+          values[r] = pieces[r][i];
         }
+        Products<BITS, FEATURES, ROWS>::add(words, values, levels, sums);
       }
     }
   }

@@ -10,14 +10,22 @@ from numpy.typing import NDArray
 from jangtq_kernels.backend import NO_EXPERT
 from jangtq_kernels.errors import BackendMissingError, KernelInputError
 from jangtq_kernels.metal._common import KernelFactory
+from jangtq_kernels.metal._tile import TILE_ROWS
 from jangtq_kernels.metal.combine import Combine
 from jangtq_kernels.metal.down_decode import DownDecode
 from jangtq_kernels.metal.down_prefill import DownPrefill
-from jangtq_kernels.metal.gate_up_decode import GateUpDecode
+from jangtq_kernels.metal.gate_up_decode import MAX_ROWS, GateUpDecode
 from jangtq_kernels.metal.gate_up_prefill import GateUpPrefill
 from jangtq_kernels.metal.layout import MetalMatrix, lay_out
 from jangtq_kernels.metal.rotation import MAX_SIZE, Rotation
-from jangtq_kernels.metal.routing import Plan, Routing, move_to_device, plan_pairs
+from jangtq_kernels.metal.routing import (
+    Plan,
+    Routing,
+    Tiles,
+    move_tiles_to_device,
+    move_to_device,
+    plan_pairs,
+)
 from jangtq_kernels.weights import ExpertWeights
 
 PREFILL_ROWS_PER_EXPERT = 4
@@ -110,17 +118,18 @@ class MetalLayer:
     def _chain(self, rows: mx.array, plan: Plan) -> mx.array:
         routing = move_to_device(plan)
         rotated = self._rotate(rows, self._hidden_signs, self._gate)
-        if plan.pairs < PREFILL_ROWS_PER_EXPERT * plan.experts:
-            return self._decode(rotated, routing)
-        return self._prefill(rotated, routing)
+        tile_rows = choose_tile_rows(plan.rows_of_experts)
+        tiles = move_tiles_to_device(plan, tile_rows)
+        return (self._decode if tile_rows <= MAX_ROWS else self._prefill)(rotated, routing, tiles)
 
-    def _decode(self, rotated: mx.array, routing: Routing) -> mx.array:
-        activated = self._kernels.gate_up_decode(rotated, self._gate, self._up, routing)
-        return self._kernels.down_decode(self._rotate_activated(activated), self._down, routing)
+    def _decode(self, rotated: mx.array, routing: Routing, tiles: Tiles) -> mx.array:
+        activated = self._kernels.gate_up_decode(rotated, routing, gate=self._gate, up=self._up, tiles=tiles)
+        return self._kernels.down_decode(self._rotate_activated(activated), routing, down=self._down)
 
-    def _prefill(self, rotated: mx.array, routing: Routing) -> mx.array:
-        activated = self._kernels.gate_up_prefill(rotated, self._gate, self._up, routing)
-        projected = self._kernels.down_prefill(self._rotate_activated(activated), self._down, routing)
+    def _prefill(self, rotated: mx.array, routing: Routing, tiles: Tiles) -> mx.array:
+        activated = self._kernels.gate_up_prefill(rotated, routing, gate=self._gate, up=self._up, tiles=tiles)
+        again = self._rotate_activated(activated)
+        projected = self._kernels.down_prefill(again, routing, down=self._down, tiles=tiles)
         return self._kernels.combine(projected, routing)
 
     def _rotate_activated(self, activated: mx.array) -> mx.array:
@@ -128,6 +137,14 @@ class MetalLayer:
 
     def _rotate(self, rows: mx.array, signs: mx.array, reader: MetalMatrix) -> mx.array:
         return self._kernels.rotate(rows, signs, stride=reader.row_stride)
+
+
+def choose_tile_rows(rows_of_experts: NDArray[np.intp]) -> int:
+    """Rows that share one decoding of an expert's codes: 1, 2 or 4 in decode, 32 in prefill."""
+    if rows_of_experts.mean() >= PREFILL_ROWS_PER_EXPERT:
+        return TILE_ROWS
+    most = int(rows_of_experts.max())
+    return min(1 << (most - 1).bit_length(), MAX_ROWS)
 
 
 def _native_factory() -> KernelFactory:

@@ -34,7 +34,8 @@ SOURCE = """
       const device uint4* packed = (const device uint4*)codes + (panel * QUADS + quad) * 32 + lane % 8;
       const uint4 four[4] = {packed[0], packed[8], packed[16], packed[24]};
       float sums[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-      add_products<BITS, 4>(four, rotated + (pair * QUADS + quad) * 4 * (32 / BITS), values, sums);
+      const device float* row_of_pair[1] = {rotated + pair * (QUADS * 4 * (32 / BITS))};
+      add_products<BITS, 4, 1>(four, row_of_pair, quad * 4 * (32 / BITS), values, sums);
       for (uint f = 0; f < 4; ++f) {
         const float scale = slot_weights[slot] * float(norms[panel * 32 + f * 8 + lane % 8]);
         totals[f] = fma(scale, sums[f], totals[f]);
@@ -77,7 +78,7 @@ class DownDecode:
             DECODING + DOT_PRODUCTS,
         )
 
-    def __call__(self, rotated: mx.array, down: MetalMatrix, routing: Routing) -> mx.array:
+    def __call__(self, rotated: mx.array, routing: Routing, *, down: MetalMatrix) -> mx.array:
         """rotated: float32 [pairs, stride]. Returns float32 [rows, hidden]."""
         threads = SIMDGROUPS * SIMD_WIDTH
         (summed,) = self._kernel(

@@ -6,7 +6,7 @@ from jangtq_kernels.metal._common import KernelFactory, ceil_div
 from jangtq_kernels.metal._decoding import DECODING
 from jangtq_kernels.metal._tile import TILE_PRODUCTS, TILE_THREADS
 from jangtq_kernels.metal.layout import MetalMatrix
-from jangtq_kernels.metal.routing import Routing
+from jangtq_kernels.metal.routing import Routing, Tiles
 
 # The two panels are neighbouring blocks; where the last has no neighbour, it is multiplied twice
 # and stored once.
@@ -59,13 +59,13 @@ class DownPrefill:
             DECODING + TILE_PRODUCTS,
         )
 
-    def __call__(self, rotated: mx.array, down: MetalMatrix, routing: Routing) -> mx.array:
+    def __call__(self, rotated: mx.array, routing: Routing, *, down: MetalMatrix, tiles: Tiles) -> mx.array:
         """rotated: float32 [pairs, stride]. Returns float32 [pairs, hidden]."""
         (projected,) = self._kernel(
-            inputs=[rotated, down.codes, down.norms, down.levels, routing.tile_table],
+            inputs=[rotated, down.codes, down.norms, down.levels, tiles.table],
             output_shapes=[(routing.pairs, down.out_features)],
             output_dtypes=[mx.float32],
-            grid=(TILE_THREADS, routing.tiles, ceil_div(down.blocks, 2)),
+            grid=(TILE_THREADS, tiles.count, ceil_div(down.blocks, 2)),
             threadgroup=(TILE_THREADS, 1, 1),
             template=[
                 *(("BITS", down.bits), ("QUADS", down.quads)),

@@ -6,7 +6,7 @@ from jangtq_kernels.metal._common import KernelFactory
 from jangtq_kernels.metal._decoding import DECODING
 from jangtq_kernels.metal._tile import TILE_PRODUCTS, TILE_THREADS
 from jangtq_kernels.metal.layout import MetalMatrix
-from jangtq_kernels.metal.routing import Routing
+from jangtq_kernels.metal.routing import Routing, Tiles
 
 SOURCE = """
   typedef Tile<BITS> T;
@@ -60,16 +60,18 @@ class GateUpPrefill:
             DECODING + TILE_PRODUCTS,
         )
 
-    def __call__(self, rotated: mx.array, gate: MetalMatrix, up: MetalMatrix, routing: Routing) -> mx.array:
+    def __call__(
+        self, rotated: mx.array, routing: Routing, *, gate: MetalMatrix, up: MetalMatrix, tiles: Tiles
+    ) -> mx.array:
         """rotated: float32 [rows, stride]. Returns float32 [pairs, intermediate]."""
         (activated,) = self._kernel(
             inputs=[
                 *(rotated, gate.codes, gate.norms, up.codes, up.norms),
-                *(gate.levels, routing.pair_rows, routing.tile_table),
+                *(gate.levels, routing.pair_rows, tiles.table),
             ],
             output_shapes=[(routing.pairs, gate.out_features)],
             output_dtypes=[mx.float32],
-            grid=(TILE_THREADS, routing.tiles, gate.blocks),
+            grid=(TILE_THREADS, tiles.count, gate.blocks),
             threadgroup=(TILE_THREADS, 1, 1),
             template=[
                 *(("BITS", gate.bits), ("QUADS", gate.quads)),

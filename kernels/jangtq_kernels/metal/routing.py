@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from jangtq_kernels.backend import NO_EXPERT
 from jangtq_kernels.metal._common import MIN_DEVICE_ELEMENTS
-from jangtq_kernels.metal._tile import TILE_ROWS
 
 TILE_FIELDS = 3
 
@@ -19,7 +18,6 @@ class Plan:
 
     pair_experts, pair_rows: int32 [pairs]. slot_pairs: int32 [pairs], position of each used slot's pair,
     slots row by row; slot_weights: float32 [pairs]; row_starts: int32 [rows + 1] into the slots.
-    tiles: int32 [tiles, 3], expert, first pair, pairs (at most 32).
     """
 
     pair_experts: NDArray[np.int32]
@@ -27,7 +25,6 @@ class Plan:
     slot_pairs: NDArray[np.int32]
     slot_weights: NDArray[np.float32]
     row_starts: NDArray[np.int32]
-    tiles: NDArray[np.int32]
 
     @property
     def pairs(self) -> int:
@@ -38,9 +35,9 @@ class Plan:
         return len(self.row_starts) - 1
 
     @property
-    def experts(self) -> int:
-        """How many different experts have a row."""
-        return len(np.unique(self.pair_experts))
+    def rows_of_experts(self) -> NDArray[np.intp]:
+        """How many rows each expert has that has any."""
+        return np.unique(self.pair_experts, return_counts=True)[1]
 
 
 @dataclass(frozen=True)
@@ -52,10 +49,20 @@ class Routing:
     slot_pairs: mx.array
     slot_weights: mx.array
     row_starts: mx.array
-    tile_table: mx.array
     pairs: int
     rows: int
-    tiles: int
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Pairs of one expert computed together, on the device: int32, expert, first pair and pairs of each tile.
+
+    rows: the most pairs that a tile holds.
+    """
+
+    table: mx.array
+    count: int
+    rows: int
 
 
 def plan_pairs(positions: NDArray[np.int32], router_weights: NDArray[np.float32]) -> Plan:
@@ -71,8 +78,7 @@ def plan_pairs(positions: NDArray[np.int32], router_weights: NDArray[np.float32]
         pair_rows=rows[order].astype(np.int32),
         slot_pairs=slot_pairs,
         slot_weights=router_weights[rows, slots].astype(np.float32),
-        row_starts=np.concatenate([[0], np.cumsum(used)]).astype(np.int32),
-        tiles=_cut_tiles(experts),
+        row_starts=np.concatenate([[0], np.cumsum(used)], dtype=np.int32),
     )
 
 
@@ -83,23 +89,30 @@ def move_to_device(plan: Plan) -> Routing:
         slot_pairs=_padded(plan.slot_pairs),
         slot_weights=_padded(plan.slot_weights),
         row_starts=_padded(plan.row_starts),
-        tile_table=_padded(plan.tiles.reshape(-1)),
         pairs=plan.pairs,
         rows=plan.rows,
-        tiles=len(plan.tiles),
     )
 
 
-def _cut_tiles(experts: NDArray[np.int32]) -> NDArray[np.int32]:
-    found, counts = np.unique(experts, return_counts=True)
+def move_tiles_to_device(plan: Plan, rows: int) -> Tiles:
+    tiles = cut_tiles(plan, rows)
+    return Tiles(table=_padded(tiles.reshape(-1)), count=len(tiles), rows=rows)
+
+
+def cut_tiles(plan: Plan, rows: int) -> NDArray[np.int32]:
+    """int32 [tiles, 3]: expert, first pair, pairs; a tile has one expert and at most `rows` pairs."""
+    experts, counts = np.unique(plan.pair_experts, return_counts=True)
     tiles = [
-        (expert, start + offset, min(TILE_ROWS, count - offset))
-        for expert, start, count in zip(found, np.cumsum(counts) - counts, counts, strict=True)
-        for offset in range(0, count, TILE_ROWS)
+        (expert, first + offset, min(rows, count - offset))
+        for expert, first, count in zip(experts, np.cumsum(counts) - counts, counts, strict=True)
+        for offset in range(0, count, rows)
     ]
     return np.array(tiles, dtype=np.int32).reshape(-1, TILE_FIELDS)
 
 
 def _padded(array: NDArray[np.generic]) -> mx.array:
-    missing = max(0, MIN_DEVICE_ELEMENTS - len(array))
-    return mx.array(np.pad(array, (0, missing)))
+    if len(array) >= MIN_DEVICE_ELEMENTS:
+        return mx.array(array)
+    padded = np.zeros(MIN_DEVICE_ELEMENTS, dtype=array.dtype)
+    padded[: len(array)] = array
+    return mx.array(padded)
