@@ -219,7 +219,7 @@ def dequantized_checkpoint(bundle_path: Path) -> Dense:
     config = json.loads((bundle_path / "config.json").read_text())
     seed = json.loads((bundle_path / "jang_config.json").read_text())["mxtq_seed"]
     dense = _dequantize_affine(tensors, config["quantization"]["group_size"])
-    stacked = _stack_experts(tensors, config["num_local_experts"])
+    stacked = stack_experts(tensors, config["num_local_experts"])
     for base in (name.removesuffix(".tq_packed") for name in stacked if name.endswith(".tq_packed")):
         in_features = config["intermediate_size" if base.endswith("down_proj") else "hidden_size"]
         dense[f"{base}.weight"] = _dequantize_experts(stacked, base, in_features=in_features, seed=seed)
@@ -241,7 +241,7 @@ def _dequantize_affine(tensors: Mapping[str, NDArray[np.generic]], group_size: i
     return dense
 
 
-def _stack_experts(
+def stack_experts(
     tensors: Mapping[str, NDArray[np.generic]], expert_count: int
 ) -> Mapping[str, NDArray[np.generic]]:
     """The prestacked form of whichever layout the bundle has."""

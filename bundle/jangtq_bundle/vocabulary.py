@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from jangtq_kernels.packing import codes_per_word
+
 WEIGHT_FORMAT: Final = "mxtq"
 DEFAULT_SEED: Final = 42
 ALLOWED_BITS: Final = (2, 3, 4)
@@ -80,8 +82,7 @@ PROFILE_ALIASES: Final[Mapping[str, str]] = {
 
 def words_per_row(in_features: int, bits: int) -> int:
     """uint32 words that hold one row of codes; codes do not straddle words."""
-    codes_per_word = 32 // bits
-    return -(-in_features // codes_per_word)
+    return -(-in_features // codes_per_word(bits))
 
 
 def moe_prefix(layer: int) -> str:
