@@ -1,14 +1,13 @@
 """A lane over gRPC: one stream to one worker, opened when first needed and again after it broke."""
 
-import queue
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import grpc
+from google.protobuf.message import DecodeError
 
+from jangtq_coordinator.expert_stream import ExpertStream, StreamBrokenError
 from jangtq_coordinator.lane import LayerAnswer, LayerCall
 from jangtq_coordinator.roster import Holder
-from jangtq_coordinator.silence import SilenceWatch
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import (
     DecodedCall,
@@ -23,6 +22,7 @@ from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 
 _RECONNECT_SECONDS = 2.0
+_SILENCE = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class GrpcLane:
         self._expected: Holder | None = None
         self._channel = _open_channel(address, settings.hidden_size)
         self._stub = expert_pb2_grpc.ExpertServiceStub(self._channel)
-        self._stream: _Stream | None = None
+        self._stream: ExpertStream | None = None
         self._call_id = 0
         self._shape = (0, 0)
 
@@ -58,7 +58,8 @@ class GrpcLane:
                 wait_for_ready=True,
             )
         except grpc.RpcError as error:
-            raise self._explain(error, waited_seconds=timeout) from error
+            assert isinstance(error, grpc.Call)
+            raise self._explain(error.code(), str(error.details()), waited_seconds=timeout) from error
         return holder_from(str(self._address), reply)
 
     def expect(self, holder: Holder) -> None:
@@ -80,9 +81,12 @@ class GrpcLane:
             raise RuntimeError("receive without send")
         try:
             reply = stream.receive()
-        except grpc.RpcError as error:
+        except StreamBrokenError as error:
             self.abandon()
-            raise self._explain(error, waited_seconds=stream.silent_seconds) from error
+            raise self._explain(error.status, error.details, waited_seconds=error.waited_seconds) from error
+        except DecodeError as error:
+            self.abandon()
+            raise WorkerFaultError(f"worker {self._address} sent no ExpertReply: {error}") from error
         return self._read(reply)
 
     def abandon(self) -> None:
@@ -105,45 +109,20 @@ class GrpcLane:
         sums = decode_partial_sums(reply.partial_sums, self._shape, self._settings.row_type)
         return LayerAnswer(sums, queue_ns=reply.queue_ns, compute_ns=reply.compute_ns)
 
-    def _open_stream(self) -> "_Stream":
+    def _open_stream(self) -> ExpertStream:
         if self._stream is None:
             if self._expected is not None:
                 _check_unchanged(self._expected, self.describe(timeout_seconds=_RECONNECT_SECONDS))
-            self._stream = _Stream(self._stub, self._settings.call_timeout_seconds)
+            timeout = self._settings.call_timeout_seconds
+            self._stream = ExpertStream(self._channel, timeout_seconds=timeout)
         return self._stream
 
-    def _explain(self, error: grpc.RpcError, *, waited_seconds: float | None) -> ClusterError:
-        if not isinstance(error, grpc.Call):
-            return WorkerFaultError(f"worker {self._address}: {error}")
-        reason = _plain(error, waited_seconds)
-        return error_of(error.code(), f"worker {self._address}: {reason}")
-
-
-class _Stream:
-    """The bidirectional call itself. A watch ends it when the worker falls silent."""
-
-    def __init__(self, stub: expert_pb2_grpc.ExpertServiceStub, timeout_seconds: float) -> None:
-        self._outgoing: queue.SimpleQueue[pb.ExpertCall | None] = queue.SimpleQueue()
-        self._call = stub.Forward(iter(self._outgoing.get, None))
-        self._replies: Iterator[pb.ExpertReply] = iter(self._call)
-        self._watch = SilenceWatch(timeout_seconds, self._call.cancel)
-
-    @property
-    def silent_seconds(self) -> float | None:
-        """How long the worker was waited for in vain; None when it did not fall silent."""
-        return self._watch.timeout_seconds if self._watch.fired else None
-
-    def send(self, message: pb.ExpertCall) -> None:
-        self._outgoing.put(message)
-
-    def receive(self) -> pb.ExpertReply:
-        with self._watch:
-            return next(self._replies)
-
-    def close(self) -> None:
-        self._watch.stop()
-        self._call.cancel()
-        self._outgoing.put(None)
+    def _explain(
+        self, status: grpc.StatusCode, details: str, *, waited_seconds: float | None
+    ) -> ClusterError:
+        if waited_seconds is not None and status in _SILENCE:
+            details = f"no answer within {waited_seconds:g} s; is jangtq-worker running there?"
+        return error_of(status, f"worker {self._address}: {details}")
 
 
 def holder_from(name: str, reply: pb.DescribeReply) -> Holder:
@@ -182,10 +161,3 @@ def _open_channel(address: Address, hidden_size: int) -> grpc.Channel:
             ("grpc.enable_http_proxy", 0),
         ],
     )
-
-
-def _plain(error: grpc.Call, waited_seconds: float | None) -> str:
-    silent = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
-    if waited_seconds is not None and error.code() in silent:
-        return f"no answer within {waited_seconds:g} s; is jangtq-worker running there?"
-    return str(error.details())

@@ -6,7 +6,7 @@ JangtqError
 ├── RequestError                a client of the API asked for something impossible
 │   ├── UnknownModelError       the model named is not the one served
 │   └── ContextOverflowError    prompt and answer do not fit the context
-├── EngineStoppedError          the coordinator takes no requests any more
+├── EngineUnavailableError      the engine takes no requests, or ended one early
 └── ClusterError                coordinator and workers cannot work together
     ├── WorkerUnreachableError  nobody answers, or the answer came too late
     ├── WorkerMismatchError     other bundle, other protocol, other sizes
@@ -45,8 +45,8 @@ class ContextOverflowError(RequestError):
     """Prompt and answer together do not fit the model's context."""
 
 
-class EngineStoppedError(JangtqError):
-    """The coordinator takes no requests any more, or ended one before its answer was complete."""
+class EngineUnavailableError(JangtqError):
+    """The engine takes no requests, or stopped before an answer was complete."""
 
 
 class ClusterError(JangtqError):

@@ -1,0 +1,42 @@
+"""Puts bundle, cluster and model together into what the engine loads."""
+
+from collections.abc import Callable
+
+from jangtq_bundle.bundle import Bundle
+from jangtq_coordinator.cluster import Cluster
+from jangtq_coordinator.loaded import LoadedModel, read_generation_config
+from jangtq_coordinator.mlx_lm_import import load_tokenizer
+from jangtq_coordinator.model import default_row_type, load_model
+from jangtq_coordinator.settings import ClusterSettings
+from jangtq_proto.codec import RowType
+from jangtq_proto.errors import BundleError
+
+
+def row_type_of(settings: ClusterSettings) -> RowType:
+    """What the coordinator computes in and rows travel as."""
+    return settings.wire_dtype or default_row_type()
+
+
+def model_name(bundle: Bundle) -> str:
+    """What clients call the model: the name of its folder."""
+    return bundle.path.resolve().name
+
+
+def loader(bundle: Bundle, cluster: Cluster, settings: ClusterSettings) -> Callable[[], LoadedModel]:
+    """What the engine runs in its own thread, the only one that may touch MLX. It raises BundleError."""
+
+    def load() -> LoadedModel:
+        try:
+            tokenizer = load_tokenizer(bundle.path)
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{bundle.path}: the tokenizer cannot be read: {error}") from error
+        return LoadedModel(
+            model=load_model(bundle, cluster.dispatcher, row_type_of(settings)),
+            tokenizer=tokenizer,
+            name=model_name(bundle),
+            context_length=bundle.config.context_length,
+            fingerprint=bundle.fingerprint,
+            generation=read_generation_config(bundle.path),
+        )
+
+    return load

@@ -1,0 +1,118 @@
+"""One open stream of expert calls to one worker. The thread that asks also reads the socket: no hand-over."""
+
+from typing import Final, Protocol
+
+import grpc
+from grpc._cython import cygrpc
+
+from jangtq_coordinator.silence import SilenceWatch
+from jangtq_proto.v1 import expert_pb2 as pb
+
+_METHOD: Final = b"/jangtq_proto.v1.ExpertService/Forward"
+_OPENED, _EXCHANGED, _ENDED = "opened", "exchanged", "ended"
+_NO_FLAGS: Final = 0
+
+
+class StreamBrokenError(Exception):
+    """The stream ended; `waited_seconds` is set when that was because the worker fell silent."""
+
+    def __init__(self, status: grpc.StatusCode, details: str, waited_seconds: float | None) -> None:
+        super().__init__(details)
+        self.status = status
+        self.details = details
+        self.waited_seconds = waited_seconds
+
+
+class _Operation(Protocol):
+    def message(self) -> bytes | None: ...
+    def code(self) -> int: ...
+    def details(self) -> str: ...
+
+
+class _Event(Protocol):
+    tag: str
+    batch_operations: tuple[_Operation, ...]
+
+
+class _Call(Protocol):
+    def operate(self, operations: tuple[object, ...], tag: str) -> bool: ...
+    def next_event(self) -> _Event: ...
+    def cancel(self, code: object, details: str) -> None: ...
+
+
+class ExpertStream:
+    """Drives gRPC's core from the calling thread, as grpc's own single-threaded streams do.
+
+    At most one call is under way. Not thread-safe, except that a silent worker is noticed by a watch.
+    """
+
+    def __init__(self, channel: grpc.Channel, *, timeout_seconds: float) -> None:
+        self._call = _open_call(channel)
+        self._watch = SilenceWatch(timeout_seconds, self._cancel_silent)
+        self._ended = False
+
+    def send(self, message: pb.ExpertCall) -> None:
+        """Start a call. A stream that is broken says so in `receive`."""
+        operations = (
+            cygrpc.SendMessageOperation(message.SerializeToString(), _NO_FLAGS),
+            cygrpc.ReceiveMessageOperation(_NO_FLAGS),
+        )
+        self._call.operate(operations, _EXCHANGED)
+
+    def receive(self) -> pb.ExpertReply:
+        """Wait for the answer. Raises StreamBrokenError."""
+        with self._watch:
+            while True:
+                event = self._next_event()
+                if event.tag is _EXCHANGED:
+                    data = event.batch_operations[1].message()
+                    if data is not None:
+                        return pb.ExpertReply.FromString(data)
+
+    def close(self) -> None:
+        """End the stream and release it; whatever is under way is given up."""
+        self._watch.stop()
+        if self._ended:
+            return
+        self._call.cancel(cygrpc.StatusCode.cancelled, "closed here")
+        while not self._ended:
+            try:
+                self._next_event()
+            except StreamBrokenError:
+                return
+
+    def _next_event(self) -> _Event:
+        event = self._call.next_event()
+        if event.tag is _ENDED:
+            self._ended = True
+            raise self._broken(event.batch_operations[0])
+        return event
+
+    def _broken(self, status: _Operation) -> StreamBrokenError:
+        waited = self._watch.timeout_seconds if self._watch.fired else None
+        return StreamBrokenError(_status_code(status.code()), status.details(), waited)
+
+    def _cancel_silent(self) -> None:
+        self._call.cancel(cygrpc.StatusCode.deadline_exceeded, "the worker fell silent")
+
+
+def _open_call(channel: grpc.Channel) -> _Call:
+    start = (cygrpc.SendInitialMetadataOperation((), _NO_FLAGS),)
+    opened = (cygrpc.ReceiveInitialMetadataOperation(_NO_FLAGS),)
+    ended = (cygrpc.ReceiveStatusOnClientOperation(_NO_FLAGS),)
+    call: _Call = channel._channel.segregated_call(
+        cygrpc.PropagationConstants.GRPC_PROPAGATE_DEFAULTS,
+        _METHOD,
+        None,
+        None,
+        (),
+        None,
+        ((start, _OPENED), (opened, _OPENED), (ended, _ENDED)),
+        None,
+    )
+    return call
+
+
+def _status_code(number: int) -> grpc.StatusCode:
+    codes = {code.value[0]: code for code in grpc.StatusCode}
+    return codes.get(number, grpc.StatusCode.UNKNOWN)

@@ -1,0 +1,174 @@
+"""A lane to a worker that behaves, fails, lies, falls silent, dies and comes back."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+import grpc
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
+from jangtq_coordinator.lane import LayerCall
+from jangtq_proto.addresses import parse_address
+from jangtq_proto.codec import RowType
+from jangtq_proto.errors import (
+    CallRejectedError,
+    ClusterError,
+    WorkerFaultError,
+    WorkerMismatchError,
+    WorkerUnreachableError,
+)
+from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.v1 import expert_pb2_grpc
+
+HIDDEN = 8
+Behaviour = Callable[[pb.ExpertCall], pb.ExpertReply]
+
+
+def echo(message: pb.ExpertCall) -> pb.ExpertReply:
+    return pb.ExpertReply(call_id=message.call_id, partial_sums=message.rows, compute_ns=5)
+
+
+class ScriptedWorker(expert_pb2_grpc.ExpertServiceServicer):
+    """Answers as its behaviour says, which a test may change at any time."""
+
+    def __init__(self, behaviour: Behaviour, fingerprint: str) -> None:
+        self.behaviour = behaviour
+        self.fingerprint = fingerprint
+
+    def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeReply:
+        return pb.DescribeReply(fingerprint=self.fingerprint, protocol_version=1)
+
+    def Forward(
+        self, request_iterator: Iterator[pb.ExpertCall], context: grpc.ServicerContext
+    ) -> Iterator[pb.ExpertReply]:
+        for message in request_iterator:
+            yield self.behaviour(message)
+
+
+@contextmanager
+def scripted_worker(
+    behaviour: Behaviour = echo, *, port: int = 0, fingerprint: str = "f"
+) -> Iterator[tuple[ScriptedWorker, int]]:
+    server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
+    worker = ScriptedWorker(behaviour, fingerprint)
+    expert_pb2_grpc.add_ExpertServiceServicer_to_server(worker, server)
+    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    try:
+        yield worker, bound
+    finally:
+        server.stop(grace=None).wait()
+
+
+@contextmanager
+def lane_to(port: int, *, call_timeout_seconds: float = 30) -> Iterator[GrpcLane]:
+    settings = LaneSettings(HIDDEN, RowType.FLOAT32, 10, call_timeout_seconds)
+    lane = GrpcLane(parse_address(f"127.0.0.1:{port}"), settings)
+    try:
+        yield lane
+    finally:
+        lane.close()
+
+
+def some_call(rows: int = 2, seed: int = 0) -> LayerCall:
+    return LayerCall(
+        layer=0,
+        rows=np.random.default_rng(seed).standard_normal((rows, HIDDEN)).astype(np.float32),
+        expert_ids=np.zeros((rows, 1), dtype=np.int32),
+        router_weights=np.ones((rows, 1), dtype=np.float32),
+    )
+
+
+def ask(lane: GrpcLane, call: LayerCall | None = None) -> NDArray[np.float32]:
+    lane.send(call or some_call())
+    return lane.receive().partial_sums
+
+
+def test_many_calls_share_a_stream() -> None:
+    with scripted_worker() as (_, port), lane_to(port) as lane:
+        for seed in range(200):
+            call = some_call(rows=1 + seed % 5, seed=seed)
+            np.testing.assert_array_equal(ask(lane, call), call.rows)
+
+
+def test_a_large_call_passes() -> None:
+    with scripted_worker() as (_, port), lane_to(port) as lane:
+        call = some_call(rows=4096)
+        np.testing.assert_array_equal(ask(lane, call), call.rows)
+
+
+def test_a_failure_is_the_callers_error_and_the_lane_goes_on() -> None:
+    def refuse(message: pb.ExpertCall) -> pb.ExpertReply:
+        return pb.ExpertReply(call_id=message.call_id, failure=pb.Failure(status=3, message="bad rows"))
+
+    with scripted_worker(refuse) as (worker, port), lane_to(port) as lane:
+        with pytest.raises(CallRejectedError, match=f"worker 127.0.0.1:{port}: bad rows"):
+            ask(lane)
+        worker.behaviour = echo
+        assert ask(lane).shape == (2, HIDDEN)
+
+
+@pytest.mark.parametrize(
+    ("lie", "error"),
+    [
+        (lambda m: pb.ExpertReply(call_id=m.call_id + 1, partial_sums=m.rows), WorkerFaultError),
+        (lambda m: pb.ExpertReply(call_id=m.call_id, partial_sums=m.rows[:-1]), ClusterError),
+        (lambda m: pb.ExpertReply(call_id=m.call_id), ClusterError),
+    ],
+    ids=["other call", "short", "empty"],
+)
+def test_a_lie_is_noticed_and_forgiven(lie: Behaviour, error: type[ClusterError]) -> None:
+    with scripted_worker(lie) as (worker, port), lane_to(port) as lane:
+        with pytest.raises(error):
+            ask(lane)
+        worker.behaviour = echo
+        assert ask(lane).shape == (2, HIDDEN)
+
+
+def test_a_silent_worker_is_given_up_and_its_late_answer_dropped() -> None:
+    go_on = threading.Event()
+
+    def hang(message: pb.ExpertCall) -> pb.ExpertReply:
+        go_on.wait(30)
+        return pb.ExpertReply(call_id=message.call_id, partial_sums=bytes(len(message.rows)))
+
+    with scripted_worker(hang) as (worker, port), lane_to(port, call_timeout_seconds=0.3) as lane:
+        with pytest.raises(WorkerUnreachableError, match=r"no answer within 0\.3 s"):
+            ask(lane)
+        worker.behaviour = echo
+        go_on.set()
+        call = some_call(seed=9)
+        np.testing.assert_array_equal(ask(lane, call), call.rows)
+
+
+def test_a_worker_that_dies_is_an_error_and_one_that_comes_back_is_used() -> None:
+    with ExitStack() as stack:
+        with scripted_worker() as (_, port):
+            lane = stack.enter_context(lane_to(port))
+            lane.expect(lane.describe())
+            ask(lane)
+        with pytest.raises(WorkerUnreachableError):
+            ask(lane)
+        with scripted_worker(port=port):
+            assert ask(lane).shape == (2, HIDDEN)
+
+
+def test_a_worker_that_comes_back_with_another_bundle_is_refused() -> None:
+    with ExitStack() as stack:
+        with scripted_worker(fingerprint="one") as (_, port):
+            lane = stack.enter_context(lane_to(port))
+            lane.expect(lane.describe())
+        with scripted_worker(port=port, fingerprint="two"):
+            with pytest.raises(WorkerMismatchError, match="came back with bundle two, it had one"):
+                ask(lane)
+
+
+def test_nobody_there_is_said_with_the_address() -> None:
+    with scripted_worker() as (_, port):
+        pass
+    with lane_to(port) as lane, pytest.raises(WorkerUnreachableError, match=f"127.0.0.1:{port}"):
+        ask(lane)
