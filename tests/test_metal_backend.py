@@ -62,10 +62,11 @@ def test_unused_slots_and_rows_without_experts(rows: int) -> None:
     values, ids, router_weights = random_rows(rows, 128, slots=3)
     ids[1] = NO_EXPERT
     ids[::2, 0] = NO_EXPERT
-    router_weights[ids == NO_EXPERT] = np.nan
+    expected = ReferenceBackend().load(weights).forward(values, ids, router_weights)
+    router_weights[ids == NO_EXPERT] = 1e30
     out = metal_backend().load(weights).forward(values, ids, router_weights)
     assert not out[1].any()
-    assert np.isfinite(out).all()
+    assert np.abs(out - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 def test_no_rows_and_no_experts_at_all() -> None:

@@ -55,12 +55,6 @@ def test_a_codebook_that_is_not_symmetric_is_refused() -> None:
         lay_out("up", dataclasses.replace(matrix, codebook=lopsided))
 
 
-def test_bits_without_a_kernel_are_refused() -> None:
-    matrix = dataclasses.replace(random_matrix(np.random.default_rng(0), (1, 32, 64), 4), bits=8)
-    with pytest.raises(KernelInputError, match=r"down has 8 bits; the Metal kernels decode \(2, 3, 4\)"):
-        lay_out("down", matrix)
-
-
 positions = st.integers(1, 80).flatmap(
     lambda rows: st.lists(
         st.lists(st.sampled_from([NO_EXPERT, 0, 1, 5]), min_size=3, max_size=3), min_size=rows, max_size=rows

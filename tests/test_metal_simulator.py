@@ -7,6 +7,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from metal_simulator import MetalSimulator, SimulatedMetalError
+from metal_simulator.compiler import CompilationError, find_clang
 from metal_simulator.signature import Call, Kernel, write_kernel
 from numpy.typing import NDArray
 
@@ -140,6 +141,12 @@ def test_a_wrong_kernel_is_reported(body: str, complaint: str) -> None:
 def test_what_metal_or_the_shim_lacks_does_not_compile(body: str, complaint: str) -> None:
     with pytest.raises(SimulatedMetalError, match=f"clang refuses the kernel:(.|\n)*{complaint}"):
         run(body)
+
+
+def test_a_missing_clang_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(CompilationError, match="needs clang 14 or newer(.|\n)*apt-get install clang"):
+        find_clang.__wrapped__()
 
 
 def test_a_threadgroup_above_1024_threads_is_refused() -> None:

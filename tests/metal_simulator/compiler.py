@@ -69,7 +69,7 @@ def _load(text: str) -> ctypes.CDLL:
 
 
 def _built(text: str, *, suffix: str, options: tuple[str, ...]) -> Path:
-    command = [_clang(), *FLAGS, f"-I{HERE}", f"-I{HERE / 'include'}"]
+    command = [find_clang(), *FLAGS, f"-I{HERE}", f"-I{HERE / 'include'}"]
     key = "\0".join([text, *(path.read_text() for path in sorted(HERE.glob("*.hpp"))), *command, *options])
     target = _cache_folder() / (hashlib.sha256(key.encode()).hexdigest()[:32] + suffix)
     if target.exists():
@@ -94,7 +94,8 @@ def _cache_folder() -> Path:
 
 
 @cache
-def _clang() -> str:
+def find_clang() -> str:
+    """Path of the newest clang. Raises CompilationError, with what to install, where there is none."""
     for name in CLANG_NAMES:
         path = shutil.which(name)
         if path and _major_version(path) >= OLDEST_CLANG:

@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_kernels.backend import NO_EXPERT
+from jangtq_kernels.checks import check_rows, check_weights, local_positions
 from jangtq_kernels.errors import BackendMissingError, KernelInputError
 from jangtq_kernels.metal._common import KernelFactory
 from jangtq_kernels.metal._tile import TILE_ROWS
@@ -67,6 +67,7 @@ class MetalBackend:
 
     def load(self, weights: ExpertWeights) -> "MetalLayer":
         """Copies the codes into the kernels' layout, projection by projection."""
+        check_weights(weights)
         _require_one_rotation(weights)
         layer = MetalLayer(self._kernels, weights)
         mx.clear_cache()
@@ -96,24 +97,13 @@ class MetalLayer:
         router_weights: NDArray[np.float32],
     ) -> NDArray[np.float32]:
         """Weighted sum of the shard's experts for each row; see LoadedLayer.forward."""
-        plan = plan_pairs(self._locate(expert_ids), router_weights)
+        check_rows(rows, expert_ids, router_weights, hidden_size=self._gate.in_features)
+        plan = plan_pairs(local_positions(expert_ids, self._positions), router_weights)
         if plan.pairs == 0:
             return np.zeros(rows.shape, dtype=np.float32)
         sums = self._chain(mx.array(rows.astype(np.float32)), plan)
         mx.eval(sums)
         return np.array(sums)
-
-    def _locate(self, expert_ids: NDArray[np.int32]) -> NDArray[np.int32]:
-        found, inverse = np.unique(expert_ids, return_inverse=True)
-        positions = [self._position(expert) for expert in found.tolist()]
-        return np.array(positions, dtype=np.int32)[inverse].reshape(expert_ids.shape)
-
-    def _position(self, expert: int) -> int:
-        if expert == NO_EXPERT:
-            return NO_EXPERT
-        if expert not in self._positions:
-            raise KernelInputError(f"expert id {expert} is outside this shard's {sorted(self._positions)}")
-        return self._positions[expert]
 
     def _chain(self, rows: mx.array, plan: Plan) -> mx.array:
         routing = move_to_device(plan)

@@ -13,8 +13,6 @@ from jangtq_kernels.errors import KernelInputError
 from jangtq_kernels.metal._common import BLOCK_ROWS, MAX_LEVELS, QUAD_WORDS, ceil_div
 from jangtq_kernels.weights import PackedMatrix
 
-SUPPORTED_BITS = (2, 3, 4)
-
 SYMMETRY_TOLERANCE = 1e-6
 """Of the largest value; the codebooks of JANGTQ are symmetric to float32 rounding."""
 
@@ -60,10 +58,8 @@ def quads_of(in_features: int, bits: int) -> int:
 def lay_out(name: str, matrix: PackedMatrix) -> MetalMatrix:
     """Move one projection to the device; transient memory is twice its codes.
 
-    Raises KernelInputError for bits that no kernel decodes or a codebook that is not symmetric about 0.
+    Raises KernelInputError for a codebook that is not symmetric about 0.
     """
-    if matrix.bits not in SUPPORTED_BITS:
-        raise KernelInputError(f"{name} has {matrix.bits} bits; the Metal kernels decode {SUPPORTED_BITS}")
     blocks = ceil_div(matrix.out_features, BLOCK_ROWS)
     norms = _pad(mx.array(matrix.norms), 1, blocks * BLOCK_ROWS)
     laid = MetalMatrix(
