@@ -1,20 +1,17 @@
-"""`jangtq-coord demo`: two workers, a coordinator and one streamed answer on this machine, then nothing left."""
+"""`jangtq-coord demo`: two workers, a coordinator and one streamed answer here, then nothing left."""
 
-import json
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from jangtq_bundle.bundle import Bundle
+from jangtq_bundle.demo import write_demo_bundle
+from jangtq_coordinator.chat_client import chat_chunks, cluster_status
 from jangtq_coordinator.children import Child, Children
-from jangtq_coordinator.timing import LayerSplit
-
-_DIM, _PLAIN = "\033[2m", "\033[0m"
+from jangtq_coordinator.status import LayerStatus
+from jangtq_coordinator.terminal import show_content, show_reasoning
 
 
 @dataclass(frozen=True)
@@ -37,13 +34,11 @@ def run_demo(prompt: str, *, model: Path | None, max_tokens: int, threads: int) 
         base_url = start_cluster(children, bundle_path, threads=threads)
         print(f"\n> {prompt}\n", flush=True)
         answer = stream_chat(base_url, prompt, max_tokens=max_tokens)
-        print_report(answer, layer_splits(base_url))
+        print_report(answer, cluster_status(base_url).layers)
 
 
 def make_demo_bundle(path: Path) -> Path:
     """The demo bundle, written to `path`."""
-    from jangtq_bundle.demo import write_demo_bundle
-
     print("making the demo bundle", flush=True)
     write_demo_bundle(path)
     return path
@@ -80,49 +75,22 @@ def _start_worker(children: Children, bundle_path: Path, experts: str, *, thread
 def stream_chat(base_url: str, prompt: str, *, max_tokens: int) -> Answer:
     """Print one answer as it comes, the reasoning dimmed."""
     started = time.perf_counter()
-    first_token_at = 0.0
+    first_token_at: float | None = None
     completion_tokens = 0
-    for event in _chat_events(base_url, prompt, max_tokens):
-        for choice in event["choices"]:
-            delta = choice["delta"]
-            if not first_token_at and (delta.get("content") or delta.get("reasoning_content")):
+    for chunk in chat_chunks(base_url, prompt, max_tokens=max_tokens):
+        for choice in chunk.choices:
+            if first_token_at is None and (choice.delta.reasoning_content or choice.delta.content):
                 first_token_at = time.perf_counter()
-            _show(delta.get("reasoning_content") or "", dim=True)
-            _show(delta.get("content") or "", dim=False)
-        if event.get("usage"):
-            completion_tokens = event["usage"]["completion_tokens"]
+            show_reasoning(choice.delta.reasoning_content)
+            show_content(choice.delta.content)
+        if chunk.usage is not None:
+            completion_tokens = chunk.usage.completion_tokens
     print(flush=True)
-    return Answer(completion_tokens, first_token_at - started, time.perf_counter() - first_token_at)
+    ended = time.perf_counter()
+    return Answer(completion_tokens, (first_token_at or ended) - started, ended - (first_token_at or ended))
 
 
-def _chat_events(base_url: str, prompt: str, max_tokens: int) -> Iterator[dict[str, object]]:
-    body = {
-        "messages": [{"role": "user", "content": prompt}],
-        "max_tokens": max_tokens,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-    with httpx.stream("POST", f"{base_url}/v1/chat/completions", json=body, timeout=120) as response:
-        if response.is_error:
-            response.read()
-        response.raise_for_status()
-        for line in response.iter_lines():
-            if line.startswith("data: ") and line != "data: [DONE]":
-                yield json.loads(line.removeprefix("data: "))
-
-
-def _show(text: str, *, dim: bool) -> None:
-    if text:
-        print(f"{_DIM}{text}{_PLAIN}" if dim and sys.stdout.isatty() else text, end="", flush=True)
-
-
-def layer_splits(base_url: str) -> list[LayerSplit]:
-    """Where each layer's time went, as the coordinator measured it."""
-    cluster = httpx.get(f"{base_url}/cluster", timeout=10).raise_for_status().json()
-    return [LayerSplit(**split) for split in cluster["layers"]]
-
-
-def print_report(answer: Answer, splits: list[LayerSplit]) -> None:
+def print_report(answer: Answer, splits: Sequence[LayerStatus]) -> None:
     """Tokens per second, and milliseconds a layer and pass for attention, dispatch and experts."""
     print(
         f"\n{answer.completion_tokens} tokens, first after {answer.first_token_seconds:.2f} s, "

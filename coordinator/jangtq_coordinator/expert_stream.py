@@ -3,7 +3,7 @@
 from typing import Final, Protocol
 
 import grpc
-from grpc._cython import cygrpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from jangtq_coordinator.silence import SilenceWatch
 from jangtq_proto.v1 import expert_pb2 as pb
@@ -100,7 +100,7 @@ def _open_call(channel: grpc.Channel) -> _Call:
     start = (cygrpc.SendInitialMetadataOperation((), _NO_FLAGS),)
     opened = (cygrpc.ReceiveInitialMetadataOperation(_NO_FLAGS),)
     ended = (cygrpc.ReceiveStatusOnClientOperation(_NO_FLAGS),)
-    call: _Call = channel._channel.segregated_call(
+    call: _Call = channel._channel.segregated_call(  # type: ignore[attr-defined]
         cygrpc.PropagationConstants.GRPC_PROPAGATE_DEFAULTS,
         _METHOD,
         None,

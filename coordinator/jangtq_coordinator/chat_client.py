@@ -1,0 +1,59 @@
+"""A chat with a served model over HTTP, as the demo and the benchmarks hold it."""
+
+from collections.abc import Iterator
+
+import httpx
+from pydantic import BaseModel
+
+from jangtq_coordinator.status import ClusterStatus
+from jangtq_proto.errors import WorkerFaultError
+
+_DATA = "data: "
+
+
+class Delta(BaseModel):
+    """A piece of an answer."""
+
+    reasoning_content: str = ""
+    content: str = ""
+
+
+class ChunkChoice(BaseModel):
+    """The one answer of a request, in part."""
+
+    delta: Delta
+
+
+class ChunkUsage(BaseModel):
+    """Tokens of the whole request, in its last chunk."""
+
+    completion_tokens: int
+
+
+class ChatChunk(BaseModel):
+    """One event of a stream; the last one has usage and no choice."""
+
+    choices: list[ChunkChoice]
+    usage: ChunkUsage | None = None
+
+
+def chat_chunks(base_url: str, prompt: str, *, max_tokens: int) -> Iterator[ChatChunk]:
+    """Ask one question and give the chunks as they come. Raises WorkerFaultError for an error answer."""
+    body = {
+        "messages": [{"role": "user", "content": prompt}],
+        "max_tokens": max_tokens,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    with httpx.stream("POST", f"{base_url}/v1/chat/completions", json=body, timeout=120) as response:
+        if response.is_error:
+            raise WorkerFaultError(f"the coordinator answered {response.status_code}: {response.read()!r}")
+        for line in response.iter_lines():
+            if line.startswith(_DATA) and line != f"{_DATA}[DONE]":
+                yield ChatChunk.model_validate_json(line.removeprefix(_DATA))
+
+
+def cluster_status(base_url: str) -> ClusterStatus:
+    """Who holds what, and where each layer's time goes."""
+    response = httpx.get(f"{base_url}/cluster", timeout=10).raise_for_status()
+    return ClusterStatus.model_validate_json(response.content)

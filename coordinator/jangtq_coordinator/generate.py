@@ -1,0 +1,73 @@
+"""`jangtq-coord generate`: one answer in the terminal, without a server."""
+
+import asyncio
+import sys
+import time
+from dataclasses import dataclass
+
+from jangtq_bundle.bundle import Bundle
+from jangtq_coordinator.assembly import loader, row_type_of
+from jangtq_coordinator.chat_prompt import ChatTemplate
+from jangtq_coordinator.cluster import connect
+from jangtq_coordinator.engine import Engine, EngineSettings
+from jangtq_coordinator.events import Failed, Finished, TokenGenerated
+from jangtq_coordinator.reasoning import Channel, Piece
+from jangtq_coordinator.requests import GenerationRequest
+from jangtq_coordinator.settings import ClusterSettings
+from jangtq_coordinator.terminal import show_content, show_reasoning
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the command line asks. None leaves a choice to the model's own defaults."""
+
+    prompt: str
+    system: str | None
+    max_tokens: int
+    temperature: float | None
+    seed: int | None
+
+
+def generate(settings: ClusterSettings, question: Question) -> None:
+    """Print one answer as it comes. Raises JangtqError."""
+    bundle = Bundle.open(settings.model)
+    cluster = connect(bundle, settings, row_type=row_type_of(settings))
+    engine = Engine(loader(bundle, cluster, settings), settings=EngineSettings(batch_size=1))
+    try:
+        engine.start()
+        asyncio.run(_print_answer(engine, question))
+    finally:
+        engine.stop(grace_seconds=0)
+        cluster.close()
+
+
+async def _print_answer(engine: Engine, question: Question) -> None:
+    started = time.perf_counter()
+    async for event in engine.submit(_request(engine, question)):
+        if isinstance(event, Failed):
+            raise event.error
+        if isinstance(event, TokenGenerated | Finished):
+            _show(event.pieces)
+        if isinstance(event, Finished):
+            seconds = time.perf_counter() - started
+            tokens = event.usage.completion_tokens
+            print(f"\n{tokens} tokens in {seconds:.1f} s ({event.reason})", file=sys.stderr)
+
+
+def _request(engine: Engine, question: Question) -> GenerationRequest:
+    loaded = engine.loaded
+    messages: list[dict[str, object]] = [{"role": "user", "content": question.prompt}]
+    if question.system is not None:
+        messages.insert(0, {"role": "system", "content": question.system})
+    prompt = ChatTemplate(loaded.tokenizer, loaded.markers).render(messages, {})
+    return GenerationRequest(
+        prompt.tokens,
+        sampling=loaded.generation.sampling.override(temperature=question.temperature, seed=question.seed),
+        max_tokens=question.max_tokens,
+        opening=prompt.opening,
+    )
+
+
+def _show(pieces: tuple[Piece, ...]) -> None:
+    for piece in pieces:
+        (show_reasoning if piece.channel is Channel.REASONING else show_content)(piece.text)

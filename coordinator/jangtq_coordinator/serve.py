@@ -1,0 +1,87 @@
+"""`jangtq-coord serve`: the API over a cluster, from the first check to the last answer."""
+
+import asyncio
+import os
+import socket
+import sys
+import threading
+from contextlib import closing
+
+import uvicorn
+from fastapi import FastAPI
+
+from jangtq_bundle.bundle import Bundle
+from jangtq_coordinator.api.app import create_app
+from jangtq_coordinator.assembly import loader, model_name, row_type_of
+from jangtq_coordinator.cluster import Cluster, connect
+from jangtq_coordinator.engine import Engine, EngineSettings
+from jangtq_coordinator.settings import ClusterSettings, ServeSettings
+from jangtq_coordinator.status import cluster_router, health_of
+from jangtq_proto.addresses import Address
+from jangtq_proto.errors import ConfigurationError
+
+_GRACE_SECONDS = 30
+
+
+def serve(cluster_settings: ClusterSettings, settings: ServeSettings, *, watch_stdin: bool) -> None:
+    """Serve until SIGTERM or SIGINT, then finish the running answers. Raises JangtqError."""
+    with closing(listen(settings)) as listener:
+        bundle = Bundle.open(cluster_settings.model)
+        cluster = connect(bundle, cluster_settings, row_type=row_type_of(cluster_settings))
+        engine = Engine(
+            loader(bundle, cluster, cluster_settings),
+            settings=EngineSettings(settings.batch_size, settings.prefill_rows),
+        )
+        try:
+            engine.start()
+            announce(listener, bundle, cluster)
+            run_server(_app(engine, cluster, bundle), listener, watch_stdin=watch_stdin)
+        finally:
+            engine.stop()
+            cluster.close()
+    print("stopped", flush=True)
+
+
+def listen(settings: ServeSettings) -> socket.socket:
+    """Take the port before anything is loaded. Raises ConfigurationError when it is in use."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=1024)
+    except OSError as error:
+        address = Address(settings.host, settings.port)
+        raise ConfigurationError(f"cannot listen on {address}: {error.strerror}") from error
+
+
+def announce(listener: socket.socket, bundle: Bundle, cluster: Cluster) -> None:
+    """Say where the API is and what stands behind it."""
+    host, port = listener.getsockname()[:2]
+    print(f"listening on http://{Address(host, port)}", flush=True)
+    print(
+        f"ready: {model_name(bundle)}, {bundle.config.layer_count} layers, "
+        f"{bundle.config.expert_count} experts held by {', '.join(h.name for h in cluster.holders)}",
+        flush=True,
+    )
+
+
+def run_server(app: FastAPI, listener: socket.socket, *, watch_stdin: bool) -> None:
+    """Run uvicorn on a socket that listens already; it handles the signals itself."""
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS
+    )
+    server = uvicorn.Server(config)
+    if watch_stdin:
+        threading.Thread(target=_stop_at_end_of_stdin, args=(server,), daemon=True).start()
+    asyncio.run(server.serve(sockets=[listener]))
+
+
+def _app(engine: Engine, cluster: Cluster, bundle: Bundle) -> FastAPI:
+    app = create_app(engine, cluster_health=lambda: health_of(cluster))
+    app.include_router(cluster_router(cluster, bundle.fingerprint))
+    return app
+
+
+def _stop_at_end_of_stdin(server: uvicorn.Server) -> None:
+    # Not sys.stdin: its lock, held by a daemon thread, would abort the interpreter's end.
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    server.should_exit = True

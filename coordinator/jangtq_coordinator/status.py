@@ -1,0 +1,78 @@
+"""What the coordinator tells of its cluster: holders, experts, and where each layer's time goes."""
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from jangtq_coordinator.api.health import ClusterHealth
+from jangtq_coordinator.cluster import Cluster
+from jangtq_coordinator.roster import Holder
+from jangtq_coordinator.timing import LayerSplit
+from jangtq_proto.ranges import format_ranges
+
+
+class HolderStatus(BaseModel):
+    """One process that holds experts. Bytes as it described itself when it was found."""
+
+    name: str
+    experts: str
+    device: str
+    weight_bytes: int
+    resident_bytes: int
+
+    @classmethod
+    def of(cls, holder: Holder) -> "HolderStatus":
+        return cls(
+            name=holder.name,
+            experts=format_ranges(holder.ranges),
+            device=holder.device,
+            weight_bytes=holder.weight_bytes,
+            resident_bytes=holder.resident_bytes,
+        )
+
+
+class LayerStatus(BaseModel):
+    """Mean milliseconds of one layer in one forward pass since the start."""
+
+    layer: int
+    attention_ms: float
+    dispatch_ms: float
+    experts_ms: float
+
+    @classmethod
+    def of(cls, split: LayerSplit) -> "LayerStatus":
+        return cls(
+            layer=split.layer,
+            attention_ms=split.attention_ms,
+            dispatch_ms=split.dispatch_ms,
+            experts_ms=split.experts_ms,
+        )
+
+
+class ClusterStatus(BaseModel):
+    """The body of GET /cluster."""
+
+    fingerprint: str
+    holders: list[HolderStatus]
+    layers: list[LayerStatus]
+
+
+def cluster_router(cluster: Cluster, fingerprint: str) -> APIRouter:
+    """GET /cluster."""
+    router = APIRouter()
+
+    @router.get("/cluster")
+    async def get_cluster() -> ClusterStatus:
+        """Who holds which experts, and where each layer's time goes."""
+        return ClusterStatus(
+            fingerprint=fingerprint,
+            holders=[HolderStatus.of(holder) for holder in cluster.holders],
+            layers=[LayerStatus.of(split) for split in cluster.dispatcher.times.splits()],
+        )
+
+    return router
+
+
+def health_of(cluster: Cluster) -> ClusterHealth:
+    """What /health says of the cluster; every expert had a holder when the coordinator started."""
+    holders = {holder.name: format_ranges(holder.ranges) for holder in cluster.holders}
+    return ClusterHealth(serving=True, details={"experts": holders})
