@@ -1,6 +1,7 @@
 """Fixtures of several test files."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from reference_bundles import Variant, make_reference_bundle  # noqa: E402
+from small_bundles import dense_model  # noqa: E402
+
+from jangtq_bundle.metadata import WriteOptions  # noqa: E402
+from jangtq_bundle.writer import write_bundle  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +24,17 @@ def reference_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Vari
     root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "reference-bundles"
     root.mkdir(exist_ok=True)
     return lambda variant: make_reference_bundle(variant, root)
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Our own bundle of the smallest model; not to be changed."""
+    path: Path = tmp_path_factory.mktemp("small") / "bundle"
+    write_bundle(path, dense_model(), WriteOptions("small"))
+    return path
+
+
+@pytest.fixture
+def bundle_copy(small_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    return Path(shutil.copytree(small_bundle, tmp_path / "bundle"))

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -17,15 +16,8 @@ from jang_tools.turboquant.codebook import compute_codebook
 from jang_tools.turboquant.pipeline import unpack_bits
 from jang_tools.turboquant.rotation import generate_random_signs, hadamard_inverse
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
-
-from jangtq_bundle.byte_tokenizer import (
-    BEGIN_OF_TEXT,
-    END_OF_TURN,
-    VOCABULARY_SIZE,
-    token_id,
-    tokenizer_files,
-)
+from safetensors.numpy import load_file
+from small_checkpoints import Sizes, save_small_files, write_checkpoint
 
 Dense = dict[str, NDArray[np.float32]]
 PROJECTIONS = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
@@ -37,28 +29,23 @@ class Variant(StrEnum):
     JANGTQ2 = "jangtq2"
     JANGTQ2_ONE_BY_ONE = "jangtq2-one-by-one"
     JANGTQ_K = "jangtq-k"
+    JANGTQ_K_ONE_BY_ONE = "jangtq-k-one-by-one"
     PADDED = "padded"
     JANGTQ3 = "jangtq3"
     JANGTQ4 = "jangtq4"
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """A MiniMax-M2 model in small. Like the real one, rows split into two Hadamard blocks."""
-
-    expert_count: int
-    hidden_size: int = 192
-    intermediate_size: int = 96
-    layer_count: int = 2
-    head_count: int = 4
-    key_value_head_count: int = 2
-    head_size: int = 32
+STACKED_FROM: Mapping[Variant, Variant] = {
+    Variant.JANGTQ2: Variant.JANGTQ2_ONE_BY_ONE,
+    Variant.JANGTQ_K: Variant.JANGTQ_K_ONE_BY_ONE,
+}
 
 
 SIZES: Mapping[Variant, Sizes] = {
     Variant.JANGTQ2: Sizes(256),
     Variant.JANGTQ2_ONE_BY_ONE: Sizes(256),
     Variant.JANGTQ_K: Sizes(256),
+    Variant.JANGTQ_K_ONE_BY_ONE: Sizes(256),
     Variant.PADDED: Sizes(154),
     # The reference packs three bits only where ten codes fill every word.
     Variant.JANGTQ3: Sizes(32, hidden_size=320, intermediate_size=160),
@@ -69,129 +56,46 @@ PROFILES: Mapping[Variant, str] = {
     Variant.JANGTQ2: "JANGTQ2",
     Variant.JANGTQ2_ONE_BY_ONE: "JANGTQ2",
     Variant.JANGTQ_K: "JANGTQ_K",
+    Variant.JANGTQ_K_ONE_BY_ONE: "JANGTQ_K",
     Variant.PADDED: "JANGTQ2",
     Variant.JANGTQ3: "JANGTQ3",
     Variant.JANGTQ4: "JANGTQ4",
 }
 
 
-def hugging_face_config(sizes: Sizes) -> dict[str, object]:
-    return {
-        "architectures": ["MiniMaxM2ForCausalLM"],
-        "model_type": "minimax_m2",
-        "hidden_act": "silu",
-        "hidden_size": sizes.hidden_size,
-        "intermediate_size": sizes.intermediate_size,
-        "shared_intermediate_size": 0,
-        "num_hidden_layers": sizes.layer_count,
-        "num_attention_heads": sizes.head_count,
-        "num_key_value_heads": sizes.key_value_head_count,
-        "head_dim": sizes.head_size,
-        "rotary_dim": sizes.head_size // 2,
-        "rope_theta": 5_000_000,
-        "use_qk_norm": True,
-        "rms_norm_eps": 1e-6,
-        "num_local_experts": sizes.expert_count,
-        "num_experts_per_tok": 8,
-        "scoring_func": "sigmoid",
-        "use_routing_bias": True,
-        "max_position_embeddings": 4096,
-        "tie_word_embeddings": False,
-        "vocab_size": VOCABULARY_SIZE,
-        "bos_token_id": token_id(BEGIN_OF_TEXT),
-        "eos_token_id": token_id(END_OF_TURN),
-    }
-
-
-def checkpoint_tensors(sizes: Sizes, *, seed: int) -> dict[str, NDArray[np.float16]]:
-    """Random float16 weights under Hugging Face names, scaled so that logits spread and routing varies."""
-    rng = np.random.default_rng(seed)
-
-    def normal(*shape: int, scale: float) -> NDArray[np.float16]:
-        return (rng.standard_normal(shape, dtype=np.float32) * np.float32(scale)).astype(np.float16)
-
-    def norm(size: int) -> NDArray[np.float16]:
-        return np.float16(1.0) + normal(size, scale=0.1)
-
-    hidden, intermediate = sizes.hidden_size, sizes.intermediate_size
-    queries, keys = sizes.head_count * sizes.head_size, sizes.key_value_head_count * sizes.head_size
-    tensors = {
-        "model.embed_tokens.weight": normal(VOCABULARY_SIZE, hidden, scale=1.0),
-        "model.norm.weight": norm(hidden),
-        "lm_head.weight": normal(VOCABULARY_SIZE, hidden, scale=2.5 * hidden**-0.5),
-    }
-    for layer in range(sizes.layer_count):
-        prefix = f"model.layers.{layer}"
-        tensors |= {
-            f"{prefix}.input_layernorm.weight": norm(hidden),
-            f"{prefix}.post_attention_layernorm.weight": norm(hidden),
-            f"{prefix}.self_attn.q_proj.weight": normal(queries, hidden, scale=hidden**-0.5),
-            f"{prefix}.self_attn.k_proj.weight": normal(keys, hidden, scale=hidden**-0.5),
-            f"{prefix}.self_attn.v_proj.weight": normal(keys, hidden, scale=hidden**-0.5),
-            f"{prefix}.self_attn.o_proj.weight": normal(hidden, queries, scale=queries**-0.5),
-            f"{prefix}.self_attn.q_norm.weight": norm(queries),
-            f"{prefix}.self_attn.k_norm.weight": norm(keys),
-            f"{prefix}.block_sparse_moe.gate.weight": normal(sizes.expert_count, hidden, scale=hidden**-0.5),
-            f"{prefix}.block_sparse_moe.e_score_correction_bias": normal(sizes.expert_count, scale=0.05),
-        }
-        for expert in range(sizes.expert_count):
-            base = f"{prefix}.block_sparse_moe.experts.{expert}"
-            tensors[f"{base}.w1.weight"] = normal(intermediate, hidden, scale=hidden**-0.5)
-            tensors[f"{base}.w3.weight"] = normal(intermediate, hidden, scale=hidden**-0.5)
-            tensors[f"{base}.w2.weight"] = normal(hidden, intermediate, scale=3 * intermediate**-0.5)
-    return tensors
-
-
 def make_reference_bundle(variant: Variant, root: Path) -> Path:
     """The converter's bundle for a variant, made once under `root` whoever asks, in whatever process."""
-    bundle = root / variant
+    bundle, work = root / variant, root / f"{variant}-work"
     with _lock(root / f"{variant}.lock"):
         if not bundle.exists():
-            source = root / f"{variant}-source"
-            write_checkpoint(source, SIZES[variant], seed=7)
-            _convert(source, bundle, variant)
-            shutil.rmtree(source)
+            work.mkdir()
+            if variant in STACKED_FROM:
+                made = _stack(make_reference_bundle(STACKED_FROM[variant], root), work)
+            else:
+                made = _convert(variant, work)
+            made.rename(bundle)
+            shutil.rmtree(work)
     return bundle
 
 
-def _convert(source: Path, bundle: Path, variant: Variant) -> None:
-    """By the converter alone, or by the converter and then by the tool it calls to stack experts.
+def _convert(variant: Variant, work: Path) -> Path:
+    write_checkpoint(work / "source", SIZES[variant], seed=7)
+    options = ["--no-prestack"] if variant in STACKED_FROM.values() else []
+    _run_module("convert_minimax_jangtq", work / "source", work / "bundle", PROFILES[variant], *options)
+    return work / "bundle"
 
-    The tool parses a file's whole header for each of its tensors, so a bundle of many experts is first cut
-    into small files: 2 s in place of 15.
+
+def _stack(one_by_one: Path, work: Path) -> Path:
+    """What the converter does last, unless told --no-prestack, by the tool that it calls for it.
+
+    The tool parses a file's whole header for each of its tensors, so the bundle is first cut into small
+    files: 2 s in place of 15.
     """
-    convert = "convert_minimax_jangtq"
-    if SIZES[variant].expert_count < 100:
-        _run_module(convert, source, bundle, PROFILES[variant])
-        return
-    single = bundle.with_name(f"{variant}-single")
-    _run_module(convert, source, single, PROFILES[variant], "--no-prestack")
-    if variant is Variant.JANGTQ2_ONE_BY_ONE:
-        single.rename(bundle)
-        return
-    [file] = single.glob("model-*.safetensors")
-    tensors = load_file(file)
-    file.unlink()
-    _save_small_files(single, tensors)
-    _run_module("rebundle_jangtq_stacked", single, bundle)
-    shutil.rmtree(single)
-
-
-def write_checkpoint(path: Path, sizes: Sizes, *, seed: int) -> None:
-    """A Hugging Face checkpoint directory as the converter reads it."""
-    path.mkdir()
-    _save_small_files(path, checkpoint_tensors(sizes, seed=seed))
-    (path / "config.json").write_text(json.dumps(hugging_face_config(sizes), indent=2))
-    for name, content in tokenizer_files().items():
-        (path / name).write_bytes(content)
-
-
-def _save_small_files(path: Path, tensors: Mapping[str, NDArray[np.generic]]) -> None:
-    names = list(tensors)
-    chunks = [names[start : start + 64] for start in range(0, len(names), 64)]
-    for number, chunk in enumerate(chunks, start=1):
-        file = path / f"model-{number:05d}-of-{len(chunks):05d}.safetensors"
-        save_file({name: tensors[name] for name in chunk}, file)
+    small = Path(shutil.copytree(one_by_one, work / "small", ignore=shutil.ignore_patterns("model-*")))
+    [file] = one_by_one.glob("model-*.safetensors")
+    save_small_files(small, load_file(file))
+    _run_module("rebundle_jangtq_stacked", small, work / "bundle")
+    return work / "bundle"
 
 
 def _run_module(name: str, *arguments: Path | str) -> None:

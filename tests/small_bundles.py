@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from reference_bundles import Sizes, checkpoint_tensors, hugging_face_config
 from safetensors.numpy import load_file, save_file
+from small_checkpoints import Sizes, checkpoint_tensors, hugging_face_config
 
 from jangtq_bundle.byte_tokenizer import tokenizer_files
 from jangtq_bundle.writer import DenseModel

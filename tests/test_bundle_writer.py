@@ -9,7 +9,7 @@ import pytest
 from jang_tools.capabilities import verify_directory
 from jang_tools.verify_jangtq_prestacked import verify
 from numpy.typing import NDArray
-from reference_bundles import PROFILES, SIZES, Variant, dequantized_checkpoint, stack_experts
+from reference_bundles import PROFILES, SIZES, STACKED_FROM, Variant, dequantized_checkpoint, stack_experts
 from safetensors.numpy import load_file
 from small_bundles import SMALL, dense_model
 
@@ -30,7 +30,7 @@ ReferenceBundle = Callable[[Variant], Path]
 
 
 def options_of(variant: Variant) -> WriteOptions:
-    layout = Layout.ONE_BY_ONE if variant is Variant.JANGTQ2_ONE_BY_ONE else Layout.PRESTACKED
+    layout = Layout.ONE_BY_ONE if variant in STACKED_FROM.values() else Layout.PRESTACKED
     return WriteOptions("MiniMax-M2.7", profile=PROFILES[variant], layout=layout)
 
 
@@ -93,7 +93,7 @@ def test_configuration_equals_the_reference(
     theirs, sizes = reference_bundle(variant), replace(SIZES[variant], expert_count=32)
     write_bundle(tmp_path / "ours", dense_model(sizes), options_of(variant))
     for file in ("config.json", "jang_config.json"):
-        ours, expected = (dict(read_json_object(path / file)) for path in (tmp_path / "ours", theirs))
+        ours, expected = (dict(read_json_object(path / file, file)) for path in (tmp_path / "ours", theirs))
         for members in (ours, expected):
             members.pop("source_model", None)
             members.pop("num_local_experts", None)

@@ -35,7 +35,7 @@ class Bundle:
         """Check everything but the weights. Raises BundleError naming file, tensor, found and expected."""
         directory = Directory.open(Path(path))
         raw = {
-            name: read_json_object(directory.require(name, reason="every JANGTQ bundle has one"))
+            name: read_json_object(directory.require(name, reason="every JANGTQ bundle has one"), name)
             for name in (CONFIG_FILE, JANG_CONFIG_FILE)
         }
         config = parse_config(raw[CONFIG_FILE], raw[JANG_CONFIG_FILE])

@@ -30,7 +30,9 @@ class Inventory:
 def take_inventory(directory: Directory) -> Inventory:
     """Read the index, where there is one, and every header. Raises BundleError."""
     index = directory.find(INDEX_FILE)
-    weight_map = None if index is None else _weight_map(Fields(INDEX_FILE, read_json_object(index)))
+    weight_map = (
+        None if index is None else _weight_map(Fields(INDEX_FILE, read_json_object(index, INDEX_FILE)))
+    )
     files = directory.model_files() if weight_map is None else tuple(sorted(set(weight_map.values())))
     if not files:
         raise BundleError(f"{directory.root}: found neither {INDEX_FILE} nor any model*.safetensors")

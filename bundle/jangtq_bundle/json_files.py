@@ -7,22 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from jangtq_bundle.tensors import read_bytes
 from jangtq_proto.errors import BundleError
 
 MOST_BYTES: Final = 256 * 1024 * 1024
 """The index of a one-by-one bundle with 140,000 tensors takes 20 MB."""
 
 
-def read_json_object(path: Path) -> Mapping[str, object]:
-    """One JSON object from a file. Raises BundleError for anything else, duplicate names included."""
+def read_json_object(path: Path, source: str) -> Mapping[str, object]:
+    """One JSON object from a file that errors call `source`. Raises BundleError for anything else."""
     size = path.stat().st_size
     if size > MOST_BYTES:
-        raise BundleError(f"{path.name}: {size} bytes, at most {MOST_BYTES} are allowed")
-    return parse_json_object(path.read_bytes(), path.name)
+        raise BundleError(f"{source}: {size} bytes, at most {MOST_BYTES} are allowed")
+    return parse_json_object(read_bytes(path, offset=0, length=size), source)
 
 
 def parse_json_object(data: bytes, source: str) -> Mapping[str, object]:
-    """The same from bytes; `source` names them in errors."""
+    """The same from bytes. An object that names a member twice is refused."""
     try:
         value = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except RecursionError:
@@ -35,11 +36,11 @@ def parse_json_object(data: bytes, source: str) -> Mapping[str, object]:
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {twice!r} stands twice in one object")
+    members: dict[str, object] = {}
+    for name, value in pairs:
+        if name in members:
+            raise ValueError(f"the name {name[:200]!r} stands twice in one object")
+        members[name] = value
     return members
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from jangtq_bundle.directory import Directory
 from jangtq_bundle.json_files import parse_json_object
+from jangtq_bundle.tensors import read_bytes
 from jangtq_proto.errors import BundleError
 
 MOST_HEADER_BYTES: Final = 100_000_000
@@ -82,15 +83,14 @@ def read_shard(directory: Directory, name: str) -> Shard:
 
 
 def _read_header(path: Path, name: str, *, size: int) -> bytes:
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > size - 8:
-            raise BundleError(
-                f"{name}: truncated: the header takes {length} bytes after the first 8, the file has {size}"
-            )
-        if length > MOST_HEADER_BYTES:
-            raise BundleError(f"{name}: a header of {length} bytes, at most {MOST_HEADER_BYTES} are allowed")
-        return file.read(length)
+    length = int.from_bytes(read_bytes(path, offset=0, length=8), "little") if size >= 8 else 8
+    if length > size - 8:
+        raise BundleError(
+            f"{name}: truncated: the header takes {length} bytes after the first 8, the file has {size}"
+        )
+    if length > MOST_HEADER_BYTES:
+        raise BundleError(f"{name}: a header of {length} bytes, at most {MOST_HEADER_BYTES} are allowed")
+    return read_bytes(path, offset=8, length=length)
 
 
 @dataclass(frozen=True)
