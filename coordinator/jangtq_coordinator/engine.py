@@ -14,7 +14,7 @@ from jangtq_coordinator.loaded import LoadedModel
 from jangtq_coordinator.requests import GenerationRequest
 from jangtq_coordinator.step_loop import Cancel, Commands, StepLoop, Stop, Submit
 from jangtq_coordinator.streams import GenerationStream
-from jangtq_proto.errors import ConfigurationError, EngineStoppedError
+from jangtq_proto.errors import ConfigurationError, EngineUnavailableError
 
 _log = logging.getLogger("jangtq.engine")
 
@@ -65,7 +65,12 @@ class Engine:
 
     @property
     def loaded(self) -> LoadedModel:
-        """The model; only its plain facts and its tokenizer are for other threads. Blocks until loaded."""
+        """The model; only its plain facts and its tokenizer are for other threads.
+
+        Raises EngineUnavailableError where there is none.
+        """
+        if self._state is EngineState.STARTING or self._ready.exception() is not None:
+            raise EngineUnavailableError(f"the engine is {self._state} and has no model")
         return self._ready.result()
 
     @property
@@ -81,14 +86,14 @@ class Engine:
     def submit(self, request: GenerationRequest) -> GenerationStream:
         """Begin with a request; must be called in a running event loop, which alone may use the stream.
 
-        Raises ContextOverflowError when the prompt leaves no room for an answer, EngineStoppedError when no
-        requests are taken.
+        Raises ContextOverflowError when the prompt leaves no room for an answer, and EngineUnavailableError
+        when no requests are taken.
         """
         request.token_budget(self.loaded.context_length)
         stream = GenerationStream(self._cancel)
         with self._state_lock:
             if self._state is not EngineState.READY:
-                raise EngineStoppedError(f"the engine is {self._state} and takes no requests")
+                raise EngineUnavailableError(f"the engine is {self._state} and takes no requests")
             self._commands.put(Submit(request, stream))
         return stream
 
@@ -118,13 +123,13 @@ class Engine:
         self._serve(self._steps)
 
     def _serve(self, steps: StepLoop) -> None:
-        error: Exception = EngineStoppedError("the coordinator is stopping")
+        error: Exception = EngineUnavailableError("the coordinator is stopping")
         state = EngineState.STOPPED
         try:
             steps.run()
         except Exception as broken:
             _log.exception("the engine broke")
-            error, state = EngineStoppedError(f"the engine broke: {broken}"), EngineState.FAILED
+            error, state = EngineUnavailableError(f"the engine broke: {broken}"), EngineState.FAILED
         with self._state_lock:
             self._state = state
         steps.fail_all(error)

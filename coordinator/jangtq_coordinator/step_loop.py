@@ -18,7 +18,7 @@ from jangtq_coordinator.loaded import LoadedModel
 from jangtq_coordinator.requests import GenerationRequest
 from jangtq_coordinator.sampling import SamplerPool
 from jangtq_coordinator.streams import GenerationStream, Outbox
-from jangtq_proto.errors import ClusterError, EngineStoppedError
+from jangtq_proto.errors import ClusterError, EngineUnavailableError
 
 _log = logging.getLogger("jangtq.engine")
 
@@ -81,7 +81,7 @@ class StepLoop:
             self._flush()
             self._prefill()
             self._flush()
-        self.fail_all(EngineStoppedError("the coordinator stopped before the answer was complete"))
+        self.fail_all(EngineUnavailableError("the coordinator stopped before the answer was complete"))
 
     def fail_all(self, error: Exception) -> None:
         """Tell everybody that no answer comes, those included who wait in the commands."""

@@ -1,0 +1,1 @@
+"""The HTTP API in front of the engine: OpenAI's chat completions, models and health."""

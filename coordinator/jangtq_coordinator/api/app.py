@@ -1,0 +1,47 @@
+"""The FastAPI application over one engine."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+
+from jangtq_coordinator.api.body_limit import BodyLimit
+from jangtq_coordinator.api.chat import chat_router
+from jangtq_coordinator.api.errors import add_error_handlers
+from jangtq_coordinator.api.health import ClusterHealth, health_router
+from jangtq_coordinator.api.models import models_router
+from jangtq_coordinator.api.turns import Turns
+from jangtq_coordinator.engine import Engine
+from jangtq_proto.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class ApiSettings:
+    """`keepalive_seconds` without a byte make a stream send a comment."""
+
+    max_body_bytes: int = 16 * 2**20
+    keepalive_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.max_body_bytes < 1:
+            raise ConfigurationError(f"body limit {self.max_body_bytes}: allowed are 1 byte and above")
+        if self.keepalive_seconds <= 0:
+            raise ConfigurationError(f"keep-alive {self.keepalive_seconds} s: allowed is above 0")
+
+
+def create_app(
+    engine: Engine,
+    *,
+    settings: ApiSettings | None = None,
+    cluster_health: Callable[[], ClusterHealth] = ClusterHealth,
+) -> FastAPI:
+    """All routes. Starts and stops nothing: the engine's life is the caller's."""
+    settings = settings or ApiSettings()
+    # The built-in documentation pages load scripts from elsewhere.
+    app = FastAPI(title="jangtq-cluster", docs_url=None, redoc_url=None)
+    app.include_router(chat_router(Turns(engine), keepalive_seconds=settings.keepalive_seconds))
+    app.include_router(models_router(engine))
+    app.include_router(health_router(engine, cluster_health))
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    add_error_handlers(app)
+    return app

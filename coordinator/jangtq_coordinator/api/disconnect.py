@@ -1,0 +1,30 @@
+"""Cancels a request whose client has gone away while nothing is being sent to it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from starlette.requests import Request
+
+from jangtq_coordinator.streams import GenerationStream
+
+
+@asynccontextmanager
+async def cancelled_on_disconnect(stream: GenerationStream, request: Request) -> AsyncIterator[None]:
+    """While the block runs, the stream ends as soon as the client is gone. The body must be read already."""
+    watcher = asyncio.create_task(_watch(stream, request))
+    try:
+        yield
+    except BaseException:
+        stream.cancel()
+        raise
+    finally:
+        watcher.cancel()
+        with suppress(asyncio.CancelledError):
+            await watcher
+
+
+async def _watch(stream: GenerationStream, request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    stream.cancel()

@@ -1,0 +1,106 @@
+"""Every error in OpenAI's form: which status, type and code stands for which exception."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from jangtq_proto.errors import (
+    ClusterError,
+    ContextOverflowError,
+    EngineUnavailableError,
+    JangtqError,
+    RequestError,
+    UnknownModelError,
+)
+
+_log = logging.getLogger("jangtq.api")
+_INVALID: Final = "invalid_request_error"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An error as clients see it."""
+
+    status: int
+    message: str
+    type: str = _INVALID
+    code: str | None = None
+    param: str | None = None
+
+    def body(self) -> dict[str, object]:
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+    def response(self, headers: Mapping[str, str] | None = None) -> Response:
+        # ASCII, since a message may quote a lone surrogate from the request.
+        return Response(json.dumps(self.body()), self.status, headers, media_type="application/json")
+
+
+def problem_of(error: Exception) -> Problem:
+    """What clients are told of an exception; the details of unforeseen ones stay in the log."""
+    match error:
+        case UnknownModelError():
+            return Problem(404, str(error), code="model_not_found", param="model")
+        case ContextOverflowError():
+            return Problem(400, str(error), code="context_length_exceeded", param="messages")
+        case RequestError():
+            return Problem(400, str(error))
+        case ClusterError():
+            return Problem(503, str(error), type="server_error", code="cluster_error")
+        case EngineUnavailableError():
+            return Problem(503, str(error), type="server_error", code="engine_unavailable")
+        case JangtqError():
+            return Problem(500, str(error), type="server_error")
+        case _:
+            kind = type(error).__name__
+            return Problem(500, f"the coordinator failed ({kind}); its log says more", type="server_error")
+
+
+def problem_of_validation(error: RequestValidationError) -> Problem:
+    """The first thing wrong with a body, named by its path such as messages.0.content."""
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return Problem(400, f"the body is not valid JSON: {first['ctx']['error']}")
+    path = [str(part) for part in first["loc"] if part != "body"]
+    param = ".".join(path) or None
+    given = f", not {_shorten(first['input'])}" if path and first["type"] not in _SELF_EXPLAINING else ""
+    message = str(first["ctx"]["error"]) if first["type"] == "value_error" else f"{first['msg']}{given}"
+    return Problem(400, f"{param}: {message}" if param else message, param=param)
+
+
+_SELF_EXPLAINING: Final = ("missing", "value_error", "union_tag_invalid", "union_tag_not_found", "too_short")
+
+
+def _shorten(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Let no error leave in another form."""
+
+    async def tell_validation(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return problem_of_validation(error).response()
+
+    async def tell_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        message = error.detail
+        if message == HTTPStatus(error.status_code).phrase:
+            message = f"{message}: {request.method} {request.url.path}"
+        return Problem(error.status_code, message).response(error.headers)
+
+    async def tell(request: Request, error: Exception) -> Response:
+        return problem_of(error).response()
+
+    app.add_exception_handler(RequestValidationError, tell_validation)
+    app.add_exception_handler(HTTPException, tell_http)
+    app.add_exception_handler(JangtqError, tell)
+    app.add_exception_handler(Exception, tell)

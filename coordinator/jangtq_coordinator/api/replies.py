@@ -1,0 +1,84 @@
+"""The bodies of answers, as OpenAI's clients read them."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from jangtq_coordinator.events import FinishReason, Usage
+
+
+class ModelCard(BaseModel):
+    """One served model."""
+
+    id: str
+    created: int
+    context_length: int
+    object: Literal["model"] = "model"
+    owned_by: str = "jangtq-cluster"
+
+
+class ModelList(BaseModel):
+    """All served models, which is one."""
+
+    data: list[ModelCard]
+    object: Literal["list"] = "list"
+
+
+class PromptDetails(BaseModel):
+    """No prompt is kept between requests yet, so nothing is cached."""
+
+    cached_tokens: int = 0
+
+
+class CompletionDetails(BaseModel):
+    """How much of the answer was reasoning."""
+
+    reasoning_tokens: int
+
+
+class UsageReply(BaseModel):
+    """Tokens of one request."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    completion_tokens_details: CompletionDetails
+    prompt_tokens_details: PromptDetails = PromptDetails()
+
+    @classmethod
+    def of(cls, usage: Usage) -> "UsageReply":
+        return cls(
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            total_tokens=usage.prompt_tokens + usage.completion_tokens,
+            completion_tokens_details=CompletionDetails(reasoning_tokens=usage.reasoning_tokens),
+        )
+
+
+class AssistantReply(BaseModel):
+    """The answer; `reasoning_content` is null where there was no reasoning."""
+
+    content: str
+    reasoning_content: str | None = None
+    role: Literal["assistant"] = "assistant"
+
+
+class Choice(BaseModel):
+    """The one answer of a request."""
+
+    message: AssistantReply
+    finish_reason: FinishReason
+    index: int = 0
+    logprobs: None = None
+
+
+class ChatCompletion(BaseModel):
+    """A whole answer at once."""
+
+    id: str
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[Choice]
+    usage: UsageReply
+    object: Literal["chat.completion"] = "chat.completion"

@@ -1,0 +1,72 @@
+"""A conversation to prompt tokens, by the model's own chat template. Knows no HTTP."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from jinja2 import TemplateError
+
+from jangtq_coordinator.mlx_lm_import import TokenizerWrapper
+from jangtq_coordinator.reasoning import Opening, ReasoningMarkers
+from jangtq_proto.errors import RequestError
+
+Message = Mapping[str, object]
+
+# What the tokenizer's own method takes; a client may set variables of the template only.
+_RESERVED: Final = frozenset(
+    {
+        "add_generation_prompt",
+        "chat_template",
+        "continue_final_message",
+        "conversation",
+        "documents",
+        "max_length",
+        "messages",
+        "padding",
+        "return_assistant_tokens_mask",
+        "return_dict",
+        "return_tensors",
+        "tokenize",
+        "tokenizer_kwargs",
+        "tools",
+        "truncation",
+    }
+)
+
+
+@dataclass(frozen=True)
+class ChatPrompt:
+    """Prompt tokens, and how the answer to them begins."""
+
+    tokens: tuple[int, ...]
+    opening: Opening
+
+
+class ChatTemplate:
+    """Renders conversations. May be used from several threads, which take turns."""
+
+    def __init__(self, tokenizer: TokenizerWrapper, markers: ReasoningMarkers) -> None:
+        self._tokenizer = tokenizer
+        self._markers = markers
+        self._lock = threading.Lock()
+
+    def render(
+        self, messages: Sequence[Message], variables: Mapping[str, object] | None = None
+    ) -> ChatPrompt:
+        """The prompt for the next turn of `messages`, with more `variables` for the template.
+
+        Raises RequestError for what the template refuses.
+        """
+        variables = variables or {}
+        if taken := sorted(_RESERVED & variables.keys()):
+            raise RequestError(f"chat_template_kwargs may not set {', '.join(taken)}: the server sets it")
+        try:
+            with self._lock:
+                text = self._tokenizer.apply_chat_template(
+                    list(messages), tokenize=False, add_generation_prompt=True, **variables
+                )
+                tokens = self._tokenizer.encode(text, add_special_tokens=False)
+        except (TemplateError, TypeError, ValueError) as error:
+            raise RequestError(f"the model's chat template refuses the messages: {error}") from error
+        return ChatPrompt(tuple(tokens), self._markers.opening(text))

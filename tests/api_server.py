@@ -1,0 +1,58 @@
+"""The API on a real uvicorn and a free loopback port, over an engine with the tiny model, for tests."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+import openai
+import uvicorn
+from tiny_model import ProbedModel, loader
+
+from jangtq_coordinator.api.app import ApiSettings, create_app
+from jangtq_coordinator.api.health import ClusterHealth
+from jangtq_coordinator.engine import Engine, EngineSettings
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running API, what is behind it, and two ways to call it."""
+
+    engine: Engine
+    model: ProbedModel
+    port: int
+    http: httpx.AsyncClient
+    openai: openai.AsyncOpenAI
+
+
+@asynccontextmanager
+async def serving(
+    *,
+    engine_settings: EngineSettings | None = None,
+    settings: ApiSettings | None = None,
+    cluster_health: Callable[[], ClusterHealth] = ClusterHealth,
+    **changes: object,
+) -> AsyncIterator[Served]:
+    """`changes` are fields of the LoadedModel."""
+    probe: list[ProbedModel] = []
+    engine = Engine(loader(probe, **changes), settings=engine_settings or EngineSettings())
+    await asyncio.to_thread(engine.start)
+    app = create_app(engine, settings=settings, cluster_health=cluster_health)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+    listener = socket.create_server(("127.0.0.1", 0))
+    base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    task = asyncio.create_task(server.serve([listener]))
+    try:
+        async with (
+            httpx.AsyncClient(base_url=base_url, timeout=60) as http,
+            openai.AsyncOpenAI(base_url=f"{base_url}/v1", api_key="none", max_retries=0) as client,
+        ):
+            yield Served(engine, probe[0], listener.getsockname()[1], http, client)
+    finally:
+        probe[0].gate.set()
+        server.should_exit = True
+        await asyncio.to_thread(engine.stop, grace_seconds=0)
+        await task
+        listener.close()
