@@ -90,6 +90,8 @@ def _built(text: str, *, suffix: str, options: tuple[str, ...]) -> Path:
 def _cache_folder() -> Path:
     folder = Path(tempfile.gettempdir()) / f"jangtq-metal-simulator-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise CompilationError(f"{folder} belongs to another user, whose libraries will not be loaded")
     return folder
 
 

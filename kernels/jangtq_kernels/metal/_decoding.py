@@ -29,6 +29,7 @@ inline float top_magnitude(uint word, const thread float* levels) {
 
 template <int BITS>
 inline void load_levels(const device float* table, thread float* levels) {
+#pragma unroll
   for (int i = 0; i < (1 << (BITS - 1)); ++i) {
     levels[i] = table[i];
   }

@@ -36,12 +36,14 @@ SOURCE = """
       float sums[4] = {0.0f, 0.0f, 0.0f, 0.0f};
       const device float* row_of_pair[1] = {rotated + pair * (QUADS * 4 * (32 / BITS))};
       add_products<BITS, 4, 1>(four, row_of_pair, quad * 4 * (32 / BITS), values, sums);
+#pragma unroll
       for (uint f = 0; f < 4; ++f) {
         const float scale = slot_weights[slot] * float(norms[panel * 32 + f * 8 + lane % 8]);
         totals[f] = fma(scale, sums[f], totals[f]);
       }
     }
   }
+#pragma unroll
   for (uint f = 0; f < 4; ++f) {
     totals[f] += simd_shuffle_xor(totals[f], ushort(8));
     totals[f] += simd_shuffle_xor(totals[f], ushort(16));

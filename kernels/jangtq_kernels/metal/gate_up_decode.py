@@ -32,9 +32,11 @@ SOURCE = """
   load_levels<BITS>(levels, values);
   const device float* rows[ROWS];
   float sums[ROWS * 4];
+#pragma unroll
   for (uint r = 0; r < ROWS; ++r) {
     rows[r] = rotated + size_t(pair_rows[first_pair + min(r, count - 1)]) * (QUADS * 4 * (32 / BITS));
   }
+#pragma unroll
   for (uint i = 0; i < ROWS * 4; ++i) {
     sums[i] = 0.0f;
   }
@@ -43,6 +45,7 @@ SOURCE = """
     const uint4 codes[4] = {gate[quad * 32], gate[quad * 32 + 16], up[quad * 32], up[quad * 32 + 16]};
     add_products<BITS, 4, ROWS>(codes, rows, quad * 4 * (32 / BITS), values, sums);
   }
+#pragma unroll
   for (uint i = 0; i < ROWS * 4; ++i) {
     sums[i] += simd_shuffle_xor(sums[i], ushort(16));
     if (lane < 16) {

@@ -23,45 +23,56 @@ SOURCE = """
   const size_t row = threadgroup_position_in_grid.y;
   float values[REGISTERS];
 
+#pragma unroll
   for (uint r = 0; r < REGISTERS; ++r) {
     const uint i = r * 1024 + index;
     values[r] = i < SIZE ? rows[row * SIZE + i] * signs[i] : 0.0f;
   }
-  for (uint step = 1; step < 32; step *= 2) {
+#pragma unroll
+  for (uint bit = 0; bit < 5; ++bit) {
+#pragma unroll
     for (uint r = 0; r < REGISTERS; ++r) {
       const uint i = r * 1024 + index;
-      const float other = simd_shuffle_xor(values[r], ushort(step));
-      if (i < SIZE && (i ^ SIZE) >= 2 * step) {
-        values[r] = (i & step) == 0 ? values[r] + other : other - values[r];
+      const float other = simd_shuffle_xor(values[r], ushort(1 << bit));
+      if (i < SIZE && (i ^ SIZE) >= (2u << bit)) {
+        values[r] = (i >> bit & 1) == 0 ? values[r] + other : other - values[r];
       }
     }
   }
+#pragma unroll
   for (uint r = 0; r < REGISTERS; ++r) {
     kept[r * 1024 + group * 32 + (lane ^ group)] = values[r];
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
+#pragma unroll
   for (uint r = 0; r < REGISTERS; ++r) {
     values[r] = kept[r * 1024 + lane * 32 + (lane ^ group)];
   }
-  for (uint step = 32; step < 1024; step *= 2) {
+#pragma unroll
+  for (uint bit = 5; bit < 10; ++bit) {
+#pragma unroll
     for (uint r = 0; r < REGISTERS; ++r) {
       const uint i = r * 1024 + lane * 32 + group;
-      const float other = simd_shuffle_xor(values[r], ushort(step / 32));
-      if (i < SIZE && (i ^ SIZE) >= 2 * step) {
-        values[r] = (i & step) == 0 ? values[r] + other : other - values[r];
+      const float other = simd_shuffle_xor(values[r], ushort(1 << (bit - 5)));
+      if (i < SIZE && (i ^ SIZE) >= (2u << bit)) {
+        values[r] = (i >> bit & 1) == 0 ? values[r] + other : other - values[r];
       }
     }
   }
-  for (uint step = 1; step < REGISTERS; step *= 2) {
+#pragma unroll
+  for (uint bit = 10; bit < 13; ++bit) {
+    const uint step = 1u << (bit - 10);
+#pragma unroll
     for (uint r = 0; r < REGISTERS; ++r) {
       const uint i = r * 1024 + lane * 32 + group;
-      if ((r & step) == 0 && i < SIZE && (i ^ SIZE) >= 2048 * step) {
+      if ((r & step) == 0 && (r | step) < REGISTERS && i < SIZE && (i ^ SIZE) >= (2u << bit)) {
         const float low = values[r], high = values[r | step];
         values[r] = low + high;
         values[r | step] = low - high;
       }
     }
   }
+#pragma unroll
   for (uint r = 0; r < REGISTERS; ++r) {
     const uint i = r * 1024 + lane * 32 + group;
     const uint block = i < SIZE ? 1u << (31 - clz(i ^ SIZE)) : 1u;
