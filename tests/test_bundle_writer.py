@@ -24,6 +24,8 @@ from jangtq_kernels.rotation import generate_signs, rotate
 from jangtq_proto.errors import BundleError, ConfigurationError
 
 Stored = Mapping[str, NDArray[np.generic]]
+Floats = NDArray[np.float64]
+Codes = NDArray[np.uint8]
 FLOAT32_ROUNDING = 1e-6
 
 ReferenceBundle = Callable[[Variant], Path]
@@ -55,28 +57,38 @@ def test_equals_the_reference(variant: Variant, reference_bundle: ReferenceBundl
 
 
 def check_matrices(weights: NDArray[np.floating], written: Stored, expected: Stored, *, base: str) -> None:
-    original_count, _, in_features = weights.shape
+    count, _, in_features = weights.shape
     bits = int(expected[f"{base}.tq_bits"][0])
-    exact = rotate(weights.astype(np.float64), generate_signs(in_features, 42))
-    exact_norms = np.linalg.norm(exact, axis=-1)
     norms, reference_norms = (stored[f"{base}.tq_norms"].astype(np.float64) for stored in (written, expected))
     codes, reference_codes = (
-        unpack(stored[f"{base}.tq_packed"].view(np.uint32), bits, in_features).astype(np.int64)
+        unpack(stored[f"{base}.tq_packed"].view(np.uint32), bits, in_features)
         for stored in (written, expected)
     )
-    assert not norms[original_count:].any() and not codes[original_count:].any()
-    different = np.nonzero(norms != reference_norms)
-    boundaries = (norms[different] + reference_norms[different]) / 2
-    np.testing.assert_allclose(exact_norms[different], boundaries, rtol=FLOAT32_ROUNDING)
+    assert not norms[count:].any() and not codes[count:].any()
+    rows = np.nonzero((norms != reference_norms) | (codes != reference_codes).any(axis=-1))
+    exact = rotate(weights[rows].astype(np.float64), generate_signs(in_features, 42))
+    exact_norms = np.linalg.norm(exact, axis=-1)
+    check_norms(norms[rows], reference_norms[rows], exact_norms)
+    midpoints = compute_midpoints(in_features, bits)
+    check_codes(codes[rows], reference_codes[rows], exact / exact_norms[:, None], midpoints=midpoints)
 
+
+def check_norms(norms: Floats, reference_norms: Floats, exact: Floats) -> None:
+    different = norms != reference_norms
+    boundaries = (norms + reference_norms)[different] / 2
+    np.testing.assert_allclose(exact[different], boundaries, rtol=FLOAT32_ROUNDING)
+
+
+def check_codes(codes: Codes, reference_codes: Codes, exact: Floats, *, midpoints: Floats) -> None:
     different = np.nonzero(codes != reference_codes)
-    lower = np.minimum(codes[different], reference_codes[different])
-    assert (np.abs(codes - reference_codes) <= 1).all()
+    lower, upper = (pick(codes, reference_codes)[different] for pick in (np.minimum, np.maximum))
+    np.testing.assert_array_equal(upper, lower + 1)
+    np.testing.assert_allclose(exact[different], midpoints[lower], rtol=0, atol=FLOAT32_ROUNDING)
+
+
+def compute_midpoints(in_features: int, bits: int) -> Floats:
     codebook = compute_codebook(in_features, bits).astype(np.float64)
-    directions = (exact / exact_norms[..., None])[different]
-    np.testing.assert_allclose(
-        directions, ((codebook[:-1] + codebook[1:]) / 2)[lower], rtol=0, atol=FLOAT32_ROUNDING
-    )
+    return (codebook[:-1] + codebook[1:]) / 2
 
 
 def load_all(bundle: Path) -> dict[str, NDArray[np.generic]]:
