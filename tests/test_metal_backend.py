@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import mlx.core as mx
 import numpy as np
@@ -110,7 +111,7 @@ def test_a_row_is_the_same_to_the_bit_in_every_batch_of_its_kernels(batch: int) 
 
 
 @pytest.mark.parametrize(
-    ("rows", "expected"), [([1, 1], 1), ([2, 1], 2), ([3, 1], 4), ([9, 1, 1], 4), ([4], 32)]
+    ("rows", "expected"), [([1, 1], 1), ([2, 1], 2), ([3, 1], 4), ([9, 1, 1], 4), ([4], 4), ([5], 32)]
 )
 def test_rows_of_an_expert_share_its_decoding(rows: list[int], expected: int) -> None:
     assert choose_tile_rows(np.array(rows)) == expected
@@ -135,6 +136,13 @@ def test_one_evaluation_a_forward(rows: int, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(mx, "eval", lambda *arrays: evaluated.append(arrays))
     layer.forward(*random_rows(rows, 128))
     assert len(evaluated) == 1
+
+
+def test_a_layer_is_used_from_another_thread_than_it_was_loaded_on() -> None:
+    layer = metal_backend().load(random_layer(128, 64))
+    request = random_rows(2, 128)
+    with ThreadPoolExecutor(max_workers=1) as compute:
+        assert np.array_equal(compute.submit(layer.forward, *request).result(), layer.forward(*request))
 
 
 def test_half_precision_rows_are_widened() -> None:

@@ -28,9 +28,9 @@ from jangtq_kernels.metal.routing import (
 )
 from jangtq_kernels.weights import ExpertWeights
 
-PREFILL_ROWS_PER_EXPERT = 4
-"""From this mean on, tiles win: by METAL.md's counts a tile costs a weight about 18 lane cycles for up to
-8 rows, a decode kernel 4.3 for each row, and the tile reads the codes once."""
+PREFILL_ROWS_PER_EXPERT = 5
+"""From this mean on, tiles win: by METAL.md's counts, the three weights that gate, up and down hold at one
+place cost 43 lane cycles in a tile of up to 8 rows, and 33 for 4 rows or 46 for 5 in the decode kernels."""
 
 
 @dataclass(frozen=True)
