@@ -1,6 +1,7 @@
 """Hands a compiled kernel its buffers and threads. Knows neither MLX nor Metal source."""
 
 import ctypes
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 Extent = tuple[int, int, int]
 
 MESSAGE_BYTES = 1024
+
+_one_at_a_time = threading.Lock()
+"""The runtime catches faults by signal handlers of the process, and ctypes lets other threads run."""
 
 
 class LaunchError(Exception):
@@ -63,6 +67,8 @@ def launch(
         ctypes.cast(message, ctypes.c_char_p),
         MESSAGE_BYTES,
     )
-    if library.run(ctypes.byref(order)) != 0:
+    with _one_at_a_time:
+        failed = library.run(ctypes.byref(order)) != 0
+    if failed:
         names = ", ".join(f"{index} {buffer.name}" for index, buffer in enumerate(buffers))
         raise LaunchError(f"{message.value.decode()} (buffers: {names})")

@@ -64,7 +64,7 @@ struct SimdGroup {
   int line;
 };
 
-// One launch at a time in a process: Python holds no lock while it runs, so the caller must.
+// One launch at a time in a process, which the caller sees to: signal handlers belong to the process.
 struct Machine {
   std::vector<Fiber> fibers;
   std::vector<SimdGroup> groups;
@@ -78,7 +78,6 @@ struct Machine {
   int barrier_line;
   const Launch* launch;
   jmp_buf home;
-  ucontext_t home_context;
 } machine;
 
 [[noreturn]] void give_up(const char* format, ...) {
