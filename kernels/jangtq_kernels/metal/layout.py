@@ -56,7 +56,7 @@ def quads_of(in_features: int, bits: int) -> int:
 
 
 def lay_out(name: str, matrix: PackedMatrix) -> MetalMatrix:
-    """Move one projection to the device; transient memory is twice its codes.
+    """Move one projection to the device; meanwhile it takes five times the memory of its codes.
 
     Raises KernelInputError for a codebook that is not symmetric about 0.
     """
