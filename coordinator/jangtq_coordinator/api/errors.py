@@ -69,10 +69,12 @@ def problem_of_validation(error: RequestValidationError) -> Problem:
     if first["type"] == "json_invalid":
         return Problem(400, f"the body is not valid JSON: {first['ctx']['error']}")
     path = [str(part) for part in first["loc"] if part != "body"]
-    param = ".".join(path) or None
-    given = f", not {_shorten(first['input'])}" if path and first["type"] not in _SELF_EXPLAINING else ""
+    if not path:
+        return Problem(400, "the body must be a JSON object, sent as application/json")
+    param = ".".join(path)
+    given = "" if first["type"] in _SELF_EXPLAINING else f", not {_shorten(first['input'])}"
     message = str(first["ctx"]["error"]) if first["type"] == "value_error" else f"{first['msg']}{given}"
-    return Problem(400, f"{param}: {message}" if param else message, param=param)
+    return Problem(400, f"{param}: {message}", param=param)
 
 
 _SELF_EXPLAINING: Final = ("missing", "value_error", "union_tag_invalid", "union_tag_not_found", "too_short")

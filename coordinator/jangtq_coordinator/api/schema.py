@@ -3,6 +3,7 @@
 from typing import Annotated, Final, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -63,7 +64,17 @@ def _text_of(part: object) -> str:
     return text
 
 
-Text = Annotated[str, BeforeValidator(join_text, json_schema_input_type=str | list[TextPart])]
+def check_unicode(text: str) -> str:
+    """JSON can escape half of a surrogate pair, which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"not valid Unicode: a lone surrogate at character {error.start}") from None
+    return text
+
+
+Unicode = Annotated[str, AfterValidator(check_unicode)]
+Text = Annotated[Unicode, BeforeValidator(join_text, json_schema_input_type=str | list[TextPart])]
 
 
 class SystemMessage(Strict):
@@ -85,8 +96,8 @@ class AssistantMessage(Strict):
 
     role: Literal["assistant"]
     content: Text | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
+    reasoning_content: Unicode | None = None
+    reasoning: Unicode | None = None
     tool_calls: JsonValue = None
 
     @field_validator("tool_calls")
