@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import psutil
-from jangtq_kernels.backends import open_backend
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.dispatch import Dispatcher
@@ -16,6 +15,7 @@ from jangtq_coordinator.local_experts import LocalLane, load_local_lane
 from jangtq_coordinator.roster import LOCAL, Holder, assign_experts, check_holders
 from jangtq_coordinator.settings import ClusterSettings
 from jangtq_coordinator.timing import LayerTimes
+from jangtq_kernels.backends import open_backend
 from jangtq_proto.codec import PROTOCOL_VERSION, RowType
 from jangtq_proto.errors import ClusterError, WorkerBusyError, WorkerUnreachableError
 from jangtq_proto.ranges import expert_ids, format_ranges
