@@ -30,7 +30,7 @@ class Answer:
 def run_demo(prompt: str, *, model: Path | None, max_tokens: int, threads: int) -> None:
     """Show the cluster working. Raises ClusterError when a process does not get ready."""
     with tempfile.TemporaryDirectory(prefix="jangtq-demo-") as scratch, Children() as children:
-        bundle_path = model or make_demo_bundle(Path(scratch) / "bundle")
+        bundle_path = model or make_demo_bundle(Path(scratch) / "jangtq-demo")
         base_url = start_cluster(children, bundle_path, threads=threads)
         print(f"\n> {prompt}\n", flush=True)
         answer = stream_chat(base_url, prompt, max_tokens=max_tokens)
