@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from jangtq_coordinator.dispatch import Dispatcher
 from jangtq_coordinator.lane import LayerAnswer, LayerCall
-from jangtq_coordinator.routing import split_rows
+from jangtq_coordinator.routing import Router
 from jangtq_coordinator.timing import LayerTimes
 from jangtq_proto.errors import ClusterError, WorkerFaultError
 
@@ -74,11 +74,8 @@ def test_only_the_rows_that_a_holder_needs_travel() -> None:
 
 
 def test_a_holder_without_a_picked_expert_is_not_asked() -> None:
-    parts = split_rows(
-        np.array([[0, 1]], dtype=np.int32),
-        np.ones((1, 2), dtype=np.float32),
-        np.array([1, 1, 0], dtype=np.int32),
-    )
+    router = Router(np.array([1, 1, 0], dtype=np.int32))
+    parts = router.split(np.array([[0, 1]], dtype=np.int32), np.ones((1, 2), dtype=np.float32))
     assert [part.holder for part in parts] == [1]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jangtq_coordinator.lane import Lane, LayerAnswer, LayerCall
-from jangtq_coordinator.routing import HolderRows, split_rows
+from jangtq_coordinator.routing import HolderRows, Router
 from jangtq_coordinator.timing import LayerTimes
 from jangtq_proto.codec import Rows
 
@@ -16,7 +16,7 @@ class Dispatcher:
     """Used by one thread. Holder `i` of `owner` is reached over `lanes[i]`."""
 
     def __init__(self, owner: NDArray[np.int32], lanes: Sequence[Lane], times: LayerTimes) -> None:
-        self._owner = owner
+        self._router = Router(owner)
         self._lanes = tuple(lanes)
         self._times = times
 
@@ -39,7 +39,7 @@ class Dispatcher:
         workers compute. Raises ClusterError; no lane keeps a half-done call afterwards.
         """
         started = time.perf_counter_ns()
-        parts = split_rows(expert_ids, router_weights, self._owner)
+        parts = self._router.split(expert_ids, router_weights)
         try:
             answers = self._exchange(layer, rows, parts, meanwhile)
         except BaseException:

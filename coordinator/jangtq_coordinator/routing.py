@@ -23,17 +23,36 @@ class HolderRows:
     router_weights: NDArray[np.float32]
 
 
-def split_rows(
-    expert_ids: NDArray[np.int32], router_weights: NDArray[np.float32], owner: NDArray[np.int32]
-) -> tuple[HolderRows, ...]:
-    """One HolderRows for each holder of a picked expert, in holder order.
+class Router:
+    """Knows the holder of each expert, `owner` int32 [experts], and splits layers accordingly."""
 
-    expert_ids and router_weights: [rows, slots]; owner: [experts], the holder of each expert.
-    """
-    owners = owner[expert_ids]
-    return tuple(
-        _rows_of(int(holder), owners, expert_ids, router_weights) for holder in np.unique(owners).tolist()
-    )
+    def __init__(self, owner: NDArray[np.int32]) -> None:
+        self._owner = owner
+        self._owner_list: list[int] = owner.tolist()
+
+    def split(
+        self, expert_ids: NDArray[np.int32], router_weights: NDArray[np.float32]
+    ) -> tuple[HolderRows, ...]:
+        """One HolderRows for each holder of a picked expert, in holder order; inputs [rows, slots]."""
+        if expert_ids.shape[0] == 1:
+            return self._split_one(expert_ids, router_weights)
+        owners = self._owner[expert_ids]
+        return tuple(
+            _rows_of(int(holder), owners, expert_ids, router_weights)
+            for holder in np.unique(owners).tolist()
+        )
+
+    def _split_one(
+        self, expert_ids: NDArray[np.int32], router_weights: NDArray[np.float32]
+    ) -> tuple[HolderRows, ...]:
+        """A single row, the common case of decoding: plain lists beat NumPy by far."""
+        slots: dict[int, list[int]] = {}
+        for slot, expert in enumerate(expert_ids[0].tolist()):
+            slots.setdefault(self._owner_list[expert], []).append(slot)
+        return tuple(
+            HolderRows(holder, None, expert_ids[:, slots[holder]], router_weights[:, slots[holder]])
+            for holder in sorted(slots)
+        )
 
 
 def _rows_of(
