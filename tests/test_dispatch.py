@@ -41,7 +41,9 @@ class FakeLane:
         pass
 
 
-def some_rows(rows: int, slots: int, experts: int) -> tuple[NDArray[np.float32], ...]:
+def some_rows(
+    rows: int, slots: int, experts: int
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
     random = np.random.default_rng(rows * 100 + slots)
     ids = np.stack([random.permutation(experts)[:slots] for _ in range(rows)]).astype(np.int32)
     return (

@@ -1,0 +1,40 @@
+"""Keeps measured tables in benchmarks/RESULTS.md, each with its machine and date."""
+
+import datetime
+import platform
+import re
+from pathlib import Path
+
+_FILE = Path(__file__).parent / "RESULTS.md"
+_HEADING = "# Results\n\nEvery section is written by the benchmark it names, with `--write`.\n"
+
+
+def write_section(title: str, command: str, body: str) -> None:
+    """Replace the section with this title, or add it at the end. `command` is what was run."""
+    text = _FILE.read_text() if _FILE.exists() else _HEADING
+    today = datetime.date.today().isoformat()
+    section = f"## {title}\n\n`{command}`, {machine()}, {today}\n\n{body.strip()}\n"
+    old = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
+    if old.search(text):
+        text = old.sub(lambda _: section + "\n", text, count=1)
+    else:
+        text = f"{text.rstrip()}\n\n{section}"
+    _FILE.write_text(text.rstrip() + "\n")
+
+
+def machine() -> str:
+    """Processor, core count and system, in words."""
+    import psutil
+
+    cores = psutil.cpu_count(logical=True)
+    memory = psutil.virtual_memory().total / 2**30
+    return f"{_processor()}, {cores} cores, {memory:.0f} GiB, {platform.system()}"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        match = re.search(r"^model name\s*: (.*)$", info.read_text(), re.MULTILINE)
+        if match:
+            return match[1]
+    return platform.processor() or platform.machine()
