@@ -15,10 +15,11 @@ from jangtq_bundle.vocabulary import Layout
 _ITEM_BYTES = {"F16": 2, "U32": 4, "U8": 1}
 
 
-def write_sparse_bundle(path: Path, sizes: Sizes) -> Path:
+def write_sparse_bundle(path: Path, sizes: Sizes, *, shared_intermediate_size: int = 0) -> Path:
     """A prestacked JANGTQ2 bundle of zeros."""
     options = WriteOptions("sparse")
-    raw = bundle_config(hugging_face_config(sizes), options, expert_count=sizes.expert_count)
+    config = hugging_face_config(sizes) | {"shared_intermediate_size": shared_intermediate_size}
+    raw = bundle_config(config, options, expert_count=sizes.expert_count)
     jang = jang_config(options, original_expert_count=sizes.expert_count)
     path.mkdir(parents=True)
     (path / "config.json").write_bytes(encode_json(raw))
