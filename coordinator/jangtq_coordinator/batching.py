@@ -213,7 +213,8 @@ def sample_rows(logits: mx.array, samplers: Sequence[Sampler]) -> tuple[list[int
     failures: dict[int, Exception] = {}
     for sampler, rows in rows_of.items():
         try:
-            drawn.append((rows, sampler(logits[mx.array(rows)]).reshape(len(rows))))
+            of_sampler = logits if len(rows_of) == 1 else logits[mx.array(rows)]
+            drawn.append((rows, sampler(of_sampler).reshape(len(rows))))
         except Exception as error:
             failures |= dict.fromkeys(rows, error)
     mx.eval(logits, *(picked for _, picked in drawn))

@@ -57,7 +57,8 @@ class Engine:
         self._commands: Commands = queue.SimpleQueue()
         self._ready: Future[LoadedModel] = Future()
         self._steps: StepLoop | None = None
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=_run_and_park, args=([self._run],), name="engine", daemon=True)
 
     @property
     def state(self) -> EngineState:
@@ -105,22 +106,30 @@ class Engine:
                 self._state = EngineState.STOPPING
         self._commands.put(Stop(time.monotonic() + grace))
         if self._thread.is_alive():
-            self._thread.join()
+            self._done.wait()
 
     def _cancel(self, stream: GenerationStream) -> None:
         self._commands.put(Cancel(stream))
 
     def _run(self) -> None:
         try:
+            steps = self._load_steps()
+            if steps is not None:
+                self._serve(steps)
+        finally:
+            self._done.set()
+
+    def _load_steps(self) -> StepLoop | None:
+        try:
             loaded = self._load()
             self._steps = StepLoop(loaded, self._new_generator(loaded), self._commands)
         except BaseException as error:
             self._state = EngineState.FAILED
             self._ready.set_exception(error)
-            return
+            return None
         self._state = EngineState.READY
         self._ready.set_result(loaded)
-        self._serve(self._steps)
+        return self._steps
 
     def _serve(self, steps: StepLoop) -> None:
         error: Exception = EngineUnavailableError("the coordinator is stopping")
@@ -141,3 +150,13 @@ class Engine:
             batch_size=self._settings.batch_size,
             prefill_rows=self._settings.prefill_rows,
         )
+
+
+def _run_and_park(work: list[Callable[[], None]]) -> None:
+    """Do the work, let go of it, and never end.
+
+    A thread that ends has MLX free its compiled functions after Python has joined it; when the interpreter
+    is at its own end by then, that aborts the process.
+    """
+    work.pop()()
+    threading.Event().wait()
