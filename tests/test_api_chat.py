@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import httpx
 import openai
 import pytest
 from api_server import Served, serving
 from openai.types.chat import ChatCompletionMessageParam
+from running_engine import until
 from tiny_model import MODEL_NAME, load_tiny_tokenizer, make_model
 
 from jangtq_coordinator.api.app import ApiSettings
@@ -33,12 +34,6 @@ def stock_text(max_tokens: int, *, thinking: bool) -> str:
     )
     replies = stream_generate(make_model(), load_tiny_tokenizer(), prompt, max_tokens=max_tokens)
     return str(load_tiny_tokenizer().decode([reply.token for reply in replies]))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 async def test_a_whole_answer(served: Served) -> None:
