@@ -4,6 +4,7 @@ import dataclasses
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import ml_dtypes
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -43,6 +44,19 @@ def test_the_sizes_of_minimax(rows: int) -> None:
     assert relative_error(weights, random_rows(rows, 3072, experts=2)) < 1e-5
 
 
+@pytest.mark.parametrize(("hidden", "intermediate", "rows"), [(6144, 96, 1), (128, 6144, 3), (320, 200, 512)])
+def test_sizes_and_batches_at_the_ends_of_their_ranges(hidden: int, intermediate: int, rows: int) -> None:
+    weights = random_layer(hidden, intermediate, experts=2, bits=(3, 4))
+    assert relative_error(weights, random_rows(rows, hidden, experts=2)) < 1e-5
+
+
+@pytest.mark.parametrize("rows", [2, 40])
+def test_a_row_may_name_an_expert_twice(rows: int) -> None:
+    values, ids, router_weights = random_rows(rows, 128, slots=3)
+    ids[:, 2] = ids[:, 0]
+    assert relative_error(random_layer(128, 64), (values, ids, router_weights)) < 1e-5
+
+
 @pytest.mark.parametrize("rows", [1, 40])
 def test_words_that_are_no_numbers_as_floats(rows: int) -> None:
     """The kernels compare words as floats; codes of all ones make every word a NaN."""
@@ -59,7 +73,7 @@ def test_words_that_are_no_numbers_as_floats(rows: int) -> None:
 
 @pytest.mark.parametrize("rows", [3, 40])
 def test_unused_slots_and_rows_without_experts(rows: int) -> None:
-    weights = random_layer(128, 96)
+    weights = random_layer(128, 64)
     values, ids, router_weights = random_rows(rows, 128, slots=3)
     ids[1] = NO_EXPERT
     ids[::2, 0] = NO_EXPERT
@@ -97,8 +111,8 @@ def test_the_mean_of_rows_an_expert_chooses_the_kernels(rows: int, expected: lis
 
 @pytest.mark.parametrize("batch", [5, 64])
 def test_a_row_is_the_same_to_the_bit_in_every_batch_of_its_kernels(batch: int) -> None:
-    layer = metal_backend().load(random_layer(160, 96, experts=8))
-    values, ids, router_weights = random_rows(batch, 160, experts=8)
+    layer = metal_backend().load(random_layer(128, 64, experts=8))
+    values, ids, router_weights = random_rows(batch, 128, experts=8)
     whole = layer.forward(values, ids, router_weights)
     order = np.random.default_rng(3).permutation(batch)
     shuffled = layer.forward(values[order], ids[order], router_weights[order])
@@ -120,8 +134,8 @@ def test_rows_of_an_expert_share_its_decoding(rows: list[int], expected: int) ->
 @simulated_only
 @pytest.mark.parametrize("rows", [2, 40])
 def test_the_order_of_threads_changes_nothing(rows: int) -> None:
-    weights = random_layer(96, 160, bits=(3, 2))
-    request = random_rows(rows, 96)
+    weights = random_layer(200, 136, bits=(4, 3))
+    request = random_rows(rows, 200)
     forwards, backwards = (
         MetalBackend(MetalSimulator(backwards=order).metal_kernel).load(weights).forward(*request)
         for order in (False, True)
@@ -145,10 +159,11 @@ def test_a_layer_is_used_from_another_thread_than_it_was_loaded_on() -> None:
         assert np.array_equal(compute.submit(layer.forward, *request).result(), layer.forward(*request))
 
 
-def test_half_precision_rows_are_widened() -> None:
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_half_precision_rows_are_widened(dtype: type[np.generic]) -> None:
     layer = metal_backend().load(random_layer(128, 64))
     values, ids, router_weights = random_rows(2, 128)
-    halves = values.astype(np.float16)
+    halves = values.astype(dtype)
     assert np.array_equal(
         layer.forward(halves, ids, router_weights),
         layer.forward(halves.astype(np.float32), ids, router_weights),
