@@ -134,7 +134,7 @@ def test_sigterm_finishes_what_is_in_flight(bundle: Bundle) -> None:
         worker = start_worker(children, bundle.path, "0-255", device="reference")
         worker.ready()
         with grpc.insecure_channel(worker.listening()) as channel:
-            calls = iter([encode_call(some_call(bundle, rows=4000), RowType.FLOAT32)])
+            calls = iter([encode_call(some_call(bundle, rows=1000), RowType.FLOAT32)])
             replies = expert_pb2_grpc.ExpertServiceStub(channel).Forward(calls)
             wait_until_computing(worker.process.pid)
             worker.process.send_signal(signal.SIGTERM)
@@ -144,7 +144,7 @@ def test_sigterm_finishes_what_is_in_flight(bundle: Bundle) -> None:
         assert worker.lines[-1] == "stopped"
 
 
-def wait_until_computing(pid: int, *, cpu_seconds: float = 0.3) -> None:
+def wait_until_computing(pid: int, *, cpu_seconds: float = 0.1) -> None:
     """Returns once the process has used some processor time."""
     process = psutil.Process(pid)
     start = process.cpu_times().user

@@ -7,13 +7,13 @@ import time
 from collections.abc import Sequence
 from types import TracebackType
 
-from jangtq_proto.errors import ClusterError
+from jangtq_proto.errors import JangtqError
 
 _LISTENING = "listening on "
 _READY = "ready: "
 
 
-class ChildError(ClusterError):
+class ChildError(JangtqError):
     """A process that was started ended or stayed silent before it was ready."""
 
 

@@ -38,8 +38,7 @@ class Router:
             return self._split_one(expert_ids, router_weights)
         owners = self._owner[expert_ids]
         return tuple(
-            _rows_of(int(holder), owners, expert_ids, router_weights)
-            for holder in np.unique(owners).tolist()
+            _rows_of(int(holder), owners, expert_ids, router_weights) for holder in np.unique(owners).tolist()
         )
 
     def _split_one(

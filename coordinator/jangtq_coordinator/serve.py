@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -23,6 +24,7 @@ from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ConfigurationError
 
 _GRACE_SECONDS = 30
+_MARGIN_SECONDS = 5
 
 
 def serve(cluster_settings: ClusterSettings, settings: ServeSettings, *, watch_stdin: bool) -> None:
@@ -32,12 +34,14 @@ def serve(cluster_settings: ClusterSettings, settings: ServeSettings, *, watch_s
         cluster = connect(bundle, cluster_settings, row_type=row_type_of(cluster_settings))
         engine = Engine(
             loader(bundle, cluster, cluster_settings),
-            settings=EngineSettings(settings.batch_size, settings.prefill_rows),
+            settings=EngineSettings(
+                settings.batch_size, settings.prefill_rows, grace_seconds=_GRACE_SECONDS - _MARGIN_SECONDS
+            ),
         )
         try:
             engine.start()
             announce(listener, bundle, cluster)
-            run_server(_app(engine, cluster, bundle), listener, watch_stdin=watch_stdin)
+            run_server(_app(engine, cluster, bundle), listener, engine=engine, watch_stdin=watch_stdin)
         finally:
             engine.stop()
             cluster.close()
@@ -65,12 +69,12 @@ def announce(listener: socket.socket, bundle: Bundle, cluster: Cluster) -> None:
     )
 
 
-def run_server(app: FastAPI, listener: socket.socket, *, watch_stdin: bool) -> None:
-    """Run uvicorn on a socket that listens already; it handles the signals itself."""
+def run_server(app: FastAPI, listener: socket.socket, *, engine: Engine, watch_stdin: bool) -> None:
+    """Run uvicorn on a socket that listens already, until a signal; then running answers may finish."""
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS
     )
-    server = _Server(config)
+    server = _Server(config, engine)
     if watch_stdin:
         threading.Thread(target=_stop_at_end_of_stdin, args=(server,), daemon=True).start()
     asyncio.run(server.serve(sockets=[listener]))
@@ -78,6 +82,15 @@ def run_server(app: FastAPI, listener: socket.socket, *, watch_stdin: bool) -> N
 
 class _Server(uvicorn.Server):
     """Ends with status 0 when asked to: uvicorn's own handling would raise the signal again at the end."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+        super().__init__(config)
+        self._engine = engine
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Streams that outlive the engine's grace get a clear error instead of a cut connection."""
+        threading.Thread(target=self._engine.stop, daemon=True).start()
+        super().handle_exit(sig, frame)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
