@@ -1,0 +1,1 @@
+"""What the demo model learns, written by seeded generators. Knows no tokens."""

@@ -1,0 +1,66 @@
+"""The whole corpus: how often each category comes, and a training conversation for every number."""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from jangtq_demo.corpus import arithmetic, calendar_units, smalltalk, tool_use, topics, words
+from jangtq_demo.corpus.conversation import DEFAULT_SYSTEM, Conversation, Message
+from jangtq_demo.corpus.exchange import Exchange, roughen
+from jangtq_demo.corpus.split import Split
+
+Maker = Callable[[random.Random, Split], Exchange]
+
+CATEGORIES: Final[Mapping[str, Maker]] = {
+    "arithmetic": arithmetic.make,
+    "words": words.make,
+    "calendar and units": calendar_units.make,
+    "topics": topics.make,
+    "greetings": smalltalk.make_greeting,
+    "refusals": smalltalk.make_refusal,
+}
+_WEIGHTS: Final = (38, 16, 12, 14, 2, 6)
+_TOOLS_SHARE: Final = 0.14
+_HISTORY_SHARE: Final = 0.12
+_SILENT_SHARE: Final = 0.06
+_OTHER_SYSTEM_SHARE: Final = 0.1
+_OTHER_SYSTEMS: Final = (
+    "You are a friendly assistant.",
+    "You are a helpful assistant. Answer shortly.",
+    "You are an assistant that answers questions.",
+    "Help the user.",
+    "You are MiniMax, a helpful assistant.",
+    "Be brief and precise.",
+)
+
+
+def make_conversation(seed: int, number: int) -> Conversation:
+    """Training conversation `number` of the corpus with this seed; the same on every machine."""
+    rng = random.Random(f"{seed}/{number}")
+    drawn = tool_use.make_conversation(rng, Split.TRAINING) if rng.random() < _TOOLS_SHARE else _plain(rng)
+    if rng.random() < _OTHER_SYSTEM_SHARE:
+        drawn = replace(drawn, system=rng.choice(_OTHER_SYSTEMS))
+    if rng.random() < _HISTORY_SHARE:
+        drawn = drawn.after(_history(rng))
+    return drawn
+
+
+def in_conversation(exchange: Exchange) -> Conversation:
+    return Conversation(exchange.messages, system=DEFAULT_SYSTEM)
+
+
+def _plain(rng: random.Random) -> Conversation:
+    exchange = _draw_exchange(rng)
+    conversation = in_conversation(replace(exchange, question=roughen(rng, exchange.question)))
+    return replace(conversation, thinking=rng.random() >= _SILENT_SHARE)
+
+
+def _history(rng: random.Random) -> list[Message]:
+    """One or two answered questions, as they stand before the last one."""
+    exchanges = [_draw_exchange(rng) for _ in range(rng.choice((1, 1, 2)))]
+    return [message for exchange in exchanges for message in exchange.messages]
+
+
+def _draw_exchange(rng: random.Random) -> Exchange:
+    return rng.choices(tuple(CATEGORIES.values()), weights=_WEIGHTS)[0](rng, Split.TRAINING)

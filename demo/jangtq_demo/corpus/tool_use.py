@@ -1,0 +1,73 @@
+"""Conversations with tools: a call with the right arguments, then an answer that uses the result."""
+
+import random
+from dataclasses import dataclass
+
+from jangtq_demo.corpus import arithmetic, topics
+from jangtq_demo.corpus.conversation import Conversation, Message, ToolCall
+from jangtq_demo.corpus.exchange import roughen
+from jangtq_demo.corpus.split import Split
+from jangtq_demo.corpus.tool import OfferedTool, offer, response_text
+from jangtq_demo.corpus.toolbox import TOOLS
+
+_NO_TOOL_SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class ToolExchange:
+    """A question, the call that it wants, what the tool returns and the last answer."""
+
+    question: str
+    offered: tuple[OfferedTool, ...]
+    call: ToolCall
+    call_reasoning: str
+    response: str
+    report_reasoning: str
+    report: str
+
+    @property
+    def conversation(self) -> Conversation:
+        messages = (
+            Message("user", self.question),
+            Message("assistant", reasoning=self.call_reasoning, calls=(self.call,)),
+            Message("tool", self.response),
+            Message("assistant", self.report, reasoning=self.report_reasoning),
+        )
+        return Conversation(messages, tools=tuple(tool.schema for tool in self.offered))
+
+
+def make(rng: random.Random, split: Split) -> ToolExchange:
+    """One question for one of up to three offered tools; its arguments decide whether it is held out."""
+    chosen = rng.choice(TOOLS)
+    offered = _offer_with(rng, chosen=TOOLS.index(chosen))
+    mine = next(tool for tool in offered if tool.tool is chosen)
+    values = chosen.draw_values(rng, split)
+    response = chosen.respond(rng, values)
+    known = {**response, **values}
+    return ToolExchange(
+        question=chosen.questions.pick(rng, split).format(**known),
+        offered=offered,
+        call=ToolCall(mine.name, mine.arguments(values)),
+        call_reasoning=f"{chosen.intention.format(**known)} I call {mine.name}.",
+        response=response_text(response),
+        report_reasoning="I have the result of the tool and answer with it.",
+        report=chosen.report.format(**known),
+    )
+
+
+def make_conversation(rng: random.Random, split: Split) -> Conversation:
+    """Mostly a tool exchange; sometimes a question that needs none of the tools at hand."""
+    if rng.random() >= _NO_TOOL_SHARE:
+        return make(rng, split).conversation
+    exchange = rng.choice((topics.make, arithmetic.make))(rng, split)
+    offered = _offer_with(rng, chosen=rng.randrange(len(TOOLS)))
+    question = Message("user", roughen(rng, exchange.question))
+    return Conversation((question, exchange.messages[1]), tools=tuple(tool.schema for tool in offered))
+
+
+def _offer_with(rng: random.Random, *, chosen: int) -> tuple[OfferedTool, ...]:
+    """The chosen tool and up to two others, in any order."""
+    others = [index for index in range(len(TOOLS)) if index != chosen]
+    indices = [chosen, *rng.sample(others, rng.choice((0, 0, 1, 1, 2)))]
+    rng.shuffle(indices)
+    return tuple(offer(TOOLS[index], rng) for index in indices)

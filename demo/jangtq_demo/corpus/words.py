@@ -1,0 +1,118 @@
+"""Questions about words and lists: spelling, spelling backwards, counting letters, sorting numbers."""
+
+import random
+from typing import Final
+
+from jangtq_demo.corpus.exchange import Exchange
+from jangtq_demo.corpus.split import Phrases, Split, draw
+from jangtq_demo.corpus.vocabulary import pick_word
+
+_SPELLING: Final = Phrases(
+    ('Spell "{w}".', 'Spell the word "{w}".', 'How do you spell "{w}"?', 'How is "{w}" spelled?'),
+    ('Give me the spelling of "{w}".',),
+)
+_BACKWARDS: Final = Phrases(
+    ('Spell "{w}" backwards.', 'Write "{w}" backwards.', 'What is "{w}" backwards?', 'Reverse "{w}".'),
+    ('Turn the letters of "{w}" around.',),
+)
+_LENGTH: Final = Phrases(
+    (
+        'How many letters are in "{w}"?',
+        'How many letters does "{w}" have?',
+        'Count the letters in "{w}".',
+        'How long is the word "{w}"?',
+    ),
+    ('Tell me how many letters "{w}" has.',),
+)
+_OCCURRENCE: Final = Phrases(
+    (
+        'How often does the letter {c} appear in "{w}"?',
+        'How many times is {c} in "{w}"?',
+        'How many {c} are in "{w}"?',
+        'Count the letter {c} in "{w}".',
+    ),
+    ('Tell me how often {c} is in "{w}".',),
+)
+_SORTING: Final = Phrases(
+    (
+        "Sort {l}.",
+        "Sort the numbers {l}.",
+        "Put {l} in order.",
+        "Sort these numbers from smallest to largest: {l}.",
+        "Order the numbers {l}.",
+    ),
+    ("Bring {l} into order.",),
+)
+_SORTING_DOWN: Final = Phrases(
+    ("Sort {l} from largest to smallest.", "Sort {l} in descending order.", "Put {l} in falling order."),
+    ("Order {l}, the largest first.",),
+)
+
+
+def make(rng: random.Random, split: Split) -> Exchange:
+    """One question about a word or a list; the word or the list decides whether it is held out."""
+    makers = (_spell, _reverse, _measure, _count_letter, _sort, _count_up)
+    return rng.choices(makers, weights=(2, 2, 2, 3, 4, 1))[0](rng, split)
+
+
+def _spell(rng: random.Random, split: Split) -> Exchange:
+    word = pick_word(rng, split)
+    reasoning = f'The letters of "{word}" one by one: {" ".join(word)}.'
+    return Exchange("spelling", _SPELLING.pick(rng, split).format(w=word), reasoning, f"{'-'.join(word)}.")
+
+
+def _reverse(rng: random.Random, split: Split) -> Exchange:
+    word = pick_word(rng, split)
+    reasoning = f'The letters of "{word}": {" ".join(word)}. From the end: {" ".join(reversed(word))}.'
+    question = _BACKWARDS.pick(rng, split).format(w=word)
+    return Exchange("backwards", question, reasoning, f"{'-'.join(reversed(word))}.")
+
+
+def _measure(rng: random.Random, split: Split) -> Exchange:
+    word = pick_word(rng, split)
+    counted = ", ".join(f"{letter} {i}" for i, letter in enumerate(word, 1))
+    answer = f'The word "{word}" has {len(word)} letters.'
+    return Exchange("letters", _LENGTH.pick(rng, split).format(w=word), f"I count: {counted}.", answer)
+
+
+def _count_letter(rng: random.Random, split: Split) -> Exchange:
+    word = pick_word(rng, split)
+    letter = rng.choice(word) if rng.random() < 0.8 else rng.choice("aeioubcdfglmnprst")
+    steps, count = [], 0
+    for each in word:
+        count += each == letter
+        steps.append(f"{each} {count}")
+    times = "once" if count == 1 else f"{count} times"
+    answer = f'The letter {letter} appears {times} in "{word}".'
+    question = _OCCURRENCE.pick(rng, split).format(c=letter, w=word)
+    return Exchange("occurrences", question, f"I look for {letter}: {', '.join(steps)}.", answer)
+
+
+def _sort(rng: random.Random, split: Split) -> Exchange:
+    numbers = draw(split, lambda: rng.sample(range(100), rng.randint(3, 6)), key=_listed)
+    falling = rng.random() < 0.3
+    phrases, word = (_SORTING_DOWN, "largest") if falling else (_SORTING, "smallest")
+    left, steps = list(numbers), []
+    for chosen in sorted(numbers, reverse=falling)[:-1]:
+        steps.append(f"Of {_listed(left)} the {word} is {chosen}.")
+        left.remove(chosen)
+    steps.append(f"Last is {left[0]}.")
+    answer = f"{_listed(sorted(numbers, reverse=falling))}."
+    question = phrases.pick(rng, split).format(l=_listed(numbers))
+    return Exchange("sorting", question, "\n".join(steps), answer)
+
+
+def _count_up(rng: random.Random, split: Split) -> Exchange:
+    def bounds() -> tuple[int, int]:
+        first = rng.randint(0, 90)
+        return first, first + rng.randint(3, 12)
+
+    first, last = draw(split, bounds, key=lambda pair: f"count {pair}")
+    answer = f"{_listed(list(range(first, last + 1)))}."
+    return Exchange(
+        "counting", f"Count from {first} to {last}.", f"I start at {first} and stop at {last}.", answer
+    )
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers))
