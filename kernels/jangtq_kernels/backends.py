@@ -1,9 +1,73 @@
-"""Which backends this machine has."""
+"""Which backends this machine has, and the forward that all of them share. Knows no bundle and no wire."""
 
-from jangtq_kernels.backend import Backend
+import logging
+import sys
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jangtq_kernels.backend import Backend, LoadedLayer
+from jangtq_kernels.errors import BackendMissingError, KernelInputError
 from jangtq_kernels.reference import ReferenceBackend
+
+DEVICES = ("auto", "metal", "cpu", "reference")
+
+_log = logging.getLogger(__name__)
 
 
 def open_backend(device: str, *, threads: int | None = None) -> Backend:
-    """The backend asked for."""
-    return ReferenceBackend()
+    """The backend of that name; `auto` takes the first of metal, cpu and reference that this machine has.
+
+    threads: how many compute on the CPU, None for every core.
+    Raises KernelInputError for an unknown name, BackendMissingError where a named one cannot run.
+    """
+    if device == "auto":
+        return _open_best(threads)
+    if device == "metal":
+        return _open_metal()
+    if device == "cpu":
+        return _open_cpu(threads)
+    if device == "reference":
+        return ReferenceBackend()
+    raise KernelInputError(f"device {device!r} is unknown, allowed are {', '.join(DEVICES)}")
+
+
+def experts_forward(
+    rows: NDArray[np.generic],
+    expert_ids: NDArray[np.int32],
+    router_weights: NDArray[np.float32],
+    layer: LoadedLayer,
+) -> NDArray[np.float32]:
+    """The partial sum of each row over the experts of this shard, float32 [rows, hidden].
+
+    Shapes and errors are those of LoadedLayer.forward.
+    """
+    return layer.forward(rows, expert_ids, router_weights)
+
+
+def _open_best(threads: int | None) -> Backend:
+    # Only macOS has Metal; elsewhere MLX stays out of the process.
+    if sys.platform == "darwin":
+        try:
+            return _open_metal()
+        except BackendMissingError as error:
+            _log.info("no metal backend: %s", error)
+    try:
+        return _open_cpu(threads)
+    except BackendMissingError as error:
+        _log.warning("computing with the slow reference backend: %s", error)
+        return ReferenceBackend()
+
+
+def _open_metal() -> Backend:
+    if sys.platform != "darwin":
+        raise BackendMissingError(f"device metal: Metal exists on macOS only, this is {sys.platform}")
+    from jangtq_kernels.metal.backend import MetalBackend
+
+    return MetalBackend()
+
+
+def _open_cpu(threads: int | None) -> Backend:
+    from jangtq_kernels.cpu import CpuBackend
+
+    return CpuBackend(threads)

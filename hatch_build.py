@@ -1,0 +1,99 @@
+"""Compiles the native kernel into jangtq_kernels when a wheel or an editable install is built.
+
+A machine without a compiler still gets a working installation: the `cpu` backend is then missing.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from packaging.tags import sys_tags
+
+PACKAGE = Path("kernels/jangtq_kernels")
+SOURCES = PACKAGE / "native"
+# The name that jangtq_kernels.cpu_library looks for.
+LIBRARY = PACKAGE / ("_native.dylib" if sys.platform == "darwin" else "_native.so")
+COMPILERS = ("c++", "g++", "clang++")
+FLAGS = (
+    "-std=c++17",
+    "-O3",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-pthread",
+)
+
+# Baseline code first: of an inline function that several files hold, linkers keep the first copy,
+# which must run on every machine of this kind.
+BASELINE = ("experts", "thread_pool", "kernel_portable")
+FLAGS_OF_KERNELS = {
+    "x86_64": {
+        "kernel_avx2": ("-mavx2", "-mfma"),
+        "kernel_avx512": (
+            *("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"),
+            "-mprefer-vector-width=512",
+        ),
+    },
+    "arm64": {"kernel_neon": ()},
+}
+SAME_MACHINE = {"amd64": "x86_64", "aarch64": "arm64"}
+
+
+class CompilationError(Exception):
+    """The compiler's own words."""
+
+
+class NativeBuildHook(BuildHookInterface):
+    """The build hook that hatchling finds here."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile, or say on the console why not; never fails the installation."""
+        root = Path(self.root)
+        compiler = find_compiler()
+        if compiler is None:
+            self.app.display_warning(f"no C++ compiler ($CXX, {', '.join(COMPILERS)}): {CONSEQUENCE}")
+            return
+        try:
+            compile_library(root, compiler)
+        except CompilationError as error:
+            self.app.display_warning(f"{error}\n{compiler} failed: {CONSEQUENCE}")
+            return
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-{next(sys_tags()).platform}"
+
+
+CONSEQUENCE = "installing without the cpu backend, only the slow reference will compute on the CPU"
+
+
+def find_compiler() -> str | None:
+    """$CXX, or the first of COMPILERS that is installed."""
+    candidates = (os.environ.get("CXX"), *COMPILERS)
+    return next((name for name in candidates if name and shutil.which(name)), None)
+
+
+def compile_library(root: Path, compiler: str) -> None:
+    """Writes LIBRARY whole or not at all. Raises CompilationError."""
+    machine = platform.machine().lower()
+    kernels = FLAGS_OF_KERNELS.get(SAME_MACHINE.get(machine, machine), {})
+    units = {**{name: () for name in BASELINE}, **kernels}
+    library = root / LIBRARY
+    with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
+        for name, flags in units.items():
+            source = str(root / SOURCES / f"{name}.cpp")
+            run([compiler, *FLAGS, *flags, "-c", source, "-o", f"{scratch}/{name}.o"])
+        objects = [f"{scratch}/{name}.o" for name in units]
+        run([compiler, "-shared", "-pthread", *objects, "-o", f"{scratch}/library"])
+        os.replace(f"{scratch}/library", library)
+
+
+def run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise CompilationError(f"{' '.join(command)}\n{done.stderr}")

@@ -1,0 +1,133 @@
+"""The native CPU backend: packed codes in the kernel's layout, forwards in C++ without the GIL."""
+
+import os
+import threading
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jangtq_kernels.backend import NO_EXPERT
+from jangtq_kernels.checks import check_rows, check_weights
+from jangtq_kernels.cpu_library import Call, Layer, Matrix, NativeLibrary, Status, ThreadPool, native_library
+from jangtq_kernels.errors import BackendMissingError, KernelInputError
+from jangtq_kernels.weights import ExpertWeights, PackedMatrix
+
+MOST_THREADS = 1024
+MOST_EXPERTS = 65_536
+"""Above every expert id: the kernel finds positions in an array as long as the largest id."""
+LANES = 16
+"""Output rows are padded to a multiple of this: the widest vector holds 16 floats."""
+
+
+class CpuBackend:
+    """`threads` compute a call together; None takes every core. `isa` names an instruction set, for tests."""
+
+    def __init__(self, threads: int | None = None, *, isa: str | None = None) -> None:
+        if threads is not None and not 1 <= threads <= MOST_THREADS:
+            raise KernelInputError(f"threads {threads}: allowed are 1 to {MOST_THREADS}")
+        self._library = native_library()
+        chosen = isa or self._library.isas[0]
+        if chosen not in self._library.isas:
+            raise BackendMissingError(f"instruction set {isa!r}: this machine runs {self._library.isas}")
+        self._pool = self._library.open_pool(threads or os.cpu_count() or 1, chosen)
+        self._turn = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        return "cpu"
+
+    def load(self, weights: ExpertWeights) -> "CpuLayer":
+        check_weights(weights)
+        if not all(0 <= expert < MOST_EXPERTS for expert in weights.expert_ids):
+            raise KernelInputError(f"expert_ids {weights.expert_ids}: allowed are 0 to {MOST_EXPERTS - 1}")
+        return CpuLayer(self._library, self._pool, self._turn, weights)
+
+
+class CpuLayer:
+    """One layer's experts. Calls of all layers of a backend take turns, since they share its threads."""
+
+    def __init__(
+        self, library: NativeLibrary, pool: ThreadPool, turn: threading.Lock, weights: ExpertWeights
+    ) -> None:
+        self._library = library
+        self._pool = pool
+        self._turn = turn
+        self._hidden_size = weights.hidden_size
+        self._kept: list[NDArray[np.generic]] = []
+        self._layer = Layer(
+            gate=self._take(weights.gate),
+            up=self._take(weights.up),
+            down=self._take(weights.down),
+            experts=len(weights.expert_ids),
+            positions=self._keep(_positions(weights.expert_ids)),
+            position_count=max(weights.expert_ids) + 1,
+        )
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self._kept)
+
+    def forward(
+        self,
+        rows: NDArray[np.generic],
+        expert_ids: NDArray[np.int32],
+        router_weights: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """As LoadedLayer.forward."""
+        check_rows(rows, expert_ids, router_weights, hidden_size=self._hidden_size)
+        # Contiguous, aligned and float32, whatever came; a copy only where it is not so already.
+        rows = np.require(rows, np.float32, ["C", "A"])
+        expert_ids = np.require(expert_ids, None, ["C", "A"])
+        router_weights = np.require(router_weights, None, ["C", "A"])
+        sums = np.empty(rows.shape, dtype=np.float32)
+        call = Call(
+            rows=rows.ctypes.data,
+            expert_ids=expert_ids.ctypes.data,
+            router_weights=router_weights.ctypes.data,
+            row_count=rows.shape[0],
+            slot_count=expert_ids.shape[1],
+            partial_sums=sums.ctypes.data,
+        )
+        with self._turn:
+            status, offender = self._library.forward(self._pool, self._layer, call)
+        if status is not Status.OK:
+            raise _error_of(status, int(expert_ids.flat[offender]) if expert_ids.size else NO_EXPERT)
+        return sums
+
+    def _take(self, matrix: PackedMatrix) -> Matrix:
+        """Lay the codes out anew, expert by expert; the bundle's arrays are not kept."""
+        experts, out, words = matrix.codes.shape
+        laid_out = np.empty((experts, -(-out // LANES) * LANES, words), dtype=np.uint32)
+        for expert in range(experts):
+            self._library.lay_out(np.ascontiguousarray(matrix.codes[expert]), laid_out[expert])
+        return Matrix(
+            codes=self._keep(laid_out),
+            norms=self._keep(np.ascontiguousarray(matrix.norms, dtype=np.float32)),
+            codebook=self._keep(np.ascontiguousarray(matrix.codebook)),
+            signs=self._keep(np.ascontiguousarray(matrix.signs)),
+            out=out,
+            in_features=matrix.in_features,
+            bits=matrix.bits,
+        )
+
+    def _keep(self, array: NDArray[np.generic]) -> int:
+        """The address of an array that lives as long as the layer."""
+        self._kept.append(array)
+        return array.ctypes.data
+
+
+def _positions(expert_ids: tuple[int, ...]) -> NDArray[np.int32]:
+    """The position of each model-wide id, NO_EXPERT where it is not held."""
+    positions = np.full(max(expert_ids) + 1, NO_EXPERT, dtype=np.int32)
+    positions[list(expert_ids)] = np.arange(len(expert_ids), dtype=np.int32)
+    return positions
+
+
+def _error_of(status: Status, expert: int) -> Exception:
+    if status is Status.FOREIGN_EXPERT:
+        return KernelInputError(f"expert {expert} is none of those held here")
+    if status is Status.ROWS_NOT_FINITE:
+        return KernelInputError("rows hold values that are not finite")
+    if status is Status.WEIGHTS_NOT_FINITE:
+        return KernelInputError("router_weights hold values that are not finite")
+    return MemoryError("the cpu backend ran out of memory")

@@ -1,0 +1,102 @@
+// See experts.h: checks, plans and hands a call to the kernel of this machine's instruction set.
+#include "experts.h"
+
+#include <cstring>
+#include <memory>
+#include <new>
+#include <string>
+
+#include "kernel.h"
+#include "layout.h"
+
+namespace {
+
+using jangtq::Forward;
+
+struct Isa {
+    const char* name;
+    Forward forward;
+};
+
+std::vector<Isa> available_isas() {
+    std::vector<Isa> isas;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+        isas.push_back({"avx512", jangtq::avx512::forward});
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        isas.push_back({"avx2", jangtq::avx2::forward});
+#elif defined(__aarch64__)
+    isas.push_back({"neon", jangtq::neon::forward});
+#endif
+    isas.push_back({"portable", jangtq::portable::forward});
+    return isas;
+}
+
+Forward find_forward(const char* name) {
+    for (const Isa& isa : available_isas())
+        if (name == nullptr || std::strcmp(name, isa.name) == 0) return isa.forward;
+    return nullptr;
+}
+
+}  // namespace
+
+struct JangtqPool {
+    JangtqPool(int64_t threads, Forward chosen) : pool(threads), forward(chosen), space() {
+        space.thread_tables = std::vector<jangtq::Scratch>(static_cast<size_t>(threads));
+    }
+    jangtq::ThreadPool pool;
+    Forward forward;
+    jangtq::Workspace space;
+    jangtq::Plan plan;
+};
+
+extern "C" {
+
+JangtqPool* jangtq_open_pool(int64_t threads, const char* isa) {
+    const Forward forward = find_forward(isa);
+    if (forward == nullptr || threads < 1) return nullptr;
+    return new (std::nothrow) JangtqPool(threads, forward);
+}
+
+void jangtq_close_pool(JangtqPool* pool) { delete pool; }
+
+const char* jangtq_isas() {
+    static const std::string names = [] {
+        std::string joined;
+        for (const Isa& isa : available_isas()) joined += (joined.empty() ? "" : ",") + std::string(isa.name);
+        return joined;
+    }();
+    return names.c_str();
+}
+
+void jangtq_lay_out(const uint32_t* bundle, uint32_t* laid_out, int64_t out, int64_t words) {
+    const int64_t padded = jangtq::padded_out(out);
+    for (int64_t first = 0; first < padded; first += jangtq::block_rows(first, padded)) {
+        const int64_t rows = jangtq::block_rows(first, padded);
+        uint32_t* block = laid_out + first * words;
+        for (int64_t row = 0; row < rows; ++row)
+            for (int64_t word = 0; word < words; ++word)
+                block[word * rows + row] = first + row < out ? bundle[(first + row) * words + word] : 0;
+    }
+}
+
+int32_t jangtq_forward(JangtqPool* pool, const JangtqLayer* layer, const JangtqCall* call, int64_t* offender) {
+    try {
+        const int32_t status = jangtq::plan_pairs(*layer, *call, pool->plan, offender);
+        if (status != JANGTQ_OK) return status;
+        jangtq::cut_chunks(pool->plan);
+        pool->space.finite = true;
+        pool->space.rows.reset();
+        pool->space.products.reset();
+        pool->space.pairs.reset();
+        pool->space.sums.reset();
+        pool->forward(pool->pool, pool->space, *layer, *call, pool->plan);
+        return pool->space.finite ? JANGTQ_OK : JANGTQ_ROWS_NOT_FINITE;
+    } catch (const std::bad_alloc&) {
+        return JANGTQ_OUT_OF_MEMORY;
+    }
+}
+
+}

@@ -1,0 +1,235 @@
+// The forward of one call. Included once for each instruction set, with JANGTQ_NAMESPACE set.
+#include <cmath>
+#include <cstring>
+
+#include "kernel.h"
+#include "layout.h"
+#include "multiply.h"
+#include "rotation.h"
+
+namespace JANGTQ_NAMESPACE {
+namespace {
+
+using jangtq::Chunk;
+using jangtq::kChunk;
+using jangtq::kLargestBlock;
+using jangtq::Pair;
+using jangtq::Plan;
+using jangtq::ThreadPool;
+using jangtq::Workspace;
+
+// e^x by range reduction to +-ln(2)/2 and a polynomial; the constants are those of Cephes' expf.
+inline float exponential(float x) {
+    x = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x);
+    const float shifted = x * 1.44269504088896341f + 12582912.0f;
+    const float n = shifted - 12582912.0f;
+    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    const int32_t scale = (static_cast<int32_t>(n) + 127) << 23;
+    float power;
+    std::memcpy(&power, &scale, sizeof power);
+    return p * power;
+}
+
+struct Task {
+    ThreadPool& pool;
+    Workspace& space;
+    const JangtqLayer& layer;
+    const JangtqCall& call;
+    const Plan& plan;
+    int64_t hidden;        // floats of a hidden row, padded to whole words and vectors
+    int64_t intermediate;  // the same for a row between up and down
+};
+
+inline int64_t padded_row(int64_t in) { return (in + 63) / 32 * 32; }
+
+inline const uint32_t* expert_codes(const JangtqMatrix& m, int64_t position) {
+    return m.codes + position * jangtq::padded_out(m.out) * jangtq::words_of(m.in, m.bits);
+}
+
+inline const float* pair_activations(const Task& task, int64_t pair) {
+    return task.space.activations.floats(0) + pair * task.intermediate;
+}
+
+inline void rotate_row(const Task& task, int64_t row) {
+    const int64_t size = task.layer.gate.in;
+    float* x = task.space.rotated.floats(0) + row * task.hidden;
+    const float* given = task.call.rows + row * size;
+    bool finite = true;
+    for (int64_t i = 0; i < size; ++i) {
+        finite &= std::fabs(given[i]) <= 3.402823466e38f;
+        x[i] = given[i];
+    }
+    if (!finite) task.space.finite.store(false, std::memory_order_relaxed);
+    std::memset(x + size, 0, static_cast<size_t>(task.hidden - size) * sizeof(float));
+    rotate(x, task.layer.gate.signs, size);
+}
+
+// silu(gate) * up for one block of a chunk's rows.
+inline void activate_block(const Task& task, const Chunk& chunk, int64_t first, const float* const* tables) {
+    const JangtqMatrix &gate = task.layer.gate, &up = task.layer.up;
+    const int64_t padded = jangtq::padded_out(gate.out);
+    const int64_t outputs = jangtq::block_rows(first, padded);
+    alignas(64) float gates[kChunk][kLargestBlock], ups[kChunk][kLargestBlock];
+    float* gate_rows[kChunk] = {gates[0], gates[1], gates[2], gates[3]};
+    float* up_rows[kChunk] = {ups[0], ups[1], ups[2], ups[3]};
+    const int64_t words = jangtq::words_of(gate.in, gate.bits);
+    multiply_block(expert_codes(gate, chunk.position) + first * words, words, outputs, gate.bits, chunk.count,
+                   tables, gate_rows);
+    multiply_block(expert_codes(up, chunk.position) + first * words, words, outputs, up.bits, chunk.count,
+                   tables, up_rows);
+    const int64_t end = first + outputs < gate.out ? outputs : gate.out - first;
+    const float* gate_norms = gate.norms + chunk.position * gate.out + first;
+    const float* up_norms = up.norms + chunk.position * up.out + first;
+    for (int64_t r = 0; r < chunk.count; ++r) {
+        float* h = const_cast<float*>(pair_activations(task, chunk.first + r)) + first;
+        for (int64_t i = 0; i < end; ++i) {
+            const float g = gates[r][i] * gate_norms[i];
+            h[i] = g / (1.0f + exponential(-g)) * (ups[r][i] * up_norms[i]);
+        }
+    }
+}
+
+inline void rotate_pair(const Task& task, int64_t pair) {
+    const int64_t size = task.layer.down.in;
+    float* h = const_cast<float*>(pair_activations(task, pair));
+    std::memset(h + size, 0, static_cast<size_t>(task.intermediate - size) * sizeof(float));
+    rotate(h, task.layer.down.signs, size);
+}
+
+// Adds one block of a chunk's weighted answers to its rows' sums.
+inline void add_block(const Task& task, const Chunk& chunk, int64_t first, const float* const* tables) {
+    const JangtqMatrix& down = task.layer.down;
+    const int64_t outputs = jangtq::block_rows(first, jangtq::padded_out(down.out));
+    const int64_t words = jangtq::words_of(down.in, down.bits);
+    alignas(64) float answers[kChunk][kLargestBlock];
+    float* answer_rows[kChunk] = {answers[0], answers[1], answers[2], answers[3]};
+    multiply_block(expert_codes(down, chunk.position) + first * words, words, outputs, down.bits, chunk.count,
+                   tables, answer_rows);
+    const int64_t end = first + outputs < down.out ? outputs : down.out - first;
+    const float* norms = down.norms + chunk.position * down.out + first;
+    for (int64_t r = 0; r < chunk.count; ++r) {
+        const Pair& pair = task.plan.pairs[static_cast<size_t>(chunk.first + r)];
+        float* sums = task.call.partial_sums + pair.row * down.out + first;
+        for (int64_t i = 0; i < end; ++i) sums[i] += pair.weight * (answers[r][i] * norms[i]);
+    }
+}
+
+inline void clear_block(const Task& task, int64_t first) {
+    const int64_t out = task.layer.down.out;
+    const int64_t outputs = jangtq::block_rows(first, jangtq::padded_out(out));
+    const int64_t end = first + outputs < out ? outputs : out - first;
+    for (int64_t row = 0; row < task.call.row_count; ++row)
+        std::memset(task.call.partial_sums + row * out + first, 0, static_cast<size_t>(end) * sizeof(float));
+}
+
+inline std::vector<int64_t> block_starts(int64_t out) {
+    std::vector<int64_t> starts;
+    const int64_t padded = jangtq::padded_out(out);
+    for (int64_t first = 0; first < padded; first += jangtq::block_rows(first, padded)) starts.push_back(first);
+    return starts;
+}
+
+// Few chunks: threads share every expert, block by block, and the tables of all rows.
+void forward_by_blocks(const Task& task) {
+    const JangtqMatrix &gate = task.layer.gate, &down = task.layer.down;
+    const int64_t row_floats = table_floats(gate.in, gate.bits), pair_floats = table_floats(down.in, down.bits);
+    const auto pair_count = static_cast<int64_t>(task.plan.pairs.size());
+    const auto chunk_count = static_cast<int64_t>(task.plan.chunks.size());
+    float* row_tables = task.space.row_tables.floats(task.call.row_count * row_floats);
+    float* pair_tables = task.space.pair_tables.floats(pair_count * pair_floats);
+    const auto starts = block_starts(gate.out), down_starts = block_starts(down.out);
+    const auto blocks = static_cast<int64_t>(starts.size()), down_blocks = static_cast<int64_t>(down_starts.size());
+    task.pool.run([&](int64_t) {
+        int64_t next;
+        while (task.space.rows.take(task.call.row_count, next)) {
+            rotate_row(task, next);
+            build_tables(task.space.rotated.floats(0) + next * task.hidden, gate.in, gate.bits, gate.codebook,
+                         row_tables + next * row_floats);
+        }
+        task.pool.meet();
+        while (task.space.products.take(chunk_count * blocks, next)) {
+            const Chunk& chunk = task.plan.chunks[static_cast<size_t>(next / blocks)];
+            const float* tables[kChunk];
+            for (int64_t r = 0; r < chunk.count; ++r)
+                tables[r] = row_tables + task.plan.pairs[static_cast<size_t>(chunk.first + r)].row * row_floats;
+            activate_block(task, chunk, starts[static_cast<size_t>(next % blocks)], tables);
+        }
+        task.pool.meet();
+        while (task.space.pairs.take(pair_count, next)) {
+            rotate_pair(task, next);
+            build_tables(pair_activations(task, next), down.in, down.bits, down.codebook,
+                         pair_tables + next * pair_floats);
+        }
+        task.pool.meet();
+        while (task.space.sums.take(down_blocks, next)) {
+            const int64_t first = down_starts[static_cast<size_t>(next)];
+            clear_block(task, first);
+            for (const Chunk& chunk : task.plan.chunks) {
+                const float* tables[kChunk];
+                for (int64_t r = 0; r < chunk.count; ++r) tables[r] = pair_tables + (chunk.first + r) * pair_floats;
+                add_block(task, chunk, first, tables);
+            }
+        }
+    });
+}
+
+// Many chunks: a thread takes a whole chunk, with tables of its own that stay in its cache.
+void forward_by_chunks(const Task& task) {
+    const JangtqMatrix &gate = task.layer.gate, &down = task.layer.down;
+    const int64_t row_floats = table_floats(gate.in, gate.bits), pair_floats = table_floats(down.in, down.bits);
+    const auto chunk_count = static_cast<int64_t>(task.plan.chunks.size());
+    const auto starts = block_starts(gate.out), down_starts = block_starts(down.out);
+    const int64_t own_floats = kChunk * (row_floats > pair_floats ? row_floats : pair_floats);
+    for (auto& scratch : task.space.thread_tables) scratch.floats(own_floats);
+    task.pool.run([&](int64_t thread) {
+        float* own = task.space.thread_tables[static_cast<size_t>(thread)].floats(0);
+        int64_t next;
+        while (task.space.rows.take(task.call.row_count, next)) rotate_row(task, next);
+        task.pool.meet();
+        while (task.space.products.take(chunk_count, next)) {
+            const Chunk& chunk = task.plan.chunks[static_cast<size_t>(next)];
+            const float* tables[kChunk];
+            for (int64_t r = 0; r < chunk.count; ++r) {
+                const int64_t row = task.plan.pairs[static_cast<size_t>(chunk.first + r)].row;
+                tables[r] = own + r * row_floats;
+                build_tables(task.space.rotated.floats(0) + row * task.hidden, gate.in, gate.bits, gate.codebook,
+                             own + r * row_floats);
+            }
+            for (const int64_t first : starts) activate_block(task, chunk, first, tables);
+            for (int64_t r = 0; r < chunk.count; ++r) rotate_pair(task, chunk.first + r);
+        }
+        task.pool.meet();
+        const auto blocks = static_cast<int64_t>(down_starts.size());
+        const int64_t begin = blocks * thread / task.pool.threads(), end = blocks * (thread + 1) / task.pool.threads();
+        for (int64_t b = begin; b < end; ++b) clear_block(task, down_starts[static_cast<size_t>(b)]);
+        for (const Chunk& chunk : task.plan.chunks) {
+            const float* tables[kChunk];
+            for (int64_t r = 0; r < chunk.count; ++r) {
+                tables[r] = own + r * pair_floats;
+                build_tables(pair_activations(task, chunk.first + r), down.in, down.bits, down.codebook,
+                             own + r * pair_floats);
+            }
+            for (int64_t b = begin; b < end; ++b) add_block(task, chunk, down_starts[static_cast<size_t>(b)], tables);
+        }
+    });
+}
+
+}  // namespace
+
+void forward(ThreadPool& pool, Workspace& space, const JangtqLayer& layer, const JangtqCall& call, const Plan& plan) {
+    const Task task{pool, space, layer, call, plan, padded_row(layer.gate.in), padded_row(layer.down.in)};
+    space.rotated.floats(call.row_count * task.hidden);
+    space.activations.floats(static_cast<int64_t>(plan.pairs.size()) * task.intermediate);
+    const bool few = static_cast<int64_t>(plan.chunks.size()) < 4 * pool.threads() + 8;
+    if (few) forward_by_blocks(task);
+    else forward_by_chunks(task);
+}
+
+}  // namespace JANGTQ_NAMESPACE

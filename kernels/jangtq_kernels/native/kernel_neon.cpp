@@ -1,0 +1,4 @@
+// The kernel for neon.
+#define JANGTQ_NEON
+#define JANGTQ_NAMESPACE jangtq::neon
+#include "forward.inl"
