@@ -66,7 +66,8 @@ def test_a_worker_describes_what_it_holds(stub: expert_pb2_grpc.ExpertServiceStu
     assert described.protocol_version == PROTOCOL_VERSION
     assert (described.layer_count, described.expert_count) == (2, 256)
     assert [(r.first, r.last) for r in described.expert_ranges] == [(0, 63), (200, 201)]
-    assert described.weight_bytes == 66 * bundle.expert_nbytes * bundle.config.layer_count
+    stored = 66 * bundle.expert_nbytes * bundle.config.layer_count
+    assert stored <= described.weight_bytes <= 1.1 * stored
     assert described.resident_bytes > described.weight_bytes
     assert described.device in ("cpu", "metal", "reference")
 

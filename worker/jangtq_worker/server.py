@@ -11,9 +11,9 @@ from types import FrameType
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+
 from jangtq_bundle.bundle import Bundle
 from jangtq_kernels.backends import open_backend
-
 from jangtq_proto.codec import message_limit
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.ranges import expert_ids, format_ranges

@@ -1,14 +1,16 @@
 """The experts one worker holds: loaded a layer at a time, then asked for partial sums."""
 
+import ctypes
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jangtq_bundle.bundle import Bundle
 from numpy.typing import NDArray
 
+from jangtq_bundle.bundle import Bundle
 from jangtq_kernels.backend import Backend, LoadedLayer
 from jangtq_kernels.errors import KernelInputError
 from jangtq_proto.codec import DecodedCall
@@ -61,5 +63,14 @@ def load_shard(
     layers: list[LoadedLayer] = []
     for layer in range(bundle.config.layer_count):
         layers.append(backend.load(bundle.read_experts(layer, experts)))
+        _return_free_memory()
         on_layer(layer + 1)
     return Shard(tuple(layers))
+
+
+def _return_free_memory() -> None:
+    """What a backend laid out anew leaves a hole of its size, which glibc would keep."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
