@@ -1,4 +1,4 @@
-# Set-up, demo and gates. `make demo` and `make test` need nothing but python3, make and a C++ compiler.
+# Set-up, demo and gates. `make demo` needs nothing but python3, make and a C++ compiler; the tests need clang too.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
