@@ -40,6 +40,9 @@ class CpuBackend:
         check_weights(weights)
         if not all(0 <= expert < MOST_EXPERTS for expert in weights.expert_ids):
             raise KernelInputError(f"expert_ids {weights.expert_ids}: allowed are 0 to {MOST_EXPERTS - 1}")
+        for name, matrix in (("gate", weights.gate), ("up", weights.up), ("down", weights.down)):
+            if not np.isfinite(matrix.norms).all():
+                raise KernelInputError(f"{name} norms hold values that are not finite")
         return CpuLayer(self._library, self._pool, self._turn, weights)
 
 
@@ -102,7 +105,7 @@ class CpuLayer:
             self._library.lay_out(np.ascontiguousarray(matrix.codes[expert]), laid_out[expert])
         return Matrix(
             codes=self._keep(laid_out),
-            norms=self._keep(np.ascontiguousarray(matrix.norms, dtype=np.float32)),
+            norms=self._keep(np.ascontiguousarray(matrix.norms)),
             codebook=self._keep(np.ascontiguousarray(matrix.codebook)),
             signs=self._keep(np.ascontiguousarray(matrix.signs)),
             out=out,

@@ -9,7 +9,7 @@ extern "C" {
 // One projection of several experts. Codes are laid out for the kernel by `jangtq_lay_out`.
 struct JangtqMatrix {
     const uint32_t* codes;   // [experts][padded_out / block][words][block], see layout.h
-    const float* norms;      // [experts][out]
+    const uint16_t* norms;   // float16 [experts][out]
     const float* codebook;   // [1 << bits]
     const float* signs;      // [in]
     int64_t out;

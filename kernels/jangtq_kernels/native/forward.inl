@@ -37,6 +37,15 @@ inline float exponential(float x) {
     return p * power;
 }
 
+// A finite float16: its exponent moved to float32's place, then scaled by the difference of the biases.
+inline float widen(uint16_t half) {
+    const uint32_t magnitude = (half & 0x7fffu) << 13;
+    float value;
+    std::memcpy(&value, &magnitude, sizeof value);
+    value *= 0x1p112f;
+    return half & 0x8000u ? -value : value;
+}
+
 struct Task {
     ThreadPool& pool;
     Workspace& space;
@@ -85,13 +94,13 @@ inline void activate_block(const Task& task, const Chunk& chunk, int64_t first, 
     multiply_block(expert_codes(up, chunk.position) + first * words, words, outputs, up.bits, chunk.count,
                    tables, up_rows);
     const int64_t end = first + outputs < gate.out ? outputs : gate.out - first;
-    const float* gate_norms = gate.norms + chunk.position * gate.out + first;
-    const float* up_norms = up.norms + chunk.position * up.out + first;
+    const uint16_t* gate_norms = gate.norms + chunk.position * gate.out + first;
+    const uint16_t* up_norms = up.norms + chunk.position * up.out + first;
     for (int64_t r = 0; r < chunk.count; ++r) {
         float* h = const_cast<float*>(pair_activations(task, chunk.first + r)) + first;
         for (int64_t i = 0; i < end; ++i) {
-            const float g = gates[r][i] * gate_norms[i];
-            h[i] = g / (1.0f + exponential(-g)) * (ups[r][i] * up_norms[i]);
+            const float g = gates[r][i] * widen(gate_norms[i]);
+            h[i] = g / (1.0f + exponential(-g)) * (ups[r][i] * widen(up_norms[i]));
         }
     }
 }
@@ -113,11 +122,11 @@ inline void add_block(const Task& task, const Chunk& chunk, int64_t first, const
     multiply_block(expert_codes(down, chunk.position) + first * words, words, outputs, down.bits, chunk.count,
                    tables, answer_rows);
     const int64_t end = first + outputs < down.out ? outputs : down.out - first;
-    const float* norms = down.norms + chunk.position * down.out + first;
+    const uint16_t* norms = down.norms + chunk.position * down.out + first;
     for (int64_t r = 0; r < chunk.count; ++r) {
         const Pair& pair = task.plan.pairs[static_cast<size_t>(chunk.first + r)];
         float* sums = task.call.partial_sums + pair.row * down.out + first;
-        for (int64_t i = 0; i < end; ++i) sums[i] += pair.weight * (answers[r][i] * norms[i]);
+        for (int64_t i = 0; i < end; ++i) sums[i] += pair.weight * (answers[r][i] * widen(norms[i]));
     }
 }
 
