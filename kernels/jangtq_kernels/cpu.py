@@ -38,12 +38,24 @@ class CpuBackend:
 
     def load(self, weights: ExpertWeights) -> "CpuLayer":
         check_weights(weights)
-        if not all(0 <= expert < MOST_EXPERTS for expert in weights.expert_ids):
-            raise KernelInputError(f"expert_ids {weights.expert_ids}: allowed are 0 to {MOST_EXPERTS - 1}")
-        for name, matrix in (("gate", weights.gate), ("up", weights.up), ("down", weights.down)):
-            if not np.isfinite(matrix.norms).all():
-                raise KernelInputError(f"{name} norms hold values that are not finite")
+        _check_kernel_limits(weights)
         return CpuLayer(self._library, self._pool, self._turn, weights)
+
+
+def _check_kernel_limits(weights: ExpertWeights) -> None:
+    """What this kernel asks beyond `check_weights`: one table of a row must serve gate and up."""
+    gate, up = weights.gate, weights.up
+    if gate.bits != up.bits or not np.array_equal(gate.codebook, up.codebook):
+        raise KernelInputError(
+            f"gate ({gate.bits} bits) and up ({up.bits} bits) must share bits and codebook"
+        )
+    if not np.array_equal(gate.signs, up.signs):
+        raise KernelInputError("gate and up must share their signs")
+    if not all(0 <= expert < MOST_EXPERTS for expert in weights.expert_ids):
+        raise KernelInputError(f"expert_ids {weights.expert_ids}: allowed are 0 to {MOST_EXPERTS - 1}")
+    for name, matrix in (("gate", gate), ("up", up), ("down", weights.down)):
+        if not np.isfinite(matrix.norms).all():
+            raise KernelInputError(f"{name} norms hold values that are not finite")
 
 
 class CpuLayer:

@@ -1,0 +1,51 @@
+"""Every backend that this machine can run, Metal through the simulator if need be, and a dense oracle."""
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+from metal_cases import metal_backend
+from numpy.typing import NDArray
+
+from jangtq_kernels.backend import NO_EXPERT, Backend
+from jangtq_kernels.cpu import CpuBackend
+from jangtq_kernels.cpu_library import native_library
+from jangtq_kernels.quantization import dequantize
+from jangtq_kernels.reference import ReferenceBackend, silu
+from jangtq_kernels.weights import ExpertWeights
+
+Request = tuple[NDArray[np.generic], NDArray[np.int32], NDArray[np.float32]]
+
+ISAS = native_library().isas
+CPU_NAMES = tuple(f"cpu-{isa}" for isa in ISAS)
+FAST_NAMES = ("reference", *CPU_NAMES)
+NAMES = (*FAST_NAMES, "metal")
+"""The Metal simulator takes seconds where the others take milliseconds: FAST_NAMES leave it out."""
+
+
+@cache
+def backend(name: str) -> Backend:
+    """The backend of that name in NAMES; `cpu-...` is one instruction set with two threads."""
+    makers: dict[str, Callable[[], Backend]] = {"reference": ReferenceBackend, "metal": metal_backend}
+    if name in makers:
+        return makers[name]()
+    return CpuBackend(2, isa=name.removeprefix("cpu-"))
+
+
+def dense_forward(weights: ExpertWeights, request: Request) -> NDArray[np.float64]:
+    """The same sums from plain dense matrices in the original coordinates, without any rotation of rows."""
+    rows, expert_ids, router_weights = request
+    sums = np.zeros(rows.shape)
+    gate, up, down = (dequantize(matrix) for matrix in (weights.gate, weights.up, weights.down))
+    for position, expert in enumerate(weights.expert_ids):
+        row, slot = np.nonzero((expert_ids == expert) & (expert_ids != NO_EXPERT))
+        x = rows[row].astype(np.float64)
+        activated = silu(x @ gate[position].T) * (x @ up[position].T)
+        weighted = router_weights[row, slot].astype(np.float64)[:, None] * (activated @ down[position].T)
+        np.add.at(sums, row, weighted)
+    return sums
+
+
+def relative_error(got: NDArray[np.float32], expected: NDArray[np.float64]) -> float:
+    """Norm of the difference over the norm expected."""
+    return float(np.linalg.norm(got - expected) / max(float(np.linalg.norm(expected)), 1e-30))
