@@ -1,5 +1,7 @@
 """Real worker and coordinator processes for tests, all gone when the block ends."""
 
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,3 +42,9 @@ def running_workers(
         for worker in started:
             worker.ready()
         yield tuple(parse_address(worker.listening()) for worker in started)
+
+
+def run_coordinator(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `jangtq-coord` to its end."""
+    command = [sys.executable, "-m", "jangtq_coordinator", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from reference_bundles import Variant, make_reference_bundle  # noqa: E402
 from small_bundles import dense_model  # noqa: E402
 
+from jangtq_bundle.demo import write_demo_bundle  # noqa: E402
 from jangtq_bundle.metadata import WriteOptions  # noqa: E402
 from jangtq_bundle.writer import write_bundle  # noqa: E402
 
@@ -31,6 +32,14 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Our own bundle of the smallest model; not to be changed."""
     path: Path = tmp_path_factory.mktemp("small") / "bundle"
     write_bundle(path, dense_model(), WriteOptions("small"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo bundle; its folder gives the model its name."""
+    path = tmp_path_factory.mktemp("demo") / "demo-model"
+    write_demo_bundle(path)
     return path
 
 

@@ -2,43 +2,33 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import openai
 import psutil
 import pytest
-from cluster_processes import running_workers, start_coordinator, start_worker
-from reference_bundles import Variant
+from cluster_processes import run_coordinator, running_workers, start_coordinator, start_worker
 
-from jangtq_bundle.demo import write_demo_bundle
 from jangtq_coordinator.children import Child, Children
-from jangtq_proto.addresses import Address, parse_address
+from jangtq_proto.addresses import parse_address
 
 QUESTION: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("bundles") / "demo-model"
-    write_demo_bundle(path)
-    return path
-
-
 @pytest.fixture
-def own_bundle(bundle: Path, tmp_path: Path) -> Path:
+def own_bundle(demo_bundle: Path, tmp_path: Path) -> Path:
     """The same bundle in a folder of its own, by which a test's processes can be told from others."""
-    return Path(shutil.copytree(bundle, tmp_path / "demo-model"))
+    return Path(shutil.copytree(demo_bundle, tmp_path / "demo-model"))
 
 
 @pytest.fixture(scope="module")
-def base_url(bundle: Path) -> Iterator[str]:
-    with running_workers(bundle, ["0-127", "128-255"]) as addresses, Children() as children:
-        coordinator = start_coordinator(children, bundle, addresses)
+def base_url(demo_bundle: Path) -> Iterator[str]:
+    with running_workers(demo_bundle, ["0-127", "128-255"]) as addresses, Children() as children:
+        coordinator = start_coordinator(children, demo_bundle, addresses)
         coordinator.ready()
         yield coordinator.listening()
 
@@ -119,12 +109,12 @@ def test_bad_input_gets_an_answer_to_act_on(
     assert httpx.get(f"{base_url}/health").status_code == 200
 
 
-def test_a_lost_worker_fails_the_request_and_not_the_server(bundle: Path) -> None:
+def test_a_lost_worker_fails_the_request_and_not_the_server(demo_bundle: Path) -> None:
     with Children() as children:
-        first = start_worker(children, bundle, "0-127")
-        second = start_worker(children, bundle, "128-255")
+        first = start_worker(children, demo_bundle, "0-127")
+        second = start_worker(children, demo_bundle, "128-255")
         addresses = [parse_address(worker.listening()) for worker in (first, second)]
-        coordinator = start_coordinator(children, bundle, addresses)
+        coordinator = start_coordinator(children, demo_bundle, addresses)
         coordinator.ready()
         url = f"{coordinator.listening()}/v1/chat/completions"
         body = {"messages": QUESTION, "max_tokens": 4}
@@ -134,74 +124,14 @@ def test_a_lost_worker_fails_the_request_and_not_the_server(bundle: Path) -> Non
         failed = httpx.post(url, json=body, timeout=60)
         assert failed.status_code == 503
         assert str(addresses[1]) in failed.json()["error"]["message"]
-        start_worker(children, bundle, "128-255", listen=str(addresses[1])).ready()
+        start_worker(children, demo_bundle, "128-255", listen=str(addresses[1])).ready()
         assert httpx.post(url, json=body, timeout=60).status_code == 200
 
 
-def run_coordinator(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "jangtq_coordinator", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
-def refused(*arguments: str) -> str:
-    """What a coordinator says that will not start."""
-    result = run_coordinator(*arguments)
-    assert result.returncode == 2, result.stderr
-    assert "Traceback" not in result.stderr
-    return result.stderr
-
-
-def serve_arguments(bundle: Path, *workers: Address) -> list[str]:
-    addresses = ",".join(map(str, workers))
-    return ["serve", "--model", str(bundle), "--workers", addresses, "--port", "0", "--connect-timeout", "1"]
-
-
-def test_nobody_there_is_said_for_every_worker(bundle: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
-        free = [Address("127.0.0.1", s.getsockname()[1]) for s in (one, two)]
-    said = refused(*serve_arguments(bundle, *free))
-    assert all(f"worker {address}: no answer within 1 s" in said for address in free)
-
-
-def test_experts_held_by_nobody_are_named(bundle: Path) -> None:
-    with running_workers(bundle, ["0-99", "130-255"]) as workers:
-        said = refused(*serve_arguments(bundle, *workers))
-    assert f"experts 100-129 are held by nobody; {workers[0]} holds 0-99; {workers[1]} holds 130-255" in said
-
-
-def test_workers_of_two_bundles_are_refused(
-    bundle: Path, reference_bundle: Callable[[Variant], Path]
-) -> None:
-    other = reference_bundle(Variant.JANGTQ2)
-    with running_workers(bundle, ["0-127"]) as ours, running_workers(other, ["128-255"]) as theirs:
-        said = refused(*serve_arguments(bundle, *ours, *theirs))
-    assert f"worker {theirs[0]} holds another bundle" in said
-
-
-def test_a_port_in_use_is_said(bundle: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        said = refused("serve", "--model", str(bundle), "--experts", "0-255", "--port", port)
-    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in said
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "give --workers HOST:PORT,... or --experts RANGES"),
-        (["--experts", "0-256"], "experts 256 are outside the model"),
-        (["--workers", "nonsense:port"], "write HOST:PORT"),
-        (["--experts", "0-255", "--host", "0.0.0.0"], "--insecure"),
-    ],
-)
-def test_a_coordinator_that_cannot_start_says_why(bundle: Path, arguments: list[str], message: str) -> None:
-    assert message in refused("serve", "--model", str(bundle), "--port", "0", *arguments)
-
-
-def test_generate_answers_in_the_terminal_without_workers(bundle: Path) -> None:
+def test_generate_answers_in_the_terminal_without_workers(demo_bundle: Path) -> None:
     arguments = ["--prompt", "Hello", "--max-tokens", "8", "--seed", "1"]
     first, second = (
-        run_coordinator("generate", "--model", str(bundle), "--experts", "0-255", *arguments)
+        run_coordinator("generate", "--model", str(demo_bundle), "--experts", "0-255", *arguments)
         for _ in range(2)
     )
     assert first.returncode == 0, first.stderr
@@ -225,7 +155,7 @@ def test_the_demo_shows_an_answer_and_leaves_nothing_behind(own_bundle: Path) ->
     assert processes_of(own_bundle) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_demo_leaves_nothing_behind(own_bundle: Path, number: signal.Signals) -> None:
     demo = start_demo(own_bundle)
     assert demo.stdout is not None
@@ -249,9 +179,9 @@ def processes_of(bundle: Path) -> list[psutil.Process]:
     ]
 
 
-def test_sigterm_lets_a_running_answer_finish(bundle: Path) -> None:
-    with running_workers(bundle, ["0-255"]) as workers, Children() as children:
-        coordinator = start_coordinator(children, bundle, workers)
+def test_sigterm_lets_a_running_answer_finish(demo_bundle: Path) -> None:
+    with running_workers(demo_bundle, ["0-255"]) as workers, Children() as children:
+        coordinator = start_coordinator(children, demo_bundle, workers)
         coordinator.ready()
         chunks = _stream_and_stop(coordinator)
         assert coordinator.process.wait(60) == 0

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from jangtq_kernels.errors import BackendMissingError
 from jangtq_proto.addresses import parse_addresses
 from jangtq_proto.codec import RowType
 from jangtq_proto.errors import JangtqError
+from jangtq_proto.options import add_device, add_lifeline, add_model
 from jangtq_proto.ranges import parse_ranges
 
 DEFAULT_WORKER_PORT = 7700
@@ -41,14 +41,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_cluster(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--model",
-        type=Path,
-        required="JANGTQ_MODEL" not in os.environ,
-        default=os.environ.get("JANGTQ_MODEL"),
-        metavar="DIR",
-        help="the JANGTQ bundle on this machine (default: the environment variable JANGTQ_MODEL)",
-    )
+    add_model(command)
     command.add_argument(
         "--workers",
         default="",
@@ -58,13 +51,7 @@ def _add_cluster(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--experts", default="", metavar="RANGES", help="experts to hold here, such as 0-95 (default: none)"
     )
-    command.add_argument(
-        "--device",
-        choices=("auto", "metal", "cpu", "reference"),
-        default="auto",
-        help="what computes the experts held here (default: %(default)s)",
-    )
-    command.add_argument("--threads", type=int, metavar="N", help="threads of the cpu device (default: all)")
+    add_device(command)
     command.add_argument(
         "--wire-dtype",
         type=RowType,
@@ -112,7 +99,7 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="prompt tokens computed between two steps (default: %(default)s)",
     )
-    command.add_argument("--stop-on-stdin-close", action="store_true", help="end when standard input closes")
+    add_lifeline(command)
 
 
 def _add_generate(command: argparse.ArgumentParser) -> None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import psutil
 
 from jangtq_bundle.bundle import Bundle
+from jangtq_bundle.loading import load_layers
 from jangtq_coordinator.dispatch import Dispatcher
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
 from jangtq_coordinator.lane import Lane
-from jangtq_coordinator.local_experts import LocalLane, load_local_lane
+from jangtq_coordinator.local_experts import LocalLane
 from jangtq_coordinator.roster import LOCAL, Holder, assign_experts, check_holders
 from jangtq_coordinator.settings import ClusterSettings
 from jangtq_coordinator.timing import LayerTimes
@@ -116,4 +117,4 @@ def _describe_self(bundle: Bundle, settings: ClusterSettings) -> Holder:
 def _load_local(bundle: Bundle, settings: ClusterSettings) -> LocalLane:
     _log.info("loading local experts %s", format_ranges(settings.local_ranges))
     backend = open_backend(settings.device, threads=settings.threads)
-    return load_local_lane(bundle, backend, expert_ids(settings.local_ranges))
+    return LocalLane(load_layers(bundle, backend, expert_ids(settings.local_ranges)))

@@ -1,11 +1,9 @@
 """Experts that the coordinator holds itself, behind the same lane as a worker's."""
 
 import time
-from collections.abc import Callable
 
-from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.lane import LayerAnswer, LayerCall
-from jangtq_kernels.backend import Backend, LoadedLayer
+from jangtq_kernels.backend import LoadedLayer
 from jangtq_kernels.errors import KernelInputError
 from jangtq_proto.errors import CallRejectedError
 
@@ -40,18 +38,3 @@ class LocalLane:
 
     def close(self) -> None:
         self._layers = ()
-
-
-def load_local_lane(
-    bundle: Bundle,
-    backend: Backend,
-    experts: tuple[int, ...],
-    *,
-    on_layer: Callable[[int], None] = lambda done: None,
-) -> LocalLane:
-    """Read the coordinator's own experts, a layer at a time. Raises BundleError."""
-    layers: list[LoadedLayer] = []
-    for layer in range(bundle.config.layer_count):
-        layers.append(backend.load(bundle.read_experts(layer, experts)))
-        on_layer(layer + 1)
-    return LocalLane(tuple(layers))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-NO_EXPERT = -1
+from jangtq_kernels.backend import NO_EXPERT
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,8 @@
 """`jangtq-coord serve`: the API over a cluster, from the first check to the last answer."""
 
 import asyncio
-import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -22,6 +20,7 @@ from jangtq_coordinator.settings import ClusterSettings, ServeSettings
 from jangtq_coordinator.status import cluster_router, health_of
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ConfigurationError
+from jangtq_proto.lifeline import stop_at_end_of_stdin
 
 _GRACE_SECONDS = 30
 _MARGIN_SECONDS = 5
@@ -76,7 +75,7 @@ def run_server(app: FastAPI, listener: socket.socket, *, engine: Engine, watch_s
     )
     server = _Server(config, engine)
     if watch_stdin:
-        threading.Thread(target=_stop_at_end_of_stdin, args=(server,), daemon=True).start()
+        stop_at_end_of_stdin(server.ask_to_stop)
     asyncio.run(server.serve(sockets=[listener]))
 
 
@@ -87,9 +86,13 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._engine = engine
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def ask_to_stop(self) -> None:
         """Streams that outlive the engine's grace get a clear error instead of a cut connection."""
         threading.Thread(target=self._engine.stop, daemon=True).start()
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.ask_to_stop()
         super().handle_exit(sig, frame)
 
     @contextmanager
@@ -104,10 +107,3 @@ def _app(engine: Engine, cluster: Cluster, bundle: Bundle) -> FastAPI:
     app = create_app(engine, cluster_health=lambda: health_of(cluster))
     app.include_router(cluster_router(cluster, bundle.fingerprint))
     return app
-
-
-def _stop_at_end_of_stdin(server: uvicorn.Server) -> None:
-    # Not sys.stdin: its lock, held by a daemon thread, would abort the interpreter's end.
-    while os.read(sys.stdin.fileno(), 4096):
-        pass
-    server.should_exit = True

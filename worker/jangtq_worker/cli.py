@@ -2,14 +2,13 @@
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from jangtq_kernels.errors import BackendMissingError
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.errors import JangtqError
+from jangtq_proto.options import add_device, add_lifeline, add_model
 from jangtq_proto.ranges import parse_ranges
 from jangtq_worker.settings import WorkerSettings
 
@@ -33,14 +32,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    result.add_argument(
-        "--model",
-        type=Path,
-        required="JANGTQ_MODEL" not in os.environ,
-        default=os.environ.get("JANGTQ_MODEL"),
-        metavar="DIR",
-        help="the JANGTQ bundle on this machine (default: the environment variable JANGTQ_MODEL)",
-    )
+    add_model(result)
     result.add_argument(
         "--experts", required=True, metavar="RANGES", help="experts to hold, such as 0-127 or 0-63,128-191"
     )
@@ -50,23 +42,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT",
         help="where to listen; port 0 takes a free one (default: %(default)s)",
     )
-    result.add_argument(
-        "--device",
-        choices=("auto", "metal", "cpu", "reference"),
-        default="auto",
-        help="what computes: auto takes metal, else cpu, else the slow reference (default: %(default)s)",
-    )
-    result.add_argument(
-        "--threads", type=int, metavar="N", help="threads of the cpu device (default: all cores)"
-    )
+    add_device(result)
     result.add_argument(
         "--insecure",
         action="store_true",
         help="allow an address that other machines reach, without encryption",
     )
-    result.add_argument(
-        "--stop-on-stdin-close", action="store_true", help="end when standard input is closed"
-    )
+    add_lifeline(result)
     return result
 
 

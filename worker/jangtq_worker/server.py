@@ -1,9 +1,7 @@
 """A worker's life: listen, load, serve, drain, stop."""
 
 import logging
-import os
 import signal
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
@@ -13,14 +11,16 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from jangtq_bundle.bundle import Bundle
+from jangtq_bundle.loading import load_layers
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.codec import message_limit
 from jangtq_proto.errors import ConfigurationError
+from jangtq_proto.lifeline import stop_at_end_of_stdin
 from jangtq_proto.ranges import expert_ids, format_ranges
 from jangtq_proto.v1 import expert_pb2, expert_pb2_grpc
 from jangtq_worker.service import ExpertService, Identity
 from jangtq_worker.settings import WorkerSettings
-from jangtq_worker.shard import load_shard
+from jangtq_worker.shard import Shard
 
 _SERVICE = expert_pb2.DESCRIPTOR.services_by_name["ExpertService"].full_name
 _CONTROL_THREADS = 8
@@ -72,7 +72,7 @@ class WorkerServer:
     def load(self) -> None:
         """Read the experts and start to serve."""
         config = self._bundle.config
-        shard = load_shard(self._bundle, self._backend, self._experts, on_layer=self._report_layer)
+        shard = Shard(load_layers(self._bundle, self._backend, self._experts, on_layer=self._report_layer))
         self._service.serve(shard)
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
         print(
@@ -133,12 +133,5 @@ def run_until_signal(server: WorkerServer, *, watch_stdin: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     if watch_stdin:
-        threading.Thread(target=_stop_at_end_of_stdin, args=(server,), daemon=True).start()
+        stop_at_end_of_stdin(server.stop)
     server.run()
-
-
-def _stop_at_end_of_stdin(server: WorkerServer) -> None:
-    # Not sys.stdin: its lock, held by a daemon thread, would abort the interpreter's end.
-    while os.read(sys.stdin.fileno(), 4096):
-        pass
-    server.stop()
