@@ -1,8 +1,10 @@
-"""Which part of an answer is reasoning and which is content, however its text is cut. Knows no tokens."""
+"""Which part of an answer is reasoning, content or a tool call, however its text is cut. Knows no tokens."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from jangtq_coordinator.tool_calls import BLOCK_START, BlockState, Invoke, ToolBlock
 
 
 class Channel(StrEnum):
@@ -10,14 +12,16 @@ class Channel(StrEnum):
 
     REASONING = "reasoning"
     CONTENT = "content"
+    TOOL = "tool"
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Text of one channel, never empty."""
+    """Text of one channel, never empty; in the channel TOOL one whole call instead."""
 
     channel: Channel
     text: str
+    invoke: Invoke | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,9 @@ class Marker:
     def spellings(self) -> tuple[str, ...]:
         """The marker with each number of line breaks before it, most first."""
         return tuple("\n" * n + self.text for n in range(self.newlines_before, -1, -1))
+
+
+_TOOL_MARKER = Marker(BLOCK_START, Channel.TOOL, newlines_before=1)
 
 
 @dataclass(frozen=True)
@@ -67,13 +74,19 @@ class Opening:
 
 
 class ChannelSplitter:
-    """Sends each character to its channel as soon as it cannot belong to a marker any more."""
+    """Sends each character to its channel as soon as it cannot belong to a marker any more.
 
-    def __init__(self, markers: ReasoningMarkers, opening: Opening) -> None:
+    With `tool_calls`, the calls of a tool block leave whole; what is no call there is content.
+    """
+
+    def __init__(self, markers: ReasoningMarkers, opening: Opening, *, tool_calls: bool = False) -> None:
         self._markers = markers
+        self._tool_calls = tool_calls
         self._channel = opening.channel
         self._newlines = opening.newlines
         self._held = ""
+        self._block = ToolBlock()
+        self._block_start = ""
 
     @property
     def channel(self) -> Channel:
@@ -83,24 +96,71 @@ class ChannelSplitter:
         """The pieces that are certain now."""
         self._held += text
         pieces: list[Piece] = []
-        while found := self._find_marker():
-            marker, start, end = found
-            pieces += self._release(start)
-            self._held = self._held[end - start :]
-            self._channel, self._newlines = marker.opens, marker.newlines_after
-        spellings = [s for m in self._markers.markers_in(self._channel) for s in m.spellings()]
+        while self._advance(pieces):
+            pass
+        spellings = [s for m in self._current_markers() for s in m.spellings()]
         pieces += self._release(len(self._held) - overlap(self._held, spellings))
         return join_pieces(pieces)
 
     def finish(self) -> list[Piece]:
-        """What was held back; the answer ends here."""
-        return self._release(len(self._held))
+        """What was held back, an unfinished call as content; the answer ends here."""
+        if self._channel is not Channel.TOOL:
+            return self._release(len(self._held))
+        calls = self._pieces_of(self._block.finish())
+        start = "" if self._block.called else self._block_start
+        self._channel, self._held = Channel.CONTENT, start + self._block.rest
+        return calls + self._release(len(self._held))
+
+    def _advance(self, pieces: list[Piece]) -> bool:
+        """Go to the next channel, if the held text shows where that begins."""
+        if self._channel is Channel.TOOL:
+            pieces += self._feed_block()
+            return self._channel is not Channel.TOOL
+        if (found := self._find_marker()) is None:
+            return False
+        pieces += self._pass_marker(*found)
+        return True
+
+    def _feed_block(self) -> list[Piece]:
+        """Give the held text to the tool block, and take back what does not belong to it."""
+        text, self._held = self._held, ""
+        pieces = self._pieces_of(self._block.feed(text))
+        if self._block.state is BlockState.OPEN:
+            return pieces
+        self._channel = Channel.CONTENT
+        if not self._block.called:
+            self._held = self._block_start
+            pieces += self._release(len(self._held))
+        self._held = self._block.rest
+        return pieces
+
+    def _pieces_of(self, calls: Iterable[Invoke]) -> list[Piece]:
+        pieces = [Piece(Channel.TOOL, call.name, call) for call in calls]
+        if pieces:
+            self._newlines = 0
+        return pieces
+
+    def _pass_marker(self, marker: Marker, start: int, end: int) -> list[Piece]:
+        pieces = self._release(start)
+        spelling, self._held = self._held[: end - start], self._held[end - start :]
+        self._channel = marker.opens
+        if marker.opens is Channel.TOOL:
+            # The line breaks still to drop stay counted: the block may turn out to be content.
+            self._block, self._block_start = ToolBlock(), spelling
+        else:
+            self._newlines = marker.newlines_after
+        return pieces
+
+    def _current_markers(self) -> tuple[Marker, ...]:
+        markers = self._markers.markers_in(self._channel)
+        tools = self._tool_calls and self._channel is Channel.CONTENT
+        return (*markers, _TOOL_MARKER) if tools else markers
 
     def _find_marker(self) -> tuple[Marker, int, int] | None:
         """The marker that ends first, with start and end in the held text; the longest spelling of it."""
         found = [
             (start + len(spelling), start, marker)
-            for marker in self._markers.markers_in(self._channel)
+            for marker in self._current_markers()
             for spelling in marker.spellings()
             if (start := self._held.find(spelling)) >= 0
         ]
@@ -131,10 +191,10 @@ def overlap(text: str, patterns: Iterable[str]) -> int:
 
 
 def join_pieces(pieces: Sequence[Piece]) -> list[Piece]:
-    """The same text with neighbours of one channel joined."""
+    """The same text with neighbours of one channel joined; calls stay apart."""
     joined: list[Piece] = []
     for piece in pieces:
-        if joined and joined[-1].channel is piece.channel:
+        if joined and joined[-1].channel is piece.channel and piece.invoke is None:
             joined[-1] = Piece(piece.channel, joined[-1].text + piece.text)
         else:
             joined.append(piece)

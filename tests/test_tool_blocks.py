@@ -1,0 +1,173 @@
+"""Reading tool calls out of an answer: the cut of the text never changes the result."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from jangtq_coordinator.reasoning import (
+    Channel,
+    ChannelSplitter,
+    Opening,
+    Piece,
+    ReasoningMarkers,
+    join_pieces,
+)
+from jangtq_coordinator.tool_calls import Invoke
+
+ANSWERING = Opening(Channel.CONTENT)
+
+# Rich in tags, their parts and what may stand between them.
+answers = st.lists(
+    st.sampled_from(
+        [
+            "\n<minimax:tool_call>\n",
+            "<minimax:tool_call>",
+            '<invoke name="f">\n',
+            '<parameter name="x">',
+            "</parameter>\n",
+            "</invoke>\n",
+            "</minimax:tool_call>",
+            "</think>\n\n",
+            "<think>",
+            "<invoke name=",
+            "</",
+            '">',
+            "\n",
+            " a",
+            "é",
+        ]
+    ),
+    max_size=16,
+).map("".join)
+
+
+def block(*lines: str) -> str:
+    return "\n".join(("<minimax:tool_call>", *lines, "</minimax:tool_call>"))
+
+
+def call(name: str, **parameters: str) -> str:
+    values = (f'<parameter name="{key}">{value}</parameter>' for key, value in parameters.items())
+    return "\n".join((f'<invoke name="{name}">', *values, "</invoke>"))
+
+
+def split(parts: Sequence[str], opening: Opening = ANSWERING, *, tool_calls: bool = True) -> list[Piece]:
+    splitter = ChannelSplitter(ReasoningMarkers(), opening, tool_calls=tool_calls)
+    return join_pieces([*(piece for part in parts for piece in splitter.feed(part)), *splitter.finish()])
+
+
+def calls_of(text: str) -> list[Invoke]:
+    return [piece.invoke for piece in split([text]) if piece.invoke]
+
+
+def content_of(text: str) -> str:
+    return "".join(piece.text for piece in split([text]) if piece.channel is Channel.CONTENT)
+
+
+@given(
+    answers,
+    st.lists(st.integers(0, 400)),
+    st.sampled_from([ANSWERING, Opening(Channel.REASONING), Opening(Channel.REASONING, newlines=1)]),
+)
+@example("a\n" + block(call("f", x="</invoke>")) + "\nb", [], ANSWERING)
+def test_the_cut_changes_nothing(text: str, places: list[int], opening: Opening) -> None:
+    whole = split([text], opening)
+    ends = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
+    assert split([text[start:end] for start, end in zip(ends, ends[1:], strict=False)], opening) == whole
+    assert split(list(text), opening) == whole
+
+
+def test_every_single_cut_of_a_long_answer() -> None:
+    text = "why\n</think>\n\nSo:\n" + block(call("f", x=" 1\n", y="</parameter>"), call("g")) + "\nDone."
+    whole = split([text], Opening(Channel.REASONING))
+    assert whole == [
+        Piece(Channel.REASONING, "why"),
+        Piece(Channel.CONTENT, "So:"),
+        Piece(Channel.TOOL, "f", Invoke("f", (("x", " 1\n"), ("y", "</parameter>")))),
+        Piece(Channel.TOOL, "g", Invoke("g")),
+        Piece(Channel.CONTENT, "\nDone."),
+    ]
+    for place in range(len(text)):
+        assert split([text[:place], text[place:]], Opening(Channel.REASONING)) == whole
+
+
+@given(answers)
+def test_without_a_whole_call_all_is_content(text: str) -> None:
+    if not calls_of(text):
+        assert split([text]) == split([text], tool_calls=False)
+
+
+values = st.text(max_size=20) | st.lists(
+    st.sampled_from(["</parameter>", "</invoke>", "\n", " ", "null", "</minimax:tool_call>", "<think>", "x"])
+).map("".join)
+
+
+def is_clear(value: str) -> bool:
+    """Whether no tags inside it look like the end of the call."""
+    packed = "".join((value + "</parameter>").split())
+    return "</parameter></invoke></minimax:tool_call>" not in packed and not packed.endswith(
+        "</parameter></invoke></parameter>"
+    )
+
+
+@given(st.dictionaries(st.sampled_from("xyz"), values.filter(is_clear), max_size=3))
+def test_values_come_out_exactly_as_written(parameters: dict[str, str]) -> None:
+    (found,) = calls_of(block(call("f", **parameters)))
+    assert dict(found.parameters) == parameters
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "</parameter>",
+        "</parameter>\n</invoke>",
+        "</invoke>\n</minimax:tool_call>",
+        '<parameter name="y">',
+        "\tindented\n\n",
+        "",
+    ],
+)
+def test_tags_inside_a_value(value: str) -> None:
+    assert calls_of(block(call("f", x=value))) == [Invoke("f", (("x", value),))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<minimax:tool_call>",
+        "a\n<minimax:tool_call>\n</minimax:tool_call> b",
+        "<minimax:tool_call>\nnothing</minimax:tool_call>",
+        '<minimax:tool_call>\n<invoke name="f">\n<parameter name="x">1',
+        '<minimax:tool_call>\n<invoke name="f">\n<parameter name="x">1</parameter>',
+        '<minimax:tool_call>\n<invoke name="f">\nx = 1\n</invoke>\n</minimax:tool_call>',
+        '<minimax:tool_call>\n<invoke name="f\n">\n</invoke>\n</minimax:tool_call>',
+        '<minimax:tool_call>\n<invoke name="">\n</invoke>\n</minimax:tool_call>',
+    ],
+)
+def test_what_is_no_call_is_given_back(text: str) -> None:
+    assert calls_of(text) == []
+    assert content_of(text) == text
+
+
+def test_a_call_after_a_broken_block_is_found() -> None:
+    assert calls_of("<minimax:tool_call>oops\n" + block(call("f"))) == [Invoke("f")]
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n</minimax:tool_c"])
+def test_a_whole_call_counts_without_the_end_of_its_block(end: str) -> None:
+    text = "<minimax:tool_call>\n" + call("f", x="1") + end
+    assert calls_of(text) == [Invoke("f", (("x", "1"),))]
+    assert content_of(text) == ""
+
+
+def test_a_call_cut_off_after_a_whole_one_is_given_back() -> None:
+    cut = '\n<invoke name="g">\n<parameter name="x">1'
+    text = "<minimax:tool_call>\n" + call("f") + cut
+    assert calls_of(text) == [Invoke("f")]
+    assert content_of(text) == cut
+
+
+def test_blocks_in_the_reasoning_are_reasoning() -> None:
+    text = block(call("f"))
+    assert split([text], Opening(Channel.REASONING)) == [Piece(Channel.REASONING, text)]
