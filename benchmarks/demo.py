@@ -7,6 +7,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +21,16 @@ from jangtq_coordinator.status import LayerStatus
 PROMPT = "Explain photosynthesis in five sentences."
 TOKENS = 200
 RUNS = 5
+CLIENTS = 16
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Medians over the runs."""
+    """Medians over the runs; `together` counts the tokens of all clients at once."""
 
     name: str
     tokens_per_second: float
+    together: float
     first_token_seconds: float
     layers: tuple[LayerStatus, ...]
 
@@ -35,11 +38,13 @@ class Speed:
 def measure(name: str, base_url: str) -> Speed:
     """Ask the same question several times; the first answer warms up."""
     answers = [_time_answer(base_url) for _ in range(RUNS + 1)][1:]
+    splits = tuple(cluster_status(base_url).layers)
     return Speed(
         name=name,
+        together=_time_together(base_url),
         tokens_per_second=statistics.median(rate for rate, _ in answers),
         first_token_seconds=statistics.median(first for _, first in answers),
-        layers=tuple(cluster_status(base_url).layers),
+        layers=splits,
     )
 
 
@@ -53,6 +58,19 @@ def _time_answer(base_url: str) -> tuple[float, float]:
         tokens = chunk.usage.completion_tokens if chunk.usage else tokens
     first = first or time.perf_counter()
     return (tokens - 1) / (time.perf_counter() - first), first - started
+
+
+def _time_together(base_url: str) -> float:
+    """Tokens per second of many clients, each asking several times."""
+    started = time.perf_counter()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        tokens = sum(pool.map(_count_tokens, [base_url] * (CLIENTS * RUNS)))
+    return tokens / (time.perf_counter() - started)
+
+
+def _count_tokens(base_url: str) -> int:
+    chunks = chat_chunks(base_url, PROMPT, max_tokens=TOKENS)
+    return sum(chunk.usage.completion_tokens for chunk in chunks if chunk.usage)
 
 
 def run() -> list[Speed]:
@@ -80,24 +98,28 @@ def _start_alone(children: Children, bundle: Path) -> str:
 
 
 def report(speeds: list[Speed]) -> str:
-    """A Markdown table; the last column is the ratio to the last row."""
-    lines = [
-        "| cluster | tokens/s | first token s | attention ms | dispatch ms | experts ms | ratio |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for speed in speeds:
-        parts = (
-            sum(layer.attention_ms for layer in speed.layers),
-            sum(layer.dispatch_ms for layer in speed.layers),
-            sum(layer.experts_ms for layer in speed.layers),
-        )
-        ratio = speed.tokens_per_second / speeds[-1].tokens_per_second
-        lines.append(
-            f"| {speed.name} | {speed.tokens_per_second:.1f} | {speed.first_token_seconds:.3f} | "
-            + " | ".join(f"{part:.3f}" for part in parts)
-            + f" | {ratio:.2f} |"
-        )
-    return "\n".join(lines)
+    """A Markdown table; ratios are to the last row, and for many clients to one."""
+    columns = ("cluster", "tokens/s", "ratio", f"tokens/s, {CLIENTS} clients", "first token s")
+    parts = ("attention ms", "dispatch ms", "experts ms")
+    lines = [_row(*columns, *parts), _row(*["---"] * (len(columns) + len(parts)))]
+    return "\n".join(lines + [_describe(speed, speeds[-1]) for speed in speeds])
+
+
+def _describe(speed: Speed, peer: Speed) -> str:
+    return _row(
+        speed.name,
+        f"{speed.tokens_per_second:.1f}",
+        f"{speed.tokens_per_second / peer.tokens_per_second:.2f}",
+        f"{speed.together:.1f} ({speed.together / speed.tokens_per_second:.1f} x)",
+        f"{speed.first_token_seconds:.3f}",
+        f"{sum(layer.attention_ms for layer in speed.layers):.3f}",
+        f"{sum(layer.dispatch_ms for layer in speed.layers):.3f}",
+        f"{sum(layer.experts_ms for layer in speed.layers):.3f}",
+    )
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def main() -> None:
