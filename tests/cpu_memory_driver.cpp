@@ -1,0 +1,86 @@
+// Runs the native kernel on buffers of exactly the sizes that experts.h asks for, to be compiled with sanitizers.
+// Prints the number of forwards; a sanitizer or a wrong status ends it with an error.
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "experts.h"
+#include "layout.h"
+
+namespace {
+
+std::mt19937 random_bits(7);
+
+struct Matrix {
+    Matrix(int64_t experts, int64_t out, int64_t in, int64_t bits)
+        : words(jangtq::words_of(in, bits)),
+          codes(static_cast<size_t>(experts * jangtq::padded_out(out) * words)),
+          norms(static_cast<size_t>(experts * out), 0x3c00),
+          codebook(size_t{1} << bits, 0.5f),
+          signs(static_cast<size_t>(in), -1.0f),
+          view{codes.data(), norms.data(), codebook.data(), signs.data(), out, in, bits} {
+        std::vector<uint32_t> bundle(static_cast<size_t>(out * words));
+        for (auto& word : bundle) word = random_bits();
+        for (int64_t expert = 0; expert < experts; ++expert)
+            jangtq_lay_out(bundle.data(), codes.data() + expert * jangtq::padded_out(out) * words, out, words);
+    }
+    int64_t words;
+    std::vector<uint32_t> codes;
+    std::vector<uint16_t> norms;
+    std::vector<float> codebook, signs;
+    JangtqMatrix view;
+};
+
+void expect(int32_t status, int32_t expected) {
+    if (status == expected) return;
+    std::fprintf(stderr, "status %d, expected %d\n", status, expected);
+    std::exit(1);
+}
+
+void run_forwards(JangtqPool* pool, int64_t hidden, int64_t intermediate, int64_t bits, int64_t rows) {
+    constexpr int64_t kExperts = 3, kSlots = 2;
+    Matrix gate(kExperts, intermediate, hidden, bits), up(kExperts, intermediate, hidden, bits);
+    Matrix down(kExperts, hidden, intermediate, 6 - bits);
+    const std::vector<int32_t> positions{-1, 2, 0, -1, 1};
+    const JangtqLayer layer{gate.view, up.view, down.view, kExperts, positions.data(), 5};
+    std::vector<float> x(static_cast<size_t>(rows * hidden), 0.25f), sums(x.size());
+    std::vector<float> weights(static_cast<size_t>(rows * kSlots), 0.5f);
+    std::vector<int32_t> ids(weights.size());
+    const int32_t choices[] = {1, 2, 4, -1};
+    for (auto& id : ids) id = choices[random_bits() % 4];
+    const JangtqCall call{x.data(), ids.data(), weights.data(), rows, kSlots, sums.data()};
+    int64_t offender = 0;
+    expect(jangtq_forward(pool, &layer, &call, &offender), JANGTQ_OK);
+    for (const int32_t foreign : {0, 3, 5, -2, 2147483647, -2147483647}) {
+        if (rows == 0) break;
+        const int32_t kept = ids.back();
+        ids.back() = foreign;
+        expect(jangtq_forward(pool, &layer, &call, &offender), JANGTQ_FOREIGN_EXPERT);
+        ids.back() = kept;
+    }
+}
+
+}  // namespace
+
+int main() {
+    const std::string names = jangtq_isas();
+    int64_t forwards = 0;
+    for (size_t start = 0; start < names.size();) {
+        const size_t end = std::min(names.find(',', start), names.size());
+        JangtqPool* pool = jangtq_open_pool(3, names.substr(start, end - start).c_str());
+        if (pool == nullptr) return 1;
+        for (const int64_t size : {2, 31, 100, 128, 330})
+            for (const int64_t bits : {2, 3, 4})
+                for (const int64_t rows : {0, 1, 3, 40}) {
+                    run_forwards(pool, size, 433 - size, bits, rows);
+                    ++forwards;
+                }
+        jangtq_close_pool(pool);
+        start = end + 1;
+    }
+    if (jangtq_open_pool(2, "unknown") != nullptr || jangtq_open_pool(0, nullptr) != nullptr) return 1;
+    std::printf("%lld\n", static_cast<long long>(forwards));
+    return 0;
+}

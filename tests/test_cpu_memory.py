@@ -1,0 +1,54 @@
+"""The native kernel under AddressSanitizer and UndefinedBehaviorSanitizer, on buffers of exact size."""
+
+import platform
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from jangtq_kernels.cpu_library import native_library
+
+NATIVE = Path(__file__).parent.parent / "kernels/jangtq_kernels/native"
+DRIVER = Path(__file__).parent / "cpu_memory_driver.cpp"
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+# Unoptimized: the optimizer takes a minute over the instrumented templates.
+FLAGS = ("-std=c++17", "-O0", "-g", "-w", "-Wno-psabi", "-pthread", f"-I{NATIVE}", *SANITIZERS)
+KERNELS: dict[str, dict[str, tuple[str, ...]]] = {
+    "x86_64": {
+        "kernel_avx512": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"),
+        "kernel_avx2": ("-mavx2", "-mfma"),
+    },
+    "arm64": {"kernel_neon": ()},
+    "aarch64": {"kernel_neon": ()},
+}
+
+
+def run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("sanitized")
+    units: dict[Path, tuple[str, ...]] = {DRIVER: ()}
+    for name in ("experts", "thread_pool", "kernel_portable"):
+        units[NATIVE / f"{name}.cpp"] = ()
+    for name, flags in KERNELS.get(platform.machine(), {}).items():
+        units[NATIVE / f"{name}.cpp"] = flags
+    objects = [folder / f"{source.stem}.o" for source in units]
+    commands = [
+        ["c++", *FLAGS, *flags, "-c", str(source), "-o", str(target)]
+        for (source, flags), target in zip(units.items(), objects, strict=True)
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(run, commands))
+    run(["c++", *FLAGS, *map(str, objects), "-o", str(folder / "driver")])
+    return folder / "driver"
+
+
+def test_no_forward_leaves_its_buffers(driver: Path) -> None:
+    # 5 sizes, 3 widths of codes and 4 batches on every instruction set of this machine.
+    assert int(run([str(driver)])) == 60 * len(native_library().isas)
