@@ -33,11 +33,14 @@ async def serving(
     engine_settings: EngineSettings | None = None,
     settings: ApiSettings | None = None,
     cluster_health: Callable[[], ClusterHealth] = ClusterHealth,
+    new_model: Callable[[], ProbedModel] = ProbedModel,
     **changes: object,
 ) -> AsyncIterator[Served]:
     """`changes` are fields of the LoadedModel."""
     probe: list[ProbedModel] = []
-    engine = Engine(loader(probe, **changes), settings=engine_settings or EngineSettings())
+    engine = Engine(
+        loader(probe, new_model=new_model, **changes), settings=engine_settings or EngineSettings()
+    )
     await asyncio.to_thread(engine.start)
     app = create_app(engine, settings=settings, cluster_health=cluster_health)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))

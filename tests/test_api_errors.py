@@ -62,7 +62,11 @@ WRONG_FIELDS: list[tuple[dict[str, object], str, str]] = [
     ({"stream": "yes"}, "stream", "boolean, not 'yes'"),
     ({"stream_options": 1}, "stream_options", "1"),
     ({"n": 2}, "n", "2 is not supported by this server, only 1"),
-    ({"tools": [{"type": "function"}]}, "tools", "not supported"),
+    ({"tools": [{"type": "function"}]}, "tools.0.function", "required"),
+    ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name", "a b"),
+    ({"tool_choice": "required"}, "tool_choice", "not supported by this server, only 'none' or 'auto'"),
+    ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice", "not supported"),
+    ({"parallel_tool_calls": False}, "parallel_tool_calls", "False is not supported"),
     ({"logprobs": True}, "logprobs", "True is not supported"),
     ({"response_format": {"type": "json_object"}}, "response_format", "json_object"),
 ]

@@ -2,7 +2,7 @@
 
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -81,11 +81,31 @@ class ProbedModel:
         return logits
 
 
-def loader(probe: list[ProbedModel] | None = None, **changes: object) -> Callable[[], LoadedModel]:
+class ScriptedModel(ProbedModel):
+    """Answers every prompt by the same tokens; for one request at a time and likeliest tokens only."""
+
+    def __init__(self, script: Sequence[int]) -> None:
+        super().__init__()
+        self._script = script
+        self._next = 0
+
+    def __call__(self, inputs: mx.array, *, cache: list[object]) -> mx.array:
+        logits = super().__call__(inputs, cache=cache)
+        # Only a prompt has several tokens in one pass.
+        self._next = 0 if inputs.shape[1] > 1 else self._next + 1
+        return mx.broadcast_to(mx.arange(logits.shape[-1]) == self._script[self._next], logits.shape)
+
+
+def loader(
+    probe: list[ProbedModel] | None = None,
+    *,
+    new_model: Callable[[], ProbedModel] = ProbedModel,
+    **changes: object,
+) -> Callable[[], LoadedModel]:
     """A `load` for the engine, which puts the model it made into `probe`."""
 
     def load() -> LoadedModel:
-        model = ProbedModel()
+        model = new_model()
         if probe is not None:
             probe.append(model)
         loaded = LoadedModel(

@@ -18,11 +18,17 @@ class AnswerText:
     """Gives each piece of text as soon as it is certain."""
 
     def __init__(
-        self, detokenizer: Detokenizer, *, stops: Sequence[str], markers: ReasoningMarkers, opening: Opening
+        self,
+        detokenizer: Detokenizer,
+        *,
+        stops: Sequence[str],
+        markers: ReasoningMarkers,
+        opening: Opening,
+        tool_calls: bool = False,
     ) -> None:
         self._detokenizer = detokenizer
         self._stops = StopStrings(stops)
-        self._splitter = ChannelSplitter(markers, opening)
+        self._splitter = ChannelSplitter(markers, opening, tool_calls=tool_calls)
 
     @property
     def stopped(self) -> bool:

@@ -1,8 +1,10 @@
 """The answers under way: each turns its tokens into events. Knows no model and no batch."""
 
+from collections.abc import Iterable
+
 from jangtq_coordinator.answer_text import AnswerText
 from jangtq_coordinator.events import Finished, FinishReason, GenerationEvent, TokenGenerated, Usage
-from jangtq_coordinator.reasoning import Channel
+from jangtq_coordinator.reasoning import Channel, Piece
 
 
 class Answer:
@@ -13,6 +15,7 @@ class Answer:
         self._prompt_tokens = prompt_tokens
         self._completion_tokens = 0
         self._reasoning_tokens = 0
+        self._called = False
 
     @property
     def usage(self) -> Usage:
@@ -23,9 +26,20 @@ class Answer:
         self._completion_tokens += 1
         self._reasoning_tokens += self._text.channel is Channel.REASONING
         pieces = [] if finish_reason == "stop" else self._text.feed(token)
+        self._note_calls(pieces)
         events: list[GenerationEvent] = [TokenGenerated(token, tuple(pieces))]
         if self._text.stopped:
-            events.append(Finished("stop", self.usage))
+            events.append(self._end("stop"))
         elif finish_reason:
-            events.append(Finished(finish_reason, self.usage, tuple(self._text.finish())))
+            held = self._text.finish()
+            self._note_calls(held)
+            events.append(self._end(finish_reason, held))
         return events
+
+    def _note_calls(self, pieces: Iterable[Piece]) -> None:
+        self._called = self._called or any(piece.channel is Channel.TOOL for piece in pieces)
+
+    def _end(self, reason: FinishReason, pieces: Iterable[Piece] = ()) -> Finished:
+        """An answer that stops after calls waits for their results."""
+        called = self._called and reason == "stop"
+        return Finished("tool_calls" if called else reason, self.usage, tuple(pieces))

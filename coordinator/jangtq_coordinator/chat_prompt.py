@@ -52,9 +52,13 @@ class ChatTemplate:
         self._lock = threading.Lock()
 
     def render(
-        self, messages: Sequence[Message], variables: Mapping[str, object] | None = None
+        self,
+        messages: Sequence[Message],
+        variables: Mapping[str, object] | None = None,
+        *,
+        tools: Sequence[Message] = (),
     ) -> ChatPrompt:
-        """The prompt for the next turn of `messages`, with more `variables` for the template.
+        """The prompt for the next turn of `messages`, with `tools` and more `variables` for the template.
 
         Raises RequestError for what the template refuses.
         """
@@ -64,7 +68,11 @@ class ChatTemplate:
         try:
             with self._lock:
                 text = self._tokenizer.apply_chat_template(
-                    list(messages), tokenize=False, add_generation_prompt=True, **variables
+                    list(messages),
+                    tools=list(tools) or None,
+                    tokenize=False,
+                    add_generation_prompt=True,
+                    **variables,
                 )
                 tokens = self._tokenizer.encode(text, add_special_tokens=False)
         except (TemplateError, TypeError, ValueError) as error:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from jangtq_coordinator.reasoning import Piece
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,17 @@ from jangtq_proto.errors import ContextOverflowError, RequestError
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """A continuation of `prompt` by at most `max_tokens` tokens (None: as many as the context allows)."""
+    """A continuation of `prompt` by at most `max_tokens` tokens (None: as many as the context allows).
+
+    `tool_calls` says whether calls in the answer are calls; otherwise they are text.
+    """
 
     prompt: tuple[int, ...]
     sampling: SamplingParameters = field(default_factory=SamplingParameters)
     max_tokens: int | None = None
     stops: tuple[str, ...] = ()
     opening: Opening = Opening(Channel.CONTENT)
+    tool_calls: bool = False
 
     def __post_init__(self) -> None:
         if not self.prompt:

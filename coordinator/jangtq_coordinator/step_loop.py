@@ -18,6 +18,7 @@ from jangtq_coordinator.loaded import LoadedModel
 from jangtq_coordinator.requests import GenerationRequest
 from jangtq_coordinator.sampling import SamplerPool
 from jangtq_coordinator.streams import GenerationStream, Outbox
+from jangtq_coordinator.tool_calls import BLOCK_END, BLOCK_START
 from jangtq_proto.errors import ClusterError, EngineUnavailableError
 
 _log = logging.getLogger("jangtq.engine")
@@ -63,7 +64,7 @@ class StepLoop:
         self._generator = generator
         self._commands = commands
         self._samplers = SamplerPool()
-        keep = (loaded.markers.start, loaded.markers.end)
+        keep = (loaded.markers.start, loaded.markers.end, BLOCK_START, BLOCK_END)
         self._new_detokenizer = detokenizer_factory(loaded.tokenizer, keep=keep)
         self._running: dict[int, _Running] = {}
         self._outbox = Outbox()
@@ -120,6 +121,7 @@ class StepLoop:
                 stops=request.stops,
                 markers=self._loaded.markers,
                 opening=request.opening,
+                tool_calls=request.tool_calls,
             )
             uid = self._generator.add(
                 request.prompt,

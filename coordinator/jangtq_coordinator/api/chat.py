@@ -6,6 +6,7 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
+from jangtq_coordinator.api.calls import call_reply
 from jangtq_coordinator.api.disconnect import cancelled_on_disconnect
 from jangtq_coordinator.api.replies import AssistantReply, ChatCompletion, Choice, UsageReply
 from jangtq_coordinator.api.schema import ChatRequest
@@ -62,13 +63,16 @@ async def answer_streaming(
 
 def completion(turn: Turn, events: Iterable[GenerationEvent], end: Finished) -> ChatCompletion:
     """The answer that the events tell."""
-    texts = dict.fromkeys(Channel, "")
-    for event in events:
-        if isinstance(event, TokenGenerated | Finished):
-            for piece in event.pieces:
-                texts[piece.channel] += piece.text
+    pieces = [p for event in events if isinstance(event, TokenGenerated | Finished) for p in event.pieces]
+    content, reasoning = (
+        "".join(piece.text for piece in pieces if piece.channel is channel)
+        for channel in (Channel.CONTENT, Channel.REASONING)
+    )
+    calls = [call_reply(piece.invoke, turn.tools) for piece in pieces if piece.invoke]
     message = AssistantReply(
-        content=texts[Channel.CONTENT], reasoning_content=texts[Channel.REASONING] or None
+        content=None if calls and not content else content,
+        reasoning_content=reasoning or None,
+        tool_calls=calls or None,
     )
     return ChatCompletion(
         id=turn.id,

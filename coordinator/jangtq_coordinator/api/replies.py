@@ -55,11 +55,27 @@ class UsageReply(BaseModel):
         )
 
 
-class AssistantReply(BaseModel):
-    """The answer; `reasoning_content` is null where there was no reasoning."""
+class FunctionReply(BaseModel):
+    """What is called; `arguments` is the JSON text of an object."""
 
-    content: str
+    name: str
+    arguments: str
+
+
+class ToolCallReply(BaseModel):
+    """One call that the model asks for."""
+
+    id: str
+    function: FunctionReply
+    type: Literal["function"] = "function"
+
+
+class AssistantReply(BaseModel):
+    """The answer; null stands for no reasoning, no tool calls, and no content beside tool calls."""
+
+    content: str | None
     reasoning_content: str | None = None
+    tool_calls: list[ToolCallReply] | None = None
     role: Literal["assistant"] = "assistant"
 
 

@@ -1,17 +1,10 @@
 """The body of a chat completion request, checked. What is not supported is refused, not ignored."""
 
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Field, JsonValue, ValidationInfo, field_validator
+
+from jangtq_coordinator.api.messages import ChatMessage, Strict
 
 _MAX_STOPS = 16
 
@@ -24,97 +17,35 @@ NEUTRAL: Final[dict[str, tuple[JsonValue, ...]]] = {
     "logprobs": (False,),
     "modalities": (["text"],),
     "n": (1,),
+    "parallel_tool_calls": (True,),
     "presence_penalty": (0,),
     "repetition_penalty": (1,),
     "response_format": ({"type": "text"},),
     "tool_choice": ("none", "auto"),
-    "tools": ([],),
     "top_logprobs": (0,),
 }
 """Parameters that this server does not support, with the values that ask for nothing."""
-
-
-class Strict(BaseModel):
-    """No value is bent to fit; fields without a meaning here are ignored."""
-
-    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
-
-
-class TextPart(Strict):
-    """A part of a message's content."""
-
-    type: Literal["text"]
-    text: str
-
-
-def join_text(content: object) -> object:
-    """The text of a list of text parts; other values as they are."""
-    if not isinstance(content, list):
-        return content
-    return "".join(_text_of(part) for part in content)
-
-
-def _text_of(part: object) -> str:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if kind not in (None, "text"):
-        raise ValueError(f"a content part of type {kind!r} is not supported: this model reads text only")
-    text = part.get("text") if isinstance(part, dict) else None
-    if kind is None or not isinstance(text, str):
-        raise ValueError('a content part must be an object like {"type": "text", "text": "..."}')
-    return text
-
-
-def check_unicode(text: str) -> str:
-    """JSON can escape half of a surrogate pair, which no tokenizer takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"not valid Unicode: a lone surrogate at character {error.start}") from None
-    return text
-
-
-Unicode = Annotated[str, AfterValidator(check_unicode)]
-Text = Annotated[Unicode, BeforeValidator(join_text, json_schema_input_type=str | list[TextPart])]
-
-
-class SystemMessage(Strict):
-    """Instructions; `developer` is OpenAI's newer name of the role."""
-
-    role: Literal["system", "developer"]
-    content: Text
-
-
-class UserMessage(Strict):
-    """What the user said."""
-
-    role: Literal["user"]
-    content: Text
-
-
-class AssistantMessage(Strict):
-    """An earlier answer, with its reasoning where the client kept it, under either of the two usual names."""
-
-    role: Literal["assistant"]
-    content: Text | None = None
-    reasoning_content: Unicode | None = None
-    reasoning: Unicode | None = None
-    tool_calls: JsonValue = None
-
-    @field_validator("tool_calls")
-    @classmethod
-    def refuse_tool_calls(cls, value: JsonValue) -> JsonValue:
-        if value:
-            raise ValueError("tool calls are not supported by this server")
-        return value
-
-
-ChatMessage = Annotated[SystemMessage | UserMessage | AssistantMessage, Field(discriminator="role")]
 
 
 class StreamOptions(Strict):
     """What a stream brings beside the answer."""
 
     include_usage: bool = False
+
+
+class Function(Strict):
+    """A function that the model may call; `parameters` is the JSON schema of its arguments."""
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9_.:/-]{1,128}$")
+    description: str | None = None
+    parameters: dict[str, JsonValue] | None = None
+
+
+class Tool(Strict):
+    """A tool; functions are the only kind."""
+
+    type: Literal["function"]
+    function: Function
 
 
 class ChatRequest(Strict):
@@ -132,6 +63,7 @@ class ChatRequest(Strict):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     chat_template_kwargs: dict[str, JsonValue] | None = None
+    tools: list[Tool] | None = None
 
     audio: JsonValue = None
     frequency_penalty: JsonValue = None
@@ -141,11 +73,11 @@ class ChatRequest(Strict):
     logprobs: JsonValue = None
     modalities: JsonValue = None
     n: JsonValue = None
+    parallel_tool_calls: JsonValue = None
     presence_penalty: JsonValue = None
     repetition_penalty: JsonValue = None
     response_format: JsonValue = None
     tool_choice: JsonValue = None
-    tools: JsonValue = None
     top_logprobs: JsonValue = None
 
     @field_validator("stop")
@@ -170,6 +102,11 @@ class ChatRequest(Strict):
     @property
     def stops(self) -> tuple[str, ...]:
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    @property
+    def offered_tools(self) -> tuple[Tool, ...]:
+        """The tools that the model is told of."""
+        return () if self.tool_choice == "none" else tuple(self.tools or ())
 
     @property
     def token_limit(self) -> int | None:

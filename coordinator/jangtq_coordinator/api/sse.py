@@ -1,12 +1,14 @@
 """A turn as server-sent events, chunk by chunk as OpenAI sends them."""
 
 import asyncio
+import itertools
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from jangtq_coordinator.api.calls import call_deltas
 from jangtq_coordinator.api.errors import problem_of
 from jangtq_coordinator.api.replies import UsageReply
 from jangtq_coordinator.api.turns import Turn
@@ -29,6 +31,8 @@ class ChunkWriter:
 
     def __init__(self, turn: Turn, *, include_usage: bool) -> None:
         self._include_usage = include_usage
+        self._tools = turn.tools
+        self._indices = itertools.count()
         self._head: dict[str, object] = {
             "id": turn.id,
             "object": "chat.completion.chunk",
@@ -54,7 +58,12 @@ class ChunkWriter:
                 return _data(problem_of(event.error).body())
 
     def _pieces(self, pieces: Iterable[Piece]) -> Iterator[bytes]:
-        return (self._chunk({_DELTA_KEY[piece.channel]: piece.text}) for piece in pieces)
+        for piece in pieces:
+            if piece.invoke is None:
+                yield self._chunk({_DELTA_KEY[piece.channel]: piece.text})
+                continue
+            for delta in call_deltas(piece.invoke, self._tools, index=next(self._indices)):
+                yield self._chunk({"tool_calls": [delta]})
 
     def _end(self, event: Finished) -> Iterator[bytes]:
         yield self._chunk({}, event.reason)
@@ -62,7 +71,7 @@ class ChunkWriter:
             yield self._usage(event.usage)
         yield b"data: [DONE]\n\n"
 
-    def _chunk(self, delta: dict[str, str], finish_reason: str | None = None) -> bytes:
+    def _chunk(self, delta: Mapping[str, object], finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         usage = {"usage": None} if self._include_usage else {}
         return _data({**self._head, "choices": [choice], **usage})
@@ -94,18 +103,22 @@ async def write_chunks(
     keepalive_seconds: float,
 ) -> AsyncIterator[bytes]:
     """The whole stream; a comment whenever nothing else was sent for `keepalive_seconds`."""
+    now = asyncio.get_running_loop().time
     yield writer.role() + b"".join(map(writer.write, first))
+    deadline = now() + keepalive_seconds
     while True:
         try:
-            async with asyncio.timeout(keepalive_seconds):
+            # Not a time for each event: the tokens of a tool call come without data until it is whole.
+            async with asyncio.timeout_at(deadline):
                 event = await anext(stream)
+            data = b"".join(map(writer.write, (event, *stream.pending())))
         except TimeoutError:
-            yield b": keep-alive\n\n"
-            continue
+            data = b": keep-alive\n\n"
         except StopAsyncIteration:
             return
-        if data := b"".join(map(writer.write, (event, *stream.pending()))):
+        if data:
             yield data
+            deadline = now() + keepalive_seconds
 
 
 async def first_events(stream: GenerationStream, *, patience_seconds: float) -> list[GenerationEvent]:
