@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 import ml_dtypes
 import numpy as np
@@ -18,6 +18,7 @@ MAX_SLOTS: Final = 64
 _MESSAGE_OVERHEAD: Final = 4096
 
 Rows = NDArray[np.generic]
+Bytes = bytes | memoryview
 
 
 class RowType(StrEnum):
@@ -48,6 +49,27 @@ class CallShape:
     hidden_size: int
 
 
+class WireCall(Protocol):
+    """An expert call as it arrived, over whatever lane, with nothing checked. Fields as in ExpertCall."""
+
+    @property
+    def call_id(self) -> int: ...
+    @property
+    def layer(self) -> int: ...
+    @property
+    def row_count(self) -> int: ...
+    @property
+    def slot_count(self) -> int: ...
+    @property
+    def row_type(self) -> pb.RowType: ...
+    @property
+    def rows(self) -> Bytes: ...
+    @property
+    def expert_ids(self) -> Bytes: ...
+    @property
+    def router_weights(self) -> Bytes: ...
+
+
 @dataclass(frozen=True)
 class DecodedCall:
     """An expert call, checked; the arrays are read-only views of the message."""
@@ -62,6 +84,11 @@ class DecodedCall:
 def message_limit(hidden_size: int) -> int:
     """Bytes of the largest message a model with this hidden size needs."""
     return MAX_ROWS_PER_CALL * (hidden_size * 4 + MAX_SLOTS * 8) + _MESSAGE_OVERHEAD
+
+
+def wire_row_type(row_type: RowType) -> pb.RowType:
+    """The number that stands for a row type on the wire."""
+    return _WIRE[row_type]
 
 
 def row_dtype(row_type: RowType) -> np.dtype[np.generic]:
@@ -83,7 +110,7 @@ def encode_call(call: DecodedCall, row_type: RowType) -> pb.ExpertCall:
     )
 
 
-def decode_call(message: pb.ExpertCall, shape: CallShape) -> DecodedCall:
+def decode_call(message: WireCall, shape: CallShape) -> DecodedCall:
     """Check a message field by field. Raises CallRejectedError naming the field."""
     if message.layer >= shape.layer_count:
         raise CallRejectedError(f"layer {message.layer}: this model has layers 0-{shape.layer_count - 1}")
@@ -103,10 +130,15 @@ def decode_call(message: pb.ExpertCall, shape: CallShape) -> DecodedCall:
 
 def encode_partial_sums(partial_sums: NDArray[np.float32], row_type: pb.RowType) -> bytes:
     """Partial sums in the row type that the call came in."""
-    return partial_sums.astype(_dtype_of(row_type), copy=False).tobytes()
+    return cast_partial_sums(partial_sums, row_type).tobytes()
 
 
-def decode_partial_sums(data: bytes, shape: tuple[int, int], row_type: RowType) -> NDArray[np.float32]:
+def cast_partial_sums(partial_sums: NDArray[np.float32], row_type: pb.RowType) -> Rows:
+    """The same as an array, copied only where the type differs."""
+    return partial_sums.astype(_dtype_of(row_type), copy=False)
+
+
+def decode_partial_sums(data: Bytes, shape: tuple[int, int], row_type: RowType) -> NDArray[np.float32]:
     """Partial sums of a reply as float32 [rows, hidden]. Raises CallRejectedError for a wrong length."""
     return _decode("partial_sums", data, row_dtype(row_type), shape).astype(np.float32, copy=False)
 
@@ -123,7 +155,7 @@ def _check_count(name: str, count: int, most: int) -> None:
         raise CallRejectedError(f"{name} {count}: allowed are 1 to {most}")
 
 
-def _decode(name: str, data: bytes, dtype: DTypeLike, shape: tuple[int, int]) -> NDArray[np.generic]:
+def _decode(name: str, data: Bytes, dtype: DTypeLike, shape: tuple[int, int]) -> NDArray[np.generic]:
     expected = shape[0] * shape[1] * np.dtype(dtype).itemsize
     if len(data) != expected:
         raise CallRejectedError(f"{name} has {len(data)} bytes: {list(shape)} of {dtype} takes {expected}")

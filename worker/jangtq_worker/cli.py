@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from jangtq_kernels.errors import BackendMissingError
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.errors import JangtqError
-from jangtq_proto.options import add_device, add_lifeline, add_model
+from jangtq_proto.options import add_device, add_lifeline, add_model, add_poll
 from jangtq_proto.ranges import parse_ranges
 from jangtq_worker.settings import WorkerSettings
 
@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="allow an address that other machines reach, without encryption",
     )
+    add_poll(result)
     add_lifeline(result)
     return result
 
@@ -62,6 +63,7 @@ def settings_from(arguments: Sequence[str] | None) -> WorkerSettings:
         device=given.device,
         threads=given.threads,
         insecure=given.insecure,
+        poll_us=given.poll_us,
         stop_on_stdin_close=given.stop_on_stdin_close,
     )
 

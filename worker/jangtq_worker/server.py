@@ -4,6 +4,7 @@ import logging
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import FrameType
 
 import grpc
@@ -13,16 +14,21 @@ from grpc_reflection.v1alpha import reflection
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
 from jangtq_kernels.backends import open_backend
-from jangtq_proto.codec import message_limit
+from jangtq_proto.addresses import Address
+from jangtq_proto.codec import CallShape, message_limit
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.lifeline import stop_at_end_of_stdin
+from jangtq_proto.local_sockets import SocketFolder, socket_name
 from jangtq_proto.ranges import expert_ids, format_ranges
-from jangtq_proto.v1 import expert_pb2, expert_pb2_grpc
+from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.v1 import expert_pb2_grpc
+from jangtq_worker.desk import Desk
+from jangtq_worker.express import ExpressListener, ExpressSettings
 from jangtq_worker.service import ExpertService, Identity
 from jangtq_worker.settings import WorkerSettings
 from jangtq_worker.shard import Shard
 
-_SERVICE = expert_pb2.DESCRIPTOR.services_by_name["ExpertService"].full_name
+_SERVICE = pb.DESCRIPTOR.services_by_name["ExpertService"].full_name
 _CONTROL_THREADS = 8
 _log = logging.getLogger("jangtq.worker")
 
@@ -42,7 +48,13 @@ class WorkerServer:
         self._bundle.check_experts(self._experts)
         self._backend = open_backend(settings.device, threads=settings.threads)
         identity = Identity(self._bundle, settings.ranges, self._backend.name)
-        self._service = ExpertService(identity, max_streams=settings.max_streams)
+        config = self._bundle.config
+        shape = CallShape(config.layer_count, config.hidden_size)
+        self._desk = Desk(shape, max_streams=settings.max_streams)
+        self._service = ExpertService(identity, self._desk)
+        self._folder = SocketFolder()
+        self._local_socket: pb.LocalSocket | None = None
+        self._express: ExpressListener | None = None
         self._health = health.HealthServicer()
         self._server = self._build()
 
@@ -64,16 +76,19 @@ class WorkerServer:
     def startup(self) -> None:
         """Listen, NOT_SERVING."""
         self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        port = self._bind()
+        listen = self._bind()
+        self._express = ExpressListener(
+            self._desk, ExpressSettings(listen, self._folder, poll_us=self._settings.poll_us)
+        )
+        self._service.offer(self._express)
         self._server.start()
-        where = self._settings.listen if port == 0 else f"{self._settings.listen.host}:{port}"
-        print(f"listening on {where}", flush=True)
+        print(f"listening on {listen}", flush=True)
 
     def load(self) -> None:
         """Read the experts and start to serve."""
         config = self._bundle.config
         shard = Shard(load_layers(self._bundle, self._backend, self._experts, on_layer=self._report_layer))
-        self._service.serve(shard)
+        self._desk.serve(shard)
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
         print(
             f"ready: experts {format_ranges(self._settings.ranges)} of {config.expert_count}, "
@@ -84,9 +99,13 @@ class WorkerServer:
     def shutdown(self) -> None:
         """NOT_SERVING, finish the calls in flight, close every stream."""
         self._health.enter_graceful_shutdown()
-        if not self._service.drain(self._settings.grace_seconds):
+        if not self._desk.drain(self._settings.grace_seconds):
             _log.warning("calls were still running after %.0f s", self._settings.grace_seconds)
+        if self._express is not None:
+            self._express.close()
         self._server.stop(grace=0.2).wait()
+        if self._local_socket is not None:
+            Path(self._local_socket.path).unlink(missing_ok=True)
         print("stopped", flush=True)
 
     def _build(self) -> grpc.Server:
@@ -104,13 +123,29 @@ class WorkerServer:
         reflection.enable_server_reflection((_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server
 
-    def _bind(self) -> int:
+    def _bind(self) -> Address:
+        """Returns the address with its port, beside which there is then a Unix socket."""
+        listen = self._settings.listen
         try:
-            return self._server.add_insecure_port(str(self._settings.listen))
+            port = self._server.add_insecure_port(str(listen))
         except RuntimeError as error:
             raise ConfigurationError(
-                f"cannot listen on {self._settings.listen}: the address is in use or not on this machine"
+                f"cannot listen on {listen}: the address is in use or not on this machine"
             ) from error
+        if listen.is_unix:
+            return listen
+        bound = Address(listen.host, port)
+        self._bind_locally(bound)
+        return bound
+
+    def _bind_locally(self, listen: Address) -> None:
+        try:
+            path = self._folder.claim(socket_name(listen, "grpc"))
+            self._server.add_insecure_port(f"unix:{path}")
+            self._local_socket = pb.LocalSocket(machine_id=self._folder.machine_id(), path=str(path))
+        except (OSError, RuntimeError) as error:
+            _log.info("no Unix socket beside %s: %s", listen, error)
+        self._service.announce(self._local_socket)
 
     def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for service in ("", _SERVICE):

@@ -1,27 +1,20 @@
-"""The worker's gRPC service: describes the shard and answers expert calls, one thread a stream."""
+"""The worker's gRPC service: describes the shard, answers expert calls, one thread a stream."""
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 
 import grpc
 import psutil
-from jangtq_bundle.bundle import Bundle
 
-from jangtq_proto.codec import PROTOCOL_VERSION, CallShape, decode_call, encode_partial_sums
-from jangtq_proto.errors import (
-    ClusterError,
-    WorkerBusyError,
-    WorkerFaultError,
-    WorkerUnreachableError,
-    status_number,
-    status_of,
-)
+from jangtq_bundle.bundle import Bundle
+from jangtq_proto.codec import PROTOCOL_VERSION, encode_partial_sums
+from jangtq_proto.errors import ClusterError, WorkerBusyError, status_number, status_of
 from jangtq_proto.ranges import ExpertRange
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
-from jangtq_worker.shard import Shard
+from jangtq_worker.desk import Desk
+from jangtq_worker.express import ExpressListener
 
 
 @dataclass(frozen=True)
@@ -34,32 +27,25 @@ class Identity:
 
 
 class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
-    """Refuses calls until `serve` hands it a shard, and again after `drain`."""
+    """Answers at the desk, over streams of its own or over the express lane to which it lets in."""
 
-    def __init__(self, identity: Identity, *, max_streams: int) -> None:
+    def __init__(self, identity: Identity, desk: Desk) -> None:
         self._identity = identity
-        config = identity.bundle.config
-        self._shape = CallShape(config.layer_count, config.hidden_size)
-        self._max_streams = max_streams
-        self._shard: Shard | None = None
-        self._draining = False
-        self._stream_count = 0
-        self._calls_in_flight = 0
-        self._state = threading.Condition()
+        self._desk = desk
+        self._local_socket: pb.LocalSocket | None = None
+        self._express: ExpressListener | None = None
 
-    def serve(self, shard: Shard) -> None:
-        """Begin to answer."""
-        self._shard = shard
+    def announce(self, local_socket: pb.LocalSocket | None) -> None:
+        """From now on tell where coordinators on this machine find the service."""
+        self._local_socket = local_socket
 
-    def drain(self, timeout_seconds: float) -> bool:
-        """Refuse new calls and wait for those in flight; False when some were still running at the end."""
-        with self._state:
-            self._draining = True
-            return self._state.wait_for(lambda: self._calls_in_flight == 0, timeout_seconds)
+    def offer(self, express: ExpressListener) -> None:
+        """From now on let coordinators in to the express lane."""
+        self._express = express
 
     def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeReply:
         try:
-            shard = self._ready_shard()
+            shard = self._desk.shard()
         except ClusterError as error:
             context.abort(status_of(error), str(error))
         config = self._identity.bundle.config
@@ -74,64 +60,39 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
             weight_bytes=shard.weight_bytes,
             resident_bytes=psutil.Process().memory_info().rss,
             version=version("jangtq-cluster"),
+            local_socket=self._local_socket,
         )
+
+    def OpenExpress(
+        self, request: pb.OpenExpressRequest, context: grpc.ServicerContext
+    ) -> pb.OpenExpressReply:
+        if self._express is None:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "this worker has no express lane")
+        try:
+            return self._express.admit()
+        except ClusterError as error:
+            context.abort(status_of(error), str(error))
 
     def Forward(
         self, request_iterator: Iterator[pb.ExpertCall], context: grpc.ServicerContext
     ) -> Iterator[pb.ExpertReply]:
         try:
-            self._open_stream()
-        except ClusterError as error:
+            with self._desk.streams:
+                for message in request_iterator:
+                    with self._desk.in_flight:  # until gRPC has taken the reply
+                        yield self._answer(message)
+        except WorkerBusyError as error:
             context.abort(status_of(error), str(error))
-        try:
-            for message in request_iterator:
-                yield from self._answer(message)
-        finally:
-            self._close_stream()
 
-    def _answer(self, message: pb.ExpertCall) -> Iterator[pb.ExpertReply]:
-        """One reply; the call counts as in flight until gRPC has taken it."""
-        with self._state:
-            self._calls_in_flight += 1
+    def _answer(self, message: pb.ExpertCall) -> pb.ExpertReply:
         try:
-            yield self._compute(message)
-        finally:
-            with self._state:
-                self._calls_in_flight -= 1
-                self._state.notify_all()
-
-    def _compute(self, message: pb.ExpertCall) -> pb.ExpertReply:
-        try:
-            sums = self._ready_shard().forward(decode_call(message, self._shape))
+            sums = self._desk.compute(message)
         except ClusterError as error:
-            return _failed(message, error)
-        except Exception as error:  # a kernel that fails must cost this call, not the stream
-            return _failed(message, WorkerFaultError(f"{type(error).__name__}: {error}"))
+            failure = pb.Failure(status=status_number(error), message=str(error))
+            return pb.ExpertReply(call_id=message.call_id, failure=failure)
         return pb.ExpertReply(
             call_id=message.call_id,
             partial_sums=encode_partial_sums(sums.rows, message.row_type),
             queue_ns=sums.queue_ns,
             compute_ns=sums.compute_ns,
         )
-
-    def _ready_shard(self) -> Shard:
-        if self._draining:
-            raise WorkerUnreachableError("this worker is stopping")
-        if self._shard is None:
-            raise WorkerBusyError("this worker is still loading its experts")
-        return self._shard
-
-    def _open_stream(self) -> None:
-        with self._state:
-            if self._stream_count >= self._max_streams:
-                raise WorkerBusyError(f"this worker already serves {self._max_streams} streams")
-            self._stream_count += 1
-
-    def _close_stream(self) -> None:
-        with self._state:
-            self._stream_count -= 1
-
-
-def _failed(message: pb.ExpertCall, error: ClusterError) -> pb.ExpertReply:
-    failure = pb.Failure(status=status_number(error), message=str(error))
-    return pb.ExpertReply(call_id=message.call_id, failure=failure)

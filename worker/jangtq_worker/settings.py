@@ -6,6 +6,7 @@ from typing import Literal
 
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ConfigurationError
+from jangtq_proto.options import check_poll_us
 from jangtq_proto.ranges import ExpertRange
 
 Device = Literal["auto", "metal", "cpu", "reference"]
@@ -21,6 +22,7 @@ class WorkerSettings:
     device: Device = "auto"
     threads: int | None = None
     insecure: bool = False
+    poll_us: int = 0
     max_streams: int = 16
     grace_seconds: float = 30.0
     stop_on_stdin_close: bool = False
@@ -28,6 +30,7 @@ class WorkerSettings:
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise ConfigurationError(f"--threads {self.threads}: allowed are 1 to 1024")
+        check_poll_us(self.poll_us)
         if not self.listen.is_loopback and not self.insecure:
             raise ConfigurationError(
                 f"--listen {self.listen} can be reached from other machines, and calls are neither encrypted "

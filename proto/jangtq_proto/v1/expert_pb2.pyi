@@ -23,7 +23,7 @@ class DescribeRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class DescribeReply(_message.Message):
-    __slots__ = ("protocol_version", "fingerprint", "layer_count", "expert_count", "hidden_size", "expert_ranges", "device", "weight_bytes", "resident_bytes", "version")
+    __slots__ = ("protocol_version", "fingerprint", "layer_count", "expert_count", "hidden_size", "expert_ranges", "device", "weight_bytes", "resident_bytes", "version", "local_socket")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     LAYER_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,7 @@ class DescribeReply(_message.Message):
     WEIGHT_BYTES_FIELD_NUMBER: _ClassVar[int]
     RESIDENT_BYTES_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_SOCKET_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     fingerprint: str
     layer_count: int
@@ -44,7 +45,30 @@ class DescribeReply(_message.Message):
     weight_bytes: int
     resident_bytes: int
     version: str
-    def __init__(self, protocol_version: _Optional[int] = ..., fingerprint: _Optional[str] = ..., layer_count: _Optional[int] = ..., expert_count: _Optional[int] = ..., hidden_size: _Optional[int] = ..., expert_ranges: _Optional[_Iterable[_Union[ExpertRange, _Mapping]]] = ..., device: _Optional[str] = ..., weight_bytes: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
+    local_socket: LocalSocket
+    def __init__(self, protocol_version: _Optional[int] = ..., fingerprint: _Optional[str] = ..., layer_count: _Optional[int] = ..., expert_count: _Optional[int] = ..., hidden_size: _Optional[int] = ..., expert_ranges: _Optional[_Iterable[_Union[ExpertRange, _Mapping]]] = ..., device: _Optional[str] = ..., weight_bytes: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., version: _Optional[str] = ..., local_socket: _Optional[_Union[LocalSocket, _Mapping]] = ...) -> None: ...
+
+class LocalSocket(_message.Message):
+    __slots__ = ("machine_id", "path")
+    MACHINE_ID_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    machine_id: str
+    path: str
+    def __init__(self, machine_id: _Optional[str] = ..., path: _Optional[str] = ...) -> None: ...
+
+class OpenExpressRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class OpenExpressReply(_message.Message):
+    __slots__ = ("ticket", "port", "local_socket")
+    TICKET_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_SOCKET_FIELD_NUMBER: _ClassVar[int]
+    ticket: bytes
+    port: int
+    local_socket: LocalSocket
+    def __init__(self, ticket: _Optional[bytes] = ..., port: _Optional[int] = ..., local_socket: _Optional[_Union[LocalSocket, _Mapping]] = ...) -> None: ...
 
 class ExpertRange(_message.Message):
     __slots__ = ("first", "last")

@@ -44,6 +44,11 @@ class ExpertServiceStub(object):
                 request_serializer=jangtq__proto_dot_v1_dot_expert__pb2.ExpertCall.SerializeToString,
                 response_deserializer=jangtq__proto_dot_v1_dot_expert__pb2.ExpertReply.FromString,
                 _registered_method=True)
+        self.OpenExpress = channel.unary_unary(
+                '/jangtq_proto.v1.ExpertService/OpenExpress',
+                request_serializer=jangtq__proto_dot_v1_dot_expert__pb2.OpenExpressRequest.SerializeToString,
+                response_deserializer=jangtq__proto_dot_v1_dot_expert__pb2.OpenExpressReply.FromString,
+                _registered_method=True)
 
 
 class ExpertServiceServicer(object):
@@ -63,6 +68,13 @@ class ExpertServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OpenExpress(self, request, context):
+        """Hands out the way to one express connection: a socket that carries expert calls and answers as frames.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExpertServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -75,6 +87,11 @@ def add_ExpertServiceServicer_to_server(servicer, server):
                     servicer.Forward,
                     request_deserializer=jangtq__proto_dot_v1_dot_expert__pb2.ExpertCall.FromString,
                     response_serializer=jangtq__proto_dot_v1_dot_expert__pb2.ExpertReply.SerializeToString,
+            ),
+            'OpenExpress': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenExpress,
+                    request_deserializer=jangtq__proto_dot_v1_dot_expert__pb2.OpenExpressRequest.FromString,
+                    response_serializer=jangtq__proto_dot_v1_dot_expert__pb2.OpenExpressReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -131,6 +148,33 @@ class ExpertService(object):
             '/jangtq_proto.v1.ExpertService/Forward',
             jangtq__proto_dot_v1_dot_expert__pb2.ExpertCall.SerializeToString,
             jangtq__proto_dot_v1_dot_expert__pb2.ExpertReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenExpress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jangtq_proto.v1.ExpertService/OpenExpress',
+            jangtq__proto_dot_v1_dot_expert__pb2.OpenExpressRequest.SerializeToString,
+            jangtq__proto_dot_v1_dot_expert__pb2.OpenExpressReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,8 @@ class ExpertServiceStub:
     """Says what the worker holds. Asked once a connection, before any call."""
     Forward: _grpc.StreamStreamMultiCallable[_expert_pb2.ExpertCall, _expert_pb2.ExpertReply]
     """One stream a coordinator, open for as long as both live. Replies come in any order, by call_id."""
+    OpenExpress: _grpc.UnaryUnaryMultiCallable[_expert_pb2.OpenExpressRequest, _expert_pb2.OpenExpressReply]
+    """Hands out the way to one express connection: a socket that carries expert calls and answers as frames."""
 
 @_typing.type_check_only
 class ExpertServiceAsyncStub(ExpertServiceStub):
@@ -43,6 +45,8 @@ class ExpertServiceAsyncStub(ExpertServiceStub):
     """Says what the worker holds. Asked once a connection, before any call."""
     Forward: _aio.StreamStreamMultiCallable[_expert_pb2.ExpertCall, _expert_pb2.ExpertReply]  # type: ignore[assignment]
     """One stream a coordinator, open for as long as both live. Replies come in any order, by call_id."""
+    OpenExpress: _aio.UnaryUnaryMultiCallable[_expert_pb2.OpenExpressRequest, _expert_pb2.OpenExpressReply]  # type: ignore[assignment]
+    """Hands out the way to one express connection: a socket that carries expert calls and answers as frames."""
 
 class ExpertServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -60,5 +64,13 @@ class ExpertServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_expert_pb2.ExpertReply], _abc.AsyncIterator[_expert_pb2.ExpertReply]]:
         """One stream a coordinator, open for as long as both live. Replies come in any order, by call_id."""
+
+    @_abc_1.abstractmethod
+    def OpenExpress(
+        self,
+        request: _expert_pb2.OpenExpressRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_expert_pb2.OpenExpressReply, _abc.Awaitable[_expert_pb2.OpenExpressReply]]:
+        """Hands out the way to one express connection: a socket that carries expert calls and answers as frames."""
 
 def add_ExpertServiceServicer_to_server(servicer: ExpertServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,140 @@
+"""A connected socket that carries frames both ways, plain or inside TLS. Knows nothing of what they hold."""
+
+import contextlib
+import math
+import select
+import socket
+import ssl
+import struct
+import time
+
+from jangtq_proto.frames import LENGTH, Frame
+
+_FIRST_BUFFER_BYTES = 1 << 16
+_KEEPALIVE_SECONDS = 30
+
+
+class FrameLimitError(OSError):
+    """The other side announced a frame larger than is allowed; nothing after it can be read."""
+
+
+class FrameSocket:
+    """Used by one thread; any other may call `interrupt`. Silence raises TimeoutError, a break OSError."""
+
+    def __init__(self, sock: socket.socket, *, poll_us: int = 0) -> None:
+        self._socket = sock
+        self._is_tls = isinstance(sock, ssl.SSLSocket)
+        self._poll_ns = poll_us * 1000
+        self._poller = select.poll()
+        self._poller.register(sock, select.POLLIN)
+        self._view = memoryview(bytearray(_FIRST_BUFFER_BYTES))
+        self._filled = 0
+        self._frame_size = 0
+        sock.setblocking(True)
+        self.set_timeout(None)
+
+    def set_timeout(self, seconds: float | None) -> None:
+        """How long the other side may stay silent; None waits for ever."""
+        self._timeout_seconds = seconds
+        if self._is_tls:
+            self._socket.settimeout(seconds)
+        else:
+            _set_kernel_timeout(self._socket, seconds or 0.0)
+
+    def send(self, frame: Frame) -> None:
+        """Send all parts as one."""
+        if self._is_tls:
+            self._socket.sendall(_join(frame))
+            return
+        try:
+            sent = self._socket.sendmsg(frame)
+            if sent < LENGTH.size + int(LENGTH.unpack_from(frame[0])[0]):
+                self._socket.sendall(_join(frame)[sent:])
+        except BlockingIOError as error:
+            raise TimeoutError("the other side takes nothing") from error
+
+    def receive(self, limit_bytes: int) -> memoryview | None:
+        """The next frame with its length, good until the next call; None where the connection ended."""
+        self._drop_frame()
+        deadline = None if self._timeout_seconds is None else time.monotonic() + self._timeout_seconds
+        if not self._fill(LENGTH.size, deadline):
+            return None
+        size = LENGTH.size + int(LENGTH.unpack_from(self._view)[0])
+        if size > limit_bytes:
+            raise FrameLimitError(f"a frame of {size} bytes: at most {limit_bytes} are allowed")
+        self._fill(size, deadline)
+        self._frame_size = size
+        return self._view[:size].toreadonly()
+
+    def interrupt(self) -> None:
+        """End the connection, so that whoever waits for it wakes up."""
+        with contextlib.suppress(OSError):
+            # Not SSLSocket.shutdown, which takes the encryption from under a thread that reads.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _drop_frame(self) -> None:
+        rest = self._filled - self._frame_size
+        if rest:
+            self._view[:rest] = bytes(self._view[self._frame_size : self._filled])
+        self._filled, self._frame_size = rest, 0
+
+    def _fill(self, size: int, deadline: float | None) -> bool:
+        """Read until `size` bytes are there; False where the connection ended between two frames."""
+        if size > len(self._view):
+            self._grow(size)
+        while self._filled < size:
+            if self._poll_ns:
+                self._spin()
+            count = self._receive_into(self._view[self._filled :])
+            if count == 0:
+                if self._filled == 0:
+                    return False
+                raise ConnectionResetError("the connection ended inside a frame")
+            self._filled += count
+            if deadline is not None and self._filled < size and time.monotonic() > deadline:
+                raise TimeoutError("a frame came too slowly")
+        return True
+
+    def _receive_into(self, view: memoryview) -> int:
+        try:
+            return self._socket.recv_into(view)
+        except BlockingIOError as error:
+            raise TimeoutError("the other side stayed silent") from error
+
+    def _grow(self, size: int) -> None:
+        """A new buffer, because arrays may still be looking at the old one."""
+        view = memoryview(bytearray(size))
+        view[: self._filled] = self._view[: self._filled]
+        self._view = view
+
+    def _spin(self) -> None:
+        """Look again and again for a while: a thread that never sleeps need not be woken."""
+        end = time.perf_counter_ns() + self._poll_ns
+        while not self._poller.poll(0) and time.perf_counter_ns() < end:
+            pass
+
+
+def tune(sock: socket.socket) -> None:
+    """Send at once, and notice a machine that went away."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sock.family == socket.AF_UNIX:
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    idle = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)
+    if idle is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, idle, _KEEPALIVE_SECONDS)
+
+
+def _set_kernel_timeout(sock: socket.socket, seconds: float) -> None:
+    """In the kernel rather than in Python, whose sockets ask with poll before each call."""
+    whole, part = divmod(seconds, 1)
+    value = struct.pack("ll", int(whole), math.ceil(part * 1e6))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+
+
+def _join(parts: Frame) -> bytes:
+    return b"".join(memoryview(part).cast("B") for part in parts)

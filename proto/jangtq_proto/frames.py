@@ -1,0 +1,139 @@
+"""Expert calls and answers as frames of the express lane: a fixed header, then arrays. Knows no socket.
+
+All numbers are little-endian; every frame begins with the count of bytes that follow, uint32.
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from jangtq_proto.codec import Bytes, DecodedCall, Rows, RowType, message_limit, row_dtype, wire_row_type
+from jangtq_proto.errors import CallRejectedError
+from jangtq_proto.v1 import expert_pb2 as pb
+
+LENGTH: Final = struct.Struct("<I")
+# length, layer, call id, row count, slot count, row type, bytes of router weights, expert ids and rows
+_CALL: Final = struct.Struct("<IIQIIIIII")
+# length, status, call id, queue and compute nanoseconds
+_ANSWER: Final = struct.Struct("<IIQQQ")
+_GREETING: Final = struct.Struct("<I8s32s")
+_MAGIC: Final = b"JANGTQX1"
+
+TICKET_BYTES: Final = 32
+GREETING_LIMIT: Final = _GREETING.size
+OK: Final = 0
+
+Frame = Sequence[Bytes]
+
+
+class CallFrame(NamedTuple):
+    """An expert call as it arrived; its bytes are views of the frame. Fields as in ExpertCall."""
+
+    call_id: int
+    layer: int
+    row_count: int
+    slot_count: int
+    row_type: pb.RowType
+    rows: memoryview
+    expert_ids: memoryview
+    router_weights: memoryview
+
+
+class AnswerFrame(NamedTuple):
+    """Partial sums where status is 0, else a gRPC status number with its message in UTF-8."""
+
+    call_id: int
+    status: int
+    payload: memoryview
+    queue_ns: int
+    compute_ns: int
+
+
+def frame_limit(hidden_size: int) -> int:
+    """Bytes of the largest frame, the same as of the largest message over gRPC."""
+    return message_limit(hidden_size)
+
+
+def greeting(ticket: bytes) -> bytes:
+    """What whoever connects says first."""
+    return _GREETING.pack(_GREETING.size - LENGTH.size, _MAGIC, ticket)
+
+
+def read_greeting(frame: memoryview) -> bytes:
+    """The ticket in a greeting. Raises CallRejectedError."""
+    if len(frame) != _GREETING.size:
+        raise CallRejectedError(f"a greeting has {_GREETING.size} bytes, not {len(frame)}")
+    _, magic, ticket = _GREETING.unpack(frame)
+    if magic != _MAGIC:
+        raise CallRejectedError(f"a greeting begins with {_MAGIC!r}, not {magic!r}")
+    return bytes(ticket)
+
+
+def call_frame(call: DecodedCall, row_type: RowType) -> Frame:
+    """A call to be sent as one; rows are converted to `row_type`, and nothing else is copied."""
+    rows = call.rows.astype(row_dtype(row_type), order="C", copy=False)
+    weights, ids = np.ascontiguousarray(call.router_weights), np.ascontiguousarray(call.expert_ids)
+    row_count, slot_count = ids.shape
+    header = _CALL.pack(
+        _CALL.size - LENGTH.size + weights.nbytes + ids.nbytes + rows.nbytes,
+        call.layer,
+        call.call_id,
+        row_count,
+        slot_count,
+        wire_row_type(row_type),
+        weights.nbytes,
+        ids.nbytes,
+        rows.nbytes,
+    )
+    return header, weights.data, ids.data, _plain(rows)
+
+
+def read_call(frame: memoryview) -> CallFrame:
+    """The fields of a call, unchecked but for the lengths. Raises CallRejectedError."""
+    if len(frame) < _CALL.size:
+        raise CallRejectedError(f"a call has at least {_CALL.size} bytes, not {len(frame)}")
+    _, layer, call_id, row_count, slot_count, row_type, weights, ids, rows = _CALL.unpack_from(frame)
+    if _CALL.size + weights + ids + rows != len(frame):
+        raise CallRejectedError(
+            f"a call of {len(frame)} bytes says it holds {weights}, {ids} and {rows} after {_CALL.size}"
+        )
+    ids_at = _CALL.size + weights
+    rows_at = ids_at + ids
+    return CallFrame(
+        call_id,
+        layer,
+        row_count,
+        slot_count,
+        row_type,
+        rows=frame[rows_at:],
+        expert_ids=frame[ids_at:rows_at],
+        router_weights=frame[_CALL.size : ids_at],
+    )
+
+
+def answer_frame(call_id: int, partial_sums: Rows, *, queue_ns: int, compute_ns: int) -> Frame:
+    """An answer with partial sums in the row type of the call."""
+    sums = np.ascontiguousarray(partial_sums)
+    length = _ANSWER.size - LENGTH.size + sums.nbytes
+    return _ANSWER.pack(length, OK, call_id, queue_ns, compute_ns), _plain(sums)
+
+
+def failure_frame(call_id: int, status: int, message: str) -> Frame:
+    """An answer that says why there are no partial sums."""
+    text = message.encode()
+    return (_ANSWER.pack(_ANSWER.size - LENGTH.size + len(text), status, call_id, 0, 0) + text,)
+
+
+def read_answer(frame: memoryview) -> AnswerFrame:
+    """The fields of an answer. Raises CallRejectedError."""
+    if len(frame) < _ANSWER.size:
+        raise CallRejectedError(f"an answer has at least {_ANSWER.size} bytes, not {len(frame)}")
+    _, status, call_id, queue_ns, compute_ns = _ANSWER.unpack_from(frame)
+    return AnswerFrame(call_id, status, frame[_ANSWER.size :], queue_ns, compute_ns)
+
+
+def _plain(array: Rows) -> memoryview:
+    """The same memory as bytes: bfloat16 has no buffer format of its own."""
+    return array.view(np.uint8).data

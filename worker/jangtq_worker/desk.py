@@ -1,0 +1,76 @@
+"""Takes expert calls for the shard of this worker, whatever lane they come over. Knows no transport."""
+
+import threading
+from types import TracebackType
+
+from jangtq_proto.codec import CallShape, WireCall, decode_call
+from jangtq_proto.errors import ClusterError, WorkerBusyError, WorkerFaultError, WorkerUnreachableError
+from jangtq_worker.shard import PartialSums, Shard
+
+
+class Tally:
+    """`with tally:` counts one more for as long as the block lasts. Raises WorkerBusyError when full."""
+
+    def __init__(self, what: str, most: int | None = None) -> None:
+        self._what = what
+        self._most = most
+        self._count = 0
+        self._state = threading.Condition()
+
+    def wait_until_none(self, timeout_seconds: float) -> bool:
+        """False when some were still counted at the end."""
+        with self._state:
+            return self._state.wait_for(lambda: self._count == 0, timeout_seconds)
+
+    def __enter__(self) -> None:
+        with self._state:
+            if self._count == self._most:
+                raise WorkerBusyError(f"this worker already serves {self._most} {self._what}")
+            self._count += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._state:
+            self._count -= 1
+            self._state.notify_all()
+
+
+class Desk:
+    """Refuses calls until `serve` hands it a shard, and again after `drain`.
+
+    Whoever brings calls counts each stream in `streams`, and each call in `in_flight` until its answer left.
+    """
+
+    def __init__(self, shape: CallShape, *, max_streams: int) -> None:
+        self.shape = shape
+        self.streams = Tally("streams", max_streams)
+        self.in_flight = Tally("calls")
+        self._shard: Shard | None = None
+        self._draining = False
+
+    def serve(self, shard: Shard) -> None:
+        """Begin to answer."""
+        self._shard = shard
+
+    def drain(self, timeout_seconds: float) -> bool:
+        """Refuse new calls and wait for those in flight; False when some were still running at the end."""
+        self._draining = True
+        return self.in_flight.wait_until_none(timeout_seconds)
+
+    def shard(self) -> Shard:
+        """Raises ClusterError while there is none to be asked."""
+        if self._draining:
+            raise WorkerUnreachableError("this worker is stopping")
+        if self._shard is None:
+            raise WorkerBusyError("this worker is still loading its experts")
+        return self._shard
+
+    def compute(self, call: WireCall) -> PartialSums:
+        """Check a call and compute it. Raises ClusterError, whatever goes wrong."""
+        try:
+            return self.shard().forward(decode_call(call, self.shape))
+        except ClusterError:
+            raise
+        except Exception as error:  # a kernel that fails must cost this call, not the stream
+            raise WorkerFaultError(f"{type(error).__name__}: {error}") from error

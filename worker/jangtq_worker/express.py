@@ -1,0 +1,129 @@
+"""The express lane of a worker: hands out tickets, and opens its sockets when the first one is asked for."""
+
+import contextlib
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jangtq_proto.addresses import Address
+from jangtq_proto.errors import WorkerFaultError, WorkerUnreachableError
+from jangtq_proto.frame_socket import FrameSocket, tune
+from jangtq_proto.local_sockets import SocketFolder, socket_name
+from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_worker.desk import Desk
+from jangtq_worker.express_conversation import GREETING_SECONDS, Conversation
+from jangtq_worker.express_door import Door
+from jangtq_worker.tickets import Tickets
+
+_MOST_CONNECTIONS = 64
+_log = logging.getLogger("jangtq.worker.express")
+
+
+@dataclass(frozen=True)
+class ExpressSettings:
+    """`listen` is gRPC's address, with its port; the express lane takes a free port of the same host."""
+
+    listen: Address
+    folder: SocketFolder = field(default_factory=SocketFolder)
+    poll_us: int = 0
+    tls: ssl.SSLContext | None = None
+
+
+class ExpressListener:
+    """`admit` and `close` may be called from any thread."""
+
+    def __init__(self, desk: Desk, settings: ExpressSettings) -> None:
+        self._desk = desk
+        self._settings = settings
+        self._tickets = Tickets()
+        self._lock = threading.Lock()
+        self._door: Door | None = None
+        self._port = 0
+        self._local: pb.LocalSocket | None = None
+        self._open_sockets: set[FrameSocket] = set()
+        self._closed = False
+
+    def admit(self) -> pb.OpenExpressReply:
+        """A ticket, and where to show it. Raises ClusterError."""
+        self._desk.shard()
+        with self._lock:
+            if self._closed:
+                raise WorkerUnreachableError("this worker is stopping")
+            if self._door is None:
+                self._door = Door(self._listen(), self._host, most=_MOST_CONNECTIONS)
+        return pb.OpenExpressReply(ticket=self._tickets.issue(), port=self._port, local_socket=self._local)
+
+    def close(self) -> None:
+        """Let nobody in any more and end every connection, whatever it is doing."""
+        with self._lock:
+            self._closed = True
+            for frames in self._open_sockets:
+                frames.interrupt()
+        if self._door is not None:
+            self._door.close()
+        if self._local is not None:
+            Path(self._local.path).unlink(missing_ok=True)
+
+    def _listen(self) -> list[socket.socket]:
+        """Raises WorkerFaultError when there is no way in at all."""
+        listeners = []
+        try:
+            listeners.append(self._listen_locally())
+        except OSError as error:
+            _log.info("the express lane has no Unix socket: %s", error)
+        listen = self._settings.listen
+        if not listen.is_unix:
+            try:
+                family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+                listeners.append(socket.create_server((listen.host, 0), family=family))
+                self._port = listeners[-1].getsockname()[1]
+            except OSError as error:
+                _log.warning("the express lane has no TCP socket: %s", error)
+        if not listeners:
+            raise WorkerFaultError("the express lane can listen nowhere")
+        return listeners
+
+    def _listen_locally(self) -> socket.socket:
+        folder = self._settings.folder
+        path = folder.claim(socket_name(self._settings.listen, "express"))
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            listener.bind(str(path))
+            listener.listen()
+        except OSError:
+            listener.close()
+            raise
+        self._local = pb.LocalSocket(machine_id=folder.machine_id(), path=str(path))
+        return listener
+
+    def _host(self, connection: socket.socket) -> None:
+        """One connection from its first byte to its last."""
+        try:
+            with contextlib.closing(self._secure(connection)) as frames, self._known(frames):
+                Conversation(frames, self._desk).run(self._tickets)
+        except OSError as error:
+            _log.info("an express connection broke: %s", error)
+
+    def _secure(self, connection: socket.socket) -> FrameSocket:
+        connection.settimeout(GREETING_SECONDS)
+        tune(connection)
+        if self._settings.tls is not None:
+            connection = self._settings.tls.wrap_socket(connection, server_side=True)
+        return FrameSocket(connection, poll_us=self._settings.poll_us)
+
+    @contextlib.contextmanager
+    def _known(self, frames: FrameSocket) -> Iterator[None]:
+        """`close` interrupts what is known."""
+        with self._lock:
+            self._open_sockets.add(frames)
+            if self._closed:
+                frames.interrupt()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open_sockets.discard(frames)

@@ -1,0 +1,76 @@
+"""One express connection: a ticket first, then calls and their answers in turn. Knows no addresses."""
+
+import logging
+from typing import Final
+
+import grpc
+
+from jangtq_proto.codec import cast_partial_sums
+from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerBusyError, status_number
+from jangtq_proto.frame_socket import FrameLimitError, FrameSocket
+from jangtq_proto.frames import (
+    GREETING_LIMIT,
+    OK,
+    Frame,
+    answer_frame,
+    failure_frame,
+    frame_limit,
+    read_call,
+    read_greeting,
+)
+from jangtq_worker.desk import Desk
+from jangtq_worker.tickets import Tickets
+
+GREETING_SECONDS: Final = 5.0
+_NO_CALL: Final = 0
+_TOO_LARGE: Final = int(grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
+_log = logging.getLogger("jangtq.worker.express")
+
+
+class Conversation:
+    """Runs in the thread that the connection has for itself."""
+
+    def __init__(self, frames: FrameSocket, desk: Desk) -> None:
+        self._frames = frames
+        self._desk = desk
+        self._limit = frame_limit(desk.shape.hidden_size)
+
+    def run(self, tickets: Tickets) -> None:
+        """Until the other side leaves. Raises OSError when the connection breaks."""
+        self._frames.set_timeout(GREETING_SECONDS)
+        if not self._shows_ticket(tickets):
+            _log.warning("refused an express connection without a good ticket")
+            return
+        self._frames.set_timeout(None)
+        try:
+            with self._desk.streams:
+                self._frames.send(failure_frame(_NO_CALL, OK, ""))
+                self._answer_calls()
+        except WorkerBusyError as error:
+            self._frames.send(failure_frame(_NO_CALL, status_number(error), str(error)))
+
+    def _shows_ticket(self, tickets: Tickets) -> bool:
+        try:
+            frame = self._frames.receive(GREETING_LIMIT)
+            return frame is not None and tickets.redeem(read_greeting(frame))
+        except (CallRejectedError, FrameLimitError):
+            return False
+
+    def _answer_calls(self) -> None:
+        try:
+            while (frame := self._frames.receive(self._limit)) is not None:
+                with self._desk.in_flight:
+                    self._frames.send(self._answer(frame))
+        except FrameLimitError as error:
+            self._frames.send(failure_frame(_NO_CALL, _TOO_LARGE, str(error)))
+
+    def _answer(self, frame: memoryview) -> Frame:
+        call_id = _NO_CALL
+        try:
+            call = read_call(frame)
+            call_id = call.call_id
+            sums = self._desk.compute(call)
+        except ClusterError as error:
+            return failure_frame(call_id, status_number(error), str(error))
+        rows = cast_partial_sums(sums.rows, call.row_type)
+        return answer_frame(call_id, rows, queue_ns=sums.queue_ns, compute_ns=sums.compute_ns)
