@@ -54,9 +54,7 @@ def local_positions(expert_ids: NDArray[np.int32], positions: Mapping[int, int])
         if expert != NO_EXPERT:
             position = positions.get(expert)
             if position is None:
-                raise KernelInputError(
-                    f"expert {expert} is none of the {len(positions)} held here"
-                )
+                raise KernelInputError(f"expert {expert} is none of the {len(positions)} held here")
             result.flat[index] = position
     return result
 
