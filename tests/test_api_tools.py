@@ -10,6 +10,7 @@ from api_server import Served, serving
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
 from tiny_model import MODEL_NAME, ScriptedModel, load_tiny_tokenizer
 
+from jangtq_coordinator.api.app import ApiSettings
 from jangtq_coordinator.api.messages import AssistantMessage, ChatMessage, ToolMessage
 from jangtq_coordinator.api.schema import ChatRequest
 from jangtq_coordinator.api.turns import message_for_template, order_results
@@ -40,10 +41,12 @@ THOUGHT = "They ask.\n</think>\n\nI look."
 
 
 @asynccontextmanager
-async def answering(text: str) -> AsyncIterator[Served]:
+async def answering(text: str, settings: ApiSettings | None = None) -> AsyncIterator[Served]:
     """The API over a model that always says `text`."""
     script = load_tiny_tokenizer().encode(f"{text}[e~[", add_special_tokens=False)
-    async with serving(new_model=lambda: ScriptedModel(script), context_length=4096) as served:
+    async with serving(
+        new_model=lambda: ScriptedModel(script), settings=settings, context_length=4096
+    ) as served:
         yield served
 
 
@@ -101,6 +104,17 @@ async def test_the_clients_own_stream_helper_agrees() -> None:
         async with manager as stream:
             (choice,) = (await stream.get_final_completion()).choices
     assert choice.message.tool_calls and called(choice.message.tool_calls) == EXPECTED
+
+
+async def test_a_long_call_keeps_the_stream_alive() -> None:
+    """Its tokens bring no data before it is whole."""
+    text = f'</think>\n\nI look.<minimax:tool_call><invoke name="now"><parameter name="x">{"x" * 400}'
+    settings = ApiSettings(keepalive_seconds=0.1)
+    async with answering(f"{text}</parameter></invoke></minimax:tool_call>", settings=settings) as served:
+        body = {"messages": ASK, "tools": TOOLS, "temperature": 0, "stream": True}
+        reply = await served.http.post("/v1/chat/completions", json=body)
+    said, called = reply.text.index('"content":"."'), reply.text.index('"tool_calls"')
+    assert ": keep-alive" in reply.text[said:called]
 
 
 @pytest.mark.parametrize("options", [{"tools": []}, {"tool_choice": "none"}])

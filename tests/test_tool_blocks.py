@@ -93,9 +93,15 @@ def test_every_single_cut_of_a_long_answer() -> None:
 
 
 @given(answers)
-def test_without_a_whole_call_all_is_content(text: str) -> None:
+def test_without_a_whole_call_the_text_is_unchanged(text: str) -> None:
+    text = text.replace("<think>", "")
     if not calls_of(text):
         assert split([text]) == split([text], tool_calls=False)
+
+
+def test_what_an_unfinished_call_holds_is_content_whatever_it_looks_like() -> None:
+    text = '<minimax:tool_call>\n<invoke name="f">\n<parameter name="x"><think>' + block(call("g"))[:-1]
+    assert split([text]) == [Piece(Channel.CONTENT, text)]
 
 
 values = st.text(max_size=20) | st.lists(
