@@ -6,12 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jangtq_coordinator.settings import ClusterSettings, ServeSettings
+from jangtq_coordinator.settings import ClusterSettings, ServeSettings, Transport
 from jangtq_kernels.errors import BackendMissingError
 from jangtq_proto.addresses import parse_addresses
 from jangtq_proto.codec import RowType
 from jangtq_proto.errors import JangtqError
-from jangtq_proto.options import add_device, add_lifeline, add_model
+from jangtq_proto.options import add_device, add_lifeline, add_model, add_poll
 from jangtq_proto.ranges import parse_ranges
 
 DEFAULT_WORKER_PORT = 7700
@@ -58,6 +58,20 @@ def _add_cluster(command: argparse.ArgumentParser) -> None:
         choices=tuple(RowType),
         metavar="{" + ",".join(RowType) + "}",
         help="how rows travel and what the coordinator computes in (default: float16 on Metal, else float32)",
+    )
+    command.add_argument(
+        "--transport",
+        type=Transport,
+        choices=tuple(Transport),
+        default=Transport.GRPC,
+        metavar="{" + ",".join(Transport) + "}",
+        help="how expert calls travel; express is a plain socket that gRPC lets in to (default: %(default)s)",
+    )
+    add_poll(command)
+    command.add_argument(
+        "--no-unix-sockets",
+        action="store_true",
+        help="use TCP even to workers on this machine",
     )
     command.add_argument(
         "--connect-timeout",
@@ -129,6 +143,9 @@ def cluster_settings(given: argparse.Namespace) -> ClusterSettings:
         device=given.device,
         threads=given.threads,
         wire_dtype=given.wire_dtype,
+        transport=given.transport,
+        poll_us=given.poll_us,
+        unix_sockets=not given.no_unix_sockets,
         connect_timeout_seconds=given.connect_timeout,
         call_timeout_seconds=given.call_timeout,
     )

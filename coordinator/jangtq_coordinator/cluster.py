@@ -10,11 +10,13 @@ import psutil
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
 from jangtq_coordinator.dispatch import Dispatcher
+from jangtq_coordinator.express_door import ExpressSettings
+from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
 from jangtq_coordinator.lane import Lane
 from jangtq_coordinator.local_experts import LocalLane
 from jangtq_coordinator.roster import LOCAL, Holder, assign_experts, check_holders
-from jangtq_coordinator.settings import ClusterSettings
+from jangtq_coordinator.settings import ClusterSettings, Transport
 from jangtq_coordinator.timing import LayerTimes
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.codec import PROTOCOL_VERSION, RowType
@@ -44,6 +46,7 @@ def connect(bundle: Bundle, settings: ClusterSettings, *, row_type: RowType) -> 
         row_type=row_type,
         connect_timeout_seconds=settings.connect_timeout_seconds,
         call_timeout_seconds=settings.call_timeout_seconds,
+        unix_sockets=settings.unix_sockets,
     )
     lanes = [GrpcLane(address, lane_settings) for address in settings.workers]
     try:
@@ -51,11 +54,19 @@ def connect(bundle: Bundle, settings: ClusterSettings, *, row_type: RowType) -> 
         check_holders(holders, fingerprint=bundle.fingerprint, protocol_version=PROTOCOL_VERSION)
         for lane, holder in zip(lanes, holders, strict=True):
             lane.expect(holder)
-        return _assemble(bundle, settings, holders, lanes)
+        return _assemble(bundle, settings, holders, _call_lanes(lanes, lane_settings, settings))
     except BaseException:
         for lane in lanes:
             lane.close()
         raise
+
+
+def _call_lanes(lanes: list[GrpcLane], lane_settings: LaneSettings, settings: ClusterSettings) -> list[Lane]:
+    """What expert calls travel over."""
+    if settings.transport is Transport.GRPC:
+        return list(lanes)
+    express = ExpressSettings(poll_us=settings.poll_us)
+    return [ExpressLane(lane, lane_settings, express) for lane in lanes]
 
 
 def describe_all(lanes: list[GrpcLane]) -> list[Holder]:
@@ -85,10 +96,10 @@ def _describe(lane: GrpcLane) -> Holder | ClusterError:
 
 
 def _assemble(
-    bundle: Bundle, settings: ClusterSettings, workers: list[Holder], worker_lanes: list[GrpcLane]
+    bundle: Bundle, settings: ClusterSettings, workers: list[Holder], worker_lanes: list[Lane]
 ) -> Cluster:
     holders = list(workers)
-    lanes: list[Lane] = list(worker_lanes)
+    lanes = list(worker_lanes)
     if settings.local_ranges:
         local_holder = _describe_self(bundle, settings)
         owner = assign_experts([local_holder, *workers], bundle.config.expert_count)

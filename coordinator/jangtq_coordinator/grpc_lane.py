@@ -1,6 +1,8 @@
 """A lane over gRPC: one stream to one worker, opened when first needed and again after it broke."""
 
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -17,11 +19,13 @@ from jangtq_proto.codec import (
     message_limit,
 )
 from jangtq_proto.errors import ClusterError, WorkerFaultError, WorkerMismatchError, error_of, error_of_number
+from jangtq_proto.local_sockets import SocketFolder, answers
 from jangtq_proto.ranges import ExpertRange, format_ranges
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 
 _RECONNECT_SECONDS = 2.0
+_log = logging.getLogger("jangtq.cluster")
 _SILENCE = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
@@ -33,17 +37,23 @@ class LaneSettings:
     row_type: RowType
     connect_timeout_seconds: float
     call_timeout_seconds: float
+    unix_sockets: bool = True
 
 
 class GrpcLane:
-    """After `expect`, a stream is opened only to a worker that still holds what it held then."""
+    """After `expect`, a stream is opened only to a worker that still holds what it held then.
+
+    A stream to a worker of the same machine and user goes through its Unix socket.
+    """
 
     def __init__(self, address: Address, settings: LaneSettings) -> None:
         self._address = address
         self._settings = settings
         self._expected: Holder | None = None
-        self._channel = _open_channel(address, settings.hidden_size)
+        self._channel = _open_channel(str(address), settings.hidden_size)
         self._stub = expert_pb2_grpc.ExpertServiceStub(self._channel)
+        self._local_channel: grpc.Channel | None = None
+        self._local_path: Path | None = None
         self._stream: ExpertStream | None = None
         self._call_id = 0
         self._shape = (0, 0)
@@ -59,12 +69,37 @@ class GrpcLane:
             )
         except grpc.RpcError as error:
             assert isinstance(error, grpc.Call)
-            raise self._explain(error.code(), str(error.details()), waited_seconds=timeout) from error
+            raise self.explain(error.code(), str(error.details()), waited_seconds=timeout) from error
+        self._local_path = self.local_path(reply.local_socket)
         return holder_from(str(self._address), reply)
+
+    @property
+    def address(self) -> Address:
+        return self._address
 
     def expect(self, holder: Holder) -> None:
         """From now on refuse the worker when it holds another bundle or other experts."""
         self._expected = holder
+
+    def check_unchanged(self) -> None:
+        """Ask again what the worker holds. Raises WorkerMismatchError when it is not what was expected."""
+        if self._expected is not None:
+            _check_unchanged(self._expected, self.describe(timeout_seconds=_RECONNECT_SECONDS))
+
+    def open_express(self) -> pb.OpenExpressReply:
+        """Ask to be let in to the express lane. Raises ClusterError."""
+        try:
+            return self._stub.OpenExpress(pb.OpenExpressRequest(), timeout=_RECONNECT_SECONDS)
+        except grpc.RpcError as error:
+            assert isinstance(error, grpc.Call)
+            raise self.explain(error.code(), str(error.details())) from error
+
+    def local_path(self, told: pb.LocalSocket) -> Path | None:
+        """The path of a Unix socket where it is of this machine and user, and may be used."""
+        path = Path(told.path)
+        if self._settings.unix_sockets and SocketFolder().holds(path, told.machine_id):
+            return path
+        return None
 
     def send(self, call: LayerCall) -> None:
         self._call_id += 1
@@ -83,7 +118,7 @@ class GrpcLane:
             reply = stream.receive()
         except StreamBrokenError as error:
             self.abandon()
-            raise self._explain(error.status, error.details, waited_seconds=error.waited_seconds) from error
+            raise self.explain(error.status, error.details, waited_seconds=error.waited_seconds) from error
         except DecodeError as error:
             self.abandon()
             raise WorkerFaultError(f"worker {self._address} sent no ExpertReply: {error}") from error
@@ -93,6 +128,9 @@ class GrpcLane:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+        if self._local_channel is not None:
+            self._local_channel.close()
+            self._local_channel = None
 
     def close(self) -> None:
         self.abandon()
@@ -101,9 +139,7 @@ class GrpcLane:
     def _read(self, reply: pb.ExpertReply) -> LayerAnswer:
         if reply.call_id != self._call_id:
             self.abandon()
-            raise WorkerFaultError(
-                f"worker {self._address} answered call {reply.call_id}, asked was {self._call_id}"
-            )
+            raise other_call(self._address, answered=reply.call_id, asked=self._call_id)
         if reply.WhichOneof("result") == "failure":
             raise error_of_number(reply.failure.status, f"worker {self._address}: {reply.failure.message}")
         sums = decode_partial_sums(reply.partial_sums, self._shape, self._settings.row_type)
@@ -111,15 +147,24 @@ class GrpcLane:
 
     def _open_stream(self) -> ExpertStream:
         if self._stream is None:
-            if self._expected is not None:
-                _check_unchanged(self._expected, self.describe(timeout_seconds=_RECONNECT_SECONDS))
+            self.check_unchanged()
             timeout = self._settings.call_timeout_seconds
-            self._stream = ExpertStream(self._channel, timeout_seconds=timeout)
+            self._local_channel = self._open_local_channel()
+            self._stream = ExpertStream(self._local_channel or self._channel, timeout_seconds=timeout)
         return self._stream
 
-    def _explain(
-        self, status: grpc.StatusCode, details: str, *, waited_seconds: float | None
+    def _open_local_channel(self) -> grpc.Channel | None:
+        if self._local_path is None:
+            return None
+        if not answers(self._local_path):
+            _log.info("worker %s: nobody answers at %s, using TCP", self._address, self._local_path)
+            return None
+        return _open_channel(f"unix:{self._local_path}", self._settings.hidden_size)
+
+    def explain(
+        self, status: grpc.StatusCode, details: str, *, waited_seconds: float | None = None
     ) -> ClusterError:
+        """The error of a lane to this worker that broke."""
         if waited_seconds is not None and status in _SILENCE:
             details = f"no answer within {waited_seconds:g} s; is jangtq-worker running there?"
         return error_of(status, f"worker {self._address}: {details}")
@@ -138,6 +183,11 @@ def holder_from(name: str, reply: pb.DescribeReply) -> Holder:
     )
 
 
+def other_call(address: Address, *, answered: int, asked: int) -> WorkerFaultError:
+    """The error of an answer to something else."""
+    return WorkerFaultError(f"worker {address} answered call {answered}, asked was {asked}")
+
+
 def _check_unchanged(expected: Holder, found: Holder) -> None:
     for what, was, now in (
         ("bundle", expected.fingerprint[:12], found.fingerprint[:12]),
@@ -148,10 +198,10 @@ def _check_unchanged(expected: Holder, found: Holder) -> None:
             raise WorkerMismatchError(f"worker {expected.name} came back with {what} {now}, it had {was}")
 
 
-def _open_channel(address: Address, hidden_size: int) -> grpc.Channel:
+def _open_channel(target: str, hidden_size: int) -> grpc.Channel:
     limit = message_limit(hidden_size)
     return grpc.insecure_channel(
-        str(address),
+        target,
         options=[
             ("grpc.max_receive_message_length", limit),
             ("grpc.max_send_message_length", limit),

@@ -1,12 +1,21 @@
 """What a coordinator was told on its command line, checked."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import MAX_ROWS_PER_CALL, RowType
 from jangtq_proto.errors import ConfigurationError
+from jangtq_proto.options import check_poll_us
 from jangtq_proto.ranges import ExpertRange
+
+
+class Transport(StrEnum):
+    """What expert calls travel over; the values are those of `--transport`."""
+
+    GRPC = "grpc"
+    EXPRESS = "express"
 
 
 @dataclass(frozen=True)
@@ -19,6 +28,9 @@ class ClusterSettings:
     device: str = "auto"
     threads: int | None = None
     wire_dtype: RowType | None = None
+    transport: Transport = Transport.GRPC
+    poll_us: int = 0
+    unix_sockets: bool = True
     call_timeout_seconds: float = 60.0
     connect_timeout_seconds: float = 30.0
 
@@ -27,6 +39,7 @@ class ClusterSettings:
             raise ConfigurationError("nobody holds experts: give --workers HOST:PORT,... or --experts RANGES")
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise ConfigurationError(f"--threads {self.threads}: allowed are 1 to 1024")
+        check_poll_us(self.poll_us)
         for name, seconds in (
             ("--call-timeout", self.call_timeout_seconds),
             ("--connect-timeout", self.connect_timeout_seconds),

@@ -1,0 +1,77 @@
+"""Gets into a worker's express lane: connects, encrypts where asked, shows the ticket. Knows no calls."""
+
+import socket
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from jangtq_proto.errors import error_of_number
+from jangtq_proto.frame_socket import FrameSocket, tune
+from jangtq_proto.frames import OK, greeting, read_answer
+
+_GREETING_SECONDS: Final = 2.0
+_MOST_WELCOME_BYTES: Final = 4096
+
+
+@dataclass(frozen=True)
+class ExpressSettings:
+    """`tls` is set exactly where gRPC's channel is encrypted, too."""
+
+    poll_us: int = 0
+    tls: ssl.SSLContext | None = None
+    retry_seconds: float = 5.0
+
+
+@dataclass(frozen=True)
+class Door:
+    """A worker's host, with the Unix socket to use where there is one, else the TCP port."""
+
+    host: str
+    port: int
+    path: Path | None = None
+
+    def __str__(self) -> str:
+        return f"Unix socket {self.path}" if self.path else f"TCP port {self.port}"
+
+
+def enter(door: Door, ticket: bytes, settings: ExpressSettings) -> FrameSocket:
+    """A connection ready for calls. Raises OSError, or the ClusterError that the worker answers."""
+    plain = _connect(door)
+    try:
+        tune(plain)
+        encrypted = plain if settings.tls is None else _encrypt(plain, settings.tls, door.host)
+        frames = FrameSocket(encrypted, poll_us=settings.poll_us)
+        frames.set_timeout(_GREETING_SECONDS)
+        frames.send((greeting(ticket),))
+        _read_welcome(frames)
+    except BaseException:
+        plain.close()
+        raise
+    return frames
+
+
+def _connect(door: Door) -> socket.socket:
+    if door.path is None:
+        return socket.create_connection((door.host, door.port), timeout=_GREETING_SECONDS)
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.settimeout(_GREETING_SECONDS)
+        sock.connect(str(door.path))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _encrypt(sock: socket.socket, tls: ssl.SSLContext, host: str) -> socket.socket:
+    return tls.wrap_socket(sock, server_hostname=host)
+
+
+def _read_welcome(frames: FrameSocket) -> None:
+    frame = frames.receive(_MOST_WELCOME_BYTES)
+    if frame is None:
+        raise ConnectionRefusedError("the worker took no notice of the ticket")
+    welcome = read_answer(frame)
+    if welcome.status != OK:
+        raise error_of_number(welcome.status, bytes(welcome.payload).decode(errors="replace"))
