@@ -42,6 +42,11 @@ class ScriptedWorker(expert_pb2_grpc.ExpertServiceServicer):
     def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeReply:
         return pb.DescribeReply(fingerprint=self.fingerprint, protocol_version=1)
 
+    def OpenExpress(
+        self, request: pb.OpenExpressRequest, context: grpc.ServicerContext
+    ) -> pb.OpenExpressReply:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "no express lane here")
+
     def Forward(
         self, request_iterator: Iterator[pb.ExpertCall], context: grpc.ServicerContext
     ) -> Iterator[pb.ExpertReply]:
