@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -124,6 +125,18 @@ def test_norms_that_are_not_finite_are_refused() -> None:
 def test_a_senseless_number_of_threads_is_refused(threads: int) -> None:
     with pytest.raises(KernelInputError, match=f"threads {threads}: allowed are 1 to 1024"):
         open_backend("cpu", threads=threads)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space of a process")
+def test_threads_that_cannot_be_had_are_an_error_and_not_the_end() -> None:
+    script = (
+        "import resource\nfrom jangtq_kernels.cpu import CpuBackend\n"
+        "from jangtq_kernels.errors import BackendMissingError\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
+        "try:\n    CpuBackend(1024)\nexcept BackendMissingError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "the cpu backend cannot start 1024 threads\n"
 
 
 def test_an_unknown_instruction_set_is_refused() -> None:

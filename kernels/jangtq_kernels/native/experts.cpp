@@ -2,6 +2,7 @@
 #include "experts.h"
 
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <new>
 #include <string>
@@ -57,7 +58,11 @@ extern "C" {
 JangtqPool* jangtq_open_pool(int64_t threads, const char* isa) {
     const Forward forward = find_forward(isa);
     if (forward == nullptr || threads < 1) return nullptr;
-    return new (std::nothrow) JangtqPool(threads, forward);
+    try {
+        return new JangtqPool(threads, forward);
+    } catch (const std::exception&) {
+        return nullptr;
+    }
 }
 
 void jangtq_close_pool(JangtqPool* pool) { delete pool; }

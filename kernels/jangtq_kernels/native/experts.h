@@ -45,7 +45,8 @@ enum JangtqStatus : int32_t {
 
 struct JangtqPool;
 
-// threads: 1 and above. isa: a name of `jangtq_isas`, or null for the best. Null when the isa is unknown.
+// threads: 1 and above. isa: a name of `jangtq_isas`, or null for the best. Null when the isa is
+// unknown or the threads cannot be had.
 JangtqPool* jangtq_open_pool(int64_t threads, const char* isa);
 void jangtq_close_pool(JangtqPool* pool);
 

@@ -20,7 +20,8 @@ using jangtq::Workspace;
 
 // e^x by range reduction to +-ln(2)/2 and a polynomial; the constants are those of Cephes' expf.
 inline float exponential(float x) {
-    x = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x);
+    // Asked this way round, NaN becomes -87 and never reaches the conversion to an integer.
+    x = x > -87.0f ? (x < 88.0f ? x : 88.0f) : -87.0f;
     const float shifted = x * 1.44269504088896341f + 12582912.0f;
     const float n = shifted - 12582912.0f;
     const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;

@@ -30,11 +30,18 @@ void spin_then_yield(Ready ready) {
 }  // namespace
 
 ThreadPool::ThreadPool(int64_t threads) : threads_(threads) {
-    for (int64_t thread = 1; thread < threads_; ++thread)
-        others_.emplace_back([this, thread] { wait_for_work(thread); });
+    try {
+        for (int64_t thread = 1; thread < threads_; ++thread)
+            others_.emplace_back([this, thread] { wait_for_work(thread); });
+    } catch (...) {
+        stop();
+        throw;
+    }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
     {
         std::lock_guard<std::mutex> lock(mutex_);
         stopping_ = true;

@@ -13,6 +13,7 @@ namespace jangtq {
 
 class ThreadPool {
 public:
+    // Throws std::system_error when the machine gives no more threads.
     explicit ThreadPool(int64_t threads);
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;
@@ -28,6 +29,7 @@ public:
 
 private:
     void wait_for_work(int64_t thread);
+    void stop();
 
     const int64_t threads_;
     std::vector<std::thread> others_;
