@@ -56,14 +56,12 @@ class NativeBuildHook(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, or say on the console why not; never fails the installation."""
         root = Path(self.root)
-        compiler = find_compiler()
-        if compiler is None:
-            self.app.display_warning(f"no C++ compiler ($CXX, {', '.join(COMPILERS)}): {CONSEQUENCE}")
-            return
         try:
-            compile_library(root, compiler)
+            compile_library(root, find_compiler())
         except CompilationError as error:
-            self.app.display_warning(f"{error}\n{compiler} failed: {CONSEQUENCE}")
+            # One of earlier sources would not fit the Python that is installed now.
+            (root / LIBRARY).unlink(missing_ok=True)
+            self.app.display_warning(f"{error}: {CONSEQUENCE}")
             return
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{next(sys_tags()).platform}"
@@ -72,10 +70,13 @@ class NativeBuildHook(BuildHookInterface):
 CONSEQUENCE = "installing without the cpu backend, only the slow reference will compute on the CPU"
 
 
-def find_compiler() -> str | None:
-    """$CXX, or the first of COMPILERS that is installed."""
+def find_compiler() -> str:
+    """$CXX, or the first of COMPILERS that is installed. Raises CompilationError where there is none."""
     candidates = (os.environ.get("CXX"), *COMPILERS)
-    return next((name for name in candidates if name and shutil.which(name)), None)
+    found = next((name for name in candidates if name and shutil.which(name)), None)
+    if found is None:
+        raise CompilationError(f"no C++ compiler ($CXX, {', '.join(COMPILERS)})")
+    return found
 
 
 def compile_library(root: Path, compiler: str) -> None:
@@ -96,4 +97,4 @@ def compile_library(root: Path, compiler: str) -> None:
 def run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
-        raise CompilationError(f"{' '.join(command)}\n{done.stderr}")
+        raise CompilationError(f"{done.stderr}{' '.join(command)} failed")

@@ -1,5 +1,7 @@
 // Runs the native kernel on buffers of exactly the sizes that experts.h asks for, to be compiled with sanitizers.
-// Prints the number of forwards; a sanitizer or a wrong status ends it with an error.
+// Prints the number of forwards; a sanitizer, a wrong status or instruction sets that differ end it with an error.
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
@@ -11,18 +13,23 @@
 
 namespace {
 
-std::mt19937 random_bits(7);
+using Sums = std::vector<float>;
+
+std::mt19937 random_bits;
+
+float random_float() { return static_cast<float>(random_bits() % 2001) / 1000.0f - 1.0f; }
 
 struct Matrix {
     Matrix(int64_t experts, int64_t out, int64_t in, int64_t bits)
         : words(jangtq::words_of(in, bits)),
           codes(static_cast<size_t>(experts * jangtq::padded_out(out) * words)),
           norms(static_cast<size_t>(experts * out), 0x3c00),
-          codebook(size_t{1} << bits, 0.5f),
+          codebook(size_t{1} << bits),
           signs(static_cast<size_t>(in), -1.0f),
           view{codes.data(), norms.data(), codebook.data(), signs.data(), out, in, bits} {
         std::vector<uint32_t> bundle(static_cast<size_t>(out * words));
         for (auto& word : bundle) word = random_bits();
+        for (auto& value : codebook) value = random_float();
         for (int64_t expert = 0; expert < experts; ++expert)
             jangtq_lay_out(bundle.data(), codes.data() + expert * jangtq::padded_out(out) * words, out, words);
     }
@@ -39,13 +46,17 @@ void expect(int32_t status, int32_t expected) {
     std::exit(1);
 }
 
-void run_forwards(JangtqPool* pool, int64_t hidden, int64_t intermediate, int64_t bits, int64_t rows) {
+// The same for every pool, so that instruction sets can be compared.
+Sums run_forwards(JangtqPool* pool, int64_t hidden, int64_t intermediate, int64_t bits, int64_t rows) {
+    random_bits.seed(7);
     constexpr int64_t kExperts = 3, kSlots = 2;
     Matrix gate(kExperts, intermediate, hidden, bits), up(kExperts, intermediate, hidden, bits);
     Matrix down(kExperts, hidden, intermediate, 6 - bits);
     const std::vector<int32_t> positions{-1, 2, 0, -1, 1};
     const JangtqLayer layer{gate.view, up.view, down.view, kExperts, positions.data(), 5};
-    std::vector<float> x(static_cast<size_t>(rows * hidden), 0.25f), sums(x.size());
+    std::vector<float> x(static_cast<size_t>(rows * hidden)), refused(x.size());
+    Sums sums(x.size());
+    for (auto& value : x) value = random_float();
     std::vector<float> weights(static_cast<size_t>(rows * kSlots), 0.5f);
     std::vector<int32_t> ids(weights.size());
     const int32_t choices[] = {1, 2, 4, -1};
@@ -53,13 +64,26 @@ void run_forwards(JangtqPool* pool, int64_t hidden, int64_t intermediate, int64_
     const JangtqCall call{x.data(), ids.data(), weights.data(), rows, kSlots, sums.data()};
     int64_t offender = 0;
     expect(jangtq_forward(pool, &layer, &call, &offender), JANGTQ_OK);
+    const JangtqCall bad{x.data(), ids.data(), weights.data(), rows, kSlots, refused.data()};
     for (const int32_t foreign : {0, 3, 5, -2, 2147483647, -2147483647}) {
         if (rows == 0) break;
         const int32_t kept = ids.back();
         ids.back() = foreign;
-        expect(jangtq_forward(pool, &layer, &call, &offender), JANGTQ_FOREIGN_EXPERT);
+        expect(jangtq_forward(pool, &layer, &bad, &offender), JANGTQ_FOREIGN_EXPERT);
         ids.back() = kept;
     }
+    return sums;
+}
+
+void compare(const Sums& sums, const Sums& first) {
+    double difference = 0, norm = 0;
+    for (size_t i = 0; i < sums.size(); ++i) {
+        difference += std::pow(sums[i] - first[i], 2.0);
+        norm += std::pow(first[i], 2.0);
+    }
+    if (std::sqrt(difference) <= 1e-5 * std::sqrt(norm)) return;
+    std::fprintf(stderr, "norm of the difference %g of %g\n", std::sqrt(difference), std::sqrt(norm));
+    std::exit(1);
 }
 
 }  // namespace
@@ -67,14 +91,18 @@ void run_forwards(JangtqPool* pool, int64_t hidden, int64_t intermediate, int64_
 int main() {
     const std::string names = jangtq_isas();
     int64_t forwards = 0;
+    std::vector<Sums> of_first;
     for (size_t start = 0; start < names.size();) {
         const size_t end = std::min(names.find(',', start), names.size());
         JangtqPool* pool = jangtq_open_pool(3, names.substr(start, end - start).c_str());
         if (pool == nullptr) return 1;
+        size_t request = 0;
         for (const int64_t size : {2, 31, 100, 128, 330})
             for (const int64_t bits : {2, 3, 4})
                 for (const int64_t rows : {0, 1, 3, 40}) {
-                    run_forwards(pool, size, 433 - size, bits, rows);
+                    const Sums sums = run_forwards(pool, size, 433 - size, bits, rows);
+                    if (start == 0) of_first.push_back(sums);
+                    compare(sums, of_first[request++]);
                     ++forwards;
                 }
         jangtq_close_pool(pool);
