@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.v1 import expert_pb2 as pb
@@ -39,6 +39,10 @@ _DTYPE: Final[Mapping[pb.RowType, np.dtype[np.generic]]] = {
     pb.ROW_TYPE_FLOAT16: np.dtype("<f2"),
     pb.ROW_TYPE_BFLOAT16: np.dtype(ml_dtypes.bfloat16),
 }
+
+_EXPERT_ID: Final = np.dtype(np.int32).newbyteorder("<")
+_ROUTER_WEIGHT: Final = np.dtype(np.float32).newbyteorder("<")
+_Item = TypeVar("_Item", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -123,8 +127,8 @@ def decode_call(message: WireCall, shape: CallShape) -> DecodedCall:
         rows=_decode(
             "rows", message.rows, _dtype_of(message.row_type), (message.row_count, shape.hidden_size)
         ),
-        expert_ids=_decode("expert_ids", message.expert_ids, "<i4", slots).view(np.int32),
-        router_weights=_decode("router_weights", message.router_weights, "<f4", slots).view(np.float32),
+        expert_ids=_decode("expert_ids", message.expert_ids, _EXPERT_ID, slots),
+        router_weights=_decode("router_weights", message.router_weights, _ROUTER_WEIGHT, slots),
     )
 
 
@@ -155,8 +159,8 @@ def _check_count(name: str, count: int, most: int) -> None:
         raise CallRejectedError(f"{name} {count}: allowed are 1 to {most}")
 
 
-def _decode(name: str, data: Bytes, dtype: DTypeLike, shape: tuple[int, int]) -> NDArray[np.generic]:
-    expected = shape[0] * shape[1] * np.dtype(dtype).itemsize
+def _decode(name: str, data: Bytes, dtype: np.dtype[_Item], shape: tuple[int, int]) -> NDArray[_Item]:
+    expected = shape[0] * shape[1] * dtype.itemsize
     if len(data) != expected:
         raise CallRejectedError(f"{name} has {len(data)} bytes: {list(shape)} of {dtype} takes {expected}")
-    return np.frombuffer(data, dtype=dtype).reshape(shape)
+    return np.ndarray(shape, dtype, data)

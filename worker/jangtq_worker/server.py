@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
+from jangtq_kernels.backend import Backend
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import CallShape, message_limit
@@ -40,13 +41,14 @@ class Stopped(Exception):
 class WorkerServer:
     """Runs in the thread that calls `run`; `stop` may be called from any thread or signal handler."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, backend: Backend | None = None) -> None:
+        """Without a backend, the settings choose one."""
         self._settings = settings
         self._experts = expert_ids(settings.ranges)
         self._stop = threading.Event()
         self._bundle = Bundle.open(settings.model)
         self._bundle.check_experts(self._experts)
-        self._backend = open_backend(settings.device, threads=settings.threads)
+        self._backend = backend or open_backend(settings.device, threads=settings.threads)
         identity = Identity(self._bundle, settings.ranges, self._backend.name)
         config = self._bundle.config
         shape = CallShape(config.layer_count, config.hidden_size)

@@ -1,5 +1,6 @@
 """The experts one worker holds, asked for partial sums."""
 
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -43,6 +44,6 @@ class Shard:
             except KernelInputError as error:
                 raise CallRejectedError(f"layer {call.layer}: {error}") from error
         finished = time.perf_counter_ns()
-        if not np.isfinite(rows.sum()):
+        if not math.isfinite(rows.sum()):
             raise WorkerFaultError(f"layer {call.layer}: a partial sum is not finite")
         return PartialSums(rows, queue_ns=started - asked, compute_ns=finished - started)
