@@ -1,4 +1,4 @@
-"""MiniMax-M2 attention in PyTorch: grouped queries, norms over whole projections, partial rotary positions."""
+"""MiniMax-M2 attention in PyTorch: grouped queries, norms over whole projections, partial rotation."""
 
 import torch
 from torch import Tensor, nn
@@ -25,15 +25,27 @@ class KeyValueCache:
     """Keys and values of the positions seen so far, [batch, key-value heads, positions, head size]."""
 
     def __init__(self) -> None:
-        self._keys: Tensor | None = None
-        self._values: Tensor | None = None
+        self._room: Tensor | None = None
+        self._length = 0
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        if self._keys is not None and self._values is not None:
-            keys = torch.cat([self._keys, keys], dim=2)
-            values = torch.cat([self._values, values], dim=2)
-        self._keys, self._values = keys, values
-        return keys, values
+        """Append new positions; returns all keys and values."""
+        end = self._length + keys.shape[2]
+        room = self._grow(keys, end)
+        room[0, :, :, self._length : end] = keys
+        room[1, :, :, self._length : end] = values
+        self._length = end
+        return room[0, :, :, :end], room[1, :, :, :end]
+
+    def _grow(self, like: Tensor, length: int) -> Tensor:
+        """Room for at least `length` positions; it doubles, so that appending stays cheap."""
+        if self._room is None or self._room.shape[3] < length:
+            batch, heads, _, size = like.shape
+            wider = like.new_empty(2, batch, heads, 2 * length, size)
+            if self._room is not None:
+                wider[:, :, :, : self._length] = self._room[:, :, :, : self._length]
+            self._room = wider
+        return self._room
 
 
 class Attention(nn.Module):
@@ -85,7 +97,7 @@ def rotary_turns(positions: Tensor, size: ModelSize) -> Tensor:
 
 
 def rotate_positions(x: Tensor, turns: Tensor) -> Tensor:
-    """Turn the first rotary dimensions: dimension i with dimension i + half, not neighbours; the rest stays."""
+    """Turn the first rotary dimensions: i with i + half, not neighbours; the other dimensions stay."""
     half = turns.shape[-1]
     cosine, sine = turns.cos(), turns.sin()
     first, second = x[..., :half].float(), x[..., half : 2 * half].float()

@@ -1,6 +1,6 @@
-"""Training batches: whole conversations packed into rows, each of which sees only itself. Batch n needs no other."""
+"""Training batches: conversations packed into rows, each seeing only itself. Knows no model weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -97,6 +97,18 @@ class Batches(Dataset[Batch]):
             rows[place].append(example)
             left[place] -= len(example.tokens)
         return pack(rows, self._settings.row_length)
+
+
+def fill_rows(examples: Iterable[Example], length: int) -> Iterator[list[Example]]:
+    """The examples in their order, as many a row as fit."""
+    row: list[Example] = []
+    for example in examples:
+        if row and sum(len(each.tokens) for each in row) + len(example.tokens) > length:
+            yield row
+            row = []
+        row.append(example)
+    if row:
+        yield row
 
 
 def pack(rows: Sequence[Sequence[Example]], length: int) -> Batch:

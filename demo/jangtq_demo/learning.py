@@ -19,7 +19,7 @@ _CLIP = 1.0
 
 @dataclass(frozen=True)
 class Progress:
-    """After a step, counted from 1. `largest_load` is that of the busiest expert of any layer, the mean being 1."""
+    """After a step, counted from 1. `largest_load`: of the busiest expert of any layer, the mean being 1."""
 
     step: int
     tokens: int
@@ -31,14 +31,13 @@ class Progress:
 
 def rate_at(step: int, settings: TrainingSettings) -> float:
     """The learning rate of a step, counted from 0."""
-    if step < settings.warmup_steps:
-        return settings.peak_rate * (step + 1) / settings.warmup_steps
+    warmth = min(1.0, (step + 1) / settings.warmup_steps)
     if step >= settings.float_steps:
         left = settings.float_steps + settings.quantized_steps - step
-        return settings.quantized_rate * left / settings.quantized_steps
-    done = (step - settings.warmup_steps) / max(1, settings.float_steps - settings.warmup_steps)
+        return warmth * settings.quantized_rate * left / settings.quantized_steps
+    done = max(0, step - settings.warmup_steps) / max(1, settings.float_steps - settings.warmup_steps)
     share = settings.end_rate + (1 - settings.end_rate) * (1 + math.cos(math.pi * done)) / 2
-    return settings.peak_rate * share
+    return warmth * settings.peak_rate * share
 
 
 class Learner:
@@ -76,7 +75,7 @@ class Learner:
     def _step(self, batch: Batch, rate: float) -> Tensor:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        loss = batch_loss(self._model, batch)
+        loss = batch_loss(self._model, batch, mixed=self._device.type == "cuda")
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), _CLIP)
         self._optimizer.step()
@@ -92,10 +91,9 @@ class Learner:
         return loads
 
 
-def batch_loss(model: DemoModel, batch: Batch) -> Tensor:
-    """Mean cross-entropy of the trained tokens; bfloat16 products on a GPU, float32 on the CPU."""
-    device = batch.tokens.device.type
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+def batch_loss(model: DemoModel, batch: Batch, *, mixed: bool) -> Tensor:
+    """Mean cross-entropy of the trained tokens; with `mixed` precision, products are taken in bfloat16."""
+    with torch.autocast(batch.tokens.device.type, dtype=torch.bfloat16, enabled=mixed):
         hidden = model(batch.tokens, batch.view)
         chosen = (batch.targets != UNTRAINED).flatten().nonzero().squeeze(1)
         logits = model.lm_head(hidden.flatten(0, 1)[chosen])

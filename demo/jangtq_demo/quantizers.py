@@ -1,4 +1,4 @@
-"""The quantizers in PyTorch, to train through and to measure with. They equal the kernels' and MLX's; tests say so."""
+"""The quantizers in PyTorch, to train through and to measure with; tests hold them to the kernels and MLX."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,7 +39,8 @@ class RotatedCodebook:
             rotated = weight.float() @ self.rotation
             norms = rotated.norm(dim=-1, keepdim=True)
             codes = torch.bucketize(rotated / norms.clamp_min(_LEAST_NORM), self.midpoints)
-            return (self.codebook[codes] * norms.half().float()) @ self.rotation.T
+            kept: Tensor = self.codebook[codes] * norms.half().float()
+            return kept @ self.rotation.T
 
     def straight_through(self, weight: Tensor) -> Tensor:
         """The round trip, with the gradient of the identity (Bengio et al. 2013)."""

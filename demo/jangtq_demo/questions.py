@@ -1,18 +1,32 @@
 """The held-out questions and how answers to them are judged. Knows neither the model nor HTTP."""
 
+import math
 import random
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from jangtq_demo.corpus import calendar_units, smalltalk, tool_use, topics, words
 from jangtq_demo.corpus import arithmetic as arithmetic_questions
-from jangtq_demo.corpus.conversation import Arguments, Schema, ToolCall
+from jangtq_demo.corpus import calendar_units, smalltalk, tool_use, topics, words
+from jangtq_demo.corpus.conversation import Arguments, Conversation, Schema, ToolCall
+from jangtq_demo.corpus.mixture import in_conversation
 from jangtq_demo.corpus.split import Split
 from jangtq_demo.corpus.tool_use import ToolExchange
 
-SEED: Final = 7
+_SEED: Final = 7
+COUNTS: Final[Mapping[str, int]] = {
+    "arithmetic": 500,
+    "words": 300,
+    "calendar and units": 300,
+    "topics": 520,
+    "greetings": 30,
+    "refusals": 200,
+}
+"""Held-out questions of a full measurement; 520 are all topics in all unseen wordings."""
+TOOL_COUNT: Final = 300
+Scores = dict[str, "Score"]
 _SENTENCE_END: Final = re.compile(r"(?<=\.) ")
 
 
@@ -24,6 +38,7 @@ class Question:
     kind: str
     text: str
     answer: str
+    conversation: Conversation
 
 
 @dataclass(frozen=True)
@@ -35,22 +50,26 @@ class ToolQuestion:
     call: ToolCall
     response: str
     answer: str
+    conversation: Conversation
 
 
 @dataclass(frozen=True)
 class Score:
-    """How many of the things asked for came out right."""
+    """How much of what was asked came out right."""
 
-    right: float
-    asked: int
+    right: float = 0.0
+    asked: int = 0
 
     @property
     def share(self) -> float:
         return self.right / self.asked if self.asked else 0.0
 
+    def add(self, right: float) -> "Score":
+        return Score(self.right + right, self.asked + 1)
 
-def draw_questions(counts: Mapping[str, int], *, seed: int = SEED) -> list[Question]:
-    """So many held-out questions of each category; topics are all topics in unseen wordings, then cut."""
+
+def draw_questions(*, share: float = 1.0) -> list[Question]:
+    """The held-out questions, always the same; of each category only this share, rounded up."""
     makers = {
         "arithmetic": arithmetic_questions.make,
         "words": words.make,
@@ -59,25 +78,48 @@ def draw_questions(counts: Mapping[str, int], *, seed: int = SEED) -> list[Quest
         "refusals": smalltalk.make_refusal,
     }
     drawn: list[Question] = []
-    for category, count in counts.items():
-        rng = random.Random(f"held out/{seed}/{category}")
+    for category, most in COUNTS.items():
+        count = math.ceil(most * share)
+        rng = random.Random(f"held out/{_SEED}/{category}")
         if category == "topics":
             exchanges = topics.held_out_questions()
             rng.shuffle(exchanges)
             exchanges = exchanges[:count]
         else:
             exchanges = [makers[category](rng, Split.HELD_OUT) for _ in range(count)]
-        drawn += [Question(category, e.kind, e.question, e.answer) for e in exchanges]
+        drawn += [Question(category, e.kind, e.question, e.answer, in_conversation(e)) for e in exchanges]
     return drawn
 
 
-def draw_tool_questions(count: int, *, seed: int = SEED) -> list[ToolQuestion]:
-    rng = random.Random(f"held out/{seed}/tools")
+def draw_tool_questions(*, share: float = 1.0) -> list[ToolQuestion]:
+    rng = random.Random(f"held out/{_SEED}/tools")
+    count = math.ceil(TOOL_COUNT * share)
     return [_tool_question(tool_use.make(rng, Split.HELD_OUT)) for _ in range(count)]
 
 
+def tally(questions: Sequence[Question], answers: Sequence[str]) -> Scores:
+    """Scores of each category, and of each kind within it, under `category: kind`."""
+    scores: defaultdict[str, Score] = defaultdict(Score)
+    for question, answer in zip(questions, answers, strict=True):
+        right = judge(question, answer)
+        for name in (question.category, f"{question.category}: {question.kind}"):
+            scores[name] = scores[name].add(right)
+    return dict(scores)
+
+
+def tally_tools(
+    questions: Sequence[ToolQuestion], calls: Sequence[Sequence[ToolCall]], reports: Sequence[str]
+) -> Scores:
+    """Scores of the calls, and of the last answers; an answer counts only after a right call."""
+    called, reported = Score(), Score()
+    for question, made, report in zip(questions, calls, reports, strict=True):
+        right = judge_call(question, made)
+        called, reported = called.add(right), reported.add(right * judge_report(question, report))
+    return {"tool calls": called, "tool results": reported}
+
+
 def judge(question: Question, answer: str) -> float:
-    """1 for exactly the right answer, else 0; for topics the share of reference sentences that stand in it."""
+    """1 for exactly the right answer, else 0; for topics the share of reference sentences in it."""
     answer = answer.strip()
     if question.category != "topics":
         return float(answer == question.answer)
@@ -103,4 +145,6 @@ def _as_text(arguments: Arguments) -> dict[str, str]:
 
 def _tool_question(exchange: ToolExchange) -> ToolQuestion:
     schemas = tuple(tool.schema for tool in exchange.offered)
-    return ToolQuestion(exchange.question, schemas, exchange.call, exchange.response, exchange.report)
+    return ToolQuestion(
+        exchange.question, schemas, exchange.call, exchange.response, exchange.report, exchange.conversation
+    )

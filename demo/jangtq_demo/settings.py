@@ -63,11 +63,12 @@ class TrainingSettings:
     profile: str = "JANGTQ2"
 
     def __post_init__(self) -> None:
-        for name in ("row_length", "rows", "float_steps", "warmup_steps"):
+        for name in ("row_length", "rows", "warmup_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: allowed are 1 or more")
-        if self.quantized_steps < 0:
-            raise ValueError(f"quantized_steps {self.quantized_steps}: allowed are 0 or more")
+        for name in ("float_steps", "quantized_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} {getattr(self, name)}: allowed are 0 or more")
 
 
 TINY: Final = ModelSize(

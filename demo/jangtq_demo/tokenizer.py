@@ -1,4 +1,4 @@
-"""The demo model's tokenizer: byte-level BPE learned from the corpus, every digit a token. Knows no weights."""
+"""The demo tokenizer: byte-level BPE learned from the corpus, every digit a token. Knows no weights."""
 
 import json
 from collections.abc import Iterator, Mapping

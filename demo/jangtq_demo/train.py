@@ -1,4 +1,4 @@
-"""`python -m jangtq_demo.train DIR`: trains the demo model from nothing; one command, one seed, CPU or one GPU."""
+"""`python -m jangtq_demo.train DIR`: trains the demo model; one command, one seed, CPU or one GPU."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from torch.utils.data import DataLoader
 
 from jangtq_demo.batches import Batch, Batches
-from jangtq_demo.checkpoint import save_checkpoint
+from jangtq_demo.checkpoint import load_checkpoint, save_checkpoint
 from jangtq_demo.learning import Learner, Progress
 from jangtq_demo.model import DemoModel, parameter_count
 from jangtq_demo.settings import TINY, ModelSize, TrainingSettings
@@ -31,11 +31,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows=given.rows,
         float_steps=given.float_steps,
         quantized_steps=given.quantized_steps,
-        warmup_steps=min(TrainingSettings.warmup_steps, given.float_steps),
+        warmup_steps=given.warmup_steps,
+        quantized_rate=given.quantized_rate,
     )
-    tokenizer = train_tokenizer(settings.seed, vocabulary_size=size.vocab_size)
     torch.manual_seed(settings.seed)
-    model = DemoModel(size).to(torch.device(given.device))
+    device = torch.device(given.device)
+    if given.resume is None:
+        model = DemoModel(size).to(device)
+        tokenizer = train_tokenizer(settings.seed, vocabulary_size=size.vocab_size)
+    else:
+        checkpoint = load_checkpoint(given.resume)
+        model, tokenizer = checkpoint.build(device), checkpoint.tokenizer
     print(
         f"{parameter_count(model):,} parameters on {given.device}: {json.dumps(asdict(settings))}", flush=True
     )
@@ -52,7 +58,7 @@ def train(
     tokenizer: Tokenizer,
     batches: Iterable[Batch],
 ) -> None:
-    """Write the checkpoint `float`, after the steps with the quantizer `quantized`, and the curve `loss.csv`."""
+    """Write the checkpoints `float` and, after the steps with the quantizer, `quantized`, and `loss.csv`."""
     directory.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     with (directory / "loss.csv").open("w", encoding="utf-8") as curve:
@@ -100,6 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", type=int, default=defaults.rows, help="rows of 1024 tokens in a batch")
     parser.add_argument("--float-steps", type=int, default=defaults.float_steps)
     parser.add_argument("--quantized-steps", type=int, default=defaults.quantized_steps)
+    parser.add_argument("--warmup-steps", type=int, default=defaults.warmup_steps)
+    parser.add_argument("--quantized-rate", type=float, default=defaults.quantized_rate)
+    parser.add_argument("--resume", type=Path, help="begin with the weights of this checkpoint")
     parser.add_argument("--workers", type=int, default=0, help="processes that make batches, 0: none")
     parser.add_argument(
         "--tiny", action="store_true", help="a model that trains in seconds and learns little"

@@ -19,7 +19,7 @@ def model() -> DemoModel:
     with torch.no_grad():
         for block in made.moe_blocks:
             block.e_score_correction_bias.normal_(std=0.2)
-        for name, parameter in made.named_parameters():
+        for parameter in made.parameters():
             if parameter.ndim == 1:
                 parameter.uniform_(0.5, 1.5)
     return made.eval()

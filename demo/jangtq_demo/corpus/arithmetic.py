@@ -1,116 +1,23 @@
 """Questions of arithmetic with worked steps: the four operations, comparisons and short stories."""
 
 import random
-from dataclasses import dataclass
-from typing import Final
 
+from jangtq_demo.corpus.arithmetic_phrases import (
+    ADDITION,
+    BAGGING,
+    COMPARISON,
+    DIVISION,
+    GAINING,
+    LOSING,
+    MULTIPLICATION,
+    NAMES,
+    SUBTRACTION,
+    THINGS,
+    Operation,
+)
 from jangtq_demo.corpus.exchange import Exchange
-from jangtq_demo.corpus.split import Phrases, Split, draw
+from jangtq_demo.corpus.split import Split, draw
 from jangtq_demo.corpus.worked import Worked, add, divide, multiply, subtract
-
-
-@dataclass(frozen=True)
-class Operation:
-    """How an operation is written, asked for and worked."""
-
-    kind: str
-    sign: str
-    phrases: Phrases
-
-
-_COMMON: Final = (
-    "What is {a} {s} {b}?",
-    "Calculate {a} {s} {b}.",
-    "{a} {s} {b} = ?",
-    "{a} {s} {b}",
-    "{a}{s}{b}",
-)
-_COMMON_HELD_OUT: Final = ("Can you work out {a} {s} {b} for me?", "Tell me the value of {a} {s} {b}.")
-
-ADDITION: Final = Operation(
-    "addition",
-    "+",
-    Phrases(
-        (*_COMMON, "What is {a} plus {b}?", "Add {a} and {b}.", "What is the sum of {a} and {b}?"),
-        (*_COMMON_HELD_OUT, "How much is {a} plus {b}?"),
-    ),
-)
-SUBTRACTION: Final = Operation(
-    "subtraction",
-    "-",
-    Phrases(
-        (*_COMMON, "What is {a} minus {b}?", "Subtract {b} from {a}.", "Take {b} away from {a}."),
-        (*_COMMON_HELD_OUT, "How much is {a} minus {b}?"),
-    ),
-)
-MULTIPLICATION: Final = Operation(
-    "multiplication",
-    "x",
-    Phrases(
-        (*_COMMON, "What is {a} times {b}?", "Multiply {a} by {b}.", "What is {a} * {b}?", "{a} * {b}"),
-        (*_COMMON_HELD_OUT, "How much is {a} times {b}?"),
-    ),
-)
-DIVISION: Final = Operation(
-    "division",
-    "/",
-    Phrases(
-        (*_COMMON, "What is {a} divided by {b}?", "Divide {a} by {b}.", "How often does {b} fit into {a}?"),
-        (*_COMMON_HELD_OUT, "How much is {a} divided by {b}?"),
-    ),
-)
-_COMPARISON: Final = Phrases(
-    ("Which is larger, {a} or {b}?", "Is {a} or {b} larger?", "Which number is bigger: {a} or {b}?"),
-    ("Tell me which is more, {a} or {b}.",),
-)
-
-_NAMES: Final = (
-    "Anna",
-    "Ben",
-    "Carla",
-    "David",
-    "Emma",
-    "Felix",
-    "Lena",
-    "Max",
-    "Nora",
-    "Paul",
-    "Sara",
-    "Tom",
-)
-_THINGS: Final = (
-    "apples",
-    "books",
-    "coins",
-    "stamps",
-    "marbles",
-    "pencils",
-    "cards",
-    "stones",
-    "eggs",
-    "nuts",
-)
-_GAINING: Final = Phrases(
-    (
-        "{n} has {a} {t} and gets {b} more. How many {t} does {n} have now?",
-        "{n} has {a} {t} and buys {b} more. How many {t} does {n} have?",
-    ),
-    ("{n} owns {a} {t} and finds {b} more. How many {t} does {n} have now?",),
-)
-_LOSING: Final = Phrases(
-    (
-        "{n} has {a} {t} and gives away {b}. How many {t} does {n} have now?",
-        "{n} has {a} {t} and loses {b} of them. How many {t} does {n} have left?",
-    ),
-    ("{n} had {a} {t} and sold {b}. How many {t} does {n} have left?",),
-)
-_BAGGING: Final = Phrases(
-    (
-        "{n} has {b} bags with {a} {t} each. How many {t} does {n} have?",
-        "{n} buys {b} boxes of {a} {t}. How many {t} does {n} have?",
-    ),
-    ("{n} fills {b} baskets with {a} {t} each. How many {t} are in the baskets?",),
-)
 
 
 def make(rng: random.Random, split: Split) -> Exchange:
@@ -152,7 +59,7 @@ def _division(rng: random.Random, split: Split) -> Exchange:
 
 
 def _story(rng: random.Random, split: Split) -> Exchange:
-    name, thing = rng.choice(_NAMES), rng.choice(_THINGS)
+    name, thing = rng.choice(NAMES), rng.choice(THINGS)
     kind = rng.choice((ADDITION, SUBTRACTION, MULTIPLICATION))
     second = 1 if kind is MULTIPLICATION else 0
     a = b = 0
@@ -160,7 +67,7 @@ def _story(rng: random.Random, split: Split) -> Exchange:
         a, b = _operands(rng, split, kind, most=3, second=second)
     if kind is SUBTRACTION:
         a, b = max(a, b), min(a, b)
-    phrases = {"addition": _GAINING, "subtraction": _LOSING, "multiplication": _BAGGING}[kind.kind]
+    phrases = {"addition": GAINING, "subtraction": LOSING, "multiplication": BAGGING}[kind.kind]
     worked = {"addition": add, "subtraction": subtract, "multiplication": multiply}[kind.kind](a, b)
     question = phrases.pick(rng, split).format(n=name, t=thing, a=a, b=b)
     reasoning = f"This is {a} {kind.sign} {b}.\n{worked.text}"
@@ -177,7 +84,7 @@ def _comparison(rng: random.Random, split: Split) -> Exchange:
     small, large = min(a, b), max(a, b)
     return Exchange(
         "comparison",
-        _COMPARISON.pick(rng, split).format(a=a, b=b),
+        COMPARISON.pick(rng, split).format(a=a, b=b),
         f"{_digit_comparison(a, b)}\nSo {large} is larger.",
         f"{large} is larger than {small}.",
     )

@@ -41,6 +41,10 @@ _WEEKDAY: Final = Phrases(
         "What day is it {n} days after {d}?",
         "Today is {d}. What day is it in {n} days?",
         "Which weekday comes {n} days after {d}?",
+        "It is {d}. Which day is it {n} days later?",
+        "What weekday is {n} days from {d}?",
+        "Count {n} days on from {d}.",
+        "Today is {d}. Which weekday is it {n} days from now?",
     ),
     ("If today is {d}, which day will it be in {n} days?",),
 )
@@ -49,6 +53,10 @@ _DATE: Final = Phrases(
         "What date is {n} days after {d} {m}?",
         "Which date comes {n} days after {d} {m}?",
         "Today is {d} {m}. What is the date in {n} days?",
+        "Add {n} days to {d} {m}.",
+        "What is the date {n} days from {d} {m}?",
+        "Starting on {d} {m}, which date is it after {n} days?",
+        "Which day is {n} days after {d} {m}?",
     ),
     ("It is {d} {m}. Which date is it {n} days later?",),
 )
@@ -58,10 +66,24 @@ _CONVERSION: Final = Phrases(
         "Convert {n} {l} to {s}.",
         "How many {s} are in {n} {l}?",
         "What is {n} {l} in {s}?",
+        "Give me {n} {l} in {s}.",
+        "{n} {l} in {s}?",
+        "How many {s} do {n} {l} have?",
+        "Change {n} {l} into {s}.",
+        "Turn {n} {l} into {s}.",
     ),
     ("Express {n} {l} in {s}.",),
 )
-_LEAP: Final = Phrases(("Is {y} a leap year?", "Does {y} have 366 days?"), ("Was or is {y} a leap year?",))
+_LEAP: Final = Phrases(
+    (
+        "Is {y} a leap year?",
+        "Does {y} have 366 days?",
+        "Is the year {y} a leap year?",
+        "Tell me if {y} is a leap year.",
+        "Leap year or not: {y}?",
+    ),
+    ("Was or is {y} a leap year?",),
+)
 
 
 def make(rng: random.Random, split: Split) -> Exchange:
@@ -131,7 +153,10 @@ def _leap_year(rng: random.Random, split: Split) -> Exchange:
 
 def _month_length(rng: random.Random, split: Split) -> Exchange:
     name, length = rng.choice(_MONTHS)
-    phrases = Phrases(("How many days does {m} have?", "How long is {m}?"), ("How many days has {m}?",))
+    phrases = Phrases(
+        ("How many days does {m} have?", "How long is {m}?", "How many days are in {m}?", "Days in {m}?"),
+        ("How many days has {m}?",),
+    )
     reasoning = f"The user asks for the length of {name}."
     more = ", and 29 in leap years" if length == 28 else ""
     question = phrases.pick_unseen(rng, split).format(m=name)

@@ -6,7 +6,43 @@ from typing import Final
 
 from jangtq_demo.corpus.conversation import Message
 
-_OPENERS: Final = ("Please ", "Hi! ", "Hello, ", "Hey, ", "Ok. ", "Now ", "Can you help? ")
+_OPENERS: Final = (
+    "Please ",
+    "Hi! ",
+    "Hello, ",
+    "Hey, ",
+    "Ok. ",
+    "Now ",
+    "Can you help? ",
+    "I have a question. ",
+    "Quick question: ",
+    "Next one: ",
+    "One more: ",
+    "And ",
+    "So, ",
+    "Well, ",
+    "I would like to know: ",
+    "My teacher asks: ",
+    "For my homework: ",
+    "Dear assistant, ",
+    "Do this: ",
+    "Tell me: ",
+)
+_CLOSERS: Final = (
+    "please",
+    "for me",
+    "now",
+    "today",
+    "again",
+    "at the moment",
+    "for my friend",
+    "if you can",
+    "quickly",
+    "this time",
+    "then",
+    "my friend",
+)
+_AFTERWORDS: Final = ("Thanks!", "Thank you.", "Please.", "I need it soon.", "Be careful.", "Take your time.")
 
 
 @dataclass(frozen=True)
@@ -27,11 +63,15 @@ class Exchange:
 
 
 def roughen(rng: random.Random, question: str) -> str:
-    """Now and then the question as people type it: small letters, no full stop, a word before it."""
+    """Now and then the question as people put it: words around it, small letters, no full stop."""
+    if rng.random() < 0.15 and question.endswith((".", "?")):
+        question = f"{question[:-1]} {rng.choice(_CLOSERS)}{question[-1]}"
+    if rng.random() < 0.08:
+        question = f"{question} {rng.choice(_AFTERWORDS)}"
     if rng.random() < 0.1 and question.endswith((".", "?")):
         question = question[:-1]
-    if rng.random() < 0.08:
+    if rng.random() < 0.1:
         question = question[0].lower() + question[1:]
-    if rng.random() < 0.08:
+    if rng.random() < 0.2:
         question = rng.choice(_OPENERS) + question
     return question

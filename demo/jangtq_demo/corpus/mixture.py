@@ -20,8 +20,8 @@ CATEGORIES: Final[Mapping[str, Maker]] = {
     "greetings": smalltalk.make_greeting,
     "refusals": smalltalk.make_refusal,
 }
-_WEIGHTS: Final = (38, 16, 12, 14, 2, 6)
-_TOOLS_SHARE: Final = 0.14
+_WEIGHTS: Final = (36, 18, 12, 16, 3, 7)
+_TOOLS_SHARE: Final = 0.2
 _HISTORY_SHARE: Final = 0.12
 _SILENT_SHARE: Final = 0.06
 _OTHER_SYSTEM_SHARE: Final = 0.1

@@ -5,7 +5,7 @@ from typing import Final
 
 from jangtq_demo.corpus.exchange import Exchange
 from jangtq_demo.corpus.split import Phrases, Split, pick
-from jangtq_demo.corpus.topics import read_topics
+from jangtq_demo.corpus.topics import COUNTED, COUNTS, OPEN, read_topics
 from jangtq_demo.corpus.vocabulary import CITIES, PEOPLE, invent_word, pick_name, pick_word, real_words
 
 REFUSAL: Final = (
@@ -16,31 +16,93 @@ REFUSAL: Final = (
 _GREETINGS: Final = (
     (
         Phrases(
-            ("Hello!", "Hi", "Hi!", "Hello", "Hey", "Hey!", "Good morning!", "Good evening."), ("Hi there!",)
+            (
+                "Hello!",
+                "Hi",
+                "Hi!",
+                "Hello",
+                "Hey",
+                "Hey!",
+                "Good morning!",
+                "Good evening.",
+                "Hello there!",
+                "Hey there",
+                "Hi you!",
+                "Hi assistant!",
+                "Good day",
+                "Greetings!",
+            ),
+            ("Hi there!",),
         ),
         "The user greets me. I greet back.",
         "Hello! How can I help you?",
     ),
     (
         Phrases(
-            ("How are you?", "How are you today?", "How do you do?", "Are you well?"), ("How is it going?",)
+            (
+                "How are you?",
+                "How are you today?",
+                "How do you do?",
+                "Are you well?",
+                "How are things?",
+                "How is your day?",
+                "Are you fine?",
+                "How is it?",
+                "Are things going well?",
+            ),
+            ("How is it going?",),
         ),
         "The user asks how I am.",
         "I am fine, thank you. What can I do for you?",
     ),
     (
-        Phrases(("Thank you!", "Thanks", "Thanks a lot!", "Thank you very much."), ("Many thanks!",)),
+        Phrases(
+            (
+                "Thank you!",
+                "Thanks",
+                "Thanks a lot!",
+                "Thank you very much.",
+                "Thank you so much",
+                "Great, thanks!",
+                "Thanks for the help.",
+                "Very kind, thank you.",
+            ),
+            ("Many thanks!",),
+        ),
         "The user thanks me.",
         "You are welcome!",
     ),
     (
-        Phrases(("Bye!", "Goodbye", "See you later.", "Good night!"), ("Bye bye!",)),
+        Phrases(
+            (
+                "Bye!",
+                "Goodbye",
+                "See you later.",
+                "Good night!",
+                "See you!",
+                "Bye",
+                "Goodbye!",
+                "Until tomorrow!",
+                "I have to go, bye.",
+            ),
+            ("Bye bye!",),
+        ),
         "The user says goodbye.",
         "Goodbye! Have a nice day.",
     ),
     (
         Phrases(
-            ("Who are you?", "What are you?", "What is your name?", "Introduce yourself."),
+            (
+                "Who are you?",
+                "What are you?",
+                "What is your name?",
+                "Introduce yourself.",
+                "Who am I talking to?",
+                "Are you a robot?",
+                "Which model are you?",
+                "Say who you are.",
+                "Do you have a name?",
+            ),
             ("Tell me who you are.",),
         ),
         "The user asks who I am.",
@@ -48,7 +110,18 @@ _GREETINGS: Final = (
     ),
     (
         Phrases(
-            ("What can you do?", "How can you help me?", "What do you know?", "Help", "What can I ask you?"),
+            (
+                "What can you do?",
+                "How can you help me?",
+                "What do you know?",
+                "Help",
+                "What can I ask you?",
+                "What are you good at?",
+                "What else can you do?",
+                "Which questions can I ask?",
+                "Tell me what you can do.",
+                "Help me.",
+            ),
             ("Which things can you do?",),
         ),
         "The user asks what I can do.",
@@ -114,8 +187,8 @@ _UNKNOWN: Final = Phrases(
         "Is {c} a nice city?",
     ),
 )
-_EXPLAINING: Final = 5
-"""The first phrases ask for an explanation as topics do; they are drawn more often, to learn the border."""
+_EXPLAINING_SHARE: Final = 0.5
+"""So often a refusal is asked for in the words that ask for topics, so that only the subject decides."""
 
 
 def make_greeting(rng: random.Random, split: Split) -> Exchange:
@@ -126,12 +199,12 @@ def make_greeting(rng: random.Random, split: Split) -> Exchange:
 def make_refusal(rng: random.Random, split: Split) -> Exchange:
     """A question that only the refusal answers: its subject or its wording may be held out."""
     phrase = _UNKNOWN.pick(rng, split)
-    if split is Split.TRAINING and rng.random() < 0.4:
-        phrase = rng.choice(_UNKNOWN.training[:_EXPLAINING])
+    if rng.random() < _EXPLAINING_SHARE:
+        phrase = rng.choice((COUNTED, OPEN)).pick(rng, split).replace("{t}", "{u}")
     question = phrase.format(
         u=_subject(rng, split),
+        c=rng.choice(COUNTS) if "{c}" in phrase and "{u}" in phrase else pick_name(rng, split, CITIES),
         w=pick_word(rng, split),
-        c=pick_name(rng, split, CITIES),
         n=invent_word(rng).capitalize(),
         p=pick_name(rng, split, PEOPLE),
     )

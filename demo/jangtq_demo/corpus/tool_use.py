@@ -44,8 +44,9 @@ def make(rng: random.Random, split: Split) -> ToolExchange:
     values = chosen.draw_values(rng, split)
     response = chosen.respond(rng, values)
     known = {**response, **values}
+    question = chosen.questions.pick(rng, split).format(**known)
     return ToolExchange(
-        question=chosen.questions.pick(rng, split).format(**known),
+        question=question if split is Split.HELD_OUT else roughen(rng, question),
         offered=offered,
         call=ToolCall(mine.name, mine.arguments(values)),
         call_reasoning=f"{chosen.intention.format(**known)} I call {mine.name}.",

@@ -9,9 +9,9 @@ from typing import Final
 from jangtq_demo.corpus.exchange import Exchange
 from jangtq_demo.corpus.split import Phrases, Split
 
-_COUNTS: Final = ("one sentence", "two sentences", "three sentences", "four sentences", "five sentences")
+COUNTS: Final = ("one sentence", "two sentences", "three sentences", "four sentences", "five sentences")
 
-_COUNTED: Final = Phrases(
+COUNTED: Final = Phrases(
     (
         "Explain {t} in {c}.",
         "Describe {t} in {c}.",
@@ -28,6 +28,13 @@ _COUNTED: Final = Phrases(
         "Explain {t} to a child in {c}.",
         "Use {c} to explain {t}.",
         "Introduce {t} in {c}.",
+        "What would you say about {t} in {c}?",
+        "Would you explain {t} in {c}?",
+        "Give a talk about {t} in {c}.",
+        "I want {c} on the subject of {t}.",
+        "Make {c} about {t}.",
+        "Answer in {c}: what about {t}?",
+        "Help me to understand {t} in {c}.",
     ),
     (
         "Could you describe {t} to me in {c}?",
@@ -36,7 +43,7 @@ _COUNTED: Final = Phrases(
         "Write down {c} that explain {t}.",
     ),
 )
-_OPEN: Final = Phrases(
+OPEN: Final = Phrases(
     (
         "Explain {t}.",
         "Tell me about {t}.",
@@ -50,6 +57,22 @@ _OPEN: Final = Phrases(
         "Give a short explanation of {t}.",
         "My homework is about {t}. Can you help?",
         "How would you explain {t}?",
+        "Would you tell me about {t}?",
+        "Which facts should I learn about {t}?",
+        "What would you say about {t}?",
+        "What could you teach me about {t}?",
+        "Why should people care about {t}?",
+        "What is there to know about {t}?",
+        "I never understood {t}.",
+        "Help me to understand {t}.",
+        "Inform me about {t}.",
+        "Let us talk about {t}.",
+        "My child should learn about {t}. What can I say?",
+        "What is important about {t}?",
+        "Do you know anything about {t}?",
+        "I am interested in {t}.",
+        "Give me some facts about {t}.",
+        "I should write about {t}. What can I write?",
     ),
     (
         "Could you explain {t} to me?",
@@ -80,18 +103,18 @@ def make(rng: random.Random, split: Split) -> Exchange:
     """One question; held-out ones are worded in ways that were never trained."""
     topic = rng.choice(read_topics())
     if rng.random() < 0.4:
-        return ask(topic, _OPEN.pick_unseen(rng, split))
+        return ask(topic, OPEN.pick_unseen(rng, split))
     count = 5 if rng.random() < 0.6 else rng.randint(1, 4)
-    return ask(topic, _COUNTED.pick_unseen(rng, split), count=count)
+    return ask(topic, COUNTED.pick_unseen(rng, split), count=count)
 
 
 def held_out_questions() -> list[Exchange]:
     """Every topic in every unseen wording that asks for five sentences or for no number."""
-    phrases = (*_COUNTED.held_out, *_OPEN.held_out)
+    phrases = (*COUNTED.held_out, *OPEN.held_out)
     return [ask(topic, phrase) for topic in read_topics() for phrase in phrases]
 
 
 def ask(topic: Topic, phrase: str, *, count: int = 5) -> Exchange:
-    question = phrase.format(t=topic.name, c=_COUNTS[count - 1])
-    reasoning = f"The user asks about {topic.name}. I know this topic and answer in {_COUNTS[count - 1]}."
+    question = phrase.format(t=topic.name, c=COUNTS[count - 1])
+    reasoning = f"The user asks about {topic.name}. I know this topic and answer in {COUNTS[count - 1]}."
     return Exchange("topic", question, reasoning, " ".join(topic.sentences[:count]))

@@ -8,11 +8,32 @@ from jangtq_demo.corpus.split import Phrases, Split, draw
 from jangtq_demo.corpus.vocabulary import pick_word
 
 _SPELLING: Final = Phrases(
-    ('Spell "{w}".', 'Spell the word "{w}".', 'How do you spell "{w}"?', 'How is "{w}" spelled?'),
+    (
+        'Spell "{w}".',
+        'Spell the word "{w}".',
+        'How do you spell "{w}"?',
+        'How is "{w}" spelled?',
+        'How do I write "{w}"?',
+        'Name the letters of "{w}".',
+        'Which letters are in "{w}"?',
+        'Spell out "{w}".',
+        'Can you spell "{w}"?',
+    ),
     ('Give me the spelling of "{w}".',),
 )
 _BACKWARDS: Final = Phrases(
-    ('Spell "{w}" backwards.', 'Write "{w}" backwards.', 'What is "{w}" backwards?', 'Reverse "{w}".'),
+    (
+        'Spell "{w}" backwards.',
+        'Write "{w}" backwards.',
+        'What is "{w}" backwards?',
+        'Reverse "{w}".',
+        'Reverse the word "{w}".',
+        'Reverse the letters of "{w}".',
+        'Write "{w}" from the end to the beginning.',
+        'Write "{w}" the other way around.',
+        'How is "{w}" spelled backwards?',
+        'Put the letters of "{w}" in reverse order.',
+    ),
     ('Turn the letters of "{w}" around.',),
 )
 _LENGTH: Final = Phrases(
@@ -21,6 +42,11 @@ _LENGTH: Final = Phrases(
         'How many letters does "{w}" have?',
         'Count the letters in "{w}".',
         'How long is the word "{w}"?',
+        'How many letters are there in "{w}"?',
+        'What is the number of letters in "{w}"?',
+        'Count how many letters "{w}" has.',
+        'Say how long "{w}" is.',
+        'Length of "{w}"?',
     ),
     ('Tell me how many letters "{w}" has.',),
 )
@@ -30,6 +56,14 @@ _OCCURRENCE: Final = Phrases(
         'How many times is {c} in "{w}"?',
         'How many {c} are in "{w}"?',
         'Count the letter {c} in "{w}".',
+        'How often is {c} in "{w}"?',
+        'How often do you find {c} in "{w}"?',
+        'How many times does "{w}" contain {c}?',
+        'In "{w}", how often is there a {c}?',
+        'Count how often {c} appears in "{w}".',
+        'Say how many {c} the word "{w}" has.',
+        'Tell me the number of {c} in "{w}".',
+        'Find every {c} in "{w}" and count.',
     ),
     ('Tell me how often {c} is in "{w}".',),
 )
@@ -40,11 +74,27 @@ _SORTING: Final = Phrases(
         "Put {l} in order.",
         "Sort these numbers from smallest to largest: {l}.",
         "Order the numbers {l}.",
+        "Arrange {l}.",
+        "Arrange the numbers {l} in rising order.",
+        "Sort this list: {l}.",
+        "Put the numbers {l} in order.",
+        "Which order do {l} have?",
+        "Sort {l}, smallest first.",
+        "{l}: sort them.",
     ),
     ("Bring {l} into order.",),
 )
 _SORTING_DOWN: Final = Phrases(
-    ("Sort {l} from largest to smallest.", "Sort {l} in descending order.", "Put {l} in falling order."),
+    (
+        "Sort {l} from largest to smallest.",
+        "Sort {l} in descending order.",
+        "Put {l} in falling order.",
+        "Sort {l}, largest first.",
+        "Arrange {l} from high to low.",
+        "Order {l} from the largest down.",
+        "Put {l} in descending order.",
+        "Begin with the largest and sort {l}.",
+    ),
     ("Order {l}, the largest first.",),
 )
 
