@@ -159,6 +159,7 @@ class GrpcLane:
         if not answers(self._local_path):
             _log.info("worker %s: nobody answers at %s, using TCP", self._address, self._local_path)
             return None
+        _log.info("worker %s: stream over Unix socket %s", self._address, self._local_path)
         return _open_channel(f"unix:{self._local_path}", self._settings.hidden_size)
 
     def explain(

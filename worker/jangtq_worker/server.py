@@ -43,6 +43,7 @@ class WorkerServer:
 
     def __init__(self, settings: WorkerSettings, backend: Backend | None = None) -> None:
         """Without a backend, the settings choose one."""
+        self.listening = settings.listen
         self._settings = settings
         self._experts = expert_ids(settings.ranges)
         self._stop = threading.Event()
@@ -52,8 +53,8 @@ class WorkerServer:
         identity = Identity(self._bundle, settings.ranges, self._backend.name)
         config = self._bundle.config
         shape = CallShape(config.layer_count, config.hidden_size)
-        self._desk = Desk(shape, max_streams=settings.max_streams)
-        self._service = ExpertService(identity, self._desk)
+        self.desk = Desk(shape, max_streams=settings.max_streams)
+        self._service = ExpertService(identity, self.desk)
         self._folder = SocketFolder()
         self._local_socket: pb.LocalSocket | None = None
         self._express: ExpressListener | None = None
@@ -78,19 +79,18 @@ class WorkerServer:
     def startup(self) -> None:
         """Listen, NOT_SERVING."""
         self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        listen = self._bind()
-        self._express = ExpressListener(
-            self._desk, ExpressSettings(listen, self._folder, poll_us=self._settings.poll_us)
-        )
+        self.listening = self._bind()
+        express = ExpressSettings(self.listening, self._folder, poll_us=self._settings.poll_us)
+        self._express = ExpressListener(self.desk, express)
         self._service.offer(self._express)
         self._server.start()
-        print(f"listening on {listen}", flush=True)
+        print(f"listening on {self.listening}", flush=True)
 
     def load(self) -> None:
         """Read the experts and start to serve."""
         config = self._bundle.config
         shard = Shard(load_layers(self._bundle, self._backend, self._experts, on_layer=self._report_layer))
-        self._desk.serve(shard)
+        self.desk.serve(shard)
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
         print(
             f"ready: experts {format_ranges(self._settings.ranges)} of {config.expert_count}, "
@@ -101,7 +101,7 @@ class WorkerServer:
     def shutdown(self) -> None:
         """NOT_SERVING, finish the calls in flight, close every stream."""
         self._health.enter_graceful_shutdown()
-        if not self._desk.drain(self._settings.grace_seconds):
+        if not self.desk.drain(self._settings.grace_seconds):
             _log.warning("calls were still running after %.0f s", self._settings.grace_seconds)
         if self._express is not None:
             self._express.close()

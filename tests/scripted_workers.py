@@ -1,0 +1,210 @@
+"""Real workers inside the test's process, whose experts do what a test says, and every way to reach one."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jangtq_coordinator.express_door import ExpressSettings
+from jangtq_coordinator.express_lane import ExpressLane
+from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
+from jangtq_coordinator.lane import Lane, LayerAnswer, LayerCall
+from jangtq_kernels.backend import LoadedLayer
+from jangtq_kernels.reference import ReferenceBackend
+from jangtq_kernels.weights import ExpertWeights
+from jangtq_proto.addresses import Address
+from jangtq_proto.codec import DecodedCall, RowType, decode_partial_sums, encode_call, encode_partial_sums
+from jangtq_proto.errors import ClusterError, WorkerUnreachableError
+from jangtq_proto.ranges import parse_ranges
+from jangtq_worker.server import WorkerServer
+from jangtq_worker.settings import WorkerSettings
+
+HIDDEN = 64
+EXPERTS = 32
+
+
+class Script:
+    """What happens when experts are asked; `act` may be changed at any time."""
+
+    def __init__(self) -> None:
+        self.act: Callable[[], object] = lambda: None
+        self.asked = threading.Event()
+
+
+class ScriptedLayer:
+    """Does what the script says, then computes."""
+
+    def __init__(self, layer: LoadedLayer, script: Script) -> None:
+        self._layer = layer
+        self._script = script
+
+    @property
+    def nbytes(self) -> int:
+        return self._layer.nbytes
+
+    def forward(
+        self,
+        rows: NDArray[np.generic],
+        expert_ids: NDArray[np.int32],
+        router_weights: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        self._script.asked.set()
+        self._script.act()
+        return self._layer.forward(rows, expert_ids, router_weights)
+
+
+class ScriptedBackend:
+    """The reference, under a script."""
+
+    name = "reference"
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    def load(self, weights: ExpertWeights) -> ScriptedLayer:
+        return ScriptedLayer(ReferenceBackend().load(weights), self._script)
+
+
+class ScriptedWorker:
+    """Serves from `start` to `stop`, which may be repeated; the port stays the same."""
+
+    def __init__(self, bundle: Path, *, max_streams: int = 16) -> None:
+        self.script = Script()
+        self.address = Address("127.0.0.1", 0)
+        self._bundle = bundle
+        self._max_streams = max_streams
+        self._server: WorkerServer | None = None
+
+    @property
+    def server(self) -> WorkerServer:
+        assert self._server is not None, "the worker is not running"
+        return self._server
+
+    @property
+    def is_running(self) -> bool:
+        return self._server is not None
+
+    def start(self, experts: str = f"0-{EXPERTS - 1}") -> None:
+        settings = WorkerSettings(
+            self._bundle, parse_ranges(experts), self.address, max_streams=self._max_streams
+        )
+        self._server = WorkerServer(settings, ScriptedBackend(self.script))
+        self._server.startup()
+        self._server.load()
+        self.address = self._server.listening
+
+    def stop(self) -> None:
+        if self._server is not None:
+            server, self._server = self._server, None
+            server.shutdown()
+
+
+@contextmanager
+def scripted_worker(bundle: Path, *, max_streams: int = 16) -> Iterator[ScriptedWorker]:
+    worker = ScriptedWorker(bundle, max_streams=max_streams)
+    worker.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+
+
+class FakeLane:
+    """No network: asks the desk of a worker in this process, with the same messages."""
+
+    def __init__(self, worker: ScriptedWorker, row_type: RowType) -> None:
+        self._worker = worker
+        self._row_type = row_type
+        self._call: LayerCall | None = None
+
+    def send(self, call: LayerCall) -> None:
+        self._call = call
+
+    def receive(self) -> LayerAnswer:
+        assert self._call is not None, "receive without send"
+        call, self._call = self._call, None
+        worker = f"worker {self._worker.address}"
+        if not self._worker.is_running:
+            raise WorkerUnreachableError(f"{worker}: it is not running")
+        decoded = DecodedCall(1, call.layer, call.rows, call.expert_ids, call.router_weights)
+        message = encode_call(decoded, self._row_type)
+        try:
+            sums = self._worker.server.desk.compute(message)
+        except ClusterError as error:
+            raise type(error)(f"{worker}: {error}") from error
+        data = encode_partial_sums(sums.rows, message.row_type)
+        shape = (call.rows.shape[0], call.rows.shape[1])
+        return LayerAnswer(decode_partial_sums(data, shape, self._row_type), sums.queue_ns, sums.compute_ns)
+
+    def abandon(self) -> None:
+        self._call = None
+
+    def close(self) -> None:
+        pass
+
+
+EAGER = ExpressSettings(retry_seconds=0)
+"""Tries the express lane again at once after it broke."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One transport."""
+
+    name: str
+    express: bool = False
+    unix: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+FAKE = Way("fake")
+NETWORK = (
+    Way("gRPC-TCP"),
+    Way("gRPC-Unix", unix=True),
+    Way("express-TCP", express=True),
+    Way("express-Unix", express=True, unix=True),
+)
+
+
+@contextmanager
+def lane_to(
+    worker: ScriptedWorker,
+    way: Way,
+    *,
+    row_type: RowType = RowType.FLOAT32,
+    call_timeout_seconds: float = 30,
+    express: ExpressSettings = EAGER,
+) -> Iterator[Lane]:
+    """A lane that has met its worker."""
+    if way is FAKE:
+        yield FakeLane(worker, row_type)
+        return
+    settings = LaneSettings(HIDDEN, row_type, 10, call_timeout_seconds, unix_sockets=way.unix)
+    control = GrpcLane(worker.address, settings)
+    lane: Lane = ExpressLane(control, settings, express) if way.express else control
+    try:
+        control.expect(control.describe())
+        yield lane
+    finally:
+        lane.close()
+
+
+def some_call(rows: int = 2, *, slots: int = 4, seed: int = 0, hidden_size: int = HIDDEN) -> LayerCall:
+    random = np.random.default_rng(seed)
+    return LayerCall(
+        layer=0,
+        rows=random.standard_normal((rows, hidden_size)).astype(np.float32),
+        expert_ids=random.integers(-1, EXPERTS, (rows, slots), dtype=np.int32),
+        router_weights=random.random((rows, slots), dtype=np.float32),
+    )
+
+
+def ask(lane: Lane, call: LayerCall | None = None) -> NDArray[np.float32]:
+    lane.send(call or some_call())
+    return lane.receive().partial_sums
