@@ -1,5 +1,6 @@
 """The native CPU backend: packed codes in the kernel's layout, forwards in C++ without the GIL."""
 
+import math
 import os
 import threading
 
@@ -15,6 +16,7 @@ from jangtq_kernels.weights import ExpertWeights, PackedMatrix
 MOST_THREADS = 1024
 MOST_EXPERTS = 65_536
 """Above every expert id: the kernel finds positions in an array as long as the largest id."""
+CACHE_LINE = 64
 LANES = 16
 """Output rows are padded to a multiple of this: the widest vector holds 16 floats."""
 
@@ -112,7 +114,7 @@ class CpuLayer:
     def _take(self, matrix: PackedMatrix) -> Matrix:
         """Lay the codes out anew, expert by expert; the bundle's arrays are not kept."""
         experts, out, words = matrix.codes.shape
-        laid_out = np.empty((experts, -(-out // LANES) * LANES, words), dtype=np.uint32)
+        laid_out = _empty_lines((experts, -(-out // LANES) * LANES, words))
         for expert in range(experts):
             self._library.lay_out(np.ascontiguousarray(matrix.codes[expert]), laid_out[expert])
         return Matrix(
@@ -129,6 +131,14 @@ class CpuLayer:
         """The address of an array that lives as long as the layer."""
         self._kept.append(array)
         return array.ctypes.data
+
+
+def _empty_lines(shape: tuple[int, int, int]) -> NDArray[np.uint32]:
+    """uint32 that starts a cache line, so that no vector of codes reads two; NumPy aligns to 16 bytes only."""
+    nbytes = math.prod(shape) * 4
+    memory = np.empty(nbytes + CACHE_LINE, dtype=np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE
+    return memory[start : start + nbytes].view(np.uint32).reshape(shape)
 
 
 def _positions(expert_ids: tuple[int, ...]) -> NDArray[np.int32]:
