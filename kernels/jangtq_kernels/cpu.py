@@ -134,7 +134,7 @@ class CpuLayer:
 
 
 def _empty_lines(shape: tuple[int, int, int]) -> NDArray[np.uint32]:
-    """uint32 that starts a cache line, so that no vector of codes reads two; NumPy aligns to 16 bytes only."""
+    """uint32 that starts a cache line, so that no vector reads two; NumPy aligns to 16 bytes only."""
     nbytes = math.prod(shape) * 4
     memory = np.empty(nbytes + CACHE_LINE, dtype=np.uint8)
     start = -memory.ctypes.data % CACHE_LINE
