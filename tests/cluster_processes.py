@@ -11,14 +11,20 @@ from jangtq_proto.addresses import Address, parse_address
 
 
 def start_worker(
-    children: Children, bundle: Path, experts: str, *, device: str = "auto", listen: str = "127.0.0.1:0"
+    children: Children,
+    bundle: Path,
+    experts: str,
+    *,
+    device: str = "auto",
+    listen: str = "127.0.0.1:0",
+    options: Sequence[str] = (),
 ) -> Child:
     """A worker of one thread; ask the child where it listens."""
     arguments = ["--model", str(bundle), "--experts", experts, "--listen", listen]
     return children.start(
         f"worker {experts}",
         "jangtq_worker",
-        [*arguments, "--device", device, "--threads", "1", "--stop-on-stdin-close"],
+        [*arguments, "--device", device, "--threads", "1", "--stop-on-stdin-close", *options],
     )
 
 

@@ -37,16 +37,17 @@ class Door:
 
 def enter(door: Door, ticket: bytes, settings: ExpressSettings) -> FrameSocket:
     """A connection ready for calls. Raises OSError, or the ClusterError that the worker answers."""
-    plain = _connect(door)
+    sock = _connect(door)
     try:
-        tune(plain)
-        encrypted = plain if settings.tls is None else _encrypt(plain, settings.tls, door.host)
-        frames = FrameSocket(encrypted, poll_us=settings.poll_us)
+        tune(sock)
+        if settings.tls is not None:
+            sock = settings.tls.wrap_socket(sock, server_hostname=door.host)
+        frames = FrameSocket(sock, poll_us=settings.poll_us)
         frames.set_timeout(_GREETING_SECONDS)
         frames.send((greeting(ticket),))
         _read_welcome(frames)
     except BaseException:
-        plain.close()
+        sock.close()
         raise
     return frames
 
@@ -62,10 +63,6 @@ def _connect(door: Door) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def _encrypt(sock: socket.socket, tls: ssl.SSLContext, host: str) -> socket.socket:
-    return tls.wrap_socket(sock, server_hostname=host)
 
 
 def _read_welcome(frames: FrameSocket) -> None:

@@ -106,7 +106,7 @@ class ExpressLane:
             try:
                 return self._enter_by(Door(host, reply.port, path), reply.ticket)
             except OSError as error:
-                _log.info("worker %s: %s cannot be used: %s", self._control.address, path, error)
+                _log.info("worker %s: no way in at %s, using TCP: %s", self._control.address, path, error)
         return self._enter_by(Door(host, reply.port), reply.ticket)
 
     def _enter_by(self, door: Door, ticket: bytes) -> FrameSocket:

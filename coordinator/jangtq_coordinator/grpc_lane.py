@@ -62,11 +62,7 @@ class GrpcLane:
         """Ask the worker what it holds. Raises WorkerUnreachableError naming the address."""
         timeout = timeout_seconds or self._settings.connect_timeout_seconds
         try:
-            reply = self._stub.Describe(
-                pb.DescribeRequest(),
-                timeout=timeout,
-                wait_for_ready=True,
-            )
+            reply = self._ask_who(timeout)
         except grpc.RpcError as error:
             assert isinstance(error, grpc.Call)
             raise self.explain(error.code(), str(error.details()), waited_seconds=timeout) from error
@@ -135,6 +131,15 @@ class GrpcLane:
     def close(self) -> None:
         self.abandon()
         self._channel.close()
+
+    def _ask_who(self, timeout_seconds: float) -> pb.DescribeReply:
+        """A connection that lay idle may turn out to be dead only now; then a new one is tried."""
+        try:
+            return self._stub.Describe(pb.DescribeRequest(), timeout=timeout_seconds, wait_for_ready=True)
+        except grpc.RpcError as error:
+            if not isinstance(error, grpc.Call) or error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+        return self._stub.Describe(pb.DescribeRequest(), timeout=timeout_seconds, wait_for_ready=True)
 
     def _read(self, reply: pb.ExpertReply) -> LayerAnswer:
         if reply.call_id != self._call_id:

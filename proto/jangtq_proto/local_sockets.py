@@ -25,12 +25,12 @@ class SocketFolder:
     """A folder that only its user may enter. Methods raise OSError when it is not so or cannot be made."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = path or user_folder()
+        self.path = path or user_folder()
 
     def machine_id(self) -> str:
         """A random word that everybody who may enter the folder reads alike, made when it is missing."""
         self._make()
-        file = self._path / _MACHINE_ID
+        file = self.path / _MACHINE_ID
         if not file.exists():
             _create_once(file, secrets.token_hex(16))
         return file.read_text()
@@ -38,7 +38,7 @@ class SocketFolder:
     def claim(self, name: str) -> Path:
         """The path for a new socket of this name; a stale file there is removed. OSError if it is in use."""
         self._make()
-        path = self._path / name
+        path = self.path / name
         if path.exists():
             if answers(path):
                 raise OSError(f"{path} is in use")
@@ -47,23 +47,23 @@ class SocketFolder:
 
     def holds(self, path: Path, machine_id: str) -> bool:
         """Whether a socket that a worker told of, with its machine's id, lies in this very folder."""
-        if not machine_id or path.parent != self._path:
+        if not machine_id or path.parent != self.path:
             return False
         try:
             self._check()
-            return (self._path / _MACHINE_ID).read_text() == machine_id
+            return (self.path / _MACHINE_ID).read_text() == machine_id
         except OSError:
             return False
 
     def _make(self) -> None:
-        self._path.mkdir(mode=0o700, exist_ok=True)
+        self.path.mkdir(mode=0o700, exist_ok=True)
         self._check()
 
     def _check(self) -> None:
         """Another user may have made it first, to listen in."""
-        found = self._path.lstat()
+        found = self.path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-            raise PermissionError(f"{self._path} must be a folder of user {os.getuid()} with mode 0700")
+            raise PermissionError(f"{self.path} must be a folder of user {os.getuid()} with mode 0700")
 
 
 def socket_name(listen: Address, purpose: str) -> str:
