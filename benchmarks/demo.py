@@ -5,14 +5,13 @@ Run as `python -m benchmarks.demo [--write]`. The peer in the last row is one pr
 
 import argparse
 import statistics
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.results import write_section
-from jangtq_bundle.demo import write_demo_bundle
+from jangtq_bundle.models import demo_model
 from jangtq_coordinator.chat_client import chat_chunks, cluster_status
 from jangtq_coordinator.children import Children
 from jangtq_coordinator.demo import start_cluster
@@ -75,13 +74,11 @@ def _count_tokens(base_url: str) -> int:
 
 def run() -> list[Speed]:
     """Two workers of one thread, and beside it one process that holds all experts."""
-    with tempfile.TemporaryDirectory() as scratch:
-        bundle = Path(scratch) / "bundle"
-        write_demo_bundle(bundle)
-        with Children() as children:
-            two = measure("two workers over gRPC", start_cluster(children, bundle, threads=1))
-        with Children() as children:
-            one = measure("one process, all experts", _start_alone(children, bundle))
+    bundle = demo_model()
+    with Children() as children:
+        two = measure("two workers over gRPC", start_cluster(children, bundle, threads=1))
+    with Children() as children:
+        one = measure("one process, all experts", _start_alone(children, bundle))
     return [two, one]
 
 

@@ -1,17 +1,16 @@
 """`jangtq-coord demo`: two workers, a coordinator and one streamed answer here, then nothing left."""
 
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jangtq_bundle.bundle import Bundle
-from jangtq_bundle.demo import write_demo_bundle
+from jangtq_bundle.models import demo_model
 from jangtq_coordinator.chat_client import chat_chunks, cluster_status
 from jangtq_coordinator.children import Child, Children
 from jangtq_coordinator.status import LayerStatus
-from jangtq_coordinator.terminal import show_content, show_reasoning
+from jangtq_coordinator.terminal import AnswerPrinter
 
 
 @dataclass(frozen=True)
@@ -29,19 +28,11 @@ class Answer:
 
 def run_demo(prompt: str, *, model: Path | None, max_tokens: int, threads: int) -> None:
     """Show the cluster working. Raises ClusterError when a process does not get ready."""
-    with tempfile.TemporaryDirectory(prefix="jangtq-demo-") as scratch, Children() as children:
-        bundle_path = model or make_demo_bundle(Path(scratch) / "jangtq-demo")
-        base_url = start_cluster(children, bundle_path, threads=threads)
+    with Children() as children:
+        base_url = start_cluster(children, model or demo_model(), threads=threads)
         print(f"\n> {prompt}\n", flush=True)
         answer = stream_chat(base_url, prompt, max_tokens=max_tokens)
         print_report(answer, cluster_status(base_url).layers)
-
-
-def make_demo_bundle(path: Path) -> Path:
-    """The demo bundle, written to `path`."""
-    print("making the demo bundle", flush=True)
-    write_demo_bundle(path)
-    return path
 
 
 def start_cluster(children: Children, bundle_path: Path, *, threads: int) -> str:
@@ -74,6 +65,7 @@ def _start_worker(children: Children, bundle_path: Path, experts: str, *, thread
 
 def stream_chat(base_url: str, prompt: str, *, max_tokens: int) -> Answer:
     """Print one answer as it comes, the reasoning dimmed."""
+    printer = AnswerPrinter()
     started = time.perf_counter()
     first_token_at: float | None = None
     completion_tokens = 0
@@ -81,8 +73,8 @@ def stream_chat(base_url: str, prompt: str, *, max_tokens: int) -> Answer:
         for choice in chunk.choices:
             if first_token_at is None and (choice.delta.reasoning_content or choice.delta.content):
                 first_token_at = time.perf_counter()
-            show_reasoning(choice.delta.reasoning_content)
-            show_content(choice.delta.content)
+            printer.reasoning(choice.delta.reasoning_content)
+            printer.content(choice.delta.content)
         if chunk.usage is not None:
             completion_tokens = chunk.usage.completion_tokens
     print(flush=True)

@@ -14,7 +14,7 @@ from jangtq_coordinator.events import Failed, Finished, TokenGenerated
 from jangtq_coordinator.reasoning import Channel, Piece
 from jangtq_coordinator.requests import GenerationRequest
 from jangtq_coordinator.settings import ClusterSettings
-from jangtq_coordinator.terminal import show_content, show_reasoning
+from jangtq_coordinator.terminal import AnswerPrinter
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,13 @@ def generate(settings: ClusterSettings, question: Question) -> None:
 
 
 async def _print_answer(engine: Engine, question: Question) -> None:
+    printer = AnswerPrinter()
     started = time.perf_counter()
     async for event in engine.submit(_request(engine, question)):
         if isinstance(event, Failed):
             raise event.error
         if isinstance(event, TokenGenerated | Finished):
-            _show(event.pieces)
+            _show(printer, event.pieces)
         if isinstance(event, Finished):
             seconds = time.perf_counter() - started
             tokens = event.usage.completion_tokens
@@ -68,6 +69,6 @@ def _request(engine: Engine, question: Question) -> GenerationRequest:
     )
 
 
-def _show(pieces: tuple[Piece, ...]) -> None:
+def _show(printer: AnswerPrinter, pieces: tuple[Piece, ...]) -> None:
     for piece in pieces:
-        (show_reasoning if piece.channel is Channel.REASONING else show_content)(piece.text)
+        (printer.reasoning if piece.channel is Channel.REASONING else printer.content)(piece.text)
