@@ -1,4 +1,4 @@
-"""The express lane between a coordinator and a worker: what it falls back to, how it ends, how it is asked for."""
+"""The express lane between coordinator and worker: what it falls back to, how it ends, how it is chosen."""
 
 import logging
 import os
