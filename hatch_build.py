@@ -32,16 +32,17 @@ FLAGS = (
 
 # Baseline code first: of an inline function that several files hold, linkers keep the first copy,
 # which must run on every machine of this kind.
-BASELINE = ("experts", "thread_pool", "kernel_portable")
-FLAGS_OF_KERNELS = {
+BASELINE = ("experts", "thread_pool", "kernel_portable", "kernel_portable_int8")
+AVX2 = ("-mavx2", "-mfma")
+AVX512 = (*AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mprefer-vector-width=512")
+FLAGS_OF_KERNELS: dict[str, dict[str, tuple[str, ...]]] = {
     "x86_64": {
-        "kernel_avx2": ("-mavx2", "-mfma"),
-        "kernel_avx512": (
-            *("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"),
-            "-mprefer-vector-width=512",
-        ),
+        "kernel_avx2": AVX2,
+        "kernel_avx2_int8": AVX2,
+        "kernel_avx512": AVX512,
+        "kernel_avx512_int8": (*AVX512, "-mavx512vbmi", "-mavx512vnni"),
     },
-    "arm64": {"kernel_neon": ()},
+    "arm64": {"kernel_neon": (), "kernel_neon_int8": ()},
 }
 SAME_MACHINE = {"amd64": "x86_64", "aarch64": "arm64"}
 

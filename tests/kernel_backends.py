@@ -18,18 +18,25 @@ Request = tuple[NDArray[np.generic], NDArray[np.int32], NDArray[np.float32]]
 
 ISAS = native_library().isas
 CPU_NAMES = tuple(f"cpu-{isa}" for isa in ISAS)
-FAST_NAMES = ("reference", *CPU_NAMES)
+INT8_NAMES = tuple(f"cpu_int8-{isa}" for isa in ISAS)
+FAST_NAMES = ("reference", *CPU_NAMES, *INT8_NAMES)
 NAMES = (*FAST_NAMES, "metal")
 """The Metal simulator takes seconds where the others take milliseconds: FAST_NAMES leave it out."""
 
 
 @cache
 def backend(name: str) -> Backend:
-    """The backend of that name in NAMES; `cpu-...` is one instruction set with two threads."""
+    """The backend of that name in NAMES; those of CPU_NAMES and INT8_NAMES compute with two threads."""
     makers: dict[str, Callable[[], Backend]] = {"reference": ReferenceBackend, "metal": metal_backend}
     if name in makers:
         return makers[name]()
-    return CpuBackend(2, isa=name.removeprefix("cpu-"))
+    device, isa = name.split("-")
+    return CpuBackend(2, isa=isa, activations="int8" if device == "cpu_int8" else "float32")
+
+
+def largest_error(name: str) -> float:
+    """What a backend may be off: rounding in float32, or to the 127 steps of int8."""
+    return 3e-2 if name in INT8_NAMES else 1e-5
 
 
 def dense_forward(weights: ExpertWeights, request: Request) -> NDArray[np.float64]:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_backends import CPU_NAMES, ISAS, backend, dense_forward, relative_error
+from kernel_backends import CPU_NAMES, INT8_NAMES, ISAS, backend, dense_forward, relative_error
 from metal_cases import random_layer, random_rows
 
 from jangtq_kernels import backends, cpu_library
-from jangtq_kernels.backend import NO_EXPERT
+from jangtq_kernels.backend import ACTIVATIONS, NO_EXPERT
 from jangtq_kernels.backends import open_backend
 from jangtq_kernels.codebook import compute_codebook
 from jangtq_kernels.cpu import MOST_EXPERTS, CpuBackend
@@ -25,19 +25,22 @@ from jangtq_kernels.rotation import generate_signs
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("activations", ACTIVATIONS)
 @pytest.mark.parametrize("rows", [1, 16, 70])
 @pytest.mark.parametrize("bits", [(2, 2), (3, 4)])
 def test_sums_are_equal_to_the_bit_for_any_number_of_threads(
-    isa: str, rows: int, bits: tuple[int, int]
+    isa: str, activations: str, rows: int, bits: tuple[int, int]
 ) -> None:
     weights = random_layer(320, 200, bits=bits)
     request = random_rows(rows, 320)
-    first, *others = (CpuBackend(n, isa=isa).load(weights).forward(*request) for n in (1, 2, 3, 7))
+    first, *others = (
+        CpuBackend(n, isa=isa, activations=activations).load(weights).forward(*request) for n in (1, 2, 3, 7)
+    )
     for other in others:
         np.testing.assert_array_equal(first, other)
 
 
-@pytest.mark.parametrize("name", CPU_NAMES)
+@pytest.mark.parametrize("name", CPU_NAMES + INT8_NAMES)
 def test_a_row_gives_the_same_bits_alone_and_among_others(name: str) -> None:
     layer = backend(name).load(random_layer(320, 200))
     rows, ids, router_weights = random_rows(70, 320)

@@ -14,13 +14,16 @@ DRIVER = Path(__file__).parent / "cpu_memory_driver.cpp"
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 # Unoptimized: the optimizer takes a minute over the instrumented templates.
 FLAGS = ("-std=c++17", "-O0", "-g", "-w", "-Wno-psabi", "-pthread", f"-I{NATIVE}", *SANITIZERS)
+AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma")
 KERNELS: dict[str, dict[str, tuple[str, ...]]] = {
     "x86_64": {
-        "kernel_avx512": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"),
+        "kernel_avx512": AVX512,
+        "kernel_avx512_int8": (*AVX512, "-mavx512vbmi", "-mavx512vnni"),
         "kernel_avx2": ("-mavx2", "-mfma"),
+        "kernel_avx2_int8": ("-mavx2", "-mfma"),
     },
-    "arm64": {"kernel_neon": ()},
-    "aarch64": {"kernel_neon": ()},
+    "arm64": {"kernel_neon": (), "kernel_neon_int8": ()},
+    "aarch64": {"kernel_neon": (), "kernel_neon_int8": ()},
 }
 
 
@@ -34,7 +37,7 @@ def run(command: list[str]) -> str:
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("sanitized")
     units: dict[Path, tuple[str, ...]] = {DRIVER: ()}
-    for name in ("experts", "thread_pool", "kernel_portable"):
+    for name in ("experts", "thread_pool", "kernel_portable", "kernel_portable_int8"):
         units[NATIVE / f"{name}.cpp"] = ()
     for name, flags in KERNELS.get(platform.machine(), {}).items():
         units[NATIVE / f"{name}.cpp"] = flags
@@ -50,5 +53,5 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_no_forward_leaves_its_buffers(driver: Path) -> None:
-    # 5 sizes, 3 widths of codes and 4 batches on every instruction set of this machine.
-    assert int(run([str(driver)])) == 60 * len(native_library().isas)
+    # Float32 and int8, 5 sizes, 3 widths of codes and 4 batches on every instruction set of this machine.
+    assert int(run([str(driver)])) == 2 * 60 * len(native_library().isas)

@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from jangtq_kernels.weights import ExpertWeights
 
+ACTIVATIONS = ("float32", "int8")
+"""How rows may be computed with; every backend has the first."""
+
 NO_EXPERT = -1
 """Fills the slots of `expert_ids` that hold no expert of this shard; such a slot costs nothing."""
 
@@ -28,9 +31,9 @@ class LoadedLayer(Protocol):
 
         rows: float32, float16 or ml_dtypes.bfloat16 [rows, hidden].
         expert_ids: int32 [rows, slots], model-wide ids, NO_EXPERT where a slot is unused.
-        router_weights: float32 [rows, slots], ignored where the slot is unused.
+        router_weights: float32 [rows, slots], finite, without effect where the slot is unused.
         Returns float32 [rows, hidden]; a row with no expert here is zero.
-        Raises KernelInputError for an id outside the shard, a wrong shape or dtype, or non-finite rows.
+        Raises KernelInputError for an id outside the shard, a wrong shape or dtype, or values not finite.
         """
 
 

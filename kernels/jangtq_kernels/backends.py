@@ -6,7 +6,7 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_kernels.backend import Backend, LoadedLayer
+from jangtq_kernels.backend import ACTIVATIONS, Backend, LoadedLayer
 from jangtq_kernels.errors import BackendMissingError, KernelInputError
 from jangtq_kernels.reference import ReferenceBackend
 
@@ -15,21 +15,32 @@ DEVICES = ("auto", "metal", "cpu", "reference")
 _log = logging.getLogger(__name__)
 
 
-def open_backend(device: str, *, threads: int | None = None) -> Backend:
+def open_backend(device: str, *, threads: int | None = None, activations: str = "float32") -> Backend:
     """The backend of that name; `auto` takes the first of metal, cpu and reference that this machine has.
 
     threads: how many compute on the CPU, None for every core.
+    activations: `float32`, or `int8`, which is less exact and which the CPU alone has.
     Raises KernelInputError for an unknown name, BackendMissingError where a named one cannot run.
     """
+    _check_choice(device, activations)
+    if activations != "float32":
+        return _open_cpu(threads, activations)
     if device == "auto":
         return _open_best(threads)
     if device == "metal":
         return _open_metal()
     if device == "cpu":
         return _open_cpu(threads)
-    if device == "reference":
-        return ReferenceBackend()
-    raise KernelInputError(f"device {device!r} is unknown, allowed are {', '.join(DEVICES)}")
+    return ReferenceBackend()
+
+
+def _check_choice(device: str, activations: str) -> None:
+    if device not in DEVICES:
+        raise KernelInputError(f"device {device!r} is unknown, allowed are {', '.join(DEVICES)}")
+    if activations not in ACTIVATIONS:
+        raise KernelInputError(f"activations {activations!r}: allowed are {', '.join(ACTIVATIONS)}")
+    if activations != "float32" and device not in ("auto", "cpu"):
+        raise KernelInputError(f"activations {activations!r}: device {device} computes in float32 only")
 
 
 def experts_forward(
@@ -67,7 +78,7 @@ def _open_metal() -> Backend:
     return MetalBackend()
 
 
-def _open_cpu(threads: int | None) -> Backend:
+def _open_cpu(threads: int | None, activations: str = "float32") -> Backend:
     from jangtq_kernels.cpu import CpuBackend
 
-    return CpuBackend(threads)
+    return CpuBackend(threads, activations=activations)

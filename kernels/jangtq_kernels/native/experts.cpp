@@ -16,28 +16,32 @@ using jangtq::Forward;
 
 struct Isa {
     const char* name;
-    Forward forward;
+    Forward float32;
+    Forward int8;
 };
 
 std::vector<Isa> available_isas() {
     std::vector<Isa> isas;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-        isas.push_back({"avx512", jangtq::avx512::forward});
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        isas.push_back({"avx2", jangtq::avx2::forward});
+    const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+        const bool has_bytes = __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
+        isas.push_back({"avx512", jangtq::avx512::forward,
+                        has_bytes ? jangtq::avx512_int8::forward : jangtq::avx2_int8::forward});
+    }
+    if (has_avx2) isas.push_back({"avx2", jangtq::avx2::forward, jangtq::avx2_int8::forward});
 #elif defined(__aarch64__)
-    isas.push_back({"neon", jangtq::neon::forward});
+    isas.push_back({"neon", jangtq::neon::forward, jangtq::neon_int8::forward});
 #endif
-    isas.push_back({"portable", jangtq::portable::forward});
+    isas.push_back({"portable", jangtq::portable::forward, jangtq::portable_int8::forward});
     return isas;
 }
 
-Forward find_forward(const char* name) {
+Forward find_forward(const char* name, bool int8) {
     for (const Isa& isa : available_isas())
-        if (name == nullptr || std::strcmp(name, isa.name) == 0) return isa.forward;
+        if (name == nullptr || std::strcmp(name, isa.name) == 0) return int8 ? isa.int8 : isa.float32;
     return nullptr;
 }
 
@@ -45,7 +49,7 @@ Forward find_forward(const char* name) {
 
 struct JangtqPool {
     JangtqPool(int64_t threads, Forward chosen) : pool(threads), forward(chosen), space() {
-        space.thread_tables = std::vector<jangtq::Scratch>(static_cast<size_t>(threads));
+        space.prepared_by_thread = std::vector<jangtq::Scratch>(static_cast<size_t>(threads));
     }
     jangtq::ThreadPool pool;
     Forward forward;
@@ -55,8 +59,8 @@ struct JangtqPool {
 
 extern "C" {
 
-JangtqPool* jangtq_open_pool(int64_t threads, const char* isa) {
-    const Forward forward = find_forward(isa);
+JangtqPool* jangtq_open_pool(int64_t threads, const char* isa, int32_t int8) {
+    const Forward forward = find_forward(isa, int8 != 0);
     if (forward == nullptr || threads < 1) return nullptr;
     try {
         return new JangtqPool(threads, forward);

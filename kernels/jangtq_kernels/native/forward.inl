@@ -82,7 +82,7 @@ inline void rotate_row(const Task& task, int64_t row) {
 }
 
 // silu(gate) * up for one block of a chunk's rows.
-inline void activate_block(const Task& task, const Chunk& chunk, int64_t first, const float* const* tables) {
+inline void activate_block(const Task& task, const Chunk& chunk, int64_t first, const float* const* prepared) {
     const JangtqMatrix &gate = task.layer.gate, &up = task.layer.up;
     const int64_t padded = jangtq::padded_out(gate.out);
     const int64_t outputs = jangtq::block_rows(first, padded);
@@ -91,9 +91,9 @@ inline void activate_block(const Task& task, const Chunk& chunk, int64_t first, 
     float* up_rows[kChunk] = {ups[0], ups[1], ups[2], ups[3]};
     const int64_t words = jangtq::words_of(gate.in, gate.bits);
     multiply_block(expert_codes(gate, chunk.position) + first * words, words, outputs, gate.bits, chunk.count,
-                   tables, gate_rows);
+                   prepared, gate_rows);
     multiply_block(expert_codes(up, chunk.position) + first * words, words, outputs, up.bits, chunk.count,
-                   tables, up_rows);
+                   prepared, up_rows);
     const int64_t end = first + outputs < gate.out ? outputs : gate.out - first;
     const uint16_t* gate_norms = gate.norms + chunk.position * gate.out + first;
     const uint16_t* up_norms = up.norms + chunk.position * up.out + first;
@@ -114,14 +114,14 @@ inline void rotate_pair(const Task& task, int64_t pair) {
 }
 
 // Adds one block of a chunk's weighted answers to its rows' sums.
-inline void add_block(const Task& task, const Chunk& chunk, int64_t first, const float* const* tables) {
+inline void add_block(const Task& task, const Chunk& chunk, int64_t first, const float* const* prepared) {
     const JangtqMatrix& down = task.layer.down;
     const int64_t outputs = jangtq::block_rows(first, jangtq::padded_out(down.out));
     const int64_t words = jangtq::words_of(down.in, down.bits);
     alignas(64) float answers[kChunk][kLargestBlock];
     float* answer_rows[kChunk] = {answers[0], answers[1], answers[2], answers[3]};
     multiply_block(expert_codes(down, chunk.position) + first * words, words, outputs, down.bits, chunk.count,
-                   tables, answer_rows);
+                   prepared, answer_rows);
     const int64_t end = first + outputs < down.out ? outputs : down.out - first;
     const uint16_t* norms = down.norms + chunk.position * down.out + first;
     for (int64_t r = 0; r < chunk.count; ++r) {
@@ -146,73 +146,74 @@ inline std::vector<int64_t> block_starts(int64_t out) {
     return starts;
 }
 
-// Few chunks: threads share every expert, block by block, and the tables of all rows.
+// Few chunks: threads share every expert, block by block, and the prepared rows.
 void forward_by_blocks(const Task& task) {
     const JangtqMatrix &gate = task.layer.gate, &down = task.layer.down;
-    const int64_t row_floats = table_floats(gate.in, gate.bits), pair_floats = table_floats(down.in, down.bits);
+    const int64_t row_floats = prepared_floats(gate.in, gate.bits), pair_floats = prepared_floats(down.in, down.bits);
     const auto pair_count = static_cast<int64_t>(task.plan.pairs.size());
     const auto chunk_count = static_cast<int64_t>(task.plan.chunks.size());
-    float* row_tables = task.space.row_tables.floats(task.call.row_count * row_floats);
-    float* pair_tables = task.space.pair_tables.floats(pair_count * pair_floats);
+    float* prepared_rows = task.space.prepared_rows.floats(task.call.row_count * row_floats);
+    float* prepared_pairs = task.space.prepared_pairs.floats(pair_count * pair_floats);
     const auto starts = block_starts(gate.out), down_starts = block_starts(down.out);
     const auto blocks = static_cast<int64_t>(starts.size()), down_blocks = static_cast<int64_t>(down_starts.size());
     task.pool.run([&](int64_t) {
         int64_t next;
         while (task.space.rows.take(task.call.row_count, next)) {
             rotate_row(task, next);
-            build_tables(task.space.rotated.floats(0) + next * task.hidden, gate.in, gate.bits, gate.codebook,
-                         row_tables + next * row_floats);
+            prepare_row(task.space.rotated.floats(0) + next * task.hidden, gate.in, gate.bits, gate.codebook,
+                        prepared_rows + next * row_floats);
         }
         task.pool.meet();
         while (task.space.products.take(chunk_count * blocks, next)) {
             const Chunk& chunk = task.plan.chunks[static_cast<size_t>(next / blocks)];
-            const float* tables[kChunk];
+            const float* prepared[kChunk];
             for (int64_t r = 0; r < chunk.count; ++r)
-                tables[r] = row_tables + task.plan.pairs[static_cast<size_t>(chunk.first + r)].row * row_floats;
-            activate_block(task, chunk, starts[static_cast<size_t>(next % blocks)], tables);
+                prepared[r] = prepared_rows + task.plan.pairs[static_cast<size_t>(chunk.first + r)].row * row_floats;
+            activate_block(task, chunk, starts[static_cast<size_t>(next % blocks)], prepared);
         }
         task.pool.meet();
         while (task.space.pairs.take(pair_count, next)) {
             rotate_pair(task, next);
-            build_tables(pair_activations(task, next), down.in, down.bits, down.codebook,
-                         pair_tables + next * pair_floats);
+            prepare_row(pair_activations(task, next), down.in, down.bits, down.codebook,
+                        prepared_pairs + next * pair_floats);
         }
         task.pool.meet();
         while (task.space.sums.take(down_blocks, next)) {
             const int64_t first = down_starts[static_cast<size_t>(next)];
             clear_block(task, first);
             for (const Chunk& chunk : task.plan.chunks) {
-                const float* tables[kChunk];
-                for (int64_t r = 0; r < chunk.count; ++r) tables[r] = pair_tables + (chunk.first + r) * pair_floats;
-                add_block(task, chunk, first, tables);
+                const float* prepared[kChunk];
+                for (int64_t r = 0; r < chunk.count; ++r)
+                    prepared[r] = prepared_pairs + (chunk.first + r) * pair_floats;
+                add_block(task, chunk, first, prepared);
             }
         }
     });
 }
 
-// Many chunks: a thread takes a whole chunk, with tables of its own that stay in its cache.
+// Many chunks: a thread takes a whole chunk, with prepared rows of its own that stay in its cache.
 void forward_by_chunks(const Task& task) {
     const JangtqMatrix &gate = task.layer.gate, &down = task.layer.down;
-    const int64_t row_floats = table_floats(gate.in, gate.bits), pair_floats = table_floats(down.in, down.bits);
+    const int64_t row_floats = prepared_floats(gate.in, gate.bits), pair_floats = prepared_floats(down.in, down.bits);
     const auto chunk_count = static_cast<int64_t>(task.plan.chunks.size());
     const auto starts = block_starts(gate.out), down_starts = block_starts(down.out);
     const int64_t own_floats = kChunk * (row_floats > pair_floats ? row_floats : pair_floats);
-    for (auto& scratch : task.space.thread_tables) scratch.floats(own_floats);
+    for (auto& scratch : task.space.prepared_by_thread) scratch.floats(own_floats);
     task.pool.run([&](int64_t thread) {
-        float* own = task.space.thread_tables[static_cast<size_t>(thread)].floats(0);
+        float* own = task.space.prepared_by_thread[static_cast<size_t>(thread)].floats(0);
         int64_t next;
         while (task.space.rows.take(task.call.row_count, next)) rotate_row(task, next);
         task.pool.meet();
         while (task.space.products.take(chunk_count, next)) {
             const Chunk& chunk = task.plan.chunks[static_cast<size_t>(next)];
-            const float* tables[kChunk];
+            const float* prepared[kChunk];
             for (int64_t r = 0; r < chunk.count; ++r) {
                 const int64_t row = task.plan.pairs[static_cast<size_t>(chunk.first + r)].row;
-                tables[r] = own + r * row_floats;
-                build_tables(task.space.rotated.floats(0) + row * task.hidden, gate.in, gate.bits, gate.codebook,
-                             own + r * row_floats);
+                prepared[r] = own + r * row_floats;
+                prepare_row(task.space.rotated.floats(0) + row * task.hidden, gate.in, gate.bits, gate.codebook,
+                            own + r * row_floats);
             }
-            for (const int64_t first : starts) activate_block(task, chunk, first, tables);
+            for (const int64_t first : starts) activate_block(task, chunk, first, prepared);
             for (int64_t r = 0; r < chunk.count; ++r) rotate_pair(task, chunk.first + r);
         }
         task.pool.meet();
@@ -220,13 +221,14 @@ void forward_by_chunks(const Task& task) {
         const int64_t begin = blocks * thread / task.pool.threads(), end = blocks * (thread + 1) / task.pool.threads();
         for (int64_t b = begin; b < end; ++b) clear_block(task, down_starts[static_cast<size_t>(b)]);
         for (const Chunk& chunk : task.plan.chunks) {
-            const float* tables[kChunk];
+            const float* prepared[kChunk];
             for (int64_t r = 0; r < chunk.count; ++r) {
-                tables[r] = own + r * pair_floats;
-                build_tables(pair_activations(task, chunk.first + r), down.in, down.bits, down.codebook,
-                             own + r * pair_floats);
+                prepared[r] = own + r * pair_floats;
+                prepare_row(pair_activations(task, chunk.first + r), down.in, down.bits, down.codebook,
+                            own + r * pair_floats);
             }
-            for (int64_t b = begin; b < end; ++b) add_block(task, chunk, down_starts[static_cast<size_t>(b)], tables);
+            for (int64_t b = begin; b < end; ++b)
+                add_block(task, chunk, down_starts[static_cast<size_t>(b)], prepared);
         }
     });
 }

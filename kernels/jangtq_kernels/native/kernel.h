@@ -14,21 +14,28 @@ namespace jangtq {
 struct Workspace {
     Scratch rotated;      // rows in rotated coordinates
     Scratch activations;  // silu(gate) * up of every pair, rotated in place
-    Scratch row_tables;
-    Scratch pair_tables;
-    std::vector<Scratch> thread_tables;
+    Scratch prepared_rows;
+    Scratch prepared_pairs;
+    std::vector<Scratch> prepared_by_thread;
     TaskCounter rows, products, pairs, sums;
     std::atomic<bool> finite{true};
 };
 
 using Forward = void (*)(ThreadPool&, Workspace&, const JangtqLayer&, const JangtqCall&, const Plan&);
 
+#define JANGTQ_DECLARE(isa) \
+    namespace isa { void forward(ThreadPool&, Workspace&, const JangtqLayer&, const JangtqCall&, const Plan&); }
+
 #if defined(__x86_64__)
-namespace avx512 { void forward(ThreadPool&, Workspace&, const JangtqLayer&, const JangtqCall&, const Plan&); }
-namespace avx2 { void forward(ThreadPool&, Workspace&, const JangtqLayer&, const JangtqCall&, const Plan&); }
+JANGTQ_DECLARE(avx512)
+JANGTQ_DECLARE(avx512_int8)
+JANGTQ_DECLARE(avx2)
+JANGTQ_DECLARE(avx2_int8)
 #elif defined(__aarch64__)
-namespace neon { void forward(ThreadPool&, Workspace&, const JangtqLayer&, const JangtqCall&, const Plan&); }
+JANGTQ_DECLARE(neon)
+JANGTQ_DECLARE(neon_int8)
 #endif
-namespace portable { void forward(ThreadPool&, Workspace&, const JangtqLayer&, const JangtqCall&, const Plan&); }
+JANGTQ_DECLARE(portable)
+JANGTQ_DECLARE(portable_int8)
 
 }  // namespace jangtq
