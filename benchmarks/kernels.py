@@ -27,10 +27,11 @@ from benchmarks.kernel_work import (
 )
 from benchmarks.machine_peaks import MachinePeaks
 from benchmarks.results import write_section
-from jangtq_kernels.backend import Backend, LoadedLayer
+from jangtq_kernels.backend import ACTIVATIONS, Backend, LoadedLayer
 from jangtq_kernels.cpu import CpuBackend
 from jangtq_kernels.cpu_library import native_library
 from jangtq_kernels.reference import ReferenceBackend
+from jangtq_kernels.weights import ExpertWeights
 
 DECODE_BYTES = TOP * WEIGHTS_OF_EXPERT // 4
 ROUNDS = 8
@@ -43,6 +44,7 @@ PEER_REPEATS = {1: 5, 16: 2}
 class Speed:
     """Best seconds of one batch size, and of what stands beside it."""
 
+    activations: str
     rows: int
     threads: int
     seconds: float
@@ -54,8 +56,8 @@ class Speed:
         affine = "" if self.affine_seconds is None else f"{self.affine_seconds / self.seconds:.0f}"
         read = f"{self.read_seconds / self.seconds:.0%}" if self.rows == 1 else ""
         return (
-            f"| {self.rows} | {self.threads} | {self.seconds * 1e3:.2f} | {read} | {affine} | "
-            f"{self.fma_seconds / self.seconds:.0%} |"
+            f"| {self.activations} | {self.rows} | {self.threads} | {self.seconds * 1e3:.2f} | {read} | "
+            f"{affine} | {self.fma_seconds / self.seconds:.0%} |"
         )
 
 
@@ -69,8 +71,11 @@ def best_seconds(work: Callable[[Request], object], requests: list[Request]) -> 
     return best
 
 
-def measure(threads: int, layer: LoadedLayer, peaks: MachinePeaks, affine: dict[int, float]) -> list[Speed]:
+def measure(
+    threads: int, activations: str, weights: ExpertWeights, *, peaks: MachinePeaks, affine: dict[int, float]
+) -> list[Speed]:
     """Every batch size on this many threads; kernel and limits take turns, to meet the same conditions."""
+    layer = CpuBackend(threads, activations=activations).load(weights)
     speeds = []
     for rows, repeats in REPEATS.items():
         seconds = read = float("inf")
@@ -81,7 +86,7 @@ def measure(threads: int, layer: LoadedLayer, peaks: MachinePeaks, affine: dict[
             read = min(read, *(peaks.read_seconds(DECODE_BYTES, threads) for _ in range(10)))
             fma = max(fma, *(peaks.fma_per_second(threads) for _ in range(10)))
         fma_seconds = rows * TOP * WEIGHTS_OF_EXPERT / fma
-        speeds.append(Speed(rows, threads, seconds, read, fma_seconds, affine.get(rows)))
+        speeds.append(Speed(activations, rows, threads, seconds, read, fma_seconds, affine.get(rows)))
     return speeds
 
 
@@ -97,10 +102,11 @@ def measure_affine() -> dict[int, float]:
 def report_speeds(speeds: list[Speed]) -> str:
     lines = [
         f"Hidden size {HIDDEN}, intermediate size {INTERMEDIATE}, "
-        f"top {TOP} of {EXPERTS} experts, 2 bits, float32.",
+        f"top {TOP} of {EXPERTS} experts, 2 bits; gather_qmm and FMA peak are float32.",
         "",
-        "| rows | threads | ms | of read bandwidth | times affine 2-bit gather_qmm | of FMA peak |",
-        "|---|---|---|---|---|---|",
+        "| activations | rows | threads | ms | of read bandwidth | "
+        "times affine 2-bit gather_qmm | of FMA peak |",
+        "|---|---|---|---|---|---|---|",
     ]
     return "\n".join(lines + [speed.line() for speed in speeds])
 
@@ -110,6 +116,7 @@ def backends() -> dict[str, tuple[Backend, tuple[int, int]]]:
     found: dict[str, tuple[Backend, tuple[int, int]]] = {
         f"cpu {isa}": (CpuBackend(isa=isa), (HIDDEN, INTERMEDIATE)) for isa in native_library().isas
     }
+    found["cpu, int8 activations"] = (CpuBackend(activations="int8"), (HIDDEN, INTERMEDIATE))
     # Metal runs natively or, where there is none, in the tests' simulator.
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     from metal_cases import metal_backend
@@ -122,7 +129,7 @@ def report_errors() -> str:
     lines = [
         "Norm of the difference to the float64 reference over its norm; 4 rows, worst of 2, 3 and 4 bits.",
         "",
-        "| backend | size | float32 | float16 rows | bfloat16 rows |",
+        "| backend | size | float32 rows | float16 rows | bfloat16 rows |",
         "|---|---|---|---|---|",
     ]
     for name, (backend, size) in backends().items():
@@ -149,11 +156,12 @@ def _forward(layer: LoadedLayer, request: Request) -> np.ndarray[tuple[int, ...]
 
 
 def run() -> list[Speed]:
-    """All speeds: one and two threads, one weight set."""
+    """All speeds: float32 and int8 activations, one and two threads, one weight set."""
     weights, peaks, affine = random_layer(EXPERTS), MachinePeaks(), measure_affine()
     speeds: list[Speed] = []
-    for threads in (1, 2):
-        speeds += measure(threads, CpuBackend(threads).load(weights), peaks, affine)
+    for activations in ACTIVATIONS:
+        for threads in (1, 2):
+            speeds += measure(threads, activations, weights, peaks=peaks, affine=affine)
     return speeds
 
 
