@@ -6,15 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jangtq_coordinator.settings import ClusterSettings, ServeSettings, Transport
+from jangtq_coordinator.cluster_options import add_cluster, cluster_settings
+from jangtq_coordinator.serve_options import add_serve, serve_settings
 from jangtq_kernels.errors import BackendMissingError
-from jangtq_proto.addresses import parse_addresses
-from jangtq_proto.codec import RowType
 from jangtq_proto.errors import JangtqError
-from jangtq_proto.options import add_device, add_lifeline, add_model, add_poll
-from jangtq_proto.ranges import parse_ranges
-
-DEFAULT_WORKER_PORT = 7700
 
 _EXAMPLES = """\
 examples:
@@ -34,90 +29,16 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_serve(commands.add_parser("serve", help="answer the OpenAI API"))
+    serve = commands.add_parser("serve", help="answer the OpenAI API")
+    add_cluster(serve)
+    add_serve(serve)
     _add_generate(commands.add_parser("generate", help="write one answer to the terminal"))
     _add_demo(commands.add_parser("demo", help="show two workers and a coordinator on this machine"))
     return result
 
 
-def _add_cluster(command: argparse.ArgumentParser) -> None:
-    add_model(command)
-    command.add_argument(
-        "--workers",
-        default="",
-        metavar="HOST:PORT,...",
-        help=f"the workers; a missing port means {DEFAULT_WORKER_PORT}",
-    )
-    command.add_argument(
-        "--experts", default="", metavar="RANGES", help="experts to hold here, such as 0-95 (default: none)"
-    )
-    add_device(command)
-    command.add_argument(
-        "--wire-dtype",
-        type=RowType,
-        choices=tuple(RowType),
-        metavar="{" + ",".join(RowType) + "}",
-        help="how rows travel and what the coordinator computes in (default: float16 on Metal, else float32)",
-    )
-    command.add_argument(
-        "--transport",
-        type=Transport,
-        choices=tuple(Transport),
-        default=Transport.GRPC,
-        metavar="{" + ",".join(Transport) + "}",
-        help="how expert calls travel; express is a plain socket that gRPC lets in to (default: %(default)s)",
-    )
-    add_poll(command)
-    command.add_argument(
-        "--no-unix-sockets",
-        action="store_true",
-        help="use TCP even to workers on this machine",
-    )
-    command.add_argument(
-        "--connect-timeout",
-        type=float,
-        default=30.0,
-        metavar="SECONDS",
-        help="how long to look for a worker at start (default: %(default)g)",
-    )
-    command.add_argument(
-        "--call-timeout",
-        type=float,
-        default=60.0,
-        metavar="SECONDS",
-        help="how long a worker may take for one layer (default: %(default)g)",
-    )
-
-
-def _add_serve(command: argparse.ArgumentParser) -> None:
-    defaults = ServeSettings()
-    _add_cluster(command)
-    command.add_argument("--host", default=defaults.host, help="where the API listens (default: %(default)s)")
-    command.add_argument(
-        "--port", type=int, default=defaults.port, help="its port; 0 takes a free one (default: %(default)s)"
-    )
-    command.add_argument(
-        "--insecure", action="store_true", help="allow an address that other machines reach, without a key"
-    )
-    command.add_argument(
-        "--batch-size",
-        type=int,
-        default=defaults.batch_size,
-        metavar="N",
-        help="sequences that share a step (default: %(default)s)",
-    )
-    command.add_argument(
-        "--prefill-rows",
-        type=int,
-        default=defaults.prefill_rows,
-        metavar="N",
-        help="prompt tokens computed between two steps (default: %(default)s)",
-    )
-    add_lifeline(command)
-
-
 def _add_generate(command: argparse.ArgumentParser) -> None:
-    _add_cluster(command)
+    add_cluster(command)
     command.add_argument("--prompt", required=True, metavar="TEXT", help="what to ask")
     command.add_argument("--system", metavar="TEXT", help="a system message before it")
     command.add_argument("--max-tokens", type=int, default=1024, metavar="N", help="(default: %(default)s)")
@@ -131,34 +52,6 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
     command.add_argument("--max-tokens", type=int, default=200, metavar="N", help="(default: %(default)s)")
     command.add_argument(
         "--threads", type=int, default=1, metavar="N", help="threads a worker (default: %(default)s)"
-    )
-
-
-def cluster_settings(given: argparse.Namespace) -> ClusterSettings:
-    """The cluster's part of a command line. Raises ConfigurationError."""
-    return ClusterSettings(
-        model=given.model,
-        workers=parse_addresses(given.workers, default_port=DEFAULT_WORKER_PORT),
-        local_ranges=parse_ranges(given.experts) if given.experts else (),
-        device=given.device,
-        threads=given.threads,
-        wire_dtype=given.wire_dtype,
-        transport=given.transport,
-        poll_us=given.poll_us,
-        unix_sockets=not given.no_unix_sockets,
-        connect_timeout_seconds=given.connect_timeout,
-        call_timeout_seconds=given.call_timeout,
-    )
-
-
-def serve_settings(given: argparse.Namespace) -> ServeSettings:
-    """The API's part of a command line. Raises ConfigurationError."""
-    return ServeSettings(
-        host=given.host,
-        port=given.port,
-        insecure=given.insecure,
-        batch_size=given.batch_size,
-        prefill_rows=given.prefill_rows,
     )
 
 

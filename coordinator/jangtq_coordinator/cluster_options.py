@@ -1,0 +1,78 @@
+"""The command line's options for the cluster, and the settings they become."""
+
+import argparse
+
+from jangtq_coordinator.settings import ClusterSettings, Transport
+from jangtq_proto.addresses import parse_addresses
+from jangtq_proto.codec import RowType
+from jangtq_proto.options import add_device, add_model, add_poll
+from jangtq_proto.ranges import parse_ranges
+
+DEFAULT_WORKER_PORT = 7700
+
+
+def add_cluster(command: argparse.ArgumentParser) -> None:
+    """What `serve` and `generate` need to know of the cluster."""
+    add_model(command)
+    command.add_argument(
+        "--workers",
+        default="",
+        metavar="HOST:PORT,...",
+        help=f"the workers; a missing port means {DEFAULT_WORKER_PORT}",
+    )
+    command.add_argument(
+        "--experts", default="", metavar="RANGES", help="experts to hold here, such as 0-95 (default: none)"
+    )
+    add_device(command)
+    command.add_argument(
+        "--wire-dtype",
+        type=RowType,
+        choices=tuple(RowType),
+        metavar="{" + ",".join(RowType) + "}",
+        help="how rows travel and what the coordinator computes in (default: float16 on Metal, else float32)",
+    )
+    command.add_argument(
+        "--transport",
+        type=Transport,
+        choices=tuple(Transport),
+        default=Transport.GRPC,
+        metavar="{" + ",".join(Transport) + "}",
+        help="how expert calls travel; express is a plain socket that gRPC lets in to (default: %(default)s)",
+    )
+    add_poll(command)
+    command.add_argument(
+        "--no-unix-sockets",
+        action="store_true",
+        help="use TCP even to workers on this machine",
+    )
+    command.add_argument(
+        "--connect-timeout",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long to look for a worker at start (default: %(default)g)",
+    )
+    command.add_argument(
+        "--call-timeout",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="how long a worker may take for one layer (default: %(default)g)",
+    )
+
+
+def cluster_settings(given: argparse.Namespace) -> ClusterSettings:
+    """The cluster's part of a command line. Raises ConfigurationError."""
+    return ClusterSettings(
+        model=given.model,
+        workers=parse_addresses(given.workers, default_port=DEFAULT_WORKER_PORT),
+        local_ranges=parse_ranges(given.experts) if given.experts else (),
+        device=given.device,
+        threads=given.threads,
+        wire_dtype=given.wire_dtype,
+        transport=given.transport,
+        poll_us=given.poll_us,
+        unix_sockets=not given.no_unix_sockets,
+        connect_timeout_seconds=given.connect_timeout,
+        call_timeout_seconds=given.call_timeout,
+    )
