@@ -106,9 +106,8 @@ def lane_way(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice, *, 
 
     def exchange_with(count: int) -> Exchange:
         def exchange() -> int:
-            for lane, call in zip(lanes[:count], calls, strict=False):
-                lane.send(call)
-            return max([lane.receive().compute_ns for lane in lanes[:count]])
+            asked = [(lane, lane.send(call)) for lane, call in zip(lanes[:count], calls, strict=False)]
+            return max([lane.receive(call_id).compute_ns for lane, call_id in asked])
 
         return exchange
 

@@ -119,18 +119,22 @@ class FakeLane:
     def __init__(self, worker: ScriptedWorker, row_type: RowType) -> None:
         self._worker = worker
         self._row_type = row_type
-        self._call: LayerCall | None = None
+        self._newest = 0
+        self._calls: dict[int, LayerCall] = {}
 
-    def send(self, call: LayerCall) -> None:
-        self._call = call
+    def send(self, call: LayerCall) -> int:
+        self._newest += 1
+        self._calls[self._newest] = call
+        return self._newest
 
-    def receive(self) -> LayerAnswer:
-        assert self._call is not None, "receive without send"
-        call, self._call = self._call, None
+    def receive(self, call_id: int) -> LayerAnswer:
+        if call_id not in self._calls:
+            raise WorkerUnreachableError("the call was lost")
+        call = self._calls.pop(call_id)
         worker = f"worker {self._worker.address}"
         if not self._worker.is_running:
             raise WorkerUnreachableError(f"{worker}: it is not running")
-        decoded = DecodedCall(1, call.layer, call.rows, call.expert_ids, call.router_weights)
+        decoded = DecodedCall(call_id, call.layer, call.rows, call.expert_ids, call.router_weights)
         message = encode_call(decoded, self._row_type)
         try:
             sums = self._worker.server.desk.compute(message)
@@ -141,7 +145,7 @@ class FakeLane:
         return LayerAnswer(decode_partial_sums(data, shape, self._row_type), sums.queue_ns, sums.compute_ns)
 
     def abandon(self) -> None:
-        self._call = None
+        self._calls.clear()
 
     def close(self) -> None:
         pass
@@ -206,5 +210,4 @@ def some_call(rows: int = 2, *, slots: int = 4, seed: int = 0, hidden_size: int 
 
 
 def ask(lane: Lane, call: LayerCall | None = None) -> NDArray[np.float32]:
-    lane.send(call or some_call())
-    return lane.receive().partial_sums
+    return lane.receive(lane.send(call or some_call())).partial_sums

@@ -23,13 +23,14 @@ class FakeLane:
         self.calls: list[LayerCall] = []
         self.abandoned = 0
 
-    def send(self, call: LayerCall) -> None:
+    def send(self, call: LayerCall) -> int:
         self.calls.append(call)
+        return len(self.calls)
 
-    def receive(self) -> LayerAnswer:
+    def receive(self, call_id: int) -> LayerAnswer:
         if self.fails:
             raise WorkerFaultError("broken")
-        call = self.calls[-1]
+        call = self.calls[call_id - 1]
         factors = np.where(call.expert_ids >= 0, (call.expert_ids + 1) * call.router_weights, 0)
         sums = call.rows.astype(np.float32) * factors.sum(axis=1, keepdims=True, dtype=np.float32)
         return LayerAnswer(sums.astype(np.float32), queue_ns=0, compute_ns=1000)
@@ -88,6 +89,22 @@ def test_a_failing_holder_leaves_no_half_done_call() -> None:
     with pytest.raises(ClusterError, match="broken"):
         dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
     assert [lane.abandoned for lane in lanes] == [1, 1]
+
+
+def test_exchanges_under_way_together_do_not_mix() -> None:
+    first, second = some_rows(3, 4, experts=8), some_rows(2, 4, experts=8)
+    owner = np.array([0, 1] * 4, dtype=np.int32)
+    dispatcher = Dispatcher(owner, [FakeLane(), FakeLane()], LayerTimes(2))
+    alone = [
+        dispatcher.forward(layer, x, expert_ids=ids, router_weights=weights)
+        for layer, (x, ids, weights) in enumerate((first, second))
+    ]
+    exchanges = [
+        dispatcher.begin(layer, x, expert_ids=ids, router_weights=weights)
+        for layer, (x, ids, weights) in enumerate((first, second))
+    ]
+    for expected, exchange in zip(alone, exchanges, strict=True):
+        np.testing.assert_array_equal(dispatcher.finish(exchange), expected)
 
 
 def test_other_work_is_done_while_the_holders_compute() -> None:

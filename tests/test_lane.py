@@ -89,8 +89,7 @@ def some_call(rows: int = 2, seed: int = 0) -> LayerCall:
 
 
 def ask(lane: GrpcLane, call: LayerCall | None = None) -> NDArray[np.float32]:
-    lane.send(call or some_call())
-    return lane.receive().partial_sums
+    return lane.receive(lane.send(call or some_call())).partial_sums
 
 
 def test_many_calls_share_a_stream() -> None:

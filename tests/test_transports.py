@@ -167,6 +167,50 @@ def test_an_abandoned_call_is_never_taken_for_a_later_one(
 
 
 @every_way
+def test_several_calls_under_way_are_answered_each_its_own(
+    worker: ScriptedWorker, layer: LoadedLayer, way: Way
+) -> None:
+    calls = [some_call(rows=1 + seed, seed=seed) for seed in range(5)]
+    with lane_to(worker, way) as lane:
+        ids = [lane.send(call) for call in calls]
+        assert len(set(ids)) == len(ids)
+        for position in (1, 0, 4, 2, 3):
+            call = calls[position]
+            expected = layer.forward(call.rows, call.expert_ids, call.router_weights)
+            np.testing.assert_array_equal(lane.receive(ids[position]).partial_sums, expected)
+
+
+@every_way
+def test_calls_that_no_buffer_holds_may_be_under_way_together(worker: ScriptedWorker, way: Way) -> None:
+    with lane_to(worker, way) as lane:
+        ids = [lane.send(nobodys_call(MAX_ROWS_PER_CALL)) for _ in range(12)]
+        for call_id in ids:
+            assert lane.receive(call_id).partial_sums.shape == (MAX_ROWS_PER_CALL, HIDDEN)
+
+
+@every_way
+def test_every_call_under_way_is_given_up_and_the_lane_goes_on(worker: ScriptedWorker, way: Way) -> None:
+    with lane_to(worker, way) as lane:
+        ids = [lane.send(some_call(seed=seed)) for seed in range(3)]
+        lane.receive(ids[0])
+        lane.abandon()
+        for call_id in ids[1:]:
+            with pytest.raises(WorkerUnreachableError, match="lost"):
+                lane.receive(call_id)
+        assert ask(lane).shape == (2, HIDDEN)
+
+
+@every_way
+def test_one_failure_among_several_calls_costs_only_its_own(worker: ScriptedWorker, way: Way) -> None:
+    bad = replace(some_call(), layer=1)
+    with lane_to(worker, way) as lane:
+        ids = [lane.send(call) for call in (some_call(), bad, some_call())]
+        with pytest.raises(CallRejectedError, match="layer 1"):
+            lane.receive(ids[1])
+        assert lane.receive(ids[0]).partial_sums.shape == lane.receive(ids[2]).partial_sums.shape
+
+
+@every_way
 def test_a_worker_that_ends_is_an_error_and_one_that_comes_back_is_used(
     worker: ScriptedWorker, way: Way
 ) -> None:
@@ -215,14 +259,14 @@ def test_a_worker_that_stops_finishes_the_call_in_flight(worker: ScriptedWorker,
         ask(lane)
         worker.script.asked.clear()
         worker.script.act = lambda: go_on.wait(30)
-        lane.send(some_call())
+        call_id = lane.send(some_call())
         assert worker.script.asked.wait(30)
         stopping = threading.Thread(target=worker.stop)
         stopping.start()
         stopping.join(0.3)
         assert stopping.is_alive()
         go_on.set()
-        assert lane.receive().partial_sums.shape == (2, HIDDEN)
+        assert lane.receive(call_id).partial_sums.shape == (2, HIDDEN)
         stopping.join()
         with pytest.raises(WorkerUnreachableError):
             ask(lane)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,17 @@ from jangtq_coordinator.lane import Lane, LayerAnswer, LayerCall
 from jangtq_coordinator.routing import HolderRows, Router
 from jangtq_coordinator.timing import LayerTimes
 from jangtq_proto.codec import Rows
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A layer's rows on their way through their holders: what was asked of each, under which call id."""
+
+    layer: int
+    shape: tuple[int, ...]
+    parts: tuple[HolderRows, ...]
+    call_ids: tuple[int, ...]
+    started_ns: int
 
 
 class Dispatcher:
@@ -24,6 +36,45 @@ class Dispatcher:
     def times(self) -> LayerTimes:
         return self._times
 
+    def begin(
+        self,
+        layer: int,
+        rows: Rows,
+        *,
+        expert_ids: NDArray[np.int32],
+        router_weights: NDArray[np.float32],
+    ) -> Exchange:
+        """Ask every holder of a picked expert; several exchanges may be under way.
+
+        rows: [rows, hidden]; expert_ids, router_weights: [rows, slots]. Raises ClusterError, and then no
+        exchange is under way any more.
+        """
+        started_ns = time.perf_counter_ns()
+        parts = self._router.split(expert_ids, router_weights)
+        try:
+            call_ids = tuple(self._send(layer, rows, part) for part in parts)
+        except BaseException:
+            self.abandon()
+            raise
+        return Exchange(layer, rows.shape, parts, call_ids, started_ns)
+
+    def finish(self, exchange: Exchange) -> NDArray[np.float32]:
+        """Wait for its answers: the weighted sum of the picked experts of each row, float32 [rows, hidden].
+
+        Raises ClusterError, and then no exchange is under way any more.
+        """
+        asked = zip(exchange.parts, exchange.call_ids, strict=True)
+        try:
+            answers = [self._lanes[part.holder].receive(call_id) for part, call_id in asked]
+        except BaseException:
+            self.abandon()
+            raise
+        sums = _reduce(exchange.shape, exchange.parts, answers)
+        slowest = max(answer.compute_ns for answer in answers)
+        taken = time.perf_counter_ns() - exchange.started_ns
+        self._times.record_exchange(exchange.layer, exchange_ns=taken, experts_ns=slowest)
+        return sums
+
     def forward(
         self,
         layer: int,
@@ -33,42 +84,31 @@ class Dispatcher:
         router_weights: NDArray[np.float32],
         meanwhile: Callable[[], None] | None = None,
     ) -> NDArray[np.float32]:
-        """Weighted sum of the picked experts of each row, float32 [rows, hidden].
+        """Begin and finish; `meanwhile` runs while the workers compute."""
+        exchange = self.begin(layer, rows, expert_ids=expert_ids, router_weights=router_weights)
+        if meanwhile is not None:
+            try:
+                meanwhile()
+            except BaseException:
+                self.abandon()
+                raise
+        return self.finish(exchange)
 
-        rows: [rows, hidden]; expert_ids, router_weights: [rows, slots]. `meanwhile` runs while the
-        workers compute. Raises ClusterError; no lane keeps a half-done call afterwards.
-        """
-        started = time.perf_counter_ns()
-        parts = self._router.split(expert_ids, router_weights)
-        try:
-            answers = self._exchange(layer, rows, parts, meanwhile)
-        except BaseException:
-            for part in parts:
-                self._lanes[part.holder].abandon()
-            raise
-        sums = _reduce(rows.shape, parts, answers)
-        slowest = max(answer.compute_ns for answer in answers)
-        self._times.record_exchange(layer, exchange_ns=time.perf_counter_ns() - started, experts_ns=slowest)
-        return sums
+    def abandon(self) -> None:
+        """Give up every exchange under way, so that no lane keeps a half-done call."""
+        for lane in self._lanes:
+            lane.abandon()
 
     def close(self) -> None:
         """Close every lane."""
         for lane in self._lanes:
             lane.close()
 
-    def _exchange(
-        self,
-        layer: int,
-        rows: Rows,
-        parts: tuple[HolderRows, ...],
-        meanwhile: Callable[[], None] | None,
-    ) -> list[LayerAnswer]:
-        for part in parts:
-            part_rows = rows if part.row_index is None else rows[part.row_index]
-            self._lanes[part.holder].send(LayerCall(layer, part_rows, part.expert_ids, part.router_weights))
-        if meanwhile is not None:
-            meanwhile()
-        return [self._lanes[part.holder].receive() for part in parts]
+    def _send(self, layer: int, rows: Rows, part: HolderRows) -> int:
+        part_rows = rows if part.row_index is None else rows[part.row_index]
+        return self._lanes[part.holder].send(
+            LayerCall(layer, part_rows, part.expert_ids, part.router_weights)
+        )
 
 
 def _reduce(

@@ -1,5 +1,6 @@
 """One open stream of expert calls to one worker. The thread that asks also reads the socket: no hand-over."""
 
+from collections import deque
 from typing import Final, Protocol
 
 import grpc
@@ -9,7 +10,7 @@ from jangtq_coordinator.silence import SilenceWatch
 from jangtq_proto.v1 import expert_pb2 as pb
 
 _METHOD: Final = b"/jangtq_proto.v1.ExpertService/Forward"
-_OPENED, _EXCHANGED, _ENDED = "opened", "exchanged", "ended"
+_OPENED, _SENT, _RECEIVED, _ENDED = "opened", "sent", "received", "ended"
 _NO_FLAGS: Final = 0
 
 
@@ -43,31 +44,33 @@ class _Call(Protocol):
 class ExpertStream:
     """Drives gRPC's core from the calling thread, as grpc's own single-threaded streams do.
 
-    At most one call is under way. Not thread-safe, except that a silent worker is noticed by a watch.
+    Any number of calls may be under way. Not thread-safe, except that a silent worker is noticed by a watch.
     """
 
     def __init__(self, channel: grpc.Channel, *, timeout_seconds: float) -> None:
         self._call = _open_call(channel)
         self._watch = SilenceWatch(timeout_seconds, self._cancel_silent)
-        self._ended = False
+        self._replies: deque[bytes] = deque()
+        self._awaited = 0
+        self._sending = self._receiving = self._failed = self._ended = False
 
     def send(self, message: pb.ExpertCall) -> None:
-        """Start a call. A stream that is broken says so in `receive`."""
-        operations = (
-            cygrpc.SendMessageOperation(message.SerializeToString(), _NO_FLAGS),
-            cygrpc.ReceiveMessageOperation(_NO_FLAGS),
-        )
-        self._call.operate(operations, _EXCHANGED)
+        """Start a call. A stream that is broken says so in `receive`, or here by StreamBrokenError."""
+        data = message.SerializeToString()
+        with self._watch:
+            while self._sending:
+                self._take_event()
+        self._sending = True
+        self._call.operate((cygrpc.SendMessageOperation(data, _NO_FLAGS),), _SENT)
+        self._awaited += 1
+        self._start_receiving()
 
     def receive(self) -> pb.ExpertReply:
-        """Wait for the answer. Raises StreamBrokenError."""
+        """Wait for the next answer of whatever call is under way. Raises StreamBrokenError."""
         with self._watch:
-            while True:
-                event = self._next_event()
-                if event.tag is _EXCHANGED:
-                    data = event.batch_operations[1].message()
-                    if data is not None:
-                        return pb.ExpertReply.FromString(data)
+            while not self._replies:
+                self._take_event()
+        return pb.ExpertReply.FromString(self._replies.popleft())
 
     def close(self) -> None:
         """End the stream and release it; whatever is under way is given up."""
@@ -80,6 +83,28 @@ class ExpertStream:
                 self._next_event()
             except StreamBrokenError:
                 return
+
+    def _take_event(self) -> None:
+        event = self._next_event()
+        if event.tag is _SENT:
+            self._sending = False
+        elif event.tag is _RECEIVED:
+            self._receiving = False
+            self._take_reply(event.batch_operations[0].message())
+
+    def _take_reply(self, data: bytes | None) -> None:
+        """Without data the stream is ending, and says so next."""
+        if data is None:
+            self._failed = True
+            return
+        self._replies.append(data)
+        self._awaited -= 1
+        self._start_receiving()
+
+    def _start_receiving(self) -> None:
+        if self._awaited and not self._receiving and not self._failed:
+            self._receiving = True
+            self._call.operate((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), _RECEIVED)
 
     def _next_event(self) -> _Event:
         event = self._call.next_event()

@@ -6,12 +6,13 @@ import time
 import grpc
 
 from jangtq_coordinator.express_door import Door, ExpressSettings, enter
-from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings, other_call
+from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
 from jangtq_coordinator.lane import LayerAnswer, LayerCall
+from jangtq_coordinator.pending import PendingCalls, Received
 from jangtq_proto.codec import DecodedCall, decode_partial_sums
 from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerFaultError, error_of_number
 from jangtq_proto.frame_socket import FrameSocket
-from jangtq_proto.frames import OK, AnswerFrame, call_frame, frame_limit, read_answer
+from jangtq_proto.frames import NO_CALL, OK, AnswerFrame, call_frame, frame_limit, read_answer
 
 _log = logging.getLogger("jangtq.cluster")
 
@@ -29,38 +30,34 @@ class ExpressLane:
         self._limit = frame_limit(settings.hidden_size)
         self._frames: FrameSocket | None = None
         self._retry_at = 0.0
-        self._call_id = 0
-        self._shape = (0, 0)
+        self._pending = PendingCalls(f"worker {control.address}")
 
-    def send(self, call: LayerCall) -> None:
+    def send(self, call: LayerCall) -> int:
         frames = self._frames or self._open()
         if frames is None:
-            self._control.send(call)
-            return
-        self._call_id += 1
-        self._shape = (call.rows.shape[0], call.rows.shape[1])
-        message = DecodedCall(self._call_id, call.layer, call.rows, call.expert_ids, call.router_weights)
+            return self._control.send(call)
+        call_id = self._control.next_call_id()
+        message = DecodedCall(call_id, call.layer, call.rows, call.expert_ids, call.router_weights)
+        may_answer = self._limit * len(self._pending)
+        self._pending.begin(call_id, (call.rows.shape[0], call.rows.shape[1]))
         try:
-            frames.send(call_frame(message, self._settings.row_type))
+            frames.send(call_frame(message, self._settings.row_type), reading_up_to=may_answer)
         except OSError as error:
             raise self._broken(error) from error
+        return call_id
 
-    def receive(self) -> LayerAnswer:
-        if self._frames is None:
-            return self._control.receive()
+    def receive(self, call_id: int) -> LayerAnswer:
+        if call_id not in self._pending:
+            return self._control.receive(call_id)
         try:
-            frame = self._frames.receive(self._limit)
-            if frame is None:
-                raise ConnectionResetError("the worker closed the connection")
-            answer = read_answer(frame)
-        except OSError as error:
-            raise self._broken(error) from error
-        except CallRejectedError as error:
-            self.abandon()
-            raise WorkerFaultError(f"worker {self._control.address} sent no answer: {error}") from error
-        return self._read(answer)
+            return self._pending.wait(call_id, self._read)
+        except ClusterError:
+            if call_id in self._pending:  # nothing that follows can be trusted
+                self.abandon()
+            raise
 
     def abandon(self) -> None:
+        self._pending.clear()
         self._control.abandon()
         if self._frames is not None:
             self._frames.close()
@@ -70,22 +67,35 @@ class ExpressLane:
         self.abandon()
         self._control.close()
 
-    def _read(self, answer: AnswerFrame) -> LayerAnswer:
-        worker = f"worker {self._control.address}"
-        if answer.status != OK:
-            message = bytes(answer.payload).decode(errors="replace")
-            raise error_of_number(answer.status, f"{worker}: {message}")
-        if answer.call_id != self._call_id:
-            self.abandon()
-            raise other_call(self._control.address, answered=answer.call_id, asked=self._call_id)
+    def _read(self) -> Received:
+        assert self._frames is not None, "a call under way has a connection"
+        try:
+            frame = self._frames.receive(self._limit)
+            if frame is None:
+                raise ConnectionResetError("the worker closed the connection")
+            answer = read_answer(frame)
+        except OSError as error:
+            raise self._broken(error) from error
+        except CallRejectedError as error:
+            raise WorkerFaultError(f"worker {self._control.address} sent no answer: {error}") from error
         # A copy, because the next answer is read into the same buffer.
         payload = bytes(answer.payload)
-        sums = decode_partial_sums(payload, self._shape, self._settings.row_type)
+        if answer.call_id == NO_CALL:
+            raise self._failure(answer.status, payload)
+        return Received(answer.call_id, lambda shape: self._decode(answer, payload, shape))
+
+    def _decode(self, answer: AnswerFrame, payload: bytes, shape: tuple[int, int]) -> LayerAnswer:
+        if answer.status != OK:
+            raise self._failure(answer.status, payload)
+        sums = decode_partial_sums(payload, shape, self._settings.row_type)
         return LayerAnswer(sums, queue_ns=answer.queue_ns, compute_ns=answer.compute_ns)
+
+    def _failure(self, status: int, payload: bytes) -> ClusterError:
+        return error_of_number(status, f"worker {self._control.address}: {payload.decode(errors='replace')}")
 
     def _open(self) -> FrameSocket | None:
         """None while gRPC has to do. Raises ClusterError when the worker is gone or another one."""
-        if time.monotonic() < self._retry_at:
+        if time.monotonic() < self._retry_at or self._control.calls_under_way:
             return None
         self._control.check_unchanged()
         try:

@@ -1,5 +1,6 @@
 """A lane over gRPC: one stream to one worker, opened when first needed and again after it broke."""
 
+import itertools
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from jangtq_coordinator.expert_stream import ExpertStream, StreamBrokenError
 from jangtq_coordinator.lane import LayerAnswer, LayerCall
+from jangtq_coordinator.pending import PendingCalls, Received
 from jangtq_coordinator.roster import Holder
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import (
@@ -55,8 +57,8 @@ class GrpcLane:
         self._local_channel: grpc.Channel | None = None
         self._local_path: Path | None = None
         self._stream: ExpertStream | None = None
-        self._call_id = 0
-        self._shape = (0, 0)
+        self._ids = itertools.count(1)
+        self._pending = PendingCalls(f"worker {address}")
 
     def describe(self, *, timeout_seconds: float | None = None) -> Holder:
         """Ask the worker what it holds. Raises WorkerUnreachableError naming the address."""
@@ -97,30 +99,39 @@ class GrpcLane:
             return path
         return None
 
-    def send(self, call: LayerCall) -> None:
-        self._call_id += 1
-        self._shape = (call.rows.shape[0], call.rows.shape[1])
+    def next_call_id(self) -> int:
+        """One that no call to this worker had before."""
+        return next(self._ids)
+
+    @property
+    def calls_under_way(self) -> int:
+        """How many answers are missing."""
+        return len(self._pending)
+
+    def send(self, call: LayerCall) -> int:
+        call_id = self.next_call_id()
         message = encode_call(
-            DecodedCall(self._call_id, call.layer, call.rows, call.expert_ids, call.router_weights),
+            DecodedCall(call_id, call.layer, call.rows, call.expert_ids, call.router_weights),
             self._settings.row_type,
         )
-        self._open_stream().send(message)
-
-    def receive(self) -> LayerAnswer:
-        stream = self._stream
-        if stream is None:
-            raise RuntimeError("receive without send")
+        stream = self._open_stream()
+        self._pending.begin(call_id, (call.rows.shape[0], call.rows.shape[1]))
         try:
-            reply = stream.receive()
+            stream.send(message)
         except StreamBrokenError as error:
-            self.abandon()
-            raise self.explain(error.status, error.details, waited_seconds=error.waited_seconds) from error
-        except DecodeError as error:
-            self.abandon()
-            raise WorkerFaultError(f"worker {self._address} sent no ExpertReply: {error}") from error
-        return self._read(reply)
+            raise self._broken(error) from error
+        return call_id
+
+    def receive(self, call_id: int) -> LayerAnswer:
+        try:
+            return self._pending.wait(call_id, self._read)
+        except ClusterError:
+            if call_id in self._pending:  # nothing that follows can be trusted
+                self.abandon()
+            raise
 
     def abandon(self) -> None:
+        self._pending.clear()
         if self._stream is not None:
             self._stream.close()
             self._stream = None
@@ -141,14 +152,25 @@ class GrpcLane:
                 raise
         return self._stub.Describe(pb.DescribeRequest(), timeout=timeout_seconds, wait_for_ready=True)
 
-    def _read(self, reply: pb.ExpertReply) -> LayerAnswer:
-        if reply.call_id != self._call_id:
-            self.abandon()
-            raise other_call(self._address, answered=reply.call_id, asked=self._call_id)
+    def _read(self) -> Received:
+        assert self._stream is not None, "a call under way has a stream"
+        try:
+            reply = self._stream.receive()
+        except StreamBrokenError as error:
+            raise self._broken(error) from error
+        except DecodeError as error:
+            raise WorkerFaultError(f"worker {self._address} sent no ExpertReply: {error}") from error
+        return Received(reply.call_id, lambda shape: self._decode(reply, shape))
+
+    def _decode(self, reply: pb.ExpertReply, shape: tuple[int, int]) -> LayerAnswer:
         if reply.WhichOneof("result") == "failure":
             raise error_of_number(reply.failure.status, f"worker {self._address}: {reply.failure.message}")
-        sums = decode_partial_sums(reply.partial_sums, self._shape, self._settings.row_type)
+        sums = decode_partial_sums(reply.partial_sums, shape, self._settings.row_type)
         return LayerAnswer(sums, queue_ns=reply.queue_ns, compute_ns=reply.compute_ns)
+
+    def _broken(self, error: StreamBrokenError) -> ClusterError:
+        self.abandon()
+        return self.explain(error.status, error.details, waited_seconds=error.waited_seconds)
 
     def _open_stream(self) -> ExpertStream:
         if self._stream is None:
@@ -187,11 +209,6 @@ def holder_from(name: str, reply: pb.DescribeReply) -> Holder:
         weight_bytes=reply.weight_bytes,
         resident_bytes=reply.resident_bytes,
     )
-
-
-def other_call(address: Address, *, answered: int, asked: int) -> WorkerFaultError:
-    """The error of an answer to something else."""
-    return WorkerFaultError(f"worker {address} answered call {answered}, asked was {asked}")
 
 
 def _check_unchanged(expected: Holder, found: Holder) -> None:

@@ -1,4 +1,4 @@
-"""The way to one holder of experts, as the dispatcher sees it: send a call, then receive its answer."""
+"""The way to one holder of experts, as the dispatcher sees it: send calls, then receive their answers."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,16 +29,16 @@ class LayerAnswer:
 
 
 class Lane(Protocol):
-    """At most one call is under way; the thread that sends is the one that receives."""
+    """Several calls may be under way. The thread that sends is the one that receives."""
 
-    def send(self, call: LayerCall) -> None:
-        """Start a call. Raises ClusterError."""
+    def send(self, call: LayerCall) -> int:
+        """Start a call and return its id, which no other call of the lane ever has. Raises ClusterError."""
 
-    def receive(self) -> LayerAnswer:
-        """Wait for its answer. Raises ClusterError; the lane can be used again afterwards."""
+    def receive(self, call_id: int) -> LayerAnswer:
+        """Wait for the answer to a call. Raises ClusterError; the lane can be used again afterwards."""
 
     def abandon(self) -> None:
-        """Give up the call under way, if any, so that its answer can never be taken for a later one's."""
+        """Give up all calls under way, so that their answers can never be taken for a later one's."""
 
     def close(self) -> None:
         """Release whatever the lane holds."""

@@ -1,5 +1,6 @@
 """Experts that the coordinator holds itself, behind the same lane as a worker's."""
 
+import itertools
 import time
 
 from jangtq_coordinator.lane import LayerAnswer, LayerCall
@@ -13,19 +14,20 @@ class LocalLane:
 
     def __init__(self, layers: tuple[LoadedLayer, ...]) -> None:
         self._layers = layers
-        self._call: LayerCall | None = None
+        self._ids = itertools.count(1)
+        self._calls: dict[int, LayerCall] = {}
 
     @property
     def weight_bytes(self) -> int:
         return sum(layer.nbytes for layer in self._layers)
 
-    def send(self, call: LayerCall) -> None:
-        self._call = call
+    def send(self, call: LayerCall) -> int:
+        call_id = next(self._ids)
+        self._calls[call_id] = call
+        return call_id
 
-    def receive(self) -> LayerAnswer:
-        call, self._call = self._call, None
-        if call is None:
-            raise RuntimeError("receive without send")
+    def receive(self, call_id: int) -> LayerAnswer:
+        call = self._calls.pop(call_id)
         started = time.perf_counter_ns()
         try:
             sums = self._layers[call.layer].forward(call.rows, call.expert_ids, call.router_weights)
@@ -34,7 +36,7 @@ class LocalLane:
         return LayerAnswer(sums, queue_ns=0, compute_ns=time.perf_counter_ns() - started)
 
     def abandon(self) -> None:
-        self._call = None
+        self._calls.clear()
 
     def close(self) -> None:
         self._layers = ()

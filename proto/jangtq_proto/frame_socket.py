@@ -41,17 +41,18 @@ class FrameSocket:
         else:
             _set_kernel_timeout(self._socket, seconds or 0.0)
 
-    def send(self, frame: Frame) -> None:
-        """Send all parts as one."""
-        if self._is_tls:
+    def send(self, frame: Frame, *, reading_up_to: int = 0) -> None:
+        """Send all parts as one.
+
+        Where the other side may be sending, too, and takes nothing until it is heard, up to `reading_up_to`
+        bytes of what it says are read meanwhile.
+        """
+        if reading_up_to:
+            self._send_reading(memoryview(_join(frame)), reading_up_to)
+        elif self._is_tls:
             self._socket.sendall(_join(frame))
-            return
-        try:
-            sent = self._socket.sendmsg(frame)
-            if sent < LENGTH.size + int(LENGTH.unpack_from(frame[0])[0]):
-                self._socket.sendall(_join(frame)[sent:])
-        except BlockingIOError as error:
-            raise TimeoutError("the other side takes nothing") from error
+        else:
+            self._send_parts(frame)
 
     def receive(self, limit_bytes: int) -> memoryview | None:
         """The next frame with its length, good until the next call; None where the connection ended."""
@@ -74,6 +75,41 @@ class FrameSocket:
 
     def close(self) -> None:
         self._socket.close()
+
+    def _send_parts(self, frame: Frame) -> None:
+        try:
+            sent = self._socket.sendmsg(frame)
+            if sent < LENGTH.size + int(LENGTH.unpack_from(frame[0])[0]):
+                self._socket.sendall(_join(frame)[sent:])
+        except BlockingIOError as error:
+            raise TimeoutError("the other side takes nothing") from error
+
+    def _send_reading(self, data: memoryview, most_unread: int) -> None:
+        self._socket.setblocking(False)
+        try:
+            while data:
+                try:
+                    data = data[self._socket.send(data) :]
+                except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                    self._make_way(most_unread)
+        finally:
+            self._socket.setblocking(True)
+            self.set_timeout(self._timeout_seconds)
+
+    def _make_way(self, most_unread: int) -> None:
+        """Wait until something can be sent, or read what there is."""
+        wanted = select.POLLOUT | (select.POLLIN if self._filled < most_unread else 0)
+        poller = select.poll()
+        poller.register(self._socket, wanted)
+        timeout = self._timeout_seconds
+        ready = poller.poll(None if timeout is None else timeout * 1000)
+        if not ready:
+            raise TimeoutError("the other side takes nothing")
+        if ready[0][1] & select.POLLIN:
+            if self._filled == len(self._view):
+                self._grow(2 * self._filled)
+            with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
+                self._filled += self._socket.recv_into(self._view[self._filled :])
 
     def _drop_frame(self) -> None:
         rest = self._filled - self._frame_size

@@ -24,6 +24,8 @@ _MAGIC: Final = b"JANGTQX1"
 TICKET_BYTES: Final = 32
 GREETING_LIMIT: Final = _GREETING.size
 OK: Final = 0
+NO_CALL: Final = 0
+"""The call id of what answers no call in particular."""
 
 Frame = Sequence[Bytes]
 

@@ -10,6 +10,7 @@ from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerBusyError
 from jangtq_proto.frame_socket import FrameLimitError, FrameSocket
 from jangtq_proto.frames import (
     GREETING_LIMIT,
+    NO_CALL,
     OK,
     Frame,
     answer_frame,
@@ -22,7 +23,6 @@ from jangtq_worker.desk import Desk
 from jangtq_worker.tickets import Tickets
 
 GREETING_SECONDS: Final = 5.0
-_NO_CALL: Final = 0
 _TOO_LARGE: Final = int(grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
 _log = logging.getLogger("jangtq.worker.express")
 
@@ -44,10 +44,10 @@ class Conversation:
         self._frames.set_timeout(None)
         try:
             with self._desk.streams:
-                self._frames.send(failure_frame(_NO_CALL, OK, ""))
+                self._frames.send(failure_frame(NO_CALL, OK, ""))
                 self._answer_calls()
         except WorkerBusyError as error:
-            self._frames.send(failure_frame(_NO_CALL, status_number(error), str(error)))
+            self._frames.send(failure_frame(NO_CALL, status_number(error), str(error)))
 
     def _shows_ticket(self, tickets: Tickets) -> bool:
         try:
@@ -62,10 +62,10 @@ class Conversation:
                 with self._desk.in_flight:
                     self._frames.send(self._answer(frame))
         except FrameLimitError as error:
-            self._frames.send(failure_frame(_NO_CALL, _TOO_LARGE, str(error)))
+            self._frames.send(failure_frame(NO_CALL, _TOO_LARGE, str(error)))
 
     def _answer(self, frame: memoryview) -> Frame:
-        call_id = _NO_CALL
+        call_id = NO_CALL
         try:
             call = read_call(frame)
             call_id = call.call_id
