@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 from google.protobuf.message import DecodeError
 
+from jangtq_coordinator.channels import WorkerChannel, open_channel
 from jangtq_coordinator.expert_stream import ExpertStream, StreamBrokenError
 from jangtq_coordinator.lane import LayerAnswer, LayerCall
 from jangtq_coordinator.pending import PendingCalls, Received
@@ -18,8 +19,8 @@ from jangtq_proto.codec import (
     RowType,
     decode_partial_sums,
     encode_call,
-    message_limit,
 )
+from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import ClusterError, WorkerFaultError, WorkerMismatchError, error_of, error_of_number
 from jangtq_proto.local_sockets import SocketFolder, answers
 from jangtq_proto.ranges import ExpertRange, format_ranges
@@ -40,6 +41,7 @@ class LaneSettings:
     connect_timeout_seconds: float
     call_timeout_seconds: float
     unix_sockets: bool = True
+    credentials: Credentials | None = None
 
 
 class GrpcLane:
@@ -52,8 +54,7 @@ class GrpcLane:
         self._address = address
         self._settings = settings
         self._expected: Holder | None = None
-        self._channel = _open_channel(str(address), settings.hidden_size)
-        self._stub = expert_pb2_grpc.ExpertServiceStub(self._channel)
+        self._channel = WorkerChannel(address, settings.hidden_size, settings.credentials)
         self._local_channel: grpc.Channel | None = None
         self._local_path: Path | None = None
         self._stream: ExpertStream | None = None
@@ -87,7 +88,7 @@ class GrpcLane:
     def open_express(self) -> pb.OpenExpressReply:
         """Ask to be let in to the express lane. Raises ClusterError."""
         try:
-            return self._stub.OpenExpress(pb.OpenExpressRequest(), timeout=_RECONNECT_SECONDS)
+            return self._stub().OpenExpress(pb.OpenExpressRequest(), timeout=_RECONNECT_SECONDS)
         except grpc.RpcError as error:
             assert isinstance(error, grpc.Call)
             raise self.explain(error.code(), str(error.details())) from error
@@ -138,19 +139,23 @@ class GrpcLane:
         if self._local_channel is not None:
             self._local_channel.close()
             self._local_channel = None
+        self._channel.close_old()
 
     def close(self) -> None:
         self.abandon()
         self._channel.close()
 
+    def _stub(self) -> expert_pb2_grpc.ExpertServiceStub:
+        return expert_pb2_grpc.ExpertServiceStub(self._channel.current())
+
     def _ask_who(self, timeout_seconds: float) -> pb.DescribeReply:
         """A connection that lay idle may turn out to be dead only now; then a new one is tried."""
         try:
-            return self._stub.Describe(pb.DescribeRequest(), timeout=timeout_seconds, wait_for_ready=True)
+            return self._stub().Describe(pb.DescribeRequest(), timeout=timeout_seconds, wait_for_ready=True)
         except grpc.RpcError as error:
             if not isinstance(error, grpc.Call) or error.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise
-        return self._stub.Describe(pb.DescribeRequest(), timeout=timeout_seconds, wait_for_ready=True)
+        return self._stub().Describe(pb.DescribeRequest(), timeout=timeout_seconds, wait_for_ready=True)
 
     def _read(self) -> Received:
         assert self._stream is not None, "a call under way has a stream"
@@ -177,7 +182,9 @@ class GrpcLane:
             self.check_unchanged()
             timeout = self._settings.call_timeout_seconds
             self._local_channel = self._open_local_channel()
-            self._stream = ExpertStream(self._local_channel or self._channel, timeout_seconds=timeout)
+            self._stream = ExpertStream(
+                self._local_channel or self._channel.current(), timeout_seconds=timeout
+            )
         return self._stream
 
     def _open_local_channel(self) -> grpc.Channel | None:
@@ -187,7 +194,7 @@ class GrpcLane:
             _log.info("worker %s: nobody answers at %s, using TCP", self._address, self._local_path)
             return None
         _log.info("worker %s: stream over Unix socket %s", self._address, self._local_path)
-        return _open_channel(f"unix:{self._local_path}", self._settings.hidden_size)
+        return open_channel(f"unix:{self._local_path}", self._settings.hidden_size)
 
     def explain(
         self, status: grpc.StatusCode, details: str, *, waited_seconds: float | None = None
@@ -219,18 +226,3 @@ def _check_unchanged(expected: Holder, found: Holder) -> None:
     ):
         if was != now:
             raise WorkerMismatchError(f"worker {expected.name} came back with {what} {now}, it had {was}")
-
-
-def _open_channel(target: str, hidden_size: int) -> grpc.Channel:
-    limit = message_limit(hidden_size)
-    return grpc.insecure_channel(
-        target,
-        options=[
-            ("grpc.max_receive_message_length", limit),
-            ("grpc.max_send_message_length", limit),
-            ("grpc.use_local_subchannel_pool", 1),
-            ("grpc.max_reconnect_backoff_ms", 1000),
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.enable_http_proxy", 0),
-        ],
-    )

@@ -1,0 +1,64 @@
+"""gRPC channels to workers, encrypted where there are certificates. Knows nothing of what is asked."""
+
+import threading
+
+import grpc
+
+from jangtq_proto.addresses import Address
+from jangtq_proto.codec import message_limit
+from jangtq_proto.credentials import Credentials, TlsFiles
+
+
+class WorkerChannel:
+    """The channel to one address: a new one from the moment the certificate files change. Thread-safe."""
+
+    def __init__(self, address: Address, hidden_size: int, credentials: Credentials | None) -> None:
+        """A Unix socket stays plain: its folder says who may enter."""
+        self._target = str(address)
+        self._hidden_size = hidden_size
+        self._credentials = None if address.is_unix else credentials
+        self._lock = threading.Lock()
+        self._files = self._read_files()
+        self._channel = open_channel(self._target, hidden_size, self._files)
+        self._old: list[grpc.Channel] = []
+
+    def current(self) -> grpc.Channel:
+        """The channel for whatever begins now; a stream on an older one goes on."""
+        with self._lock:
+            files = self._read_files()
+            if files is not self._files:
+                self._old.append(self._channel)
+                self._files = files
+                self._channel = open_channel(self._target, self._hidden_size, files)
+            return self._channel
+
+    def close_old(self) -> None:
+        """Close what `current` replaced; to be called when no stream is open."""
+        with self._lock:
+            old, self._old = self._old, []
+        for channel in old:
+            channel.close()
+
+    def close(self) -> None:
+        self.close_old()
+        self._channel.close()
+
+    def _read_files(self) -> TlsFiles | None:
+        return None if self._credentials is None else self._credentials.current()
+
+
+def open_channel(target: str, hidden_size: int, files: TlsFiles | None = None) -> grpc.Channel:
+    """A channel of its own; with files, the worker must hold a certificate for the target's name."""
+    limit = message_limit(hidden_size)
+    options = [
+        ("grpc.max_receive_message_length", limit),
+        ("grpc.max_send_message_length", limit),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.enable_http_proxy", 0),
+    ]
+    if files is None:
+        return grpc.insecure_channel(target, options=options)
+    credentials = grpc.ssl_channel_credentials(files.authorities, files.key, files.certificate)
+    return grpc.secure_channel(target, credentials, options=options)

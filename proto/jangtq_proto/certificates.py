@@ -1,0 +1,76 @@
+"""Certificates as this project wants them: who may act as what, and until when. Opens no file."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
+
+from jangtq_proto.errors import ConfigurationError
+
+
+class Role(StrEnum):
+    """What a certificate allows; TLS itself refuses one that is shown for the other."""
+
+    WORKER = "worker"
+    COORDINATOR = "coordinator"
+
+
+KEY_USAGE: Final[dict[Role, ObjectIdentifier]] = {
+    Role.WORKER: ExtendedKeyUsageOID.SERVER_AUTH,
+    Role.COORDINATOR: ExtendedKeyUsageOID.CLIENT_AUTH,
+}
+
+
+def check_certificate(certificate: bytes, key: bytes, *, role: Role) -> datetime:
+    """When a PEM certificate ends, found to fit its key and its role. Raises ConfigurationError."""
+    try:
+        first = x509.load_pem_x509_certificates(certificate)[0]
+        private = serialization.load_pem_private_key(key, password=None)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"not a PEM certificate with its unencrypted key: {error}") from error
+    if private.public_key() != first.public_key():
+        raise ConfigurationError("certificate and key do not belong together")
+    if KEY_USAGE[role] not in _key_usages(first):
+        raise ConfigurationError(
+            f"the certificate is none of a {role}: it lacks the extended key usage for it"
+        )
+    _check_time(first)
+    return first.not_valid_after_utc
+
+
+def check_authorities(trusted: bytes) -> None:
+    """Raises ConfigurationError unless these are PEM certificates of authorities."""
+    try:
+        authorities = x509.load_pem_x509_certificates(trusted)
+    except ValueError as error:
+        raise ConfigurationError(f"not PEM certificates: {error}") from error
+    for authority in authorities:
+        if not _is_authority(authority):
+            name = authority.subject.rfc4514_string()
+            raise ConfigurationError(f"the certificate of {name} is not an authority's")
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return bool(certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _key_usages(certificate: x509.Certificate) -> tuple[ObjectIdentifier, ...]:
+    try:
+        return tuple(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:
+        return ()
+
+
+def _check_time(certificate: x509.Certificate) -> None:
+    now = datetime.now(UTC)
+    if certificate.not_valid_after_utc < now:
+        raise ConfigurationError(f"the certificate expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
+    if certificate.not_valid_before_utc > now:
+        start = certificate.not_valid_before_utc
+        raise ConfigurationError(f"the certificate is not good before {start:%Y-%m-%d %H:%M} UTC")
