@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -16,6 +17,10 @@ from small_bundles import dense_model  # noqa: E402
 from jangtq_bundle.demo import write_demo_bundle  # noqa: E402
 from jangtq_bundle.metadata import WriteOptions  # noqa: E402
 from jangtq_bundle.writer import write_bundle  # noqa: E402
+
+# A slow example says nothing on a busy machine.
+settings.register_profile("any-speed", deadline=None)
+settings.load_profile("any-speed")
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,14 @@
 """The eager batch generator against stock mlx-lm: the same tokens, sooner and in fewer passes."""
 
-import mlx.core as mx
 import pytest
 from tiny_model import ProbedModel, load_tiny_tokenizer, make_model
 
-from jangtq_coordinator.batching import EagerBatchGenerator, PrefillStep, TokenStep, sample_rows
+from jangtq_coordinator.batching import EagerBatchGenerator, PrefillStep, TokenStep
 from jangtq_coordinator.mlx_lm_import import BatchGenerator, stream_generate
-from jangtq_coordinator.sampling import SamplerPool, SamplingParameters
+from jangtq_coordinator.picking import Picker
+from jangtq_coordinator.sampling import SamplingParameters
 
-GREEDY = SamplerPool().sampler(SamplingParameters(temperature=0))
+GREEDY = Picker(SamplingParameters(temperature=0))
 PROMPTS = [[(7 * i + j * j) % 256 for j in range(n)] for i, n in enumerate((1, 5, 17, 33, 70))]
 
 
@@ -45,7 +45,7 @@ def stock_tokens(prompt: list[int], max_tokens: int) -> list[int]:
 @pytest.mark.parametrize(("batch_size", "prefill_rows"), [(8, 16), (2, 64), (3, 1)])
 def test_greedy_tokens_equal_stock_alone_and_together(batch_size: int, prefill_rows: int) -> None:
     generator = new_generator(ProbedModel(), batch_size=batch_size, prefill_rows=prefill_rows)
-    uids = [generator.add(prompt, max_tokens=24, sampler=GREEDY) for prompt in PROMPTS]
+    uids = [generator.add(prompt, max_tokens=24, picker=GREEDY) for prompt in PROMPTS]
     steps = run_to_end(generator)
     for uid, prompt in zip(uids, PROMPTS, strict=True):
         assert [step.token for step in steps[uid]] == stock_tokens(prompt, 24)
@@ -55,7 +55,7 @@ def test_greedy_tokens_equal_stock_alone_and_together(batch_size: int, prefill_r
 def test_a_prompt_of_one_chunk_costs_one_pass_a_token() -> None:
     model = ProbedModel()
     generator = new_generator(model, prefill_rows=32)
-    generator.add(PROMPTS[2], max_tokens=6, sampler=GREEDY)
+    generator.add(PROMPTS[2], max_tokens=6, picker=GREEDY)
     assert len(run_to_end(generator)[0]) == 6
     assert model.passes == [(1, 17)] + [(1, 1)] * 5
 
@@ -74,7 +74,7 @@ def test_prompts_are_never_padded() -> None:
     model = ProbedModel()
     generator = new_generator(model, prefill_rows=16)
     for prompt in PROMPTS:
-        generator.add(prompt, max_tokens=1, sampler=GREEDY)
+        generator.add(prompt, max_tokens=1, picker=GREEDY)
     run_to_end(generator)
     assert [shape[0] for shape in model.passes] == [1] * len(model.passes)
     assert sum(shape[1] for shape in model.passes) == sum(map(len, PROMPTS))
@@ -82,7 +82,7 @@ def test_prompts_are_never_padded() -> None:
 
 def test_prefill_tells_its_progress_between_decode_steps() -> None:
     generator = new_generator(ProbedModel(), prefill_rows=30)
-    generator.add(PROMPTS[4], max_tokens=1, sampler=GREEDY)
+    generator.add(PROMPTS[4], max_tokens=1, picker=GREEDY)
     seen: list[PrefillStep | None] = [generator.prefill() for _ in range(4)]
     assert [(step.done, step.total, step.first is None) for step in seen[:3] if step] == [
         (30, 70, True),
@@ -97,7 +97,7 @@ def test_a_stop_token_ends_its_sequence_only() -> None:
     other = stock_tokens(PROMPTS[3], 8)
     assert stop not in stock_tokens(PROMPTS[1], 8)[:4]
     generator = new_generator(ProbedModel(), stop_tokens=frozenset({stop}))
-    first, second = (generator.add(PROMPTS[i], max_tokens=8, sampler=GREEDY) for i in (1, 3))
+    first, second = (generator.add(PROMPTS[i], max_tokens=8, picker=GREEDY) for i in (1, 3))
     steps = run_to_end(generator)
     assert len(steps[first]) == 5 and steps[first][-1].finish_reason == "stop"
     expected = other[: other.index(stop) + 1] if stop in other else other
@@ -106,7 +106,7 @@ def test_a_stop_token_ends_its_sequence_only() -> None:
 
 def test_tokens_and_kv_cache_agree() -> None:
     generator = new_generator(ProbedModel())
-    (uid,) = [generator.add(PROMPTS[2], max_tokens=9, sampler=GREEDY)]
+    (uid,) = [generator.add(PROMPTS[2], max_tokens=9, picker=GREEDY)]
     generator.prefill()
     generator.prefill()
     emitted = [step.token for _ in range(3) for step in generator.decode()]
@@ -119,7 +119,7 @@ def test_tokens_and_kv_cache_agree() -> None:
 def test_forgetting_works_in_every_stage() -> None:
     generator = new_generator(ProbedModel(), prefill_rows=8)
     decoding, in_prefill, waiting, left = (
-        generator.add(PROMPTS[i], max_tokens=5, sampler=GREEDY) for i in (1, 4, 2, 3)
+        generator.add(PROMPTS[i], max_tokens=5, picker=GREEDY) for i in (1, 4, 2, 3)
     )
     generator.prefill()
     generator.prefill()
@@ -130,7 +130,7 @@ def test_forgetting_works_in_every_stage() -> None:
 def test_a_failed_decode_pass_leaves_the_prefill_alone() -> None:
     model = ProbedModel()
     generator = new_generator(model, prefill_rows=8)
-    decoding, in_prefill = (generator.add(PROMPTS[i], max_tokens=5, sampler=GREEDY) for i in (1, 4))
+    decoding, in_prefill = (generator.add(PROMPTS[i], max_tokens=5, picker=GREEDY) for i in (1, 4))
     generator.prefill()
     generator.prefill()
     model.failures.append(RuntimeError("lost"))
@@ -145,7 +145,7 @@ def test_a_failed_decode_pass_leaves_the_prefill_alone() -> None:
 def test_a_failed_prefill_leaves_the_decoding_alone(chunks_before: int) -> None:
     model = ProbedModel()
     generator = new_generator(model, prefill_rows=8)
-    decoding, in_prefill = (generator.add(PROMPTS[i], max_tokens=12, sampler=GREEDY) for i in (1, 4))
+    decoding, in_prefill = (generator.add(PROMPTS[i], max_tokens=12, picker=GREEDY) for i in (1, 4))
     first = generator.prefill()
     assert first and first.first
     tokens = [first.first.token]
@@ -157,18 +157,3 @@ def test_a_failed_prefill_leaves_the_decoding_alone(chunks_before: int) -> None:
     assert generator.drop_prefill() == [in_prefill]
     tokens += [step.token for step in run_to_end(generator)[decoding]]
     assert tokens == stock_tokens(PROMPTS[1], 12)
-
-
-def test_a_failing_sampler_fails_its_rows_only() -> None:
-    def broken(logits: mx.array) -> mx.array:
-        raise ValueError("no token pleases me")
-
-    logits = mx.array([[0.0, 5.0], [5.0, 0.0], [0.0, 5.0]])
-    tokens, failures = sample_rows(logits, [GREEDY, broken, GREEDY])
-    assert tokens == [1, 0, 1]
-    assert list(failures) == [1]
-
-
-def test_a_sampler_of_the_wrong_shape_fails_its_rows_only() -> None:
-    tokens, failures = sample_rows(mx.array([[0.0, 5.0], [5.0, 0.0]]), [lambda x: x, GREEDY])
-    assert tokens == [0, 0] and list(failures) == [0]

@@ -2,10 +2,8 @@
 
 import asyncio
 
-import mlx.core as mx
 import pytest
 from running_engine import (
-    GREEDY,
     PROMPTS,
     collect,
     request,
@@ -50,15 +48,19 @@ async def test_a_failed_prefill_leaves_the_others_running() -> None:
         assert tokens_of(await collect(healthy)) == stock_tokens(PROMPTS[2], 8)
 
 
-async def test_a_failing_sampler_leaves_the_others_running(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(logits: mx.array) -> mx.array:
+class NothingPleases:
+    """A constraint that fails."""
+
+    def mask(self) -> None:
         raise ValueError("no token pleases me")
 
+    def take(self, token: int) -> None:
+        raise AssertionError("nothing was picked")
+
+
+async def test_a_failing_constraint_leaves_the_others_running() -> None:
     with running_engine() as (engine, _):
-        assert engine._steps is not None
-        samplers = iter([broken, engine._steps._samplers.sampler(GREEDY)])
-        monkeypatch.setattr(engine._steps._samplers, "sampler", lambda parameters: next(samplers))
-        failing, healthy = engine.submit(request()), engine.submit(request())
+        failing, healthy = engine.submit(request(constraint=NothingPleases())), engine.submit(request())
         failed = await collect(failing)
         assert isinstance(failed[-1], Failed) and "pleases" in str(failed[-1].error)
         assert tokens_of(await collect(healthy)) == stock_tokens(PROMPTS[0], 8)

@@ -6,20 +6,26 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from jangtq_coordinator import picking
 from jangtq_coordinator.loaded import GenerationConfig, read_generation_config
-from jangtq_coordinator.sampling import SamplerPool, SamplingParameters, cut_candidates
+from jangtq_coordinator.picking import Picker, Row, pick_tokens
+from jangtq_coordinator.sampling import SamplingParameters, cut_candidates
 from jangtq_proto.errors import BundleError, RequestError
 
 
 def kept_tokens(logits: NDArray[np.float32], parameters: SamplingParameters) -> list[int]:
-    """Temperature, then the top_k likeliest, then the fewest of those that hold top_p of their mass."""
+    """Temperature, min-p and the top_k likeliest, then the fewest of those that hold top_p of their mass."""
     order = np.argsort(-logits, kind="stable")[: parameters.top_k or None]
     scaled = logits[order].astype(np.float64) / parameters.temperature
     probabilities = np.exp(scaled - scaled.max())
+    order, probabilities = (
+        order[probabilities >= parameters.min_p],
+        probabilities[probabilities >= parameters.min_p],
+    )
     probabilities /= probabilities.sum()
     before = np.cumsum(probabilities) - probabilities
     return [
@@ -35,53 +41,167 @@ def kept_tokens(logits: NDArray[np.float32], parameters: SamplingParameters) -> 
     st.sampled_from([0.3, 1.0, 2.0]),
     st.sampled_from([0.0, 0.31, 0.77, 1.0]),
     st.sampled_from([0, 1, 5, 100]),
+    st.sampled_from([0.0, 0.05, 0.5, 1.0]),
 )
 def test_candidates_are_those_of_the_definition(
-    seed: int, vocabulary: int, temperature: float, top_p: float, top_k: int
+    seed: int, vocabulary: int, temperature: float, top_p: float, top_k: int, min_p: float
 ) -> None:
     logits = np.random.default_rng(seed).standard_normal((2, vocabulary)).astype(np.float32) * 2
-    parameters = SamplingParameters(temperature, top_p, top_k)
+    parameters = SamplingParameters(temperature, top_p, top_k, min_p)
     ids, scores = cut_candidates(mx.array(logits), parameters)
     for row in range(2):
         kept = np.array(ids[row])[np.isfinite(np.array(scores[row]))]
         assert list(kept) == kept_tokens(logits[row], parameters)
 
 
+def picked(logits: NDArray[np.float32], *pickers: Picker) -> list[int]:
+    """One draw for each picker, which goes on by it."""
+    picks = pick_tokens(mx.array(logits), [Row(picker) for picker in pickers])
+    for picker, pick in zip(pickers, picks, strict=True):
+        picker.take(pick.token)
+    return [pick.token for pick in picks]
+
+
 def test_draws_follow_the_probabilities() -> None:
     probabilities = np.array([0.5, 0.3, 0.15, 0.05])
-    logits = mx.array(np.log(np.tile(probabilities, (20_000, 1))).astype(np.float32))
-    sampler = SamplerPool().sampler(SamplingParameters(1.0, 0.9, 0, seed=5))
-    counts = np.bincount(np.array(sampler(logits)), minlength=4) / 20_000
+    logits = np.log(np.tile(probabilities, (2_000, 1))).astype(np.float32)
+    pickers = [Picker(SamplingParameters(1.0, 0.9, 0, seed=5), choice=choice) for choice in range(2_000)]
+    drawn = [token for _ in range(10) for token in picked(logits, *pickers)]
     # The last token lies outside the top_p mass.
+    counts = np.bincount(drawn, minlength=4) / 20_000
     np.testing.assert_allclose(counts, [0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0], atol=0.02)
 
 
 def test_temperature_zero_takes_the_likeliest() -> None:
-    sampler = SamplerPool().sampler(SamplingParameters(temperature=0))
-    assert sampler(mx.array([[0.0, 2.0, 1.0], [3.0, 2.0, 1.0]])).tolist() == [1, 0]
+    greedy = Picker(SamplingParameters(temperature=0))
+    assert picked(np.array([[0, 2, 1], [3, 2, 1]], np.float32), greedy, greedy) == [1, 0]
 
 
-def test_a_seed_gives_the_same_draws_and_each_draw_another_key() -> None:
-    logits = mx.zeros((1, 1000))
-    parameters = SamplingParameters(1.0, 1.0, 0, seed=-3)
-    first, second = (SamplerPool().sampler(parameters) for _ in range(2))
-    draws = [[sampler(logits).item() for _ in range(5)] for sampler in (first, second)]
-    assert draws[0] == draws[1] and len(set(draws[0])) > 1
+NEIGHBOURS = [
+    SamplingParameters(),
+    SamplingParameters(temperature=0),
+    SamplingParameters(1.0, 1.0, 0, frequency_penalty=1.0, top_logprobs=3),
+    SamplingParameters(0.5, 0.9, 7, logit_bias=((5, 100.0),)),
+]
 
 
-def test_only_requests_without_a_seed_share_a_sampler() -> None:
-    pool = SamplerPool()
-    plain, seeded = SamplingParameters(), SamplingParameters(seed=1)
-    assert pool.sampler(plain) is pool.sampler(SamplingParameters())
-    assert pool.sampler(seeded) is not pool.sampler(seeded)
-    for step in range(200):
-        pool.sampler(SamplingParameters(temperature=step / 100))
-    assert len(pool._shared) <= 64
+@settings(max_examples=30)
+@given(st.permutations(range(len(NEIGHBOURS))), st.integers(-(2**70), 2**70))
+def test_a_seed_gives_the_same_draws_whoever_the_neighbours_are(order: list[int], seed: int) -> None:
+    logits = np.random.default_rng(1).standard_normal((1, 300)).astype(np.float32)
+    parameters = SamplingParameters(1.0, 1.0, 0, seed=seed)
+    alone, among = Picker(parameters), Picker(parameters)
+    expected = [picked(logits, alone)[0] for _ in range(4)]
+    others = [Picker(NEIGHBOURS[place]) for place in order]
+    rows = np.repeat(logits, 1 + len(others), axis=0)
+    place = order[0]
+    pickers = [*others[:place], among, *others[place:]]
+    assert [picked(rows, *pickers)[place] for _ in range(4)] == expected
+    assert len(set(expected)) > 1
+
+
+def test_the_answers_of_one_request_differ() -> None:
+    parameters = SamplingParameters(1.0, 1.0, 0, seed=1)
+    first, second = (Picker(parameters, choice=choice) for choice in range(2))
+    draws = [picked(np.zeros((2, 1000), np.float32), first, second) for _ in range(3)]
+    assert all(one != other for one, other in draws)
+
+
+def test_picks_ahead_are_those_that_come_later() -> None:
+    logits = np.random.default_rng(2).standard_normal((3, 50)).astype(np.float32)
+    parameters = SamplingParameters(seed=4, frequency_penalty=2.0, repetition_penalty=1.5)
+    ahead, later = Picker(parameters, [7]), Picker(parameters, [7])
+    drafted = (3, 9)
+    picks = pick_tokens(mx.array(logits), [Row(ahead, drafted[:count]) for count in range(3)])
+    for row, pick in enumerate(picks):
+        (expected,) = pick_tokens(mx.array(logits[row : row + 1]), [Row(later)])
+        assert pick == expected
+        later.take(drafted[row] if row < 2 else 0)
+
+
+def test_penalties_and_biases_follow_their_formulas() -> None:
+    logits = np.array([[2.0, -1.0, 1.0, 0.5, 0.0]], np.float32)
+    picker = Picker(
+        SamplingParameters(
+            presence_penalty=0.5,
+            frequency_penalty=0.25,
+            repetition_penalty=2.0,
+            logit_bias=((0, 1.0), (4, -3.0)),
+        ),
+        [0, 1],
+    )
+    for token in (1, 1, 2):
+        picker.take(token)
+    expected = [2 / 2 + 1, -1 * 2 - 0.5 - 2 * 0.25, 1 / 2 - 0.5 - 0.25, 0.5, -3]
+    changes = picker.adjustments(())
+    np.testing.assert_allclose(np.array(adjusted(logits, changes)), [expected], rtol=1e-6)
+
+
+def adjusted(logits: np.ndarray, changes: dict[int, tuple[float, float]]) -> mx.array:
+    return picking._adjust(mx.array(logits), [picking._Changes(changes)])
+
+
+def test_a_bias_can_force_or_forbid_a_token() -> None:
+    logits = np.random.default_rng(3).standard_normal((1, 40)).astype(np.float32)
+    likeliest = int(logits.argmax())
+    forced = Picker(SamplingParameters(logit_bias=((11, 100.0),)))
+    forbidden = Picker(SamplingParameters(temperature=0, logit_bias=((likeliest, -100.0),)))
+    assert picked(logits, forced) == [11] and picked(logits, forbidden) != [likeliest]
+
+
+def test_logprobs_are_the_models_own_and_only_given_when_asked_for() -> None:
+    logits = np.random.default_rng(4).standard_normal((3, 30)).astype(np.float32)
+    expected = logits.astype(np.float64) - np.log(np.exp(logits.astype(np.float64)).sum(1, keepdims=True))
+    rows = [
+        Row(Picker(SamplingParameters(0.2, 0.5, 3, logit_bias=((2, 100.0),), top_logprobs=count)))
+        for count in (None, 0, 4)
+    ]
+    silent, alone, four = pick_tokens(mx.array(logits), rows)
+    assert silent.logprobs is None
+    assert alone.logprobs and four.logprobs and alone.logprobs.top == ()
+    assert [one.token for one in (silent, alone, four)] == [2, 2, 2]
+    np.testing.assert_allclose([alone.logprobs.logprob, four.logprobs.logprob], expected[1:, 2], atol=1e-5)
+    order = np.argsort(-expected[2])[:4]
+    assert [token for token, _ in four.logprobs.top] == list(order)
+    np.testing.assert_allclose([value for _, value in four.logprobs.top], expected[2][order], atol=1e-5)
+
+
+class Only:
+    """A constraint to some tokens of a vocabulary of 40."""
+
+    def __init__(self, *tokens: int) -> None:
+        self._tokens = tokens
+
+    def mask(self) -> NDArray[np.uint32]:
+        bits = np.zeros(64, np.uint8)
+        bits[list(self._tokens)] = 1
+        return np.packbits(bits, bitorder="little").view(np.uint32)
+
+    def take(self, token: int) -> None:
+        assert token in self._tokens
+
+
+def test_a_constraint_holds_for_its_row_only() -> None:
+    logits = np.random.default_rng(5).standard_normal((3, 70)).astype(np.float32)
+    logits[:, 69] = 50
+    free, low, high = (Picker(SamplingParameters(), constraint=c) for c in (None, Only(3), Only(39, 33)))
+    for _ in range(5):
+        tokens = picked(logits, free, low, high)
+        assert tokens[:2] == [69, 3] and tokens[2] in (33, 39)
+    assert free.foresees and not low.foresees
 
 
 @pytest.mark.parametrize(
     ("fields", "words"),
-    [({"temperature": 3.0}, "3.0"), ({"top_p": 1.5}, "1.5"), ({"top_k": -2}, "-2")],
+    [
+        ({"temperature": 3.0}, "3.0"),
+        ({"top_p": 1.5}, "1.5"),
+        ({"top_k": -2}, "-2"),
+        ({"min_p": 1.1}, "min_p 1.1: allowed are 0 to 1"),
+        ({"frequency_penalty": -2.5}, "-2.5"),
+        ({"repetition_penalty": 0.0}, "0.0"),
+        ({"top_logprobs": 21}, "21"),
+    ],
 )
 def test_impossible_parameters(fields: dict[str, float], words: str) -> None:
     with pytest.raises(RequestError, match=words):

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from jangtq_coordinator.answer_text import AnswerText
 from jangtq_coordinator.events import Finished, FinishReason, GenerationEvent, TokenGenerated, Usage
+from jangtq_coordinator.picking import TokenLogprobs
 from jangtq_coordinator.reasoning import Channel, Piece
 
 
@@ -21,13 +22,17 @@ class Answer:
     def usage(self) -> Usage:
         return Usage(self._prompt_tokens, self._completion_tokens, self._reasoning_tokens)
 
-    def add(self, token: int, finish_reason: FinishReason | None) -> list[GenerationEvent]:
+    def add(
+        self, token: int, finish_reason: FinishReason | None, logprobs: TokenLogprobs | None = None
+    ) -> list[GenerationEvent]:
         """The events of one more token. The token that means "stop" has no text."""
         self._completion_tokens += 1
-        self._reasoning_tokens += self._text.channel is Channel.REASONING
+        before = self._text.channel
+        self._reasoning_tokens += before is Channel.REASONING
         pieces = [] if finish_reason == "stop" else self._text.feed(token)
         self._note_calls(pieces)
-        events: list[GenerationEvent] = [TokenGenerated(token, tuple(pieces))]
+        content = before is self._text.channel is Channel.CONTENT
+        events: list[GenerationEvent] = [TokenGenerated(token, tuple(pieces), logprobs if content else None)]
         if self._text.stopped:
             events.append(self._end("stop"))
         elif finish_reason:

@@ -4,7 +4,7 @@ Stock batching emits a token one pass late, spends a pass on the last prompt tok
 answer token; with experts behind a network each of these is a full round of exchanges.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -13,19 +13,20 @@ import numpy as np
 from jangtq_coordinator.events import FinishReason
 from jangtq_coordinator.loaded import LanguageModel, LastLogits
 from jangtq_coordinator.mlx_lm_import import BatchGenerator, GenerationBatch, PromptProcessingBatch
+from jangtq_coordinator.picking import Pick, Picker, Row, TokenLogprobs, pick_tokens
 
-Sampler = Callable[[mx.array], mx.array]
 _CLEAR_CACHE_STEPS = 512
 
 
 @dataclass(frozen=True)
 class TokenStep:
-    """One sequence's part of a pass: its next token, or what its sampler failed with."""
+    """One sequence's part of a pass: its next token, or why it has none."""
 
     uid: int
     token: int
     finish_reason: FinishReason | None = None
     failure: Exception | None = None
+    logprobs: TokenLogprobs | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class _Prompt:
 
 
 class EagerGenerationBatch(GenerationBatch):
-    """The sequences that decode together. Logits processors are not applied."""
+    """The sequences that decode together. Each one's picker stands where stock has its sampler."""
 
     def _step(self) -> tuple[list[int], list[mx.array]]:
         """Called by the stock constructor to run one pass ahead; here nothing runs ahead."""
@@ -67,24 +68,26 @@ class EagerGenerationBatch(GenerationBatch):
         return self.take(self.model(inputs[:, None], cache=self.prompt_cache)[:, -1, :])
 
     def take(self, logits: mx.array) -> list[TokenStep]:
-        """Sample from logits [sequences, vocabulary] and keep the sequences that go on."""
-        tokens, failures = sample_rows(logits.astype(mx.float32), self.samplers)
-        steps = [self._judge(row, token, failures.get(row)) for row, token in enumerate(tokens)]
-        self._next_tokens = mx.array(tokens, dtype=mx.uint32)
-        self._next_logprobs = [None] * len(tokens)
+        """Pick from logits [sequences, vocabulary] and keep the sequences that go on."""
+        picks = pick_tokens(logits, [Row(picker) for picker in self.samplers])
+        steps = [self._judge(row, pick) for row, pick in enumerate(picks)]
+        self._next_tokens = mx.array([pick.token for pick in picks], dtype=mx.uint32)
+        self._next_logprobs = [None] * len(picks)
         going_on = [row for row, step in enumerate(steps) if not (step.finish_reason or step.failure)]
         if len(going_on) < len(steps):
             self.filter(going_on)
         return steps
 
-    def _judge(self, row: int, token: int, failure: Exception | None) -> TokenStep:
+    def _judge(self, row: int, pick: Pick) -> TokenStep:
         self._num_tokens[row] += 1
-        if failure is not None:
-            return TokenStep(self.uids[row], token, failure=failure)
+        uid, token = self.uids[row], pick.token
+        if pick.failure is not None:
+            return TokenStep(uid, token, failure=pick.failure)
+        self.samplers[row].take(token)
         if self._matchers[row].advance(token):
-            return TokenStep(self.uids[row], token, "stop")
+            return TokenStep(uid, token, "stop")
         ended = self._num_tokens[row] >= self.max_tokens[row]
-        return TokenStep(self.uids[row], token, "length" if ended else None)
+        return TokenStep(uid, token, "length" if ended else None, logprobs=pick.logprobs)
 
 
 class EagerBatchGenerator(BatchGenerator):
@@ -109,9 +112,9 @@ class EagerBatchGenerator(BatchGenerator):
         )
         self._generation_batch = EagerGenerationBatch.empty(model, self.sampler)
 
-    def add(self, prompt: Sequence[int], *, max_tokens: int, sampler: Sampler) -> int:
+    def add(self, prompt: Sequence[int], *, max_tokens: int, picker: Picker) -> int:
         """Let a sequence wait for its turn; returns its uid."""
-        (uid,) = self.insert([list(prompt)], max_tokens=[max_tokens], samplers=[sampler])
+        (uid,) = self.insert([list(prompt)], max_tokens=[max_tokens], samplers=[picker])
         return int(uid)
 
     def decode(self) -> list[TokenStep]:
@@ -199,27 +202,3 @@ def last_logits(model: LanguageModel, inputs: mx.array, cache: list[object]) -> 
     if isinstance(model, LastLogits):
         return model.last_logits(inputs, cache=cache)
     return model(inputs, cache=cache)[:, -1, :]
-
-
-def sample_rows(logits: mx.array, samplers: Sequence[Sampler]) -> tuple[list[int], dict[int, Exception]]:
-    """A token for each row of logits [rows, vocabulary], one operation for all rows of a sampler.
-
-    Evaluates everything once. Rows whose sampler failed get token 0 and their exception.
-    """
-    rows_of: dict[Sampler, list[int]] = {}
-    for row, sampler in enumerate(samplers):
-        rows_of.setdefault(sampler, []).append(row)
-    drawn: list[tuple[list[int], mx.array]] = []
-    failures: dict[int, Exception] = {}
-    for sampler, rows in rows_of.items():
-        try:
-            of_sampler = logits if len(rows_of) == 1 else logits[mx.array(rows)]
-            drawn.append((rows, sampler(of_sampler).reshape(len(rows))))
-        except Exception as error:
-            failures |= dict.fromkeys(rows, error)
-    mx.eval(logits, *(picked for _, picked in drawn))
-    tokens = [0] * len(samplers)
-    for rows, picked in drawn:
-        for row, token in zip(rows, np.array(picked), strict=True):
-            tokens[row] = int(token)
-    return tokens, failures

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from jangtq_coordinator.picking import TokenLogprobs
 from jangtq_coordinator.reasoning import Piece
 
 FinishReason = Literal["stop", "length", "tool_calls"]
@@ -10,11 +11,12 @@ FinishReason = Literal["stop", "length", "tool_calls"]
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one request. Reasoning tokens are part of the completion tokens."""
+    """Tokens of one request. Completion tokens include reasoning, prompt tokens those cached."""
 
     prompt_tokens: int
     completion_tokens: int
     reasoning_tokens: int
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,14 @@ class PrefillProgress:
 
 @dataclass(frozen=True)
 class TokenGenerated:
-    """One more token, and the pieces of text that became certain with it; there may be none."""
+    """One more token, and the pieces of text that became certain with it; there may be none.
+
+    `logprobs` are given for tokens of the content, where they were asked for.
+    """
 
     token: int
     pieces: tuple[Piece, ...]
+    logprobs: TokenLogprobs | None = None
 
 
 @dataclass(frozen=True)

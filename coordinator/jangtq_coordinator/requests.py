@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from jangtq_coordinator.picking import Constraint, Picker
 from jangtq_coordinator.reasoning import Channel, Opening
 from jangtq_coordinator.sampling import SamplingParameters
 from jangtq_proto.errors import ContextOverflowError, RequestError
@@ -11,7 +12,8 @@ from jangtq_proto.errors import ContextOverflowError, RequestError
 class GenerationRequest:
     """A continuation of `prompt` by at most `max_tokens` tokens (None: as many as the context allows).
 
-    `tool_calls` says whether calls in the answer are calls; otherwise they are text.
+    `tool_calls` says whether calls in the answer are calls; otherwise they are text. `choice` tells apart
+    several answers to one prompt with one seed. A constraint has a state and serves one request only.
     """
 
     prompt: tuple[int, ...]
@@ -20,6 +22,8 @@ class GenerationRequest:
     stops: tuple[str, ...] = ()
     opening: Opening = Opening(Channel.CONTENT)
     tool_calls: bool = False
+    choice: int = 0
+    constraint: Constraint | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt:
@@ -28,6 +32,10 @@ class GenerationRequest:
             raise RequestError(f"max_tokens {self.max_tokens}: allowed are 1 and above")
         if not all(self.stops):
             raise RequestError("an empty stop string would end every answer at once")
+
+    def new_picker(self) -> Picker:
+        """What picks the answer's tokens."""
+        return Picker(self.sampling, self.prompt, choice=self.choice, constraint=self.constraint)
 
     def token_budget(self, context_length: int) -> int:
         """How many tokens the answer may have. Raises ContextOverflowError when there is room for none."""

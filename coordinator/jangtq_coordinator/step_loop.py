@@ -16,7 +16,6 @@ from jangtq_coordinator.detokenize import detokenizer_factory
 from jangtq_coordinator.events import Failed, Finished, GenerationEvent, PrefillProgress
 from jangtq_coordinator.loaded import LoadedModel
 from jangtq_coordinator.requests import GenerationRequest
-from jangtq_coordinator.sampling import SamplerPool
 from jangtq_coordinator.streams import GenerationStream, Outbox
 from jangtq_coordinator.tool_calls import BLOCK_END, BLOCK_START
 from jangtq_proto.errors import ClusterError, EngineUnavailableError
@@ -63,7 +62,6 @@ class StepLoop:
         self._loaded = loaded
         self._generator = generator
         self._commands = commands
-        self._samplers = SamplerPool()
         keep = (loaded.markers.start, loaded.markers.end, BLOCK_START, BLOCK_END)
         self._new_detokenizer = detokenizer_factory(loaded.tokenizer, keep=keep)
         self._running: dict[int, _Running] = {}
@@ -126,7 +124,7 @@ class StepLoop:
             uid = self._generator.add(
                 request.prompt,
                 max_tokens=request.token_budget(self._loaded.context_length),
-                sampler=self._samplers.sampler(request.sampling),
+                picker=request.new_picker(),
             )
         except Exception as error:
             self._outbox.put(stream, Failed(error))
@@ -163,7 +161,7 @@ class StepLoop:
         try:
             if step.failure is not None:
                 raise step.failure
-            events = running.answer.add(step.token, step.finish_reason)
+            events = running.answer.add(step.token, step.finish_reason, step.logprobs)
         except Exception as error:
             _report("one request", error)
             events = [Failed(error)]
