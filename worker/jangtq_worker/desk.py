@@ -17,6 +17,10 @@ class Tally:
         self._count = 0
         self._state = threading.Condition()
 
+    @property
+    def count(self) -> int:
+        return self._count
+
     def wait_until_none(self, timeout_seconds: float) -> bool:
         """False when some were still counted at the end."""
         with self._state:

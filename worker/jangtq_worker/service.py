@@ -9,10 +9,11 @@ import psutil
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_proto.codec import PROTOCOL_VERSION, encode_partial_sums
-from jangtq_proto.errors import ClusterError, WorkerBusyError, status_number, status_of
+from jangtq_proto.errors import ClusterError, status_number, status_of
 from jangtq_proto.ranges import ExpertRange
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
+from jangtq_worker.call_stream import CallStream
 from jangtq_worker.desk import Desk
 from jangtq_worker.express import ExpressListener
 
@@ -76,13 +77,13 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
     def Forward(
         self, request_iterator: Iterator[pb.ExpertCall], context: grpc.ServicerContext
     ) -> Iterator[pb.ExpertReply]:
+        desk = self._desk
         try:
-            with self._desk.streams:
-                for message in request_iterator:
-                    with self._desk.in_flight:  # until gRPC has taken the reply
-                        yield self._answer(message)
-        except WorkerBusyError as error:
+            with desk.streams:
+                CallStream(self._answer, desk.in_flight, lambda: desk.streams.count == 1).run(context)
+        except ClusterError as error:
             context.abort(status_of(error), str(error))
+        return iter(())
 
     def _answer(self, message: pb.ExpertCall) -> pb.ExpertReply:
         try:

@@ -1,0 +1,106 @@
+"""The worker's side of a stream: which thread answers, and that nothing a caller sends ends the server."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+import pytest
+
+from jangtq_proto.errors import CallRejectedError
+from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.v1 import expert_pb2_grpc
+from jangtq_worker.call_stream import QUICK_NS, CallStream
+from jangtq_worker.desk import Tally
+
+SERVICE = "jangtq_proto.v1.ExpertService"
+
+
+class Service:
+    """Says that a row takes `row_ns`, and notes which threads answered."""
+
+    def __init__(self) -> None:
+        self.row_ns = 1
+        self.is_alone = True
+        self.threads: list[str] = []
+        self.in_flight = Tally("calls")
+
+    def forward(
+        self, request_iterator: Iterator[pb.ExpertCall], context: grpc.ServicerContext
+    ) -> Iterator[pb.ExpertReply]:
+        try:
+            CallStream(self.answer, self.in_flight, lambda: self.is_alone).run(context)
+        except CallRejectedError as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        return iter(())
+
+    def answer(self, call: pb.ExpertCall) -> pb.ExpertReply:
+        self.threads.append(threading.current_thread().name)
+        if call.layer == 9:
+            raise RuntimeError("no such layer")
+        return pb.ExpertReply(call_id=call.call_id, compute_ns=self.row_ns * call.row_count)
+
+
+@contextmanager
+def serving() -> Iterator[tuple[Service, grpc.Channel]]:
+    server = grpc.server(ThreadPoolExecutor(4, thread_name_prefix="stream"))
+    service = Service()
+    handler = grpc.stream_stream_rpc_method_handler(
+        service.forward, pb.ExpertCall.FromString, pb.ExpertReply.SerializeToString
+    )
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Forward": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield service, channel
+    finally:
+        server.stop(grace=None).wait()
+
+
+def ask(channel: grpc.Channel, rows: list[int]) -> list[int]:
+    """Sends one call for each number of rows, all at once; returns the ids of the answers."""
+    calls = (pb.ExpertCall(call_id=i, row_count=count) for i, count in enumerate(rows))
+    return [reply.call_id for reply in expert_pb2_grpc.ExpertServiceStub(channel).Forward(calls)]
+
+
+def by_own_thread(service: Service) -> list[bool]:
+    return [name.startswith("stream") for name in service.threads]
+
+
+def test_quick_calls_are_answered_by_the_thread_that_reads() -> None:
+    with serving() as (service, channel):
+        assert ask(channel, [1, 1, 1]) == [0, 1, 2]
+        assert by_own_thread(service) == [True, False, False]
+
+
+def test_long_calls_and_calls_beside_other_streams_leave_that_thread_free() -> None:
+    with serving() as (service, channel):
+        service.row_ns = QUICK_NS // 4
+        assert ask(channel, [1, 5, 1, 4]) == [0, 1, 2, 3]
+        assert by_own_thread(service) == [True, True, False, False]
+        service.threads.clear()
+        service.is_alone = False
+        assert ask(channel, [1, 1]) == [0, 1]
+        assert by_own_thread(service) == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"\xff\xff\xff", grpc.StatusCode.INVALID_ARGUMENT),
+        (pb.ExpertCall(layer=9).SerializeToString(), grpc.StatusCode.UNKNOWN),
+    ],
+)
+def test_a_bad_message_costs_its_stream_alone(data: bytes, status: grpc.StatusCode) -> None:
+    with serving() as (service, channel):
+        as_they_are: Callable[[bytes], bytes] = bytes
+        stream = channel.stream_stream(f"/{SERVICE}/Forward", as_they_are, pb.ExpertReply.FromString)
+        quick = pb.ExpertCall(row_count=1).SerializeToString()
+        with pytest.raises(grpc.RpcError) as caught:
+            list(stream(iter([quick, data])))
+        assert isinstance(caught.value, grpc.Call)
+        assert caught.value.code() is status
+        assert ask(channel, [1]) == [0]
+        assert service.in_flight.wait_until_none(10)

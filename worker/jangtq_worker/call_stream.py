@@ -1,0 +1,107 @@
+"""One open stream of expert calls, answered in turn. Knows no experts.
+
+Below `grpc.Server`, whose own streams change threads six times a call: here the thread that reads gRPC's
+sockets answers quick calls itself, and hands only long ones over to the thread that the stream has.
+"""
+
+import queue
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Final, Protocol
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
+
+from jangtq_proto.errors import CallRejectedError
+from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_worker.desk import Tally
+
+QUICK_NS: Final = 2_000_000
+_NO_FLAGS: Final = 0
+_Finished = tuple[None, tuple[()]]
+_NOTHING_FINISHED: Final[_Finished] = (None, ())
+
+
+class _Operation(Protocol):
+    def message(self) -> bytes | None: ...
+
+
+class _Event(Protocol):
+    batch_operations: tuple[_Operation, ...]
+
+
+class _Call(Protocol):
+    def start_server_batch(
+        self, operations: tuple[object, ...], tag: Callable[[_Event], _Finished]
+    ) -> object: ...
+
+
+class CallStream:
+    """`is_alone` tells whether nobody else would have to wait for a call that is answered at once."""
+
+    def __init__(
+        self,
+        answer: Callable[[pb.ExpertCall], pb.ExpertReply],
+        in_flight: Tally,
+        is_alone: Callable[[], bool],
+    ) -> None:
+        self._answer = answer
+        self._in_flight = in_flight
+        self._is_alone = is_alone
+        self._under_way = ExitStack()
+        self._handed_over: queue.SimpleQueue[pb.ExpertCall | Exception | None] = queue.SimpleQueue()
+        self._row_ns: float | None = None
+
+    def run(self, context: grpc.ServicerContext) -> None:
+        """Until the other side leaves. Raises CallRejectedError for bytes that are no call."""
+        self._call: _Call = context._rpc_event.call  # type: ignore[attr-defined]
+        context.send_initial_metadata(())
+        self._receive()
+        while (work := self._handed_over.get()) is not None:
+            if isinstance(work, Exception):
+                raise work
+            self._reply(work)
+
+    def _receive(self) -> None:
+        self._call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._on_received)
+
+    def _on_received(self, event: _Event) -> _Finished:
+        """Runs in the thread that reads the sockets, which no exception may end."""
+        try:
+            self._take(event.batch_operations[0].message())
+        except DecodeError as error:
+            self._handed_over.put(CallRejectedError(f"the message is no ExpertCall: {error}"))
+        except Exception as error:
+            self._handed_over.put(error)
+        return _NOTHING_FINISHED
+
+    def _take(self, data: bytes | None) -> None:
+        if data is None:
+            self._handed_over.put(None)
+            return
+        call = pb.ExpertCall.FromString(data)
+        if self._is_quick(call):
+            self._reply(call)
+        else:
+            self._handed_over.put(call)
+
+    def _is_quick(self, call: pb.ExpertCall) -> bool:
+        """By the time that the call before took; of the first nobody knows."""
+        return self._row_ns is not None and call.row_count * self._row_ns <= QUICK_NS and self._is_alone()
+
+    def _reply(self, call: pb.ExpertCall) -> None:
+        self._under_way.enter_context(self._in_flight)  # until gRPC has taken the reply
+        try:
+            reply = self._answer(call)
+            self._row_ns = reply.compute_ns / max(call.row_count, 1)
+            data = reply.SerializeToString()
+            self._call.start_server_batch((cygrpc.SendMessageOperation(data, _NO_FLAGS),), self._on_sent)
+        except BaseException:
+            self._under_way.close()
+            raise
+
+    def _on_sent(self, event: _Event) -> _Finished:
+        self._under_way.close()
+        self._receive()
+        return _NOTHING_FINISHED
