@@ -14,6 +14,9 @@ from tiny_model import ProbedModel, loader
 from jangtq_coordinator.api.app import ApiSettings, create_app
 from jangtq_coordinator.api.health import ClusterHealth
 from jangtq_coordinator.engine import Engine, EngineSettings
+from jangtq_coordinator.metrics import RequestMetrics
+from jangtq_coordinator.serve import server_config
+from jangtq_coordinator.settings import ConnectionLimits, ServeSettings
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ async def serving(
     *,
     engine_settings: EngineSettings | None = None,
     settings: ApiSettings | None = None,
+    limits: ConnectionLimits | None = None,
+    metrics: RequestMetrics | None = None,
     cluster_health: Callable[[], ClusterHealth] = ClusterHealth,
     new_model: Callable[[], ProbedModel] = ProbedModel,
     **changes: object,
@@ -42,8 +47,8 @@ async def serving(
         loader(probe, new_model=new_model, **changes), settings=engine_settings or EngineSettings()
     )
     await asyncio.to_thread(engine.start)
-    app = create_app(engine, settings=settings, cluster_health=cluster_health)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+    app = create_app(engine, settings=settings, metrics=metrics, cluster_health=cluster_health)
+    server = uvicorn.Server(server_config(app, ServeSettings(limits=limits or ConnectionLimits())))
     listener = socket.create_server(("127.0.0.1", 0))
     base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     task = asyncio.create_task(server.serve([listener]))

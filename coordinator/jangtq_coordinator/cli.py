@@ -1,13 +1,13 @@
 """`jangtq-coord`: the command line of the coordinator."""
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from jangtq_coordinator import logs
 from jangtq_coordinator.cluster_options import add_cluster, cluster_settings
-from jangtq_coordinator.serve_options import add_serve, serve_settings
+from jangtq_coordinator.serve_options import add_api_keys, add_serve, serve_settings
 from jangtq_kernels.errors import BackendMissingError
 from jangtq_proto.errors import JangtqError
 
@@ -15,6 +15,7 @@ _EXAMPLES = """\
 examples:
   jangtq-coord serve --model ~/MiniMax-M2.7-JANGTQ --workers 10.0.0.1:7700,10.0.0.2:7700
   jangtq-coord serve --model ~/MiniMax-M2.7-JANGTQ --workers 10.0.0.2 --experts 0-95
+  jangtq-coord key --api-keys ~/.jangtq/keys --name laptop
   jangtq-coord generate --model ~/MiniMax-M2.7-JANGTQ --experts 0-255 --prompt "Hello"
   jangtq-coord demo
 """
@@ -32,9 +33,15 @@ def parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="answer the OpenAI API")
     add_cluster(serve)
     add_serve(serve)
+    _add_key(commands.add_parser("key", help="make an API key and show it once"))
     _add_generate(commands.add_parser("generate", help="write one answer to the terminal"))
     _add_demo(commands.add_parser("demo", help="show two workers and a coordinator on this machine"))
     return result
+
+
+def _add_key(command: argparse.ArgumentParser) -> None:
+    add_api_keys(command, required=True)
+    command.add_argument("--name", required=True, help="whose key it is, as logs will say")
 
 
 def _add_generate(command: argparse.ArgumentParser) -> None:
@@ -66,6 +73,10 @@ def run(given: argparse.Namespace) -> None:
 
         question = Question(given.prompt, given.system, given.max_tokens, given.temperature, given.seed)
         generate(cluster_settings(given), question)
+    elif given.command == "key":
+        from jangtq_coordinator.api_keys import add_key
+
+        print(add_key(given.api_keys, given.name))
     else:
         from jangtq_coordinator.serve import serve
 
@@ -74,11 +85,10 @@ def run(given: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 after a clean end, 2 when it could not start, 130 when interrupted."""
-    log_format = "%(asctime)s %(name)s %(levelname)s %(message)s"
-    logging.basicConfig(level=logging.INFO, format=log_format, stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    given = parser().parse_args(arguments)
+    logs.configure(getattr(given, "log_format", logs.LogFormat.TEXT))
     try:
-        run(parser().parse_args(arguments))
+        run(given)
     except (JangtqError, BackendMissingError) as error:
         print(f"jangtq-coord: {error}", file=sys.stderr)
         return 2

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,7 +13,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from jangtq_bundle.bundle import Bundle
-from jangtq_coordinator.api.app import create_app
+from jangtq_coordinator.api.access import Access
+from jangtq_coordinator.api.app import ApiSettings, create_app
+from jangtq_coordinator.api.connections import protocol_within
+from jangtq_coordinator.api_keys import KeyFile
 from jangtq_coordinator.assembly import loader, model_name, row_type_of
 from jangtq_coordinator.cluster import Cluster, connect
 from jangtq_coordinator.engine import Engine, EngineSettings
@@ -29,6 +33,8 @@ _MARGIN_SECONDS = 5
 def serve(cluster_settings: ClusterSettings, settings: ServeSettings, *, watch_stdin: bool) -> None:
     """Serve until SIGTERM or SIGINT, then finish the running answers. Raises JangtqError."""
     with closing(listen(settings)) as listener:
+        keys = None if settings.api_keys is None else KeyFile(settings.api_keys)
+        check_tls(settings)
         bundle = Bundle.open(cluster_settings.model)
         cluster = connect(bundle, cluster_settings, row_type=row_type_of(cluster_settings))
         engine = Engine(
@@ -39,8 +45,10 @@ def serve(cluster_settings: ClusterSettings, settings: ServeSettings, *, watch_s
         )
         try:
             engine.start()
-            announce(listener, bundle, cluster)
-            run_server(_app(engine, cluster, bundle), listener, engine=engine, watch_stdin=watch_stdin)
+            announce(listener, bundle, cluster, scheme="https" if settings.tls_key else "http")
+            app = _app(engine, cluster, bundle, _api_settings(settings, keys))
+            config = server_config(app, settings)
+            run_server(config, listener, engine=engine, watch_stdin=watch_stdin)
         finally:
             engine.stop()
             cluster.close()
@@ -57,10 +65,21 @@ def listen(settings: ServeSettings) -> socket.socket:
         raise ConfigurationError(f"cannot listen on {address}: {error.strerror}") from error
 
 
-def announce(listener: socket.socket, bundle: Bundle, cluster: Cluster) -> None:
+def check_tls(settings: ServeSettings) -> None:
+    """Raise ConfigurationError when HTTPS is wanted with files that cannot be used."""
+    if settings.tls_certificate is None:
+        return
+    try:
+        ssl.create_default_context().load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except OSError as error:
+        files = f"--tls-cert {settings.tls_certificate} with --tls-key {settings.tls_key}"
+        raise ConfigurationError(f"{files} cannot be used: {error.strerror or error}") from error
+
+
+def announce(listener: socket.socket, bundle: Bundle, cluster: Cluster, *, scheme: str) -> None:
     """Say where the API is and what stands behind it."""
     host, port = listener.getsockname()[:2]
-    print(f"listening on http://{Address(host, port)}", flush=True)
+    print(f"listening on {scheme}://{Address(host, port)}", flush=True)
     print(
         f"ready: {model_name(bundle)}, {bundle.config.layer_count} layers, "
         f"{bundle.config.expert_count} experts held by {', '.join(h.name for h in cluster.holders)}",
@@ -68,11 +87,28 @@ def announce(listener: socket.socket, bundle: Bundle, cluster: Cluster) -> None:
     )
 
 
-def run_server(app: FastAPI, listener: socket.socket, *, engine: Engine, watch_stdin: bool) -> None:
-    """Run uvicorn on a socket that listens already, until a signal; then running answers may finish."""
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS
+def server_config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
+    """uvicorn under limits, with its lines in our log, and without what this API has no use for."""
+    limits = settings.limits
+    return uvicorn.Config(
+        app,
+        http=protocol_within(limits),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        h11_max_incomplete_event_size=limits.header_bytes,
+        timeout_keep_alive=limits.idle_seconds,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
     )
+
+
+def run_server(config: uvicorn.Config, listener: socket.socket, *, engine: Engine, watch_stdin: bool) -> None:
+    """Run uvicorn on a socket that listens already, until a signal; then running answers may finish."""
     server = _Server(config, engine)
     if watch_stdin:
         stop_at_end_of_stdin(server.ask_to_stop)
@@ -103,7 +139,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _app(engine: Engine, cluster: Cluster, bundle: Bundle) -> FastAPI:
-    app = create_app(engine, cluster_health=lambda: health_of(cluster))
+def _api_settings(settings: ServeSettings, keys: KeyFile | None) -> ApiSettings:
+    return ApiSettings(settings.max_body_bytes, access=Access(keys, settings.allowed_origins))
+
+
+def _app(engine: Engine, cluster: Cluster, bundle: Bundle, settings: ApiSettings) -> FastAPI:
+    app = create_app(engine, settings=settings, cluster_health=lambda: health_of(cluster))
     app.include_router(cluster_router(cluster, bundle.fingerprint))
     return app

@@ -49,26 +49,62 @@ class ClusterSettings:
 
 
 @dataclass(frozen=True)
+class ConnectionLimits:
+    """How much of the server one client, or all of them, may hold.
+
+    request_seconds: from a request's first byte, or its connection, to its last byte.
+    stalled_seconds: how long a client may leave what is sent to it unread.
+    idle_seconds: how long a connection is kept between two requests.
+    """
+
+    most: int = 512
+    request_seconds: float = 60.0
+    stalled_seconds: float = 60.0
+    idle_seconds: int = 60
+    header_bytes: int = 32 * 2**10
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.most <= 65536:
+            raise ConfigurationError(f"--max-connections {self.most}: allowed are 1 to 65536")
+        for option, seconds in (
+            ("--request-timeout", self.request_seconds),
+            ("--stalled-timeout", self.stalled_seconds),
+        ):
+            if not 0 < seconds <= 86400:
+                raise ConfigurationError(f"{option} {seconds}: allowed are seconds above 0 and up to a day")
+
+
+@dataclass(frozen=True)
 class ServeSettings:
-    """Where the API listens and how many sequences run together."""
+    """Where the API listens, for whom, and how many sequences run together."""
 
     host: str = "127.0.0.1"
     port: int = 8080
     insecure: bool = False
+    api_keys: Path | None = None
+    allowed_origins: tuple[str, ...] = ()
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
     batch_size: int = 16
     prefill_rows: int = 512
+    limits: ConnectionLimits = ConnectionLimits()
+    max_body_bytes: int = 16 * 2**20
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ConfigurationError(f"--port {self.port}: allowed are 0 to 65535")
-        if not Address(self.host, self.port).is_loopback and not self.insecure:
+        if not Address(self.host, self.port).is_loopback and not (self.insecure or self.api_keys):
             raise ConfigurationError(
-                f"--host {self.host} can be reached from other machines, and the API asks for no key: "
-                "add --insecure to allow it on a network that you trust"
+                f"--host {self.host} can be reached from other machines: give --api-keys FILE, "
+                "or add --insecure to let everybody in on a network that you trust"
             )
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ConfigurationError("--tls-cert and --tls-key belong together: give both or none")
         if not 1 <= self.batch_size <= 256:
             raise ConfigurationError(f"--batch-size {self.batch_size}: allowed are 1 to 256 sequences")
         if not 1 <= self.prefill_rows <= MAX_ROWS_PER_CALL:
             raise ConfigurationError(
                 f"--prefill-rows {self.prefill_rows}: allowed are 1 to {MAX_ROWS_PER_CALL}"
             )
+        if self.max_body_bytes < 1:
+            raise ConfigurationError(f"--max-body-bytes {self.max_body_bytes}: allowed are 1 and above")

@@ -4,7 +4,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from jangtq_coordinator import logs
 from jangtq_coordinator.events import Failed, Finished, GenerationEvent
+from jangtq_coordinator.stream_observer import new_observer
 
 
 class GenerationStream:
@@ -15,6 +17,8 @@ class GenerationStream:
 
     def __init__(self, cancel: Callable[["GenerationStream"], None]) -> None:
         self.loop = asyncio.get_running_loop()
+        self.request_id = logs.request_id.get()
+        self._observer = new_observer.get()()
         self._cancel = cancel
         self._events: deque[GenerationEvent] = deque()
         self._arrived = asyncio.Event()
@@ -43,6 +47,7 @@ class GenerationStream:
             return
         self._events.append(event)
         self._ended = isinstance(event, Finished | Failed)
+        self._observer.saw(event)
         self._arrived.set()
 
     def cancel(self) -> None:
@@ -51,6 +56,7 @@ class GenerationStream:
             self._ended = True
             self._events.clear()
             self._arrived.set()
+            self._observer.cancelled()
             self._cancel(self)
 
 

@@ -4,14 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
+from jangtq_coordinator.api.access import Access, KeyCheck, OriginCheck
 from jangtq_coordinator.api.body_limit import BodyLimit
 from jangtq_coordinator.api.chat import chat_router
 from jangtq_coordinator.api.errors import add_error_handlers
 from jangtq_coordinator.api.health import ClusterHealth, health_router
 from jangtq_coordinator.api.models import models_router
+from jangtq_coordinator.api.request_log import ID_HEADERS, RequestLog
 from jangtq_coordinator.api.turns import Turns
 from jangtq_coordinator.engine import Engine
+from jangtq_coordinator.metrics import RequestMetrics
 from jangtq_proto.errors import ConfigurationError
 
 
@@ -21,6 +25,7 @@ class ApiSettings:
 
     max_body_bytes: int = 16 * 2**20
     keepalive_seconds: float = 5.0
+    access: Access = Access()
 
     def __post_init__(self) -> None:
         if self.max_body_bytes < 1:
@@ -33,6 +38,7 @@ def create_app(
     engine: Engine,
     *,
     settings: ApiSettings | None = None,
+    metrics: RequestMetrics | None = None,
     cluster_health: Callable[[], ClusterHealth] = ClusterHealth,
 ) -> FastAPI:
     """All routes. Starts and stops nothing: the engine's life is the caller's."""
@@ -42,6 +48,24 @@ def create_app(
     app.include_router(chat_router(Turns(engine), keepalive_seconds=settings.keepalive_seconds))
     app.include_router(models_router(engine))
     app.include_router(health_router(engine, cluster_health))
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     add_error_handlers(app)
+    _add_layers(app, settings, metrics or RequestMetrics())
     return app
+
+
+def _add_layers(app: FastAPI, settings: ApiSettings, metrics: RequestMetrics) -> None:
+    """What requests pass on their way to a route, innermost first."""
+    keys, origins = settings.access.keys, settings.access.origins
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    if keys is not None:
+        app.add_middleware(KeyCheck, keys=keys)
+    app.add_middleware(OriginCheck, origins=origins, any_host=keys is not None)
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("*",),
+            expose_headers=ID_HEADERS,
+        )
+    app.add_middleware(RequestLog, metrics=metrics)

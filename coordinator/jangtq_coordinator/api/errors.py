@@ -86,7 +86,7 @@ def _shorten(value: object) -> str:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Let no error leave in another form."""
+    """Let no error leave in another form; those of no kind named here are RequestLog's."""
 
     async def tell_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -105,4 +105,3 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, tell_validation)
     app.add_exception_handler(HTTPException, tell_http)
     app.add_exception_handler(JangtqError, tell)
-    app.add_exception_handler(Exception, tell)
