@@ -192,6 +192,8 @@ async def test_health_follows_the_engine_and_the_cluster() -> None:
         assert reply.status_code == 200
         assert reply.json() == {
             "status": "ok",
+            "engine": "ready",
+            "draining": False,
             "model": MODEL_NAME,
             "requests": 0,
             "cluster": {"workers": 2},
@@ -199,11 +201,18 @@ async def test_health_follows_the_engine_and_the_cluster() -> None:
         cluster = ClusterHealth(serving=False, details={"missing": "0-127"})
         reply = await served.http.get("/health")
         assert (reply.status_code, reply.json()["status"]) == (503, "cluster incomplete")
+        assert await probes(served) == (200, 503)
         await asyncio.to_thread(served.engine.stop)
         reply = await served.http.get("/health")
         assert (reply.status_code, reply.json()["status"]) == (503, "stopped")
+        assert await probes(served) == (200, 503)
         error = await error_of(served, chat(), 503)
         assert error["code"] == "engine_unavailable"
+
+
+async def probes(served: Served) -> tuple[int, ...]:
+    """The status of liveness and readiness."""
+    return tuple([(await served.http.get(f"/health/{name}")).status_code for name in ("live", "ready")])
 
 
 async def test_the_api_description_names_the_routes(served: Served) -> None:

@@ -10,6 +10,7 @@ import psutil
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
 from jangtq_coordinator.dispatch import Dispatcher
+from jangtq_coordinator.expert_load import ExpertLoad
 from jangtq_coordinator.express_door import ExpressSettings
 from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
@@ -33,6 +34,7 @@ class Cluster:
 
     holders: tuple[Holder, ...]
     dispatcher: Dispatcher
+    load: ExpertLoad
 
     def close(self) -> None:
         """Leave the workers."""
@@ -108,7 +110,8 @@ def _assemble(
     else:
         owner = assign_experts(workers, bundle.config.expert_count)
     times = LayerTimes(bundle.config.layer_count)
-    return Cluster(tuple(holders), Dispatcher(owner, lanes, times))
+    load = ExpertLoad(bundle.config.layer_count, bundle.config.expert_count)
+    return Cluster(tuple(holders), Dispatcher(owner, lanes, times, load), load)
 
 
 def _describe_self(bundle: Bundle, settings: ClusterSettings) -> Holder:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from jangtq_coordinator.expert_load import ExpertLoad
 from jangtq_coordinator.lane import Lane, LayerAnswer, LayerCall
 from jangtq_coordinator.routing import HolderRows, Router
 from jangtq_coordinator.timing import LayerTimes
@@ -25,12 +26,19 @@ class Exchange:
 
 
 class Dispatcher:
-    """Used by one thread. Holder `i` of `owner` is reached over `lanes[i]`."""
+    """Used by one thread. Holder `i` of `owner` is reached over `lanes[i]`; `load` counts what is picked."""
 
-    def __init__(self, owner: NDArray[np.int32], lanes: Sequence[Lane], times: LayerTimes) -> None:
+    def __init__(
+        self,
+        owner: NDArray[np.int32],
+        lanes: Sequence[Lane],
+        times: LayerTimes,
+        load: ExpertLoad | None = None,
+    ) -> None:
         self._router = Router(owner)
         self._lanes = tuple(lanes)
         self._times = times
+        self._load = load
 
     @property
     def times(self) -> LayerTimes:
@@ -56,6 +64,9 @@ class Dispatcher:
         except BaseException:
             self.abandon()
             raise
+        if self._load is not None:
+            # Counted while the workers are busy already.
+            self._load.record(layer, expert_ids)
         return Exchange(layer, rows.shape, parts, call_ids, started_ns)
 
     def finish(self, exchange: Exchange) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ from pydantic import BaseModel
 
 from jangtq_coordinator.api.health import ClusterHealth
 from jangtq_coordinator.cluster import Cluster
+from jangtq_coordinator.expert_load import WINDOW_SECONDS
 from jangtq_coordinator.roster import Holder
 from jangtq_coordinator.timing import LayerSplit
 from jangtq_proto.ranges import format_ranges
@@ -48,6 +49,13 @@ class LayerStatus(BaseModel):
         )
 
 
+class HeatStatus(BaseModel):
+    """How often each expert was picked in the last `window_seconds`, a row of numbers for each layer."""
+
+    window_seconds: int
+    layers: list[list[int]]
+
+
 class ClusterStatus(BaseModel):
     """The body of GET /cluster."""
 
@@ -57,7 +65,7 @@ class ClusterStatus(BaseModel):
 
 
 def cluster_router(cluster: Cluster, fingerprint: str) -> APIRouter:
-    """GET /cluster."""
+    """GET /cluster and /cluster/heat."""
     router = APIRouter()
 
     @router.get("/cluster")
@@ -68,6 +76,11 @@ def cluster_router(cluster: Cluster, fingerprint: str) -> APIRouter:
             holders=[HolderStatus.of(holder) for holder in cluster.holders],
             layers=[LayerStatus.of(split) for split in cluster.dispatcher.times.splits()],
         )
+
+    @router.get("/cluster/heat")
+    async def get_heat() -> HeatStatus:
+        """How often each expert of each layer was picked lately."""
+        return HeatStatus(window_seconds=WINDOW_SECONDS, layers=cluster.load.recent().tolist())
 
     return router
 

@@ -11,6 +11,7 @@ from jangtq_coordinator.api.body_limit import BodyLimit
 from jangtq_coordinator.api.chat import chat_router
 from jangtq_coordinator.api.errors import add_error_handlers
 from jangtq_coordinator.api.health import ClusterHealth, health_router
+from jangtq_coordinator.api.metrics import metrics_router
 from jangtq_coordinator.api.models import models_router
 from jangtq_coordinator.api.request_log import ID_HEADERS, RequestLog
 from jangtq_coordinator.api.turns import Turns
@@ -42,14 +43,15 @@ def create_app(
     cluster_health: Callable[[], ClusterHealth] = ClusterHealth,
 ) -> FastAPI:
     """All routes. Starts and stops nothing: the engine's life is the caller's."""
-    settings = settings or ApiSettings()
+    settings, metrics = settings or ApiSettings(), metrics or RequestMetrics()
     # The built-in documentation pages load scripts from elsewhere.
     app = FastAPI(title="jangtq-cluster", docs_url=None, redoc_url=None)
     app.include_router(chat_router(Turns(engine), keepalive_seconds=settings.keepalive_seconds))
     app.include_router(models_router(engine))
     app.include_router(health_router(engine, cluster_health))
+    app.include_router(metrics_router(metrics.registry))
     add_error_handlers(app)
-    _add_layers(app, settings, metrics or RequestMetrics())
+    _add_layers(app, settings, metrics)
     return app
 
 

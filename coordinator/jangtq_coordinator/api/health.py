@@ -1,4 +1,4 @@
-"""GET /health: whether requests are taken, and how the cluster is. Knows no worker."""
+"""GET /health and its short forms: whether requests are taken, and how the cluster is. Knows no worker."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,23 +18,45 @@ class ClusterHealth:
 
 
 def health_router(engine: Engine, cluster_health: Callable[[], ClusterHealth]) -> APIRouter:
-    """The health route; `cluster_health` must answer at once."""
+    """The health routes; `cluster_health` must answer at once.
+
+    Live is who would not gain from a restart; ready is who should get requests now.
+    """
     router = APIRouter()
 
     @router.get("/health", response_model=None)
     async def get_health() -> Response:
-        """200 while requests are taken and can be answered, else 503."""
-        cluster = cluster_health()
-        ready = engine.state is EngineState.READY
-        status = "ok" if ready and cluster.serving else "cluster incomplete" if ready else engine.state
-        return JSONResponse(
-            {
-                "status": status,
-                "model": engine.loaded.name if ready else None,
-                "requests": engine.running,
-                "cluster": dict(cluster.details),
-            },
-            status_code=200 if status == "ok" else 503,
-        )
+        """200 while requests are taken and can be answered, else 503; with all that is known."""
+        state, cluster = engine.state, cluster_health()
+        body = {
+            "status": _status(state, cluster),
+            "engine": state,
+            "draining": state is EngineState.STOPPING,
+            "model": engine.loaded.name if state is EngineState.READY else None,
+            "requests": engine.running,
+            "cluster": dict(cluster.details),
+        }
+        return JSONResponse(body, _code(body["status"] == "ok"))
+
+    @router.get("/health/live", response_model=None)
+    async def get_live() -> Response:
+        """503 once the engine broke, which only a restart mends; also while it loads or stops 200."""
+        return JSONResponse({"engine": engine.state}, _code(engine.state is not EngineState.FAILED))
+
+    @router.get("/health/ready", response_model=None)
+    async def get_ready() -> Response:
+        """The status of /health without the details, for who has no key."""
+        status = _status(engine.state, cluster_health())
+        return JSONResponse({"status": status}, _code(status == "ok"))
 
     return router
+
+
+def _status(state: EngineState, cluster: ClusterHealth) -> str:
+    if state is not EngineState.READY:
+        return state
+    return "ok" if cluster.serving else "cluster incomplete"
+
+
+def _code(good: bool) -> int:
+    return 200 if good else 503
