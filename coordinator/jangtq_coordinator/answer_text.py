@@ -22,7 +22,7 @@ class AnswerText:
         detokenizer: Detokenizer,
         *,
         stops: Sequence[str],
-        markers: ReasoningMarkers,
+        markers: ReasoningMarkers | None,
         opening: Opening,
         tool_calls: bool = False,
     ) -> None:

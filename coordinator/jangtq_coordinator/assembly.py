@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from jangtq_bundle.bundle import Bundle
+from jangtq_coordinator.capabilities import read_capabilities
 from jangtq_coordinator.cluster import Cluster
 from jangtq_coordinator.loaded import LoadedModel, read_generation_config
 from jangtq_coordinator.mlx_lm_import import load_tokenizer
@@ -37,6 +38,7 @@ def loader(bundle: Bundle, cluster: Cluster, settings: ClusterSettings) -> Calla
             context_length=bundle.config.context_length,
             fingerprint=bundle.fingerprint,
             generation=read_generation_config(bundle.path),
+            capabilities=read_capabilities(bundle.path),
         )
 
     return load

@@ -8,7 +8,7 @@ from typing import Final
 from jinja2 import TemplateError
 
 from jangtq_coordinator.mlx_lm_import import TokenizerWrapper
-from jangtq_coordinator.reasoning import Opening, ReasoningMarkers
+from jangtq_coordinator.reasoning import Channel, Opening, ReasoningMarkers
 from jangtq_proto.errors import RequestError
 
 Message = Mapping[str, object]
@@ -46,7 +46,7 @@ class ChatPrompt:
 class ChatTemplate:
     """Renders conversations. May be used from several threads, which take turns."""
 
-    def __init__(self, tokenizer: TokenizerWrapper, markers: ReasoningMarkers) -> None:
+    def __init__(self, tokenizer: TokenizerWrapper, markers: ReasoningMarkers | None) -> None:
         self._tokenizer = tokenizer
         self._markers = markers
         self._lock = threading.Lock()
@@ -77,4 +77,5 @@ class ChatTemplate:
                 tokens = self._tokenizer.encode(text, add_special_tokens=False)
         except (TemplateError, TypeError, ValueError) as error:
             raise RequestError(f"the model's chat template refuses the messages: {error}") from error
-        return ChatPrompt(tuple(tokens), self._markers.opening(text))
+        opening = self._markers.opening(text) if self._markers else Opening(Channel.CONTENT)
+        return ChatPrompt(tuple(tokens), opening)

@@ -51,10 +51,15 @@ class MlxDetokenizer:
 
 def detokenizer_factory(tokenizer: TokenizerWrapper, *, keep: Collection[str]) -> Callable[[], Detokenizer]:
     """Makes detokenizers for one vocabulary. Special tokens give no text, except those in `keep`."""
-    if not isinstance(tokenizer.backend_tokenizer.decoder, ByteLevel):
+    if not byte_level(tokenizer):
         return lambda: MlxDetokenizer(tokenizer)
     token_bytes = vocabulary_bytes(tokenizer, keep=keep)
     return lambda: ByteDetokenizer(token_bytes)
+
+
+def byte_level(tokenizer: TokenizerWrapper) -> bool:
+    """Whether tokens stand for bytes."""
+    return isinstance(tokenizer.backend_tokenizer.decoder, ByteLevel)
 
 
 def vocabulary_bytes(tokenizer: TokenizerWrapper, *, keep: Collection[str]) -> list[bytes]:

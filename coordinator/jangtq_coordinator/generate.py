@@ -60,7 +60,7 @@ def _request(engine: Engine, question: Question) -> GenerationRequest:
     messages: list[dict[str, object]] = [{"role": "user", "content": question.prompt}]
     if question.system is not None:
         messages.insert(0, {"role": "system", "content": question.system})
-    prompt = ChatTemplate(loaded.tokenizer, loaded.markers).render(messages, {})
+    prompt = ChatTemplate(loaded.tokenizer, loaded.capabilities.markers).render(messages, {})
     return GenerationRequest(
         prompt.tokens,
         sampling=loaded.generation.sampling.override(temperature=question.temperature, seed=question.seed),

@@ -8,8 +8,8 @@ from typing import Protocol, runtime_checkable
 
 import mlx.core as mx
 
+from jangtq_coordinator.capabilities import Capabilities
 from jangtq_coordinator.mlx_lm_import import TokenizerWrapper
-from jangtq_coordinator.reasoning import ReasoningMarkers
 from jangtq_coordinator.sampling import SamplingParameters
 from jangtq_proto.errors import BundleError, RequestError
 
@@ -49,7 +49,7 @@ class LoadedModel:
     context_length: int
     fingerprint: str = ""
     generation: GenerationConfig = field(default_factory=GenerationConfig)
-    markers: ReasoningMarkers = field(default_factory=ReasoningMarkers)
+    capabilities: Capabilities = field(default_factory=Capabilities)
 
     @property
     def stop_tokens(self) -> frozenset[int]:

@@ -79,7 +79,9 @@ class ChannelSplitter:
     With `tool_calls`, the calls of a tool block leave whole; what is no call there is content.
     """
 
-    def __init__(self, markers: ReasoningMarkers, opening: Opening, *, tool_calls: bool = False) -> None:
+    def __init__(
+        self, markers: ReasoningMarkers | None, opening: Opening, *, tool_calls: bool = False
+    ) -> None:
         self._markers = markers
         self._tool_calls = tool_calls
         self._channel = opening.channel
@@ -152,7 +154,7 @@ class ChannelSplitter:
         return pieces
 
     def _current_markers(self) -> tuple[Marker, ...]:
-        markers = self._markers.markers_in(self._channel)
+        markers = self._markers.markers_in(self._channel) if self._markers else ()
         tools = self._tool_calls and self._channel is Channel.CONTENT
         return (*markers, _TOOL_MARKER) if tools else markers
 

@@ -17,7 +17,6 @@ from jangtq_coordinator.events import Failed, Finished, GenerationEvent, Prefill
 from jangtq_coordinator.loaded import LoadedModel
 from jangtq_coordinator.requests import GenerationRequest
 from jangtq_coordinator.streams import GenerationStream, Outbox
-from jangtq_coordinator.tool_calls import BLOCK_END, BLOCK_START
 from jangtq_proto.errors import ClusterError, EngineUnavailableError
 
 _log = logging.getLogger("jangtq.engine")
@@ -62,8 +61,7 @@ class StepLoop:
         self._loaded = loaded
         self._generator = generator
         self._commands = commands
-        keep = (loaded.markers.start, loaded.markers.end, BLOCK_START, BLOCK_END)
-        self._new_detokenizer = detokenizer_factory(loaded.tokenizer, keep=keep)
+        self._new_detokenizer = detokenizer_factory(loaded.tokenizer, keep=loaded.capabilities.markup)
         self._running: dict[int, _Running] = {}
         self._outbox = Outbox()
         self._deadline: float | None = None
@@ -117,7 +115,7 @@ class StepLoop:
             text = AnswerText(
                 self._new_detokenizer(),
                 stops=request.stops,
-                markers=self._loaded.markers,
+                markers=self._loaded.capabilities.markers,
                 opening=request.opening,
                 tool_calls=request.tool_calls,
             )

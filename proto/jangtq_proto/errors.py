@@ -34,7 +34,11 @@ class BundleError(JangtqError):
 
 
 class RequestError(JangtqError):
-    """A client of the API asked for something impossible."""
+    """A client of the API asked for something impossible; `param` names the field, where it is one."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
 
 
 class UnknownModelError(RequestError):

@@ -68,7 +68,7 @@ class Turns:
 
     @cached_property
     def _template(self) -> ChatTemplate:
-        return ChatTemplate(self._engine.loaded.tokenizer, self._engine.loaded.markers)
+        return ChatTemplate(self._engine.loaded.tokenizer, self._engine.loaded.capabilities.markers)
 
 
 def check_model(name: str | None, loaded: LoadedModel) -> None:

@@ -1,0 +1,79 @@
+"""Grammars of constrained answers, in llguidance's Lark form: JSON values and blocks of tool calls.
+
+Knows no tokens. Parameters come in the order of the schema; text values end at the first end tag.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from jangtq_coordinator.tool_arguments import Schema, allowed_types
+from jangtq_coordinator.tool_calls import BLOCK_END, BLOCK_START
+
+_BREAKS: Final = r"/\n{0,3}/"
+# Unbounded white space would let a model go on for ever without a value.
+_JSON_OPTIONS: Final = {"whitespace_pattern": r"[\x20\x0A\x0D\x09]{1,40}"}
+_RULES: Final = (
+    'any: "<parameter name=\\"" /[^"\\n]+/ "\\">" text\ntext[suffix="</parameter>\\n"]: /(?s:.*)/\n'
+)
+
+
+def json_grammar(schema: Schema) -> str:
+    """An answer that is one JSON value of `schema`, after the line breaks that end its reasoning."""
+    return f"start: {_BREAKS} value\nvalue: {_json(schema, schema)}\n"
+
+
+def calls_grammar(tools: Mapping[str, Schema], *, several: bool, inside: bool = False) -> str:
+    """An answer that is a block of calls of `tools`, by name; `inside` leaves out the tag that begins it."""
+    start = "/\\n?/" if inside else f"{_BREAKS} {_text(BLOCK_START + chr(10))}"
+    calls = "call+" if several else "call"
+    rules = [f"start: {start} {calls} {_text(BLOCK_END)}"]
+    rules.append(f"call: {' | '.join(f'call_{at}' for at in range(len(tools)))}")
+    for at, (name, schema) in enumerate(tools.items()):
+        rules.append(f"call_{at}: {_call(name, schema)}")
+    return "\n".join(rules) + "\n" + _RULES
+
+
+def _call(name: str, schema: Schema) -> str:
+    properties = schema.get("properties")
+    if isinstance(properties, Mapping):
+        required = schema.get("required")
+        needed = required if isinstance(required, Sequence) else ()
+        parameters = [
+            f"({_parameter(key, part, schema)}){'' if key in needed else '?'}"
+            for key, part in properties.items()
+        ]
+    else:
+        parameters = ["any*"]
+    tag = f'<invoke name="{name}">\n'
+    return " ".join((_text(tag), *parameters, _text("</invoke>\n")))
+
+
+def _parameter(name: str, schema: object, root: Schema) -> str:
+    opening, closing = _text(f'<parameter name="{name}">'), _text("</parameter>\n")
+    types = allowed_types(schema, root)
+    if choices := _literals(schema):
+        return f"{opening} ({' | '.join(map(_text, choices))}) {closing}"
+    if "string" in types or not types:
+        return f"{opening} text"
+    return f"{opening} {_json(schema, root)} {closing}"
+
+
+def _literals(schema: object) -> list[str]:
+    """The strings that a schema lists, where it lists strings only."""
+    if not isinstance(schema, Mapping):
+        return []
+    values = [schema["const"]] if "const" in schema else schema.get("enum")
+    strings = [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
+    return strings if isinstance(values, list) and len(strings) == len(values) and all(strings) else []
+
+
+def _json(schema: object, root: Schema) -> str:
+    """A JSON value; references reach the definitions of the whole schema."""
+    shared = {key: root[key] for key in ("$defs", "definitions") if key in root}
+    own = dict(schema) if isinstance(schema, Mapping) else {}
+    return f"%json {json.dumps(shared | own | {'x-guidance': _JSON_OPTIONS})}"
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
