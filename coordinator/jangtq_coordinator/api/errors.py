@@ -1,4 +1,4 @@
-"""Every error in OpenAI's form: which status, type and code stands for which exception."""
+"""Every error in the form of the API that was called: what status, type and code an exception becomes."""
 
 import json
 import logging
@@ -9,9 +9,12 @@ from typing import Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
+from jangtq_coordinator import logs
 from jangtq_proto.errors import (
     ClusterError,
     ContextOverflowError,
@@ -38,9 +41,48 @@ class Problem:
     def body(self) -> dict[str, object]:
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
+    def anthropic_body(self) -> dict[str, object]:
+        kind = _ANTHROPIC_TYPES.get(self.status, "api_error" if self.status >= 500 else _INVALID)
+        error = {"type": kind, "message": self.message}
+        return {"type": "error", "error": error, "request_id": logs.request_id.get()}
+
     def response(self, headers: Mapping[str, str] | None = None) -> Response:
-        # ASCII, since a message may quote a lone surrogate from the request.
-        return Response(json.dumps(self.body()), self.status, headers, media_type="application/json")
+        return _ProblemResponse(self, headers)
+
+
+_ANTHROPIC_TYPES: Final = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+
+
+class _ProblemResponse(Response):
+    """OpenAI's form, or Anthropic's for who speaks that."""
+
+    def __init__(self, problem: Problem, headers: Mapping[str, str] | None) -> None:
+        self._problem = problem
+        super().__init__(_encode(problem.body()), problem.status, headers, media_type="application/json")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if speaks_anthropic(scope):
+            self.body = _encode(self._problem.anthropic_body())
+            self.headers["content-length"] = str(len(self.body))
+        await super().__call__(scope, receive, send)
+
+
+def speaks_anthropic(scope: Scope) -> bool:
+    """Whether a request is for Anthropic's API; its clients say so also where paths are shared."""
+    path: str = scope["path"]
+    return path.startswith("/v1/messages") or "anthropic-version" in Headers(scope=scope)
+
+
+def _encode(body: dict[str, object]) -> bytes:
+    # ASCII, since a message may quote a lone surrogate from the request.
+    return json.dumps(body).encode()
 
 
 def problem_of(error: Exception) -> Problem:
@@ -51,7 +93,7 @@ def problem_of(error: Exception) -> Problem:
         case ContextOverflowError():
             return Problem(400, str(error), code="context_length_exceeded", param="messages")
         case RequestError():
-            return Problem(400, str(error))
+            return Problem(400, str(error), param=error.param)
         case ClusterError():
             return Problem(503, str(error), type="server_error", code="cluster_error")
         case EngineUnavailableError():
