@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from jangtq_kernels.reference import ReferenceBackend
 from jangtq_kernels.weights import ExpertWeights
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import DecodedCall, RowType, decode_partial_sums, encode_call, encode_partial_sums
+from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import ClusterError, WorkerUnreachableError
 from jangtq_proto.ranges import parse_ranges
 from jangtq_worker.server import WorkerServer
@@ -72,11 +73,12 @@ class ScriptedBackend:
 class ScriptedWorker:
     """Serves from `start` to `stop`, which may be repeated; the port stays the same."""
 
-    def __init__(self, bundle: Path, *, max_streams: int = 16) -> None:
+    def __init__(self, bundle: Path, *, max_streams: int = 16, tls: Path | None = None) -> None:
         self.script = Script()
         self.address = Address("127.0.0.1", 0)
         self._bundle = bundle
         self._max_streams = max_streams
+        self._tls = tls
         self._server: WorkerServer | None = None
 
     @property
@@ -90,7 +92,7 @@ class ScriptedWorker:
 
     def start(self, experts: str = f"0-{EXPERTS - 1}") -> None:
         settings = WorkerSettings(
-            self._bundle, parse_ranges(experts), self.address, max_streams=self._max_streams
+            self._bundle, parse_ranges(experts), self.address, max_streams=self._max_streams, tls=self._tls
         )
         self._server = WorkerServer(settings, ScriptedBackend(self.script))
         self._server.startup()
@@ -104,8 +106,10 @@ class ScriptedWorker:
 
 
 @contextmanager
-def scripted_worker(bundle: Path, *, max_streams: int = 16) -> Iterator[ScriptedWorker]:
-    worker = ScriptedWorker(bundle, max_streams=max_streams)
+def scripted_worker(
+    bundle: Path, *, max_streams: int = 16, tls: Path | None = None
+) -> Iterator[ScriptedWorker]:
+    worker = ScriptedWorker(bundle, max_streams=max_streams, tls=tls)
     worker.start()
     try:
         yield worker
@@ -184,13 +188,17 @@ def lane_to(
     row_type: RowType = RowType.FLOAT32,
     call_timeout_seconds: float = 30,
     express: ExpressSettings = EAGER,
+    credentials: Credentials | None = None,
 ) -> Iterator[Lane]:
     """A lane that has met its worker."""
     if way is FAKE:
         yield FakeLane(worker, row_type)
         return
-    settings = LaneSettings(HIDDEN, row_type, 10, call_timeout_seconds, unix_sockets=way.unix)
+    settings = LaneSettings(
+        HIDDEN, row_type, 10, call_timeout_seconds, unix_sockets=way.unix, credentials=credentials
+    )
     control = GrpcLane(worker.address, settings)
+    express = replace(express, credentials=credentials)
     lane: Lane = ExpressLane(control, settings, express) if way.express else control
     try:
         control.expect(control.describe())

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import trustme
+from tls_folders import make_folders
 
 from jangtq_coordinator.express_door import Door, ExpressSettings, enter
 from jangtq_proto.addresses import Address
+from jangtq_proto.certificates import Role
 from jangtq_proto.codec import CallShape
+from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import WorkerBusyError, WorkerUnreachableError
 from jangtq_proto.frames import LENGTH, greeting, read_answer
 from jangtq_proto.local_sockets import SocketFolder
@@ -128,27 +130,30 @@ def test_a_listener_that_closes_ends_its_connections_and_its_socket_file(listene
         listener.admit()
 
 
-def test_it_runs_inside_tls_where_it_is_told_to(desk: Desk, tmp_path: Path) -> None:
-    authority = trustme.CA()
-    server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(server_tls)
-    client_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority.configure_trust(client_tls)
-    settings = ListenerSettings(Address("127.0.0.1", 7700), SocketFolder(tmp_path / "s"), tls=server_tls)
+def test_its_tcp_port_runs_inside_tls_where_there_are_certificates(desk: Desk, tmp_path: Path) -> None:
+    folders = make_folders(tmp_path / "tls")
+    settings = ListenerSettings(
+        Address("127.0.0.1", 7700),
+        SocketFolder(tmp_path / "s"),
+        credentials=Credentials(folders.worker, Role.WORKER),
+    )
+    ours = Credentials(folders.coordinator, Role.COORDINATOR)
     listener = ExpressListener(desk, settings)
     for unix in (False, True):
         for poll_us in (0, 500):
             reply = listener.admit()
-            inside = ExpressSettings(poll_us=poll_us, tls=client_tls)
+            inside = ExpressSettings(poll_us=poll_us, credentials=ours)
             frames = enter(door_of(reply, unix=unix), reply.ticket, inside)
             body = bytes(300_000)
             frames.send((LENGTH.pack(len(body)), body))
             frame = frames.receive(LIMIT)
             assert frame is not None and read_answer(frame).status == 3
             frames.close()
+    reply = listener.admit()
     with pytest.raises(OSError):
-        enter(door_of(listener.admit()), bytes(32), ExpressSettings())
+        enter(door_of(reply), reply.ticket, ExpressSettings())
+    strangers = Credentials(make_folders(tmp_path / "other").coordinator, Role.COORDINATOR)
     with pytest.raises(ssl.SSLCertVerificationError):
-        strangers = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        enter(door_of(listener.admit()), bytes(32), ExpressSettings(tls=strangers))
+        enter(door_of(reply), reply.ticket, ExpressSettings(credentials=strangers))
+    enter(door_of(reply), reply.ticket, ExpressSettings(credentials=ours)).close()
     listener.close()

@@ -4,6 +4,7 @@ import threading
 
 import grpc
 
+from jangtq_coordinator.tls_probe import check_handshake
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import message_limit
 from jangtq_proto.credentials import Credentials, TlsFiles
@@ -14,12 +15,12 @@ class WorkerChannel:
 
     def __init__(self, address: Address, hidden_size: int, credentials: Credentials | None) -> None:
         """A Unix socket stays plain: its folder says who may enter."""
-        self._target = str(address)
+        self._address = address
         self._hidden_size = hidden_size
         self._credentials = None if address.is_unix else credentials
         self._lock = threading.Lock()
         self._files = self._read_files()
-        self._channel = open_channel(self._target, hidden_size, self._files)
+        self._channel = open_channel(str(self._address), hidden_size, self._files)
         self._old: list[grpc.Channel] = []
 
     def current(self) -> grpc.Channel:
@@ -29,8 +30,13 @@ class WorkerChannel:
             if files is not self._files:
                 self._old.append(self._channel)
                 self._files = files
-                self._channel = open_channel(self._target, self._hidden_size, files)
+                self._channel = open_channel(str(self._address), self._hidden_size, files)
             return self._channel
+
+    def check(self, *, failed: bool = False) -> None:
+        """Raises WorkerUnreachableError where TLS is in the way; a plain one looks once it failed."""
+        if failed or self._credentials is not None:
+            check_handshake(self._address, self._credentials)
 
     def close_old(self) -> None:
         """Close what `current` replaced; to be called when no stream is open."""

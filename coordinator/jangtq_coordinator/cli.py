@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jangtq_coordinator import logs
+from jangtq_coordinator.certs import add_certs, certs_settings, make_certificates
 from jangtq_coordinator.cluster_options import add_cluster, cluster_settings
 from jangtq_coordinator.serve_options import add_api_keys, add_serve, serve_settings
 from jangtq_kernels.errors import BackendMissingError
@@ -17,6 +18,7 @@ examples:
   jangtq-coord serve --model ~/MiniMax-M2.7-JANGTQ --workers 10.0.0.2 --experts 0-95
   jangtq-coord key --api-keys ~/.jangtq/keys --name laptop
   jangtq-coord generate --model ~/MiniMax-M2.7-JANGTQ --experts 0-255 --prompt "Hello"
+  jangtq-coord certs tls --workers 10.0.0.1,10.0.0.2
   jangtq-coord demo
 """
 
@@ -35,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     add_serve(serve)
     _add_key(commands.add_parser("key", help="make an API key and show it once"))
     _add_generate(commands.add_parser("generate", help="write one answer to the terminal"))
+    add_certs(commands.add_parser("certs", help="make the certificates of a cluster"))
     _add_demo(commands.add_parser("demo", help="show two workers and a coordinator on this machine"))
     return result
 
@@ -68,6 +71,8 @@ def run(given: argparse.Namespace) -> None:
         from jangtq_coordinator.demo import run_demo
 
         run_demo(given.prompt, model=given.model, max_tokens=given.max_tokens, threads=given.threads)
+    elif given.command == "certs":
+        make_certificates(certs_settings(given))
     elif given.command == "generate":
         from jangtq_coordinator.generate import Question, generate
 

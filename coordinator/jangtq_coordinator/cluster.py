@@ -20,7 +20,9 @@ from jangtq_coordinator.roster import LOCAL, Holder, assign_experts, check_holde
 from jangtq_coordinator.settings import ClusterSettings, Transport
 from jangtq_coordinator.timing import LayerTimes
 from jangtq_kernels.backends import open_backend
+from jangtq_proto.certificates import Role
 from jangtq_proto.codec import PROTOCOL_VERSION, RowType
+from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import ClusterError, WorkerBusyError, WorkerUnreachableError
 from jangtq_proto.ranges import expert_ids, format_ranges
 
@@ -49,6 +51,7 @@ def connect(bundle: Bundle, settings: ClusterSettings, *, row_type: RowType) -> 
         connect_timeout_seconds=settings.connect_timeout_seconds,
         call_timeout_seconds=settings.call_timeout_seconds,
         unix_sockets=settings.unix_sockets,
+        credentials=Credentials(settings.tls, Role.COORDINATOR) if settings.tls else None,
     )
     lanes = [GrpcLane(address, lane_settings) for address in settings.workers]
     try:
@@ -67,7 +70,7 @@ def _call_lanes(lanes: list[GrpcLane], lane_settings: LaneSettings, settings: Cl
     """What expert calls travel over."""
     if settings.transport is Transport.GRPC:
         return list(lanes)
-    express = ExpressSettings(poll_us=settings.poll_us)
+    express = ExpressSettings(poll_us=settings.poll_us, credentials=lane_settings.credentials)
     return [ExpressLane(lane, lane_settings, express) for lane in lanes]
 
 

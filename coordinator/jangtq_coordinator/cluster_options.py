@@ -5,7 +5,7 @@ import argparse
 from jangtq_coordinator.settings import ClusterSettings, Transport
 from jangtq_proto.addresses import parse_addresses
 from jangtq_proto.codec import RowType
-from jangtq_proto.options import add_device, add_model, add_poll
+from jangtq_proto.options import add_device, add_model, add_poll, add_tls
 from jangtq_proto.ranges import parse_ranges
 
 DEFAULT_WORKER_PORT = 7700
@@ -40,6 +40,7 @@ def add_cluster(command: argparse.ArgumentParser) -> None:
         help="how expert calls travel; express is a plain socket that gRPC lets in to (default: %(default)s)",
     )
     add_poll(command)
+    add_tls(command)
     command.add_argument(
         "--no-unix-sockets",
         action="store_true",
@@ -73,6 +74,7 @@ def cluster_settings(given: argparse.Namespace) -> ClusterSettings:
         transport=given.transport,
         poll_us=given.poll_us,
         unix_sockets=not given.no_unix_sockets,
+        tls=given.tls,
         connect_timeout_seconds=given.connect_timeout,
         call_timeout_seconds=given.call_timeout,
     )

@@ -1,11 +1,11 @@
 """Gets into a worker's express lane: connects, encrypts where asked, shows the ticket. Knows no calls."""
 
 import socket
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import error_of_number
 from jangtq_proto.frame_socket import FrameSocket, tune
 from jangtq_proto.frames import OK, greeting, read_answer
@@ -16,10 +16,10 @@ _MOST_WELCOME_BYTES: Final = 4096
 
 @dataclass(frozen=True)
 class ExpressSettings:
-    """`tls` is set exactly where gRPC's channel is encrypted, too."""
+    """`credentials` are set exactly where gRPC's channel is encrypted, too; Unix sockets stay plain."""
 
     poll_us: int = 0
-    tls: ssl.SSLContext | None = None
+    credentials: Credentials | None = None
     retry_seconds: float = 5.0
 
 
@@ -40,8 +40,8 @@ def enter(door: Door, ticket: bytes, settings: ExpressSettings) -> FrameSocket:
     sock = _connect(door)
     try:
         tune(sock)
-        if settings.tls is not None:
-            sock = settings.tls.wrap_socket(sock, server_hostname=door.host)
+        if settings.credentials is not None and door.path is None:
+            sock = settings.credentials.current().context.wrap_socket(sock, server_hostname=door.host)
         frames = FrameSocket(sock, poll_us=settings.poll_us)
         frames.set_timeout(_GREETING_SECONDS)
         frames.send((greeting(ticket),))

@@ -64,10 +64,12 @@ class GrpcLane:
     def describe(self, *, timeout_seconds: float | None = None) -> Holder:
         """Ask the worker what it holds. Raises WorkerUnreachableError naming the address."""
         timeout = timeout_seconds or self._settings.connect_timeout_seconds
+        self._channel.check()
         try:
             reply = self._ask_who(timeout)
         except grpc.RpcError as error:
             assert isinstance(error, grpc.Call)
+            self._channel.check(failed=True)
             raise self.explain(error.code(), str(error.details()), waited_seconds=timeout) from error
         self._local_path = self.local_path(reply.local_socket)
         return holder_from(str(self._address), reply)

@@ -31,6 +31,7 @@ class ClusterSettings:
     transport: Transport = Transport.GRPC
     poll_us: int = 0
     unix_sockets: bool = True
+    tls: Path | None = None
     call_timeout_seconds: float = 60.0
     connect_timeout_seconds: float = 30.0
 

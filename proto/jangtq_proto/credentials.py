@@ -84,6 +84,7 @@ def _make_context(folder: Path, role: Role) -> ssl.SSLContext:
         context.num_tickets = 0  # a session taken up again would outlive a certificate that is revoked
     else:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.set_alpn_protocols(["h2"])  # gRPC lets nobody in who does not offer it
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(folder / CERTIFICATE_FILE, folder / KEY_FILE)
     context.load_verify_locations(folder / AUTHORITIES_FILE)

@@ -59,3 +59,14 @@ def check_poll_us(poll_us: int) -> None:
     """Raises ConfigurationError."""
     if not 0 <= poll_us <= MOST_POLL_US:
         raise ConfigurationError(f"--poll-us {poll_us}: allowed are 0 to {MOST_POLL_US} microseconds")
+
+
+def add_tls(command: argparse.ArgumentParser) -> None:
+    """--tls."""
+    command.add_argument(
+        "--tls",
+        type=Path,
+        metavar="DIR",
+        help="call over TLS, and show and demand certificates: ca.pem, cert.pem and key.pem in DIR, "
+        "as `jangtq-coord certs` makes them",
+    )

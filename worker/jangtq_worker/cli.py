@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from jangtq_kernels.errors import BackendMissingError
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.errors import JangtqError
-from jangtq_proto.options import add_device, add_lifeline, add_model, add_poll
+from jangtq_proto.options import add_device, add_lifeline, add_model, add_poll, add_tls
 from jangtq_proto.ranges import parse_ranges
 from jangtq_worker.settings import WorkerSettings
 
@@ -17,7 +17,7 @@ DEFAULT_PORT = 7700
 _EXAMPLES = """\
 examples:
   jangtq-worker --model ~/MiniMax-M2.7-JANGTQ --experts 0-127
-  jangtq-worker --model ~/MiniMax-M2.7-JANGTQ --experts 128-255 --listen 192.168.1.21:7700 --insecure
+  jangtq-worker --model ~/MiniMax-M2.7-JANGTQ --experts 128-255 --listen 192.168.1.21:7700 --tls ~/jangtq-tls
   jangtq-worker --model ~/MiniMax-M2.7-JANGTQ --experts 0-63,128-191 --device cpu --threads 8
 
 Ranges are closed: 0-127 holds 128 experts. Together the workers and the coordinator must hold every expert.
@@ -43,10 +43,11 @@ def parser() -> argparse.ArgumentParser:
         help="where to listen; port 0 takes a free one (default: %(default)s)",
     )
     add_device(result)
+    add_tls(result)
     result.add_argument(
         "--insecure",
         action="store_true",
-        help="allow an address that other machines reach, without encryption",
+        help="allow an address that other machines reach, without encryption and certificates",
     )
     add_poll(result)
     add_lifeline(result)
@@ -63,6 +64,7 @@ def settings_from(arguments: Sequence[str] | None) -> WorkerSettings:
         device=given.device,
         threads=given.threads,
         insecure=given.insecure,
+        tls=given.tls,
         poll_us=given.poll_us,
         stop_on_stdin_close=given.stop_on_stdin_close,
     )

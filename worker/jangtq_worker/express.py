@@ -3,13 +3,13 @@
 import contextlib
 import logging
 import socket
-import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from jangtq_proto.addresses import Address
+from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import WorkerFaultError, WorkerUnreachableError
 from jangtq_proto.frame_socket import FrameSocket, tune
 from jangtq_proto.local_sockets import SocketFolder, socket_name
@@ -25,12 +25,15 @@ _log = logging.getLogger("jangtq.worker.express")
 
 @dataclass(frozen=True)
 class ExpressSettings:
-    """`listen` is gRPC's address, with its port; the express lane takes a free port of the same host."""
+    """`listen` is gRPC's address, with its port; the express lane takes a free port of the same host.
+
+    With credentials its TCP port is inside TLS, as gRPC's is; its Unix socket stays plain.
+    """
 
     listen: Address
     folder: SocketFolder = field(default_factory=SocketFolder)
     poll_us: int = 0
-    tls: ssl.SSLContext | None = None
+    credentials: Credentials | None = None
 
 
 class ExpressListener:
@@ -111,8 +114,9 @@ class ExpressListener:
     def _secure(self, connection: socket.socket) -> FrameSocket:
         connection.settimeout(GREETING_SECONDS)
         tune(connection)
-        if self._settings.tls is not None:
-            connection = self._settings.tls.wrap_socket(connection, server_side=True)
+        credentials = self._settings.credentials
+        if credentials is not None and connection.family != socket.AF_UNIX:
+            connection = credentials.current().context.wrap_socket(connection, server_side=True)
         return FrameSocket(connection, poll_us=self._settings.poll_us)
 
     @contextlib.contextmanager

@@ -16,7 +16,9 @@ from jangtq_bundle.loading import load_layers
 from jangtq_kernels.backend import Backend
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.addresses import Address
+from jangtq_proto.certificates import Role
 from jangtq_proto.codec import CallShape, message_limit
+from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.lifeline import stop_at_end_of_stdin
 from jangtq_proto.local_sockets import SocketFolder, socket_name
@@ -28,9 +30,11 @@ from jangtq_worker.express import ExpressListener, ExpressSettings
 from jangtq_worker.service import ExpertService, Identity
 from jangtq_worker.settings import WorkerSettings
 from jangtq_worker.shard import Shard
+from jangtq_worker.tls import server_credentials
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["ExpertService"].full_name
 _CONTROL_THREADS = 8
+_HANDSHAKE_MS = 10_000
 _log = logging.getLogger("jangtq.worker")
 
 
@@ -47,6 +51,7 @@ class WorkerServer:
         self._settings = settings
         self._experts = expert_ids(settings.ranges)
         self._stop = threading.Event()
+        self._credentials = Credentials(settings.tls, Role.WORKER) if settings.tls else None
         self._bundle = Bundle.open(settings.model)
         self._bundle.check_experts(self._experts)
         self._backend = backend or open_backend(settings.device, threads=settings.threads)
@@ -80,7 +85,9 @@ class WorkerServer:
         """Listen, NOT_SERVING."""
         self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self.listening = self._bind()
-        express = ExpressSettings(self.listening, self._folder, poll_us=self._settings.poll_us)
+        express = ExpressSettings(
+            self.listening, self._folder, poll_us=self._settings.poll_us, credentials=self._credentials
+        )
         self._express = ExpressListener(self.desk, express)
         self._service.offer(self._express)
         self._server.start()
@@ -116,6 +123,7 @@ class WorkerServer:
             ThreadPoolExecutor(self._settings.max_streams + _CONTROL_THREADS, thread_name_prefix="stream"),
             options=[
                 ("grpc.so_reuseport", 0),
+                ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.max_send_message_length", limit),
             ],
@@ -129,7 +137,7 @@ class WorkerServer:
         """Returns the address with its port, beside which there is then a Unix socket."""
         listen = self._settings.listen
         try:
-            port = self._server.add_insecure_port(str(listen))
+            port = self._add_port(listen)
         except RuntimeError as error:
             raise ConfigurationError(
                 f"cannot listen on {listen}: the address is in use or not on this machine"
@@ -139,6 +147,12 @@ class WorkerServer:
         bound = Address(listen.host, port)
         self._bind_locally(bound)
         return bound
+
+    def _add_port(self, listen: Address) -> int:
+        """A Unix socket stays plain: its folder says who may enter."""
+        if self._credentials is None or listen.is_unix:
+            return self._server.add_insecure_port(str(listen))
+        return self._server.add_secure_port(str(listen), server_credentials(self._credentials))
 
     def _bind_locally(self, listen: Address) -> None:
         try:

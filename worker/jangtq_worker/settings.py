@@ -22,6 +22,7 @@ class WorkerSettings:
     device: Device = "auto"
     threads: int | None = None
     insecure: bool = False
+    tls: Path | None = None
     poll_us: int = 0
     max_streams: int = 16
     grace_seconds: float = 30.0
@@ -31,8 +32,11 @@ class WorkerSettings:
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise ConfigurationError(f"--threads {self.threads}: allowed are 1 to 1024")
         check_poll_us(self.poll_us)
-        if not self.listen.is_loopback and not self.insecure:
+        if self.tls and self.insecure:
+            raise ConfigurationError("--tls and --insecure: one of them, they say the opposite")
+        if not self.listen.is_loopback and not self.tls and not self.insecure:
             raise ConfigurationError(
-                f"--listen {self.listen} can be reached from other machines, and calls are neither encrypted "
-                "nor authenticated: add --insecure to allow it on a network that you trust"
+                f"--listen {self.listen} is reached from other machines: give --tls DIR with certificates "
+                "of `jangtq-coord certs`, or allow calls neither encrypted nor authenticated, on a "
+                "network that you trust, by --insecure"
             )

@@ -1,0 +1,58 @@
+"""Tries a TLS handshake with a worker to say why it fails, which gRPC does not. Knows no calls."""
+
+import socket
+import ssl
+from contextlib import closing
+from typing import Final
+
+from jangtq_proto.addresses import Address
+from jangtq_proto.credentials import Credentials
+from jangtq_proto.errors import WorkerUnreachableError
+
+_SECONDS: Final = 2.0
+
+
+def check_handshake(address: Address, credentials: Credentials | None) -> None:
+    """Raises WorkerUnreachableError that says which side refuses what; silent where nobody answers."""
+    if address.is_unix:
+        return
+    try:
+        with socket.create_connection((address.host, address.port), timeout=_SECONDS) as connection:
+            if credentials is None:
+                reason = _demand(connection)
+            else:
+                reason = _refusal(connection, credentials.current().context, address.host)
+    except (TimeoutError, OSError):
+        return
+    if reason is not None:
+        raise WorkerUnreachableError(f"worker {address}: {reason}")
+
+
+def _demand(connection: socket.socket) -> str | None:
+    """Whether the other side begins a handshake; nothing is verified and nothing is told."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        context.wrap_socket(connection).close()
+    except OSError:
+        return None
+    return "it demands TLS: give --tls DIR with a coordinator's certificate"
+
+
+def _refusal(connection: socket.socket, context: ssl.SSLContext, host: str) -> str | None:
+    """With TLS 1.3 a client learns only by its first read what the server thinks of its certificate."""
+    try:
+        encrypted = context.wrap_socket(connection, server_hostname=host)
+    except ssl.SSLCertVerificationError as error:
+        return f"its certificate is refused here: {error.verify_message}"
+    except (ssl.SSLError, ConnectionError) as error:
+        return f"it does not speak TLS 1.3 ({error}): was that worker started with --tls?"
+    with closing(encrypted):
+        try:
+            heard = encrypted.recv(1)
+        except (ssl.SSLError, ConnectionError):
+            heard = b""
+    if heard:
+        return None
+    return "it refuses our certificate: it expired, or is of an authority not trusted there (any more)"

@@ -1,0 +1,315 @@
+"""Who gets in to a worker that runs with --tls, over gRPC and over the express lane, and whom we go in to."""
+
+import logging
+import shutil
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from scripted_workers import (
+    HIDDEN,
+    NETWORK,
+    ScriptedWorker,
+    Way,
+    ask,
+    lane_to,
+    scripted_worker,
+    some_call,
+)
+from tls_folders import HERE, Folders, client_credentials, expired, make_folders, pems_in
+
+from jangtq_coordinator.authority import PemPair
+from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
+from jangtq_proto.addresses import Address
+from jangtq_proto.certificates import Role
+from jangtq_proto.codec import RowType
+from jangtq_proto.credentials import CERTIFICATE_FILE, KEY_FILE, Credentials
+from jangtq_proto.errors import ConfigurationError, WorkerUnreachableError
+from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.v1 import expert_pb2_grpc
+
+SECONDS = 20
+TCP_WAYS = [way for way in NETWORK if not way.unix]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    """Certificates that no test changes."""
+    return make_folders(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    """The same of another authority."""
+    return make_folders(tmp_path_factory.mktemp("others"))
+
+
+@pytest.fixture(scope="module")
+def worker(small_bundle: Path, folders: Folders) -> Iterator[ScriptedWorker]:
+    with scripted_worker(small_bundle, tls=folders.worker) as running:
+        yield running
+
+
+@pytest.fixture
+def changing(tmp_path: Path) -> Folders:
+    """Certificates that a test changes."""
+    return make_folders(tmp_path / "tls")
+
+
+def lane_settings(credentials: Credentials | None, *, connect_timeout_seconds: float = 3) -> LaneSettings:
+    return LaneSettings(
+        HIDDEN, RowType.FLOAT32, connect_timeout_seconds, SECONDS, unix_sockets=False, credentials=credentials
+    )
+
+
+def why_not(address: Address, credentials: Credentials | None) -> str:
+    """What a coordinator says of a worker that it cannot use."""
+    lane = GrpcLane(address, lane_settings(credentials, connect_timeout_seconds=0.5))
+    try:
+        with pytest.raises(WorkerUnreachableError) as caught:
+            lane.describe()
+        return str(caught.value)
+    finally:
+        lane.close()
+
+
+@pytest.mark.parametrize("way", NETWORK, ids=str)
+def test_every_way_gives_the_same_answer_inside_tls(
+    worker: ScriptedWorker, folders: Folders, way: Way, small_bundle: Path
+) -> None:
+    credentials = folders.coordinators_credentials()
+    with scripted_worker(small_bundle) as plain, lane_to(plain, way) as lane:
+        expected = ask(lane, some_call(rows=40))
+    with lane_to(worker, way, credentials=credentials) as lane:
+        np.testing.assert_array_equal(ask(lane, some_call(rows=40)), expected)
+
+
+Show = Callable[[Folders, Folders], PemPair | None]
+STRANGERS: dict[str, Show] = {
+    "no certificate": lambda ours, others: None,
+    "expired": lambda ours, others: expired(ours, ours.coordinator),
+    "wrong authority": lambda ours, others: pems_in(others.coordinator),
+    "another worker": lambda ours, others: pems_in(ours.worker),
+}
+
+
+@pytest.mark.parametrize("who", STRANGERS)
+def test_a_stranger_learns_nothing_over_grpc(
+    worker: ScriptedWorker, folders: Folders, others: Folders, who: str
+) -> None:
+    pems = STRANGERS[who](folders, others)
+    with grpc.secure_channel(str(worker.address), client_credentials(folders.coordinator, pems)) as channel:
+        assert_nothing_is_said(channel)
+
+
+def test_a_plain_client_learns_nothing_on_a_tls_port(worker: ScriptedWorker) -> None:
+    with grpc.insecure_channel(str(worker.address)) as channel:
+        assert_nothing_is_said(channel)
+
+
+def assert_nothing_is_said(channel: grpc.Channel) -> None:
+    service = expert_pb2_grpc.ExpertServiceStub(channel)
+    health = health_pb2_grpc.HealthStub(channel)
+    reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+    questions: dict[str, Callable[[], object]] = {
+        "Describe": lambda: service.Describe(pb.DescribeRequest(), timeout=SECONDS),
+        "OpenExpress": lambda: service.OpenExpress(pb.OpenExpressRequest(), timeout=SECONDS),
+        "Forward": lambda: list(service.Forward(iter([pb.ExpertCall()]), timeout=SECONDS)),
+        "Health": lambda: health.Check(health_pb2.HealthCheckRequest(), timeout=SECONDS),
+        "Reflection": lambda: list(
+            reflection.ServerReflectionInfo(
+                iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=SECONDS
+            )
+        ),
+    }
+    for name, question in questions.items():
+        with pytest.raises(grpc.RpcError) as caught:
+            question()
+        assert isinstance(caught.value, grpc.Call)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE, name
+        assert not caught.value.initial_metadata() and not caught.value.trailing_metadata(), name
+
+
+def express_port(worker: ScriptedWorker, folders: Folders) -> tuple[int, bytes]:
+    """Where its express lane listens, and a ticket."""
+    credentials = client_credentials(folders.coordinator, pems_in(folders.coordinator))
+    with grpc.secure_channel(str(worker.address), credentials) as channel:
+        stub = expert_pb2_grpc.ExpertServiceStub(channel)
+        reply = stub.OpenExpress(pb.OpenExpressRequest(), timeout=SECONDS)
+    return reply.port, reply.ticket
+
+
+@pytest.mark.parametrize("who", STRANGERS)
+def test_a_stranger_learns_nothing_over_the_express_lane_even_with_a_ticket(
+    worker: ScriptedWorker, folders: Folders, others: Folders, tmp_path: Path, who: str
+) -> None:
+    port, ticket = express_port(worker, folders)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(folders.coordinator / "ca.pem")
+    pems = STRANGERS[who](folders, others)
+    if pems is not None:
+        for name, content in ((CERTIFICATE_FILE, pems.certificate), (KEY_FILE, pems.key)):
+            (tmp_path / name).write_bytes(content)
+        context.load_cert_chain(tmp_path / CERTIFICATE_FILE, tmp_path / KEY_FILE)
+    assert heard_from(port, context, ticket) == b""
+
+
+def heard_from(port: int, context: ssl.SSLContext, words: bytes) -> bytes:
+    """What the other side of a TLS connection says to these words."""
+    with socket.create_connection((HERE, port), timeout=SECONDS) as connection:
+        try:
+            with context.wrap_socket(connection, server_hostname=HERE) as encrypted:
+                encrypted.sendall(words)
+                return encrypted.recv(1000)
+        except (ssl.SSLError, ConnectionError):
+            return b""
+
+
+def test_nothing_older_than_tls_1_3_is_spoken(worker: ScriptedWorker, folders: Folders) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(folders.coordinator / "ca.pem")
+    context.load_cert_chain(folders.coordinator / CERTIFICATE_FILE, folders.coordinator / KEY_FILE)
+    context.set_alpn_protocols(["h2"])
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    assert heard_from(worker.address.port, context, preface) != b""
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    for port in (worker.address.port, express_port(worker, folders)[0]):
+        assert heard_from(port, context, preface) == b""
+
+
+def test_a_worker_by_another_name_is_refused(small_bundle: Path, tmp_path: Path) -> None:
+    folders = make_folders(tmp_path / "tls", "127.0.0.2+elsewhere.local")
+    with scripted_worker(small_bundle, tls=folders.root / "worker-127.0.0.2") as worker:
+        said = why_not(worker.address, folders.coordinators_credentials())
+        with grpc.secure_channel(
+            str(worker.address), client_credentials(folders.coordinator, pems_in(folders.coordinator))
+        ) as channel:
+            with pytest.raises(grpc.RpcError) as caught:
+                expert_pb2_grpc.ExpertServiceStub(channel).Describe(pb.DescribeRequest(), timeout=SECONDS)
+    assert "its certificate is refused here: IP address mismatch" in said
+    assert isinstance(caught.value, grpc.Call) and caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("shown", "words"),
+    [
+        (lambda ours, others: pems_in(ours.coordinator), "unsuitable certificate purpose"),
+        (lambda ours, others: pems_in(others.worker), "unable to get local issuer certificate"),
+        (lambda ours, others: expired(ours, ours.worker), "certificate has expired"),
+    ],
+    ids=["a coordinator", "wrong authority", "expired"],
+)
+def test_a_false_worker_is_refused(
+    folders: Folders, others: Folders, shown: Callable[[Folders, Folders], PemPair], words: str
+) -> None:
+    pems = shown(folders, others)
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_secure_port(
+        f"{HERE}:0", grpc.ssl_server_credentials([(pems.key, pems.certificate)], pems.certificate, True)
+    )
+    server.start()
+    said = why_not(Address(HERE, port), folders.coordinators_credentials())
+    with grpc.secure_channel(
+        f"{HERE}:{port}", client_credentials(folders.coordinator, pems_in(folders.coordinator))
+    ) as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            expert_pb2_grpc.ExpertServiceStub(channel).Describe(pb.DescribeRequest(), timeout=SECONDS)
+    server.stop(grace=None).wait()
+    assert f"worker {HERE}:{port}: its certificate is refused here: {words}" in said
+    assert isinstance(caught.value, grpc.Call) and caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_coordinator_says_what_is_in_its_way(
+    worker: ScriptedWorker, folders: Folders, small_bundle: Path, tmp_path: Path
+) -> None:
+    # Trusts the worker's authority, but its own certificate is of another one.
+    mixed = make_folders(tmp_path / "tls")
+    shutil.copy(folders.coordinator / "ca.pem", mixed.coordinator / "ca.pem")
+    said = why_not(worker.address, mixed.coordinators_credentials())
+    assert (
+        f"worker {worker.address}: it refuses our certificate: it expired, or is of an authority not" in said
+    )
+    assert "it demands TLS: give --tls DIR" in why_not(worker.address, None)
+    with scripted_worker(small_bundle) as plain:
+        said = why_not(plain.address, folders.coordinators_credentials())
+    assert "it does not speak TLS 1.3" in said and "was that worker started with --tls?" in said
+
+
+@pytest.mark.parametrize("way", TCP_WAYS, ids=str)
+def test_changed_files_are_taken_up_and_connections_under_way_live_on(
+    small_bundle: Path, changing: Folders, way: Way
+) -> None:
+    credentials = changing.coordinators_credentials()
+    before = pems_in(changing.coordinator)
+    with scripted_worker(small_bundle, tls=changing.worker) as worker:
+        with lane_to(worker, way, credentials=credentials) as under_way:
+            expected = ask(under_way)
+            for step in ({"new_authority": True}, {"renew": True}, {"drop_old": True}):
+                changing.change(**step)
+                np.testing.assert_array_equal(ask(under_way), expected)
+                with lane_to(worker, way, credentials=credentials) as new:
+                    np.testing.assert_array_equal(ask(new), expected)
+            under_way.abandon()
+            np.testing.assert_array_equal(ask(under_way), expected)
+        # Revoked: what the old authority signed is void now.
+        with grpc.secure_channel(
+            str(worker.address), client_credentials(changing.coordinator, before)
+        ) as channel:
+            assert_nothing_is_said(channel)
+
+
+def test_files_that_do_not_fit_change_nothing(
+    small_bundle: Path, changing: Folders, caplog: pytest.LogCaptureFixture
+) -> None:
+    credentials = changing.coordinators_credentials()
+    with scripted_worker(small_bundle, tls=changing.worker) as worker:
+        (changing.worker / CERTIFICATE_FILE).write_bytes(pems_in(changing.coordinator).certificate)
+        (changing.coordinator / KEY_FILE).unlink()
+        with lane_to(worker, TCP_WAYS[0], credentials=credentials) as lane:
+            assert ask(lane).shape == (2, HIDDEN)
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert [line for line in said if "do not belong together; going on with what was read before" in line]
+    assert [line for line in said if "key.pem: No such file" in line]
+
+
+Damage = Callable[[Path, Folders], object]
+BROKEN: dict[str, tuple[Damage, str]] = {
+    "no folder": (lambda path, _: shutil.rmtree(path), "ca.pem: No such file"),
+    "key for all": (lambda path, _: (path / KEY_FILE).chmod(0o640), "mode is 0640: chmod 600"),
+    "no key": (lambda path, _: (path / KEY_FILE).write_bytes(b"x"), "cert.pem: not a PEM certificate"),
+    "another key": (
+        lambda path, tls: shutil.copy(tls.coordinator / KEY_FILE, path / KEY_FILE),
+        "certificate and key do not belong together",
+    ),
+    "another role": (
+        lambda path, tls: [
+            shutil.copy(tls.coordinator / name, path) for name in (CERTIFICATE_FILE, KEY_FILE)
+        ],
+        "the certificate is none of a worker",
+    ),
+    "expired": (
+        lambda path, tls: (path / CERTIFICATE_FILE).write_bytes(expired(tls, path).certificate),
+        "the certificate expired on",
+    ),
+    "no authority": (
+        lambda path, _: shutil.copy(path / CERTIFICATE_FILE, path / "ca.pem"),
+        "ca.pem: the certificate of CN=127.0.0.1,OU=worker,O=jangtq-cluster is not an authority's",
+    ),
+    "empty authority": (lambda path, _: (path / "ca.pem").write_bytes(b""), "ca.pem: not PEM certificates"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_folder_that_cannot_be_used_is_refused(changing: Folders, case: str) -> None:
+    damage, words = BROKEN[case]
+    damage(changing.worker, changing)
+    with pytest.raises(ConfigurationError) as caught:
+        Credentials(changing.worker, Role.WORKER)
+    assert words in str(caught.value)
