@@ -10,6 +10,7 @@ from jangtq_bundle.config import ModelConfig, parse_config
 from jangtq_bundle.directory import CONFIG_FILE, JANG_CONFIG_FILE, Directory
 from jangtq_bundle.experts import ExpertReader
 from jangtq_bundle.fingerprint import fingerprint
+from jangtq_bundle.hashes import HASHES_FILE, TensorHashes, parse_hashes
 from jangtq_bundle.inventory import Inventory, take_inventory
 from jangtq_bundle.json_files import read_json_object
 from jangtq_bundle.shards import TensorRecord
@@ -41,12 +42,16 @@ class Bundle:
         config = parse_config(raw[CONFIG_FILE], raw[JANG_CONFIG_FILE])
         inventory = take_inventory(directory)
         check_inventory(inventory, config)
+        hashes = _read_hashes(directory, inventory)
+        tables = read_tables(directory, config)
         return cls(
             path=directory.root,
             config=config,
-            fingerprint=fingerprint(raw[CONFIG_FILE], raw[JANG_CONFIG_FILE], inventory.shards),
+            fingerprint=fingerprint(
+                raw[CONFIG_FILE], raw[JANG_CONFIG_FILE], shards=inventory.shards, hashes=hashes
+            ),
             inventory=inventory,
-            reader=ExpertReader(config, inventory.layout, inventory.tensors, read_tables(directory, config)),
+            reader=ExpertReader(config, inventory.layout, inventory.tensors, tables, hashes),
         )
 
     @property
@@ -72,6 +77,16 @@ class Bundle:
         """Every tensor that belongs to no routed expert, sorted by name."""
         tensors = self.inventory.tensors
         return tuple(tensors[name] for name in sorted(tensors) if not _is_routed_expert(name))
+
+    @property
+    def has_hashes(self) -> bool:
+        """Whether all bytes are compared with the bundle's own hashes when they are loaded."""
+        return self.reader.hashes is not None
+
+    def check_dense(self) -> None:
+        """Compare all but the routed experts with the hashes, where there are any. Raises BundleError."""
+        if self.reader.hashes is not None:
+            self.reader.hashes.check_files(self.dense_tensors())
 
     def check_experts(self, expert_ids: Iterable[int]) -> None:
         """Raises BundleError when the model lacks one of these experts."""
@@ -103,6 +118,11 @@ class Bundle:
     def _matrix_nbytes(self, projection: Projection) -> int:
         words = words_per_row(self.config.in_features(projection), self.config.bits.of(projection))
         return self.config.out_features(projection) * (4 * words + 2)
+
+
+def _read_hashes(directory: Directory, inventory: Inventory) -> TensorHashes | None:
+    path = directory.find(HASHES_FILE)
+    return None if path is None else parse_hashes(read_json_object(path, HASHES_FILE), inventory)
 
 
 def _is_routed_expert(name: str) -> bool:

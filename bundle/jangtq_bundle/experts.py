@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jangtq_bundle.config import ModelConfig
+from jangtq_bundle.hashes import TensorHashes, hash_blocks
 from jangtq_bundle.shards import TensorRecord
 from jangtq_bundle.tables import RotationTable
 from jangtq_bundle.tensors import open_for_reading, read_into
@@ -31,6 +32,15 @@ class Extent:
         return self.offset + self.nbytes
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where one expert lies: a tensor of its own, or its part of a stack."""
+
+    record: TensorRecord
+    extent: Extent
+    stacked_expert: int | None = None
+
+
 def merge_neighbours(extents: Iterable[Extent]) -> Iterator[Extent]:
     """Join extents that follow each other in one file, so that one read fetches them."""
     run: Extent | None = None
@@ -47,12 +57,13 @@ def merge_neighbours(extents: Iterable[Extent]) -> Iterator[Extent]:
 
 @dataclass(frozen=True)
 class ExpertReader:
-    """Reads packed matrices of a checked bundle."""
+    """Reads packed matrices of a checked bundle, and compares them with its hashes where it has some."""
 
     config: ModelConfig
     layout: Layout
     tensors: Mapping[str, TensorRecord]
     tables: Mapping[Projection, RotationTable]
+    hashes: TensorHashes | None = None
 
     def read_matrix(self, layer: int, projection: Projection, expert_ids: tuple[int, ...]) -> PackedMatrix:
         """One projection of the experts given, copied into new arrays. Raises BundleError."""
@@ -61,22 +72,30 @@ class ExpertReader:
         words = words_per_row(self.config.in_features(projection), bits)
         codes = np.empty((len(expert_ids), rows, words), dtype=np.uint32)
         norms = np.empty((len(expert_ids), rows), dtype=np.float16)
-        _fill(codes, self._extents(layer, projection, part=Part.CODES, expert_ids=expert_ids))
-        _fill(norms, self._extents(layer, projection, part=Part.NORMS, expert_ids=expert_ids))
+        for target, part in ((codes, Part.CODES), (norms, Part.NORMS)):
+            places = list(self._places(layer, projection, part=part, expert_ids=expert_ids))
+            _fill(target, (place.extent for place in places))
+            self._check(target, places)
         return PackedMatrix(codes, norms, codebook=table.codebook, signs=table.signs, bits=bits)
 
-    def _extents(
+    def _places(
         self, layer: int, projection: Projection, *, part: Part, expert_ids: tuple[int, ...]
-    ) -> Iterator[Extent]:
+    ) -> Iterator[Place]:
         if self.layout is Layout.PRESTACKED:
             record = self.tensors[stacked_name(layer, projection, part)]
             stride = record.nbytes // self.config.expert_count
             for expert in expert_ids:
-                yield Extent(record.path, record.offset + expert * stride, stride)
+                yield Place(record, Extent(record.path, record.offset + expert * stride, stride), expert)
             return
         for expert in expert_ids:
             record = self.tensors[single_name(layer, expert, projection=projection, part=part)]
-            yield Extent(record.path, record.offset, record.nbytes)
+            yield Place(record, Extent(record.path, record.offset, record.nbytes))
+
+    def _check(self, found: NDArray[np.generic], places: list[Place]) -> None:
+        if self.hashes is None:
+            return
+        for place, digest in zip(places, hash_blocks(found), strict=True):
+            self.hashes.check(place.record, digest, expert=place.stacked_expert)
 
 
 def _fill(target: NDArray[np.generic], extents: Iterable[Extent]) -> None:

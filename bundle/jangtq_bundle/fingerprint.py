@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from jangtq_bundle.hashes import TensorHashes
 from jangtq_bundle.shards import Shard
 from jangtq_bundle.tensors import read_bytes
 
@@ -13,18 +14,24 @@ _SAMPLE_BYTES: Final = 4096
 
 
 def fingerprint(
-    config: Mapping[str, object], jang_config: Mapping[str, object], shards: Iterable[Shard]
+    config: Mapping[str, object],
+    jang_config: Mapping[str, object],
+    *,
+    shards: Iterable[Shard],
+    hashes: TensorHashes | None = None,
 ) -> str:
     """Hex SHA-256 over both configurations, each shard's name, size and header hash, and samples of its data.
 
     The headers carry the index: which tensor lies in which file. The samples tell bundles apart that
-    differ in nothing but their weights.
+    differ in nothing but their weights. With hashes it stands for every byte that is loaded.
     """
-    parts = {
+    parts: dict[str, object] = {
         "config": config,
         "jang_config": jang_config,
         "shards": {shard.name: [shard.size, shard.header_sha256, _sample(shard)] for shard in shards},
     }
+    if hashes is not None:
+        parts["hashes"] = hashes.digests
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -14,6 +14,7 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.config import ModelConfig, parse_config
 from jangtq_bundle.directory import CONFIG_FILE, JANG_CONFIG_FILE, SIDECAR_FILE
 from jangtq_bundle.encoding import Encoder
+from jangtq_bundle.hashes import HASHES_FILE, compute_hashes
 from jangtq_bundle.json_files import Fields
 from jangtq_bundle.metadata import WriteOptions, bundle_config, encode_json, jang_config, padded_count
 from jangtq_bundle.shard_writer import ShardWriter
@@ -49,10 +50,25 @@ def write_bundle(path: Path, model: DenseModel, options: WriteOptions) -> None:
     work.mkdir(parents=True)
     try:
         _write_files(work, model, options)
-        Bundle.open(work)
+        add_hashes(work)
         work.replace(path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def add_hashes(path: Path) -> Bundle:
+    """Read all weights of a bundle that has no hashes once, and write them beside.
+
+    Raises BundleError for a bundle that cannot be read and ConfigurationError when nothing can be written.
+    """
+    content = compute_hashes(Bundle.open(path).inventory).to_json()
+    draft = path / f".{HASHES_FILE}"
+    try:
+        draft.write_bytes(content)
+        draft.replace(path / HASHES_FILE)
+    except OSError as error:
+        raise ConfigurationError(f"{path / HASHES_FILE}: cannot be written: {error.strerror}") from error
+    return Bundle.open(path)
 
 
 def _write_files(path: Path, model: DenseModel, options: WriteOptions) -> None:

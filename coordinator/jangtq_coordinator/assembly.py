@@ -31,6 +31,7 @@ def loader(bundle: Bundle, cluster: Cluster, settings: ClusterSettings) -> Calla
             tokenizer = load_tokenizer(bundle.path)
         except (OSError, ValueError) as error:
             raise BundleError(f"{bundle.path}: the tokenizer cannot be read: {error}") from error
+        bundle.check_dense()
         return LoadedModel(
             model=load_model(bundle, cluster.dispatcher, row_type_of(settings)),
             tokenizer=tokenizer,

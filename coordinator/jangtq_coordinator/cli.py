@@ -11,6 +11,7 @@ from jangtq_coordinator.cluster_options import add_cluster, cluster_settings
 from jangtq_coordinator.serve_options import add_api_keys, add_serve, serve_settings
 from jangtq_kernels.errors import BackendMissingError
 from jangtq_proto.errors import JangtqError
+from jangtq_proto.options import add_model
 
 _EXAMPLES = """\
 examples:
@@ -38,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     _add_key(commands.add_parser("key", help="make an API key and show it once"))
     _add_generate(commands.add_parser("generate", help="write one answer to the terminal"))
     add_certs(commands.add_parser("certs", help="make the certificates of a cluster"))
+    add_model(commands.add_parser("hash", help="compare a bundle with its hashes, or write them"))
     _add_demo(commands.add_parser("demo", help="show two workers and a coordinator on this machine"))
     return result
 
@@ -73,6 +75,10 @@ def run(given: argparse.Namespace) -> None:
         run_demo(given.prompt, model=given.model, max_tokens=given.max_tokens, threads=given.threads)
     elif given.command == "certs":
         make_certificates(certs_settings(given))
+    elif given.command == "hash":
+        from jangtq_coordinator.hash_bundle import hash_bundle
+
+        hash_bundle(given.model)
     elif given.command == "generate":
         from jangtq_coordinator.generate import Question, generate
 

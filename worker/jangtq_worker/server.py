@@ -96,6 +96,10 @@ class WorkerServer:
     def load(self) -> None:
         """Read the experts and start to serve."""
         config = self._bundle.config
+        if not self._bundle.has_hashes:
+            _log.warning(
+                "the bundle has no hashes, flipped bits go unnoticed: `jangtq-coord hash` writes some"
+            )
         shard = Shard(load_layers(self._bundle, self._backend, self._experts, on_layer=self._report_layer))
         self.desk.serve(shard)
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
