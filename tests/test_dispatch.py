@@ -1,5 +1,7 @@
 """Splitting a layer among holders and adding up what they answer, over lanes without a network."""
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -117,11 +119,15 @@ def test_other_work_is_done_while_the_holders_compute() -> None:
     assert seen == [1]
 
 
-def test_the_time_of_each_layer_is_kept() -> None:
+def test_every_exchange_is_timed() -> None:
+    x, ids, weights = some_rows(2, 4, experts=4)
     times = LayerTimes(2)
-    times.record_attention(1, attention_ns=3_000_000)
-    times.record_exchange(1, exchange_ns=5_000_000, experts_ns=4_000_000)
+    dispatcher = Dispatcher(np.array([0, 1, 0, 1], dtype=np.int32), [FakeLane(), FakeLane()], times)
+    began = time.perf_counter_ns()
+    dispatcher.forward(1, x, expert_ids=ids, router_weights=weights, began_ns=began)
+    (exchange,) = dispatcher.timeline.copy().exchanges
+    assert (exchange.layer, exchange.rows, exchange.began, exchange.compute) == (1, 2, began, 1000)
+    stamps = [exchange.started, exchange.sent, exchange.waited, exchange.read, exchange.ended]
+    assert stamps == sorted(stamps)
     (split,) = times.splits()
-    assert (split.layer, split.attention_ms, split.dispatch_ms, split.experts_ms) == (1, 3.0, 1.0, 4.0)
-    times.reset()
-    assert times.splits() == ()
+    assert (split.layer, split.experts_ms) == (1, 0.001)

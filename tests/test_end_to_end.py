@@ -1,5 +1,6 @@
 """The whole system as users run it: real processes, real gRPC, real HTTP, the official client."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -12,8 +13,10 @@ import openai
 import psutil
 import pytest
 from cluster_processes import run_coordinator, running_workers, start_coordinator, start_worker
+from trace_checks import check_trace, durations
 
 from jangtq_coordinator.children import Child, Children
+from jangtq_coordinator.trace_events import ENGINE, REQUESTS, Trace
 from jangtq_proto.addresses import parse_address
 
 QUESTION: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
@@ -84,6 +87,38 @@ def test_models_health_and_cluster(client: openai.OpenAI, base_url: str) -> None
     assert (health.status_code, health.json()["status"]) == (200, "ok")
     cluster = httpx.get(f"{base_url}/cluster").json()
     assert [holder["experts"] for holder in cluster["holders"]] == ["0-127", "128-255"]
+
+
+def test_a_trace_shows_where_the_time_of_a_request_went(
+    client: openai.OpenAI, base_url: str, tmp_path: Path
+) -> None:
+    answer = client.chat.completions.with_raw_response.create(
+        model="demo-model", messages=QUESTION, max_tokens=5
+    )
+    tokens = answer.parse().usage
+    assert tokens is not None
+    file = tmp_path / "trace.json"
+    done = run_coordinator(
+        "trace", "--url", base_url, "--request", answer.headers["x-request-id"], "-o", str(file)
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(file) in done.stdout
+    trace: Trace = json.loads(file.read_text())
+    check_trace(trace)
+    decoding = durations(trace, ENGINE, "decode pass")
+    layers = httpx.get(f"{base_url}/cluster").json()["layers"]
+    assert len(decoding) == tokens.completion_tokens - 1
+    assert len(durations(trace, ENGINE, "layer")) >= len(layers) * (1 + len(decoding))
+    assert sum(durations(trace, ENGINE, "layer")) <= sum(durations(trace, REQUESTS, "request"))
+
+
+def test_a_trace_of_an_unknown_request_is_refused(base_url: str, tmp_path: Path) -> None:
+    done = run_coordinator(
+        "trace", "--url", base_url, "--request", "nobody", "-o", str(tmp_path / "trace.json")
+    )
+    assert done.returncode == 2
+    assert "'nobody'" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

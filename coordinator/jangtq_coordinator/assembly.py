@@ -40,6 +40,7 @@ def loader(bundle: Bundle, cluster: Cluster, settings: ClusterSettings) -> Calla
             fingerprint=bundle.fingerprint,
             generation=read_generation_config(bundle.path),
             capabilities=read_capabilities(bundle.path),
+            timeline=cluster.dispatcher.timeline,
         )
 
     return load

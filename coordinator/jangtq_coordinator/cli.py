@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     _add_generate(commands.add_parser("generate", help="write one answer to the terminal"))
     add_certs(commands.add_parser("certs", help="make the certificates of a cluster"))
     add_model(commands.add_parser("hash", help="compare a bundle with its hashes, or write them"))
+    _add_trace(commands.add_parser("trace", help="keep what a running coordinator did in a Perfetto file"))
     _add_demo(commands.add_parser("demo", help="show two workers and a coordinator on this machine"))
     return result
 
@@ -56,6 +57,17 @@ def _add_generate(command: argparse.ArgumentParser) -> None:
     command.add_argument("--max-tokens", type=int, default=1024, metavar="N", help="(default: %(default)s)")
     command.add_argument("--temperature", type=float, metavar="T", help="0 always takes the likeliest token")
     command.add_argument("--seed", type=int, metavar="N", help="same seed, same answer")
+
+
+def _add_trace(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--url", default="http://127.0.0.1:8080", help="of the coordinator (default: %(default)s)"
+    )
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("--request", metavar="ID", help="one request, by the x-request-id of its answer")
+    which.add_argument("--last", action="store_true", help="the request that began last (the default)")
+    which.add_argument("--seconds", type=float, metavar="N", help="whatever happens in the next N seconds")
+    command.add_argument("-o", "--output", type=Path, default=Path("trace.json"), metavar="FILE")
 
 
 def _add_demo(command: argparse.ArgumentParser) -> None:
@@ -88,6 +100,10 @@ def run(given: argparse.Namespace) -> None:
         from jangtq_coordinator.api_keys import add_key
 
         print(add_key(given.api_keys, given.name))
+    elif given.command == "trace":
+        from jangtq_coordinator.trace import TraceQuestion, save_trace
+
+        save_trace(TraceQuestion(given.url, given.output, given.request, given.seconds))
     else:
         from jangtq_coordinator.serve import serve
 

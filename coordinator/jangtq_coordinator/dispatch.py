@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from jangtq_coordinator.expert_load import ExpertLoad
 from jangtq_coordinator.lane import Lane, LayerAnswer, LayerCall
 from jangtq_coordinator.routing import HolderRows, Router
-from jangtq_coordinator.timing import LayerTimes
+from jangtq_coordinator.timeline import Timeline
+from jangtq_coordinator.timing import ExchangeTimes, LayerTimes
 from jangtq_proto.codec import Rows
 
 
@@ -22,7 +23,9 @@ class Exchange:
     shape: tuple[int, ...]
     parts: tuple[HolderRows, ...]
     call_ids: tuple[int, ...]
+    began_ns: int
     started_ns: int
+    sent_ns: int
 
 
 class Dispatcher:
@@ -39,6 +42,7 @@ class Dispatcher:
         self._lanes = tuple(lanes)
         self._times = times
         self._load = load
+        self.timeline = Timeline()
 
     @property
     def times(self) -> LayerTimes:
@@ -51,10 +55,12 @@ class Dispatcher:
         *,
         expert_ids: NDArray[np.int32],
         router_weights: NDArray[np.float32],
+        began_ns: int | None = None,
     ) -> Exchange:
         """Ask every holder of a picked expert; several exchanges may be under way.
 
-        rows: [rows, hidden]; expert_ids, router_weights: [rows, slots]. Raises ClusterError, and then no
+        rows: [rows, hidden]; expert_ids, router_weights: [rows, slots]. `began_ns` is the stamp of
+        time.perf_counter_ns at which the caller turned to this layer. Raises ClusterError, and then no
         exchange is under way any more.
         """
         started_ns = time.perf_counter_ns()
@@ -64,26 +70,28 @@ class Dispatcher:
         except BaseException:
             self.abandon()
             raise
+        sent_ns = time.perf_counter_ns()
         if self._load is not None:
             # Counted while the workers are busy already.
             self._load.record(layer, expert_ids)
-        return Exchange(layer, rows.shape, parts, call_ids, started_ns)
+        began_ns = started_ns if began_ns is None else began_ns
+        return Exchange(layer, rows.shape, parts, call_ids, began_ns, started_ns, sent_ns)
 
     def finish(self, exchange: Exchange) -> NDArray[np.float32]:
         """Wait for its answers: the weighted sum of the picked experts of each row, float32 [rows, hidden].
 
         Raises ClusterError, and then no exchange is under way any more.
         """
+        waited_ns = time.perf_counter_ns()
         asked = zip(exchange.parts, exchange.call_ids, strict=True)
         try:
             answers = [self._lanes[part.holder].receive(call_id) for part, call_id in asked]
         except BaseException:
             self.abandon()
             raise
+        read_ns = time.perf_counter_ns()
         sums = _reduce(exchange.shape, exchange.parts, answers)
-        slowest = max(answer.compute_ns for answer in answers)
-        taken = time.perf_counter_ns() - exchange.started_ns
-        self._times.record_exchange(exchange.layer, exchange_ns=taken, experts_ns=slowest)
+        self._record(_times_of(exchange, answers, waited_ns=waited_ns, read_ns=read_ns))
         return sums
 
     def forward(
@@ -93,10 +101,13 @@ class Dispatcher:
         *,
         expert_ids: NDArray[np.int32],
         router_weights: NDArray[np.float32],
+        began_ns: int | None = None,
         meanwhile: Callable[[], None] | None = None,
     ) -> NDArray[np.float32]:
         """Begin and finish; `meanwhile` runs while the workers compute."""
-        exchange = self.begin(layer, rows, expert_ids=expert_ids, router_weights=router_weights)
+        exchange = self.begin(
+            layer, rows, expert_ids=expert_ids, router_weights=router_weights, began_ns=began_ns
+        )
         if meanwhile is not None:
             try:
                 meanwhile()
@@ -115,11 +126,36 @@ class Dispatcher:
         for lane in self._lanes:
             lane.close()
 
+    def _record(self, times: ExchangeTimes) -> None:
+        self._times.record(times)
+        self.timeline.record_exchange(times)
+
     def _send(self, layer: int, rows: Rows, part: HolderRows) -> int:
         part_rows = rows if part.row_index is None else rows[part.row_index]
         return self._lanes[part.holder].send(
             LayerCall(layer, part_rows, part.expert_ids, part.router_weights)
         )
+
+
+def _times_of(
+    exchange: Exchange, answers: Sequence[LayerAnswer], *, waited_ns: int, read_ns: int
+) -> ExchangeTimes:
+    own_times = [answer.queue_ns + answer.compute_ns for answer in answers]
+    slowest = own_times.index(max(own_times))
+    return ExchangeTimes(
+        exchange.layer,
+        exchange.shape[0],
+        began=exchange.began_ns,
+        started=exchange.started_ns,
+        sent=exchange.sent_ns,
+        waited=waited_ns,
+        read=read_ns,
+        ended=time.perf_counter_ns(),
+        decode=sum(answer.decode_ns for answer in answers),
+        queue=answers[slowest].queue_ns,
+        compute=answers[slowest].compute_ns,
+        slowest_holder=exchange.parts[slowest].holder,
+    )
 
 
 def _reduce(

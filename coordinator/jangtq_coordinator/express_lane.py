@@ -87,8 +87,11 @@ class ExpressLane:
     def _decode(self, answer: AnswerFrame, payload: bytes, shape: tuple[int, int]) -> LayerAnswer:
         if answer.status != OK:
             raise self._failure(answer.status, payload)
+        started = time.perf_counter_ns()
         sums = decode_partial_sums(payload, shape, self._settings.row_type)
-        return LayerAnswer(sums, queue_ns=answer.queue_ns, compute_ns=answer.compute_ns)
+        return LayerAnswer(
+            sums, answer.queue_ns, answer.compute_ns, decode_ns=time.perf_counter_ns() - started
+        )
 
     def _failure(self, status: int, payload: bytes) -> ClusterError:
         return error_of_number(status, f"worker {self._control.address}: {payload.decode(errors='replace')}")

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,8 +173,9 @@ class GrpcLane:
     def _decode(self, reply: pb.ExpertReply, shape: tuple[int, int]) -> LayerAnswer:
         if reply.WhichOneof("result") == "failure":
             raise error_of_number(reply.failure.status, f"worker {self._address}: {reply.failure.message}")
+        started = time.perf_counter_ns()
         sums = decode_partial_sums(reply.partial_sums, shape, self._settings.row_type)
-        return LayerAnswer(sums, queue_ns=reply.queue_ns, compute_ns=reply.compute_ns)
+        return LayerAnswer(sums, reply.queue_ns, reply.compute_ns, decode_ns=time.perf_counter_ns() - started)
 
     def _broken(self, error: StreamBrokenError) -> ClusterError:
         self.abandon()

@@ -21,11 +21,12 @@ class LayerCall:
 
 @dataclass(frozen=True)
 class LayerAnswer:
-    """float32 [rows, hidden] partial sums, and what the holder says of its own time."""
+    """float32 [rows, hidden] partial sums, what the holder says of its own time, and what decoding took."""
 
     partial_sums: NDArray[np.float32]
     queue_ns: int
     compute_ns: int
+    decode_ns: int = 0
 
 
 class Lane(Protocol):

@@ -11,6 +11,7 @@ import mlx.core as mx
 from jangtq_coordinator.capabilities import Capabilities
 from jangtq_coordinator.mlx_lm_import import TokenizerWrapper
 from jangtq_coordinator.sampling import SamplingParameters
+from jangtq_coordinator.timeline import Timeline
 from jangtq_proto.errors import BundleError, RequestError
 
 
@@ -50,6 +51,7 @@ class LoadedModel:
     fingerprint: str = ""
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     capabilities: Capabilities = field(default_factory=Capabilities)
+    timeline: Timeline = field(default_factory=Timeline)
 
     @property
     def stop_tokens(self) -> frozenset[int]:

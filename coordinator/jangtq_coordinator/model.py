@@ -49,14 +49,12 @@ class RoutedExperts:
         ids = picked.reshape(-1, picked.shape[-1]).astype(mx.int32)
         weights = router_weights.reshape(ids.shape).astype(mx.float32)
         mx.eval(rows, ids, weights)
-        self._dispatcher.times.record_attention(
-            layer, attention_ns=time.perf_counter_ns() - self._exchange_ended_ns
-        )
         sums = self._dispatcher.forward(
             layer,
             _to_numpy(rows, self._row_type),
             expert_ids=np.array(ids),
             router_weights=np.array(weights),
+            began_ns=self._exchange_ended_ns,
             meanwhile=None if shared is None else _evaluation_of(shared),
         )
         self._exchange_ended_ns = time.perf_counter_ns()

@@ -16,6 +16,7 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.api.access import Access
 from jangtq_coordinator.api.app import ApiSettings, create_app
 from jangtq_coordinator.api.connections import protocol_within
+from jangtq_coordinator.api.trace import trace_router
 from jangtq_coordinator.api_keys import KeyFile
 from jangtq_coordinator.assembly import loader, model_name, row_type_of
 from jangtq_coordinator.cluster import Cluster, connect
@@ -146,4 +147,5 @@ def _api_settings(settings: ServeSettings, keys: KeyFile | None) -> ApiSettings:
 def _app(engine: Engine, cluster: Cluster, bundle: Bundle, settings: ApiSettings) -> FastAPI:
     app = create_app(engine, settings=settings, cluster_health=lambda: health_of(cluster))
     app.include_router(cluster_router(cluster, bundle.fingerprint))
+    app.include_router(trace_router(cluster.dispatcher.timeline, [holder.name for holder in cluster.holders]))
     return app

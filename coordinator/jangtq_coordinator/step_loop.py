@@ -62,6 +62,7 @@ class StepLoop:
         self._generator = generator
         self._commands = commands
         self._new_detokenizer = detokenizer_factory(loaded.tokenizer, keep=loaded.capabilities.markup)
+        self._timeline = loaded.timeline
         self._running: dict[int, _Running] = {}
         self._outbox = Outbox()
         self._deadline: float | None = None
@@ -127,11 +128,14 @@ class StepLoop:
         except Exception as error:
             self._outbox.put(stream, Failed(error))
             return
+        self._timeline.begin_request(uid, stream.request_id)
         self._running[uid] = _Running(stream, Answer(text, prompt_tokens=len(request.prompt)))
 
     def _decode(self) -> None:
         try:
-            steps = self._generator.decode()
+            with self._timeline.forward_pass("decode") as served:
+                steps = self._generator.decode()
+                served += [step.uid for step in steps]
         except Exception as error:
             _report("a decode pass", error)
             self._fail(self._generator.drop_decoding(), error)
@@ -141,7 +145,9 @@ class StepLoop:
 
     def _prefill(self) -> None:
         try:
-            step = self._generator.prefill()
+            with self._timeline.forward_pass("prefill") as served:
+                step = self._generator.prefill()
+                served += [] if step is None else [step.uid]
         except Exception as error:
             _report("a prefill pass", error)
             self._fail(self._generator.drop_prefill(), error)
@@ -176,6 +182,7 @@ class StepLoop:
     def _forget(self, uids: Sequence[int]) -> None:
         for uid in uids:
             del self._running[uid]
+            self._timeline.end_request(uid)
         self._generator.forget(uids)
 
     def _flush(self) -> None:

@@ -1,9 +1,51 @@
-"""Where each layer's time goes: attention, experts, and the dispatch around them."""
+"""Where each layer's time goes, as counters that any thread may read. Knows no network and no clock."""
 
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+STAGES: Final = ("attention", "encode", "wire", "queue", "compute", "decode", "reduce")
+_FIRST_BOUND_BITS: Final = 10
+_BOUNDS: Final = 24
+UPPER_BOUNDS_SECONDS: Final = tuple(2 ** (_FIRST_BOUND_BITS + i) / 1e9 for i in range(_BOUNDS))
+"""Of the histograms' buckets: 1.024 us, and each twice the one before, up to 8.6 s."""
+
+
+class ExchangeTimes(NamedTuple):
+    """One layer's stamps of time.perf_counter_ns, and durations in nanoseconds.
+
+    began: the coordinator turned to the layer; started: its rows and experts were known; sent: every holder
+    had been asked; waited: the coordinator had nothing else to do but wait; read: the last answer was there;
+    ended: the sums were added. decode, of all answers; queue and compute, as the slowest holder tells.
+    """
+
+    layer: int
+    rows: int
+    began: int
+    started: int
+    sent: int
+    waited: int
+    read: int
+    ended: int
+    decode: int
+    queue: int
+    compute: int
+    slowest_holder: int
+
+    def stages(self) -> tuple[int, ...]:
+        """Nanoseconds of each of STAGES; wire is what waiting the holder's own time does not explain."""
+        waiting = self.read - self.waited - self.decode
+        return (
+            self.started - self.began,
+            self.sent - self.started,
+            max(waiting - self.queue - self.compute, 0),
+            self.queue,
+            self.compute,
+            self.decode,
+            self.ended - self.read,
+        )
 
 
 @dataclass(frozen=True)
@@ -11,8 +53,7 @@ class LayerSplit:
     """Mean milliseconds of one layer in one forward pass.
 
     attention: everything of the layer that the coordinator computes before its exchange.
-    dispatch: the exchange less the slowest holder's own computing.
-    experts: the slowest holder's own computing.
+    dispatch: encode, wire, queue, decode and reduce. experts: the slowest holder's own computing.
     """
 
     layer: int
@@ -21,41 +62,48 @@ class LayerSplit:
     experts_ms: float
 
 
+@dataclass(frozen=True)
+class StageHistogram:
+    """How often one stage of any layer took how long; `counts` has one more than the bounds, for the rest."""
+
+    stage: str
+    upper_bounds_seconds: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum_seconds: float
+
+
 class LayerTimes:
-    """Sums of nanoseconds a layer, recorded by the engine thread, read by any."""
+    """Histograms of every stage of every layer, recorded by the engine thread."""
 
     def __init__(self, layer_count: int) -> None:
-        self._attention = np.zeros(layer_count, dtype=np.int64)
-        self._exchange = np.zeros(layer_count, dtype=np.int64)
-        self._experts = np.zeros(layer_count, dtype=np.int64)
-        self._passes = np.zeros(layer_count, dtype=np.int64)
+        # Lists, because NumPy takes three times as long to count one.
+        self._counts = [[[0] * (_BOUNDS + 1) for _ in STAGES] for _ in range(layer_count)]
+        self._sums = [[0] * len(STAGES) for _ in range(layer_count)]
 
-    def record_attention(self, layer: int, *, attention_ns: int) -> None:
-        """Time between the end of the exchange before and the start of this one."""
-        self._attention[layer] += attention_ns
+    def record(self, times: ExchangeTimes) -> None:
+        """Count one exchange."""
+        counts, sums = self._counts[times.layer], self._sums[times.layer]
+        for stage, nanoseconds in enumerate(times.stages()):
+            bucket = (nanoseconds - 1).bit_length() - _FIRST_BOUND_BITS if nanoseconds > 1 else 0
+            counts[stage][min(max(bucket, 0), _BOUNDS)] += 1
+            sums[stage] += nanoseconds
 
-    def record_exchange(self, layer: int, *, exchange_ns: int, experts_ns: int) -> None:
-        """Time of a whole exchange and, of it, the slowest holder's own computing."""
-        self._exchange[layer] += exchange_ns
-        self._experts[layer] += experts_ns
-        self._passes[layer] += 1
-
-    def reset(self) -> None:
-        """Forget everything, so that a later reading leaves out the warm-up."""
-        for sums in (self._attention, self._exchange, self._experts, self._passes):
-            sums[:] = 0
-
-    def splits(self) -> tuple[LayerSplit, ...]:
-        """The means since the last reset, for every layer that ran."""
+    def histograms(self) -> tuple[StageHistogram, ...]:
+        """One a stage, over all layers, since the start."""
+        counts = np.array(self._counts, dtype=np.int64).sum(axis=0)
+        sums = np.array(self._sums, dtype=np.int64).sum(axis=0)
         return tuple(
-            LayerSplit(
-                layer=layer,
-                attention_ms=self._mean_ms(self._attention, layer),
-                dispatch_ms=self._mean_ms(self._exchange - self._experts, layer),
-                experts_ms=self._mean_ms(self._experts, layer),
-            )
-            for layer in np.flatnonzero(self._passes).tolist()
+            StageHistogram(stage, UPPER_BOUNDS_SECONDS, tuple(counts[i].tolist()), float(sums[i]) / 1e9)
+            for i, stage in enumerate(STAGES)
         )
 
-    def _mean_ms(self, sums: NDArray[np.int64], layer: int) -> float:
-        return float(sums[layer]) / int(self._passes[layer]) / 1e6
+    def splits(self) -> tuple[LayerSplit, ...]:
+        """The means since the start, for every layer that ran."""
+        return tuple(
+            self._split(layer, sum(counts[0])) for layer, counts in enumerate(self._counts) if any(counts[0])
+        )
+
+    def _split(self, layer: int, passes: int) -> LayerSplit:
+        means: NDArray[np.float64] = np.array(self._sums[layer]) / passes / 1e6
+        attention, compute = (float(means[STAGES.index(stage)]) for stage in ("attention", "compute"))
+        return LayerSplit(layer, attention, float(means.sum()) - attention - compute, compute)

@@ -5,6 +5,7 @@ JangtqError
 ├── BundleError                 a JANGTQ directory is broken or does not fit the request
 ├── RequestError                a client of the API asked for something impossible
 │   ├── UnknownModelError       the model named is not the one served
+│   ├── UnknownRequestError     the request named is not remembered
 │   └── ContextOverflowError    prompt and answer do not fit the context
 ├── EngineUnavailableError      the engine takes no requests, or ended one early
 └── ClusterError                coordinator and workers cannot work together
@@ -43,6 +44,10 @@ class RequestError(JangtqError):
 
 class UnknownModelError(RequestError):
     """The request names a model that is not served here."""
+
+
+class UnknownRequestError(RequestError):
+    """The request that a trace is wanted of is not remembered."""
 
 
 class ContextOverflowError(RequestError):

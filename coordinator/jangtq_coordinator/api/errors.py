@@ -22,6 +22,7 @@ from jangtq_proto.errors import (
     JangtqError,
     RequestError,
     UnknownModelError,
+    UnknownRequestError,
 )
 
 _log = logging.getLogger("jangtq.api")
@@ -90,6 +91,8 @@ def problem_of(error: Exception) -> Problem:
     match error:
         case UnknownModelError():
             return Problem(404, str(error), code="model_not_found", param="model")
+        case UnknownRequestError():
+            return Problem(404, str(error), code="request_not_found", param="request")
         case ContextOverflowError():
             return Problem(400, str(error), code="context_length_exceeded", param="messages")
         case RequestError():

@@ -1,0 +1,114 @@
+"""A record of the engine's past in the Trace Event format's JSON form, which Perfetto shows. Pure.
+
+https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NotRequired, TypedDict
+
+from jangtq_coordinator.timeline import PassSpan, Record, RequestSpan
+from jangtq_coordinator.timing import ExchangeTimes
+
+ENGINE: Final = 1
+REQUESTS: Final = 2
+_PASSES: Final = 0
+
+
+class TraceEvent(TypedDict):
+    """A complete event (ph X, stamps and durations in microseconds) or a name (ph M)."""
+
+    name: str
+    ph: str
+    pid: int
+    tid: int
+    ts: NotRequired[float]
+    dur: NotRequired[float]
+    args: NotRequired[Mapping[str, object]]
+
+
+class Trace(TypedDict):
+    """The whole file."""
+
+    traceEvents: list[TraceEvent]
+    displayTimeUnit: str
+
+
+def trace_of(record: Record, holders: Sequence[str]) -> Trace:
+    """Passes with their layers, and requests with their passes; `holders` names the holders of experts."""
+    events = list(_names(record))
+    events += [_span(f"{p.kind} pass", (ENGINE, _PASSES), p.began, p.ended) for p in record.passes]
+    for track, exchange in _by_track(record.exchanges):
+        events += _layer(exchange, (ENGINE, track), holders)
+    for request in record.requests:
+        events += _request(request, record.passes)
+    return Trace(traceEvents=events, displayTimeUnit="ms")
+
+
+def _names(record: Record) -> Iterator[TraceEvent]:
+    yield _name("process_name", ENGINE, 0, "engine")
+    yield _name("process_name", REQUESTS, 0, "requests")
+    yield _name("thread_name", ENGINE, _PASSES, "passes")
+    for track in sorted({track for track, _ in _by_track(record.exchanges)}):
+        yield _name("thread_name", ENGINE, track, "layers" if track == 1 else f"layers, half {track}")
+    for request in record.requests:
+        yield _name("thread_name", REQUESTS, request.number, request.id or f"request {request.number}")
+
+
+def _by_track(exchanges: Sequence[ExchangeTimes]) -> Iterator[tuple[int, ExchangeTimes]]:
+    """Exchanges under way together stand on tracks of their own, since spans of one track must nest."""
+    free_from: list[int] = []
+    for exchange in sorted(exchanges, key=lambda e: e.began):
+        free = (i for i, stamp in enumerate(free_from) if stamp <= exchange.began)
+        track = next(free, len(free_from))
+        free_from[track : track + 1] = [exchange.ended]
+        yield track + 1, exchange
+
+
+def _layer(e: ExchangeTimes, track: tuple[int, int], holders: Sequence[str]) -> list[TraceEvent]:
+    """The layer, its stages on the coordinator, and within the exchange what the slowest holder did."""
+    wire = max(e.read - e.sent - e.decode - e.queue - e.compute, 0)
+    arrived = max(e.read - e.decode, e.sent)
+    queued = min(e.sent + wire // 2, arrived)
+    computing = min(queued + e.queue, arrived)
+    told = {
+        "rows": e.rows,
+        "slowest holder": holders[e.slowest_holder],
+        "wire us": wire / 1000,
+        "waited us": (e.read - e.waited) / 1000,
+    }
+    return [
+        _span(f"layer {e.layer}", track, e.began, e.ended),
+        _span("attention", track, e.began, e.started),
+        _span("encode", track, e.started, e.sent),
+        _span("exchange", track, e.sent, e.read, told),
+        _span("queue", track, queued, computing),
+        _span("compute", track, computing, min(computing + e.compute, arrived)),
+        _span("decode", track, arrived, e.read),
+        _span("reduce", track, e.read, e.ended),
+    ]
+
+
+def _request(request: RequestSpan, passes: Sequence[PassSpan]) -> list[TraceEvent]:
+    """A request that still runs ends, so far, with its last pass."""
+    served = [p for p in passes if request.number in p.requests]
+    ended = request.ended or max((p.ended for p in served), default=request.began)
+    track = (REQUESTS, request.number)
+    return [
+        _span("request", track, request.began, ended, {"id": request.id}),
+        *(_span(f"{p.kind} pass", track, p.began, p.ended, {"requests": len(p.requests)}) for p in served),
+    ]
+
+
+def _span(
+    name: str, track: tuple[int, int], began: int, ended: int, args: Mapping[str, object] | None = None
+) -> TraceEvent:
+    event = TraceEvent(
+        name=name, ph="X", pid=track[0], tid=track[1], ts=began / 1000, dur=(ended - began) / 1000
+    )
+    if args:
+        event["args"] = args
+    return event
+
+
+def _name(kind: str, pid: int, tid: int, name: str) -> TraceEvent:
+    return TraceEvent(name=kind, ph="M", pid=pid, tid=tid, args={"name": name})

@@ -1,0 +1,125 @@
+"""Histograms of where time goes, and traces of it, from stamps that are made up."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+from trace_checks import check_trace, durations
+
+from jangtq_coordinator.timeline import PassSpan, Record, RequestSpan, Timeline, of_request, since
+from jangtq_coordinator.timing import STAGES, UPPER_BOUNDS_SECONDS, ExchangeTimes, LayerTimes
+from jangtq_coordinator.trace_events import ENGINE, REQUESTS, trace_of
+
+
+def exchange(began: int, *, layer: int = 0, waits_from: int = 40_000) -> ExchangeTimes:
+    """Takes 100 us; the wire takes what is left of the waiting, of which 35 us are explained."""
+    return ExchangeTimes(
+        layer=layer,
+        rows=1,
+        began=began,
+        started=began + 30_000,
+        sent=began + 40_000,
+        waited=began + waits_from,
+        read=began + 95_000,
+        ended=began + 100_000,
+        decode=2_000,
+        queue=3_000,
+        compute=30_000,
+        slowest_holder=1,
+    )
+
+
+def test_every_stage_of_every_layer_is_counted() -> None:
+    times = LayerTimes(3)
+    times.record(exchange(5, layer=1))
+    times.record(exchange(5, layer=1))
+    by_name = {histogram.stage: histogram for histogram in times.histograms()}
+    assert tuple(by_name) == STAGES
+    sums = {stage: round(histogram.sum_seconds * 1e6) for stage, histogram in by_name.items()}
+    assert sums == {
+        "attention": 60,
+        "encode": 20,
+        "wire": 40,
+        "queue": 6,
+        "compute": 60,
+        "decode": 4,
+        "reduce": 10,
+    }
+    assert all(sum(histogram.counts) == 2 for histogram in by_name.values())
+    (split,) = times.splits()
+    assert (split.layer, split.attention_ms, round(split.dispatch_ms, 6), split.experts_ms) == (
+        1,
+        0.03,
+        0.04,
+        0.03,
+    )
+
+
+def test_time_that_other_work_hid_is_not_the_wires() -> None:
+    assert exchange(0, waits_from=90_000).stages()[STAGES.index("wire")] == 0
+
+
+@given(st.integers(0, 2**40))
+def test_a_duration_is_counted_in_its_bucket(nanoseconds: int) -> None:
+    times = LayerTimes(1)
+    times.record(exchange(0)._replace(compute=nanoseconds))
+    histogram = times.histograms()[STAGES.index("compute")]
+    (bucket,) = (i for i, count in enumerate(histogram.counts) if count)
+    bounds = (0.0, *histogram.upper_bounds_seconds, float("inf"))
+    assert histogram.upper_bounds_seconds == UPPER_BOUNDS_SECONDS
+    assert bounds[bucket] < nanoseconds / 1e9 <= bounds[bucket + 1] or (nanoseconds, bucket) == (0, 0)
+
+
+def some_record(*, apart: int = 100_000) -> Record:
+    """Two requests; the second joins in the second pass. `apart` 100 us lets layers follow each other."""
+    exchanges = tuple(exchange(1000 + i * apart, layer=i % 2) for i in range(4))
+    half = 1000 + 2 * apart
+    passes = (PassSpan("prefill", 500, half, (7,)), PassSpan("decode", half, 900_000, (7, 8)))
+    return Record((RequestSpan(7, "a", 100, 950_000), RequestSpan(8, "", half - 80)), passes, exchanges)
+
+
+def test_a_trace_nests_and_its_stages_add_up() -> None:
+    trace = trace_of(some_record(), ["one", "two"])
+    check_trace(json.loads(json.dumps(trace)))
+    layers = durations(trace, ENGINE, "layer")
+    assert layers == [100.0] * 4
+    parts = ("attention", "encode", "exchange", "reduce")
+    assert sum(sum(durations(trace, ENGINE, part)) for part in parts) == sum(layers)
+    exchanges = [event for event in trace["traceEvents"] if event["name"] == "exchange"]
+    assert exchanges[0]["args"] == {
+        "rows": 1,
+        "slowest holder": "two",
+        "wire us": 20.0,
+        "waited us": 55.0,
+    }
+    assert durations(trace, REQUESTS, "decode pass") == durations(trace, ENGINE, "decode pass") * 2
+
+
+def test_layers_under_way_together_stand_on_tracks_of_their_own() -> None:
+    trace = trace_of(some_record(apart=60_000), ["one", "two"])
+    check_trace(trace)
+    assert {e["tid"] for e in trace["traceEvents"] if e["name"].startswith("layer")} == {1, 2}
+
+
+def test_a_request_brings_its_passes_alone() -> None:
+    record = some_record()
+    second = of_request(record, record.requests[1])
+    assert [p.kind for p in second.passes] == ["decode"]
+    assert [e.began for e in second.exchanges] == [201_000, 301_000]
+    assert of_request(record, record.requests[0]).exchanges == record.exchanges
+    assert since(record, 910_000) == Record(record.requests, (), ())
+
+
+def test_a_timeline_keeps_passes_that_served_somebody() -> None:
+    timeline = Timeline()
+    timeline.begin_request(3, "id")
+    with timeline.forward_pass("decode"):
+        pass
+    with timeline.forward_pass("prefill") as served:
+        served.append(3)
+    timeline.end_request(3)
+    record = timeline.copy()
+    assert [(p.kind, p.requests) for p in record.passes] == [("prefill", (3,))]
+    (request,) = record.requests
+    assert request.ended is not None
+    assert request.began <= record.passes[0].began <= record.passes[0].ended <= request.ended
