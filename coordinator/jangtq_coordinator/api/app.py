@@ -13,6 +13,7 @@ from jangtq_coordinator.api.errors import add_error_handlers
 from jangtq_coordinator.api.health import ClusterHealth, health_router
 from jangtq_coordinator.api.metrics import metrics_router
 from jangtq_coordinator.api.models import models_router
+from jangtq_coordinator.api.page import page_router
 from jangtq_coordinator.api.request_log import ID_HEADERS, RequestLog
 from jangtq_coordinator.api.turns import Turns
 from jangtq_coordinator.engine import Engine
@@ -50,6 +51,7 @@ def create_app(
     app.include_router(models_router(engine))
     app.include_router(health_router(engine, cluster_health))
     app.include_router(metrics_router(metrics.registry))
+    app.include_router(page_router())
     add_error_handlers(app)
     _add_layers(app, settings, metrics)
     return app

@@ -9,6 +9,10 @@ from jangtq_coordinator.metrics import RequestMetrics
 
 # The client closed the connection before its answer began; nginx's number, since HTTP has none.
 _CLIENT_GONE: Final = 499
+# Asked every few seconds by probes, by Prometheus and by the page: lines of them would hide all others.
+_POLLED: Final = frozenset(
+    {"/cluster", "/cluster/heat", "/health", "/health/live", "/health/ready", "/metrics"}
+)
 _log = logging.getLogger("jangtq.access")
 
 
@@ -40,7 +44,8 @@ class RequestRecord:
             "key": key,
             **self._generation_facts(),
         }
-        _log.info("%s %s %s", method, route, self.status, extra={"facts": facts})
+        quiet = route in _POLLED and self.status is not None and self.status < 400
+        _log.log(logging.DEBUG if quiet else logging.INFO, "answered", extra={"facts": facts})
 
     def _generation_facts(self) -> dict[str, object]:
         if not self._streams:
