@@ -13,7 +13,8 @@ from tiny_model import ProbedModel, loader
 
 from jangtq_coordinator.api.app import ApiSettings, create_app
 from jangtq_coordinator.api.health import ClusterHealth
-from jangtq_coordinator.engine import Engine, EngineSettings
+from jangtq_coordinator.engine import Engine
+from jangtq_coordinator.engine_settings import EngineSettings
 from jangtq_coordinator.metrics import RequestMetrics
 from jangtq_coordinator.serve import server_config
 from jangtq_coordinator.settings import ConnectionLimits, ServeSettings
@@ -44,7 +45,8 @@ async def serving(
     """`changes` are fields of the LoadedModel."""
     probe: list[ProbedModel] = []
     engine = Engine(
-        loader(probe, new_model=new_model, **changes), settings=engine_settings or EngineSettings()
+        loader(probe, new_model=new_model, **changes),
+        settings=engine_settings or EngineSettings(patience_seconds=0),
     )
     await asyncio.to_thread(engine.start)
     app = create_app(engine, settings=settings, metrics=metrics, cluster_health=cluster_health)

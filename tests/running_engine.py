@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 from tiny_model import ProbedModel, load_tiny_tokenizer, loader, make_model
 
-from jangtq_coordinator.engine import Engine, EngineSettings
+from jangtq_coordinator.engine import Engine
+from jangtq_coordinator.engine_settings import EngineSettings
 from jangtq_coordinator.events import Finished, GenerationEvent, TokenGenerated
 from jangtq_coordinator.mlx_lm_import import stream_generate
 from jangtq_coordinator.reasoning import Channel
@@ -19,9 +20,9 @@ PROMPTS = [tuple((5 * i + j * j) % 256 for j in range(n)) for i, n in enumerate(
 
 
 @contextmanager
-def running_engine(**settings: int) -> Iterator[tuple[Engine, ProbedModel]]:
+def running_engine(**settings: object) -> Iterator[tuple[Engine, ProbedModel]]:
     probe: list[ProbedModel] = []
-    engine = Engine(loader(probe), settings=EngineSettings(**settings))
+    engine = Engine(loader(probe), settings=EngineSettings(**settings))  # type: ignore[arg-type]
     engine.start()
     try:
         yield engine, probe[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_model import MODEL_NAME, ProbedModel, load_tiny_tokenizer
+from tiny_model import KV_SHAPE, MODEL_NAME, ProbedModel, load_tiny_tokenizer
 
 import jangtq_bundle
 from jangtq_coordinator.capabilities import Capabilities, read_capabilities
@@ -42,7 +42,7 @@ END = next(iter(TOKENIZER.eos_token_ids))
 
 @pytest.fixture(scope="module")
 def grammars() -> Grammars:
-    return Grammars(LoadedModel(ProbedModel(), TOKENIZER, MODEL_NAME, 512))
+    return Grammars(LoadedModel(ProbedModel(), TOKENIZER, MODEL_NAME, 512, kv_shape=KV_SHAPE))
 
 
 def allowed(constraint: GrammarConstraint) -> list[int]:
@@ -133,7 +133,7 @@ def test_reasoning_is_free_and_only_then_the_grammar_holds(grammars: Grammars) -
 
 def test_a_marker_may_share_a_token_with_what_follows_it() -> None:
     tokenizer = load_tokenizer(Path(jangtq_bundle.__file__).parent / "models" / "jangtq-demo")
-    model = LoadedModel(ProbedModel(), tokenizer, MODEL_NAME, 512)
+    model = LoadedModel(ProbedModel(), tokenizer, MODEL_NAME, 512, kv_shape=KV_SHAPE)
     constraint = Grammars(model).constraint('start: ">" "a"', waits=['x"'], param="response_format")
     x, both, *others = tokenizer.encode('x">', add_special_tokens=False)
     assert not others

@@ -14,7 +14,8 @@ from running_engine import (
 )
 from tiny_model import CONTEXT_LENGTH, load_tiny_tokenizer, loader
 
-from jangtq_coordinator.engine import Engine, EngineSettings
+from jangtq_coordinator.engine import Engine
+from jangtq_coordinator.engine_settings import EngineSettings
 from jangtq_coordinator.events import Finished, PrefillProgress, TokenGenerated
 from jangtq_coordinator.loaded import GenerationConfig
 from jangtq_coordinator.reasoning import Channel, Opening

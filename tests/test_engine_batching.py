@@ -1,45 +1,10 @@
-"""The eager batch generator against stock mlx-lm: the same tokens, sooner and in fewer passes."""
+"""The batch generator against stock mlx-lm: the same tokens, sooner and in fewer passes."""
 
 import pytest
-from tiny_model import ProbedModel, load_tiny_tokenizer, make_model
+from small_generators import GREEDY, PROMPTS, new_generator, run_to_end, stock_tokens
+from tiny_model import ProbedModel
 
-from jangtq_coordinator.batching import EagerBatchGenerator, PrefillStep, TokenStep
-from jangtq_coordinator.mlx_lm_import import BatchGenerator, stream_generate
-from jangtq_coordinator.picking import Picker
-from jangtq_coordinator.sampling import SamplingParameters
-
-GREEDY = Picker(SamplingParameters(temperature=0))
-PROMPTS = [[(7 * i + j * j) % 256 for j in range(n)] for i, n in enumerate((1, 5, 17, 33, 70))]
-
-
-def new_generator(
-    model: ProbedModel,
-    *,
-    batch_size: int = 8,
-    prefill_rows: int = 16,
-    stop_tokens: frozenset[int] = frozenset(),
-) -> EagerBatchGenerator:
-    return EagerBatchGenerator(
-        model, stop_tokens=stop_tokens, batch_size=batch_size, prefill_rows=prefill_rows
-    )
-
-
-def run_to_end(generator: EagerBatchGenerator) -> dict[int, list[TokenStep]]:
-    """Every sequence's steps."""
-    steps: dict[int, list[TokenStep]] = {}
-    while True:
-        decoded = generator.decode()
-        prefill = generator.prefill()
-        if prefill is None and not decoded:
-            return steps
-        first = [prefill.first] if prefill and prefill.first else []
-        for step in (*decoded, *first):
-            steps.setdefault(step.uid, []).append(step)
-
-
-def stock_tokens(prompt: list[int], max_tokens: int) -> list[int]:
-    replies = stream_generate(make_model(), load_tiny_tokenizer(), prompt, max_tokens=max_tokens)
-    return [reply.token for reply in replies]
+from jangtq_coordinator.mlx_lm_import import BatchGenerator
 
 
 @pytest.mark.parametrize(("batch_size", "prefill_rows"), [(8, 16), (2, 64), (3, 1)])
@@ -83,13 +48,12 @@ def test_prompts_are_never_padded() -> None:
 def test_prefill_tells_its_progress_between_decode_steps() -> None:
     generator = new_generator(ProbedModel(), prefill_rows=30)
     generator.add(PROMPTS[4], max_tokens=1, picker=GREEDY)
-    seen: list[PrefillStep | None] = [generator.prefill() for _ in range(4)]
-    assert [(step.done, step.total, step.first is None) for step in seen[:3] if step] == [
+    seen = [step for _ in range(4) for step in generator.prefill()]
+    assert [(step.done, step.total, step.first is None) for step in seen] == [
         (30, 70, True),
         (60, 70, True),
         (70, 70, False),
     ]
-    assert seen[3] is None
 
 
 def test_a_stop_token_ends_its_sequence_only() -> None:
@@ -104,18 +68,6 @@ def test_a_stop_token_ends_its_sequence_only() -> None:
     assert [step.token for step in steps[second]] == expected
 
 
-def test_tokens_and_kv_cache_agree() -> None:
-    generator = new_generator(ProbedModel())
-    (uid,) = [generator.add(PROMPTS[2], max_tokens=9, picker=GREEDY)]
-    generator.prefill()
-    generator.prefill()
-    emitted = [step.token for _ in range(3) for step in generator.decode()]
-    cache, tokens = generator.extract_cache([uid])[uid]
-    assert [c.offset for c in cache] == [len(tokens)] * 2
-    # The last token emitted goes through the model with the next pass.
-    assert tokens[: len(PROMPTS[2])] == PROMPTS[2] and tokens[-2:] == emitted[:2]
-
-
 def test_forgetting_works_in_every_stage() -> None:
     generator = new_generator(ProbedModel(), prefill_rows=8)
     decoding, in_prefill, waiting, left = (
@@ -127,7 +79,27 @@ def test_forgetting_works_in_every_stage() -> None:
     assert [step.token for step in run_to_end(generator)[left]] == stock_tokens(PROMPTS[3], 5)
 
 
-def test_a_failed_decode_pass_leaves_the_prefill_alone() -> None:
+@pytest.mark.parametrize("passes_before", [0, 1, 3])
+def test_a_failed_decode_pass_can_be_repeated(passes_before: int) -> None:
+    model = ProbedModel()
+    generator = new_generator(model, prefill_rows=100)
+    uids = [generator.add(PROMPTS[i], max_tokens=12, picker=GREEDY) for i in (1, 4)]
+    tokens: dict[int, list[int]] = {}
+    for _ in uids:
+        (step,) = generator.prefill()
+        assert step.first
+        tokens[step.uid] = [step.first.token]
+    decoded = [step for _ in range(passes_before) for step in generator.decode()]
+    model.failures.append(RuntimeError("lost"))
+    with pytest.raises(RuntimeError, match="lost"):
+        generator.decode()
+    decoded += [step for steps in run_to_end(generator).values() for step in steps]
+    for uid, place in zip(uids, (1, 4), strict=True):
+        tokens[uid] += [step.token for step in decoded if step.uid == uid]
+        assert tokens[uid] == stock_tokens(PROMPTS[place], 12)
+
+
+def test_dropping_the_decoding_leaves_the_prefill_alone() -> None:
     model = ProbedModel()
     generator = new_generator(model, prefill_rows=8)
     decoding, in_prefill = (generator.add(PROMPTS[i], max_tokens=5, picker=GREEDY) for i in (1, 4))
@@ -142,18 +114,21 @@ def test_a_failed_decode_pass_leaves_the_prefill_alone() -> None:
 
 
 @pytest.mark.parametrize("chunks_before", [0, 1, 8])
-def test_a_failed_prefill_leaves_the_decoding_alone(chunks_before: int) -> None:
+@pytest.mark.parametrize("gives_up", [True, False])
+def test_a_failed_prefill_can_be_repeated_or_dropped(chunks_before: int, gives_up: bool) -> None:
     model = ProbedModel()
     generator = new_generator(model, prefill_rows=8)
     decoding, in_prefill = (generator.add(PROMPTS[i], max_tokens=12, picker=GREEDY) for i in (1, 4))
-    first = generator.prefill()
-    assert first and first.first
-    tokens = [first.first.token]
+    (step,) = generator.prefill()
+    assert step.first
+    tokens = [step.first.token]
     for _ in range(chunks_before):
         generator.prefill()
     model.failures.append(RuntimeError("lost"))
     with pytest.raises(RuntimeError, match="lost"):
         generator.prefill()
-    assert generator.drop_prefill() == [in_prefill]
-    tokens += [step.token for step in run_to_end(generator)[decoding]]
-    assert tokens == stock_tokens(PROMPTS[1], 12)
+    if gives_up:
+        assert generator.drop_prefill() == [in_prefill]
+    steps = run_to_end(generator)
+    assert tokens + [step.token for step in steps[decoding]] == stock_tokens(PROMPTS[1], 12)
+    assert gives_up or [step.token for step in steps[in_prefill]] == stock_tokens(PROMPTS[4], 12)

@@ -8,13 +8,15 @@ from pathlib import Path
 
 from tiny_model import loader
 
-from jangtq_coordinator.engine import Engine, EngineSettings
+from jangtq_coordinator.engine import Engine
+from jangtq_coordinator.engine_settings import EngineSettings
 
 _PROGRAM = """
 import asyncio, sys
 sys.path.insert(0, sys.argv[1])
 from tiny_model import loader
-from jangtq_coordinator.engine import Engine, EngineSettings
+from jangtq_coordinator.engine import Engine
+from jangtq_coordinator.engine_settings import EngineSettings
 from jangtq_coordinator.requests import GenerationRequest
 
 async def ask(engine):

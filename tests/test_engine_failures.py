@@ -13,7 +13,8 @@ from running_engine import (
     until,
 )
 
-from jangtq_coordinator.engine import Engine, EngineSettings, EngineState
+from jangtq_coordinator.engine import Engine, EngineState
+from jangtq_coordinator.engine_settings import EngineSettings
 from jangtq_coordinator.events import Failed, TokenGenerated
 from jangtq_proto.errors import (
     BundleError,
@@ -24,7 +25,7 @@ from jangtq_proto.errors import (
 
 @pytest.mark.parametrize("error", [WorkerUnreachableError("10.0.0.2:7700 is gone"), ValueError("a bug")])
 async def test_a_failed_pass_fails_its_requests_and_no_later_one(error: Exception) -> None:
-    with running_engine(prefill_rows=16) as (engine, model):
+    with running_engine(prefill_rows=16, patience_seconds=0) as (engine, model):
         streams = [engine.submit(request(p, max_tokens=300)) for p in PROMPTS[:2]]
         for stream in streams:
             while not isinstance(await anext(stream), TokenGenerated):
@@ -37,8 +38,34 @@ async def test_a_failed_pass_fails_its_requests_and_no_later_one(error: Exceptio
     assert tokens_of(events) == stock_tokens(PROMPTS[2], 10)
 
 
-async def test_a_failed_prefill_leaves_the_others_running() -> None:
+async def test_passes_that_the_cluster_failed_are_tried_again() -> None:
     with running_engine(prefill_rows=16) as (engine, model):
+        model.failures += [WorkerUnreachableError("gone")] * 2
+        first = engine.submit(request(PROMPTS[1], max_tokens=200))
+        while not isinstance(await anext(first), TokenGenerated):
+            pass
+        model.failures += [WorkerUnreachableError("gone again")] * 3
+        second = engine.submit(request(PROMPTS[2], max_tokens=20))
+        assert tokens_of(await collect(second)) == stock_tokens(PROMPTS[2], 20)
+        assert tokens_of(await collect(first)) == stock_tokens(PROMPTS[1], 200)[1:]
+        assert engine.counters.failed_passes == 5
+
+
+async def test_requests_can_be_cancelled_while_the_cluster_is_down() -> None:
+    with running_engine(patience_seconds=3600) as (engine, model):
+        stream = engine.submit(request(max_tokens=400))
+        while not isinstance(await anext(stream), TokenGenerated):
+            pass
+        model.failures += [WorkerUnreachableError("gone")] * 100_000
+        await until(lambda: engine.counters.failed_passes > 0)
+        stream.cancel()
+        await until(lambda: engine.running == 0)
+        model.failures.clear()
+        assert tokens_of(await collect(engine.submit(request()))) == stock_tokens(PROMPTS[0], 8)
+
+
+async def test_a_failed_prefill_leaves_the_others_running() -> None:
+    with running_engine(prefill_rows=16, patience_seconds=0) as (engine, model):
         model.gate.clear()
         model.failures.append(WorkerUnreachableError("gone"))
         broken = engine.submit(request(PROMPTS[1]))

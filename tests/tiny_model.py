@@ -11,10 +11,12 @@ import mlx.core as mx
 from mlx.utils import tree_map
 
 from jangtq_bundle.byte_tokenizer import VOCABULARY_SIZE, tokenizer_files
+from jangtq_coordinator.kv_memory import KvShape
 from jangtq_coordinator.loaded import LoadedModel
 from jangtq_coordinator.mlx_lm_import import TokenizerWrapper, load_tokenizer, minimax
 
 CONTEXT_LENGTH = 512
+KV_SHAPE = KvShape(layer_count=2, head_count=2, head_size=16)
 MODEL_NAME = "tiny-minimax"
 
 
@@ -109,7 +111,12 @@ def loader(
         if probe is not None:
             probe.append(model)
         loaded = LoadedModel(
-            model, load_tiny_tokenizer(), MODEL_NAME, CONTEXT_LENGTH, fingerprint="0123456789abcdef"
+            model,
+            load_tiny_tokenizer(),
+            MODEL_NAME,
+            CONTEXT_LENGTH,
+            kv_shape=KV_SHAPE,
+            fingerprint="0123456789abcdef",
         )
         return replace(loaded, **changes)  # type: ignore[arg-type]
 

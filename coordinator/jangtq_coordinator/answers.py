@@ -14,13 +14,19 @@ class Answer:
     def __init__(self, text: AnswerText, *, prompt_tokens: int) -> None:
         self._text = text
         self._prompt_tokens = prompt_tokens
+        self.cached_tokens = 0
         self._completion_tokens = 0
         self._reasoning_tokens = 0
         self._called = False
 
     @property
     def usage(self) -> Usage:
-        return Usage(self._prompt_tokens, self._completion_tokens, self._reasoning_tokens)
+        return Usage(self._prompt_tokens, self._completion_tokens, self._reasoning_tokens, self.cached_tokens)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is a token."""
+        return self._completion_tokens > 0
 
     def add(
         self, token: int, finish_reason: FinishReason | None, logprobs: TokenLogprobs | None = None

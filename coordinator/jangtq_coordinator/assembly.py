@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 from jangtq_bundle.bundle import Bundle
+from jangtq_bundle.config import ModelConfig
 from jangtq_coordinator.capabilities import read_capabilities
 from jangtq_coordinator.cluster import Cluster
+from jangtq_coordinator.kv_memory import KvShape
 from jangtq_coordinator.loaded import LoadedModel, read_generation_config
 from jangtq_coordinator.mlx_lm_import import load_tokenizer
 from jangtq_coordinator.model import default_row_type, load_model
@@ -23,6 +25,12 @@ def model_name(bundle: Bundle) -> str:
     return bundle.path.resolve().name
 
 
+def kv_shape(config: ModelConfig, row_type: RowType) -> KvShape:
+    """What a token of this model leaves in the KV cache."""
+    attention = config.attention
+    return KvShape(config.layer_count, attention.key_value_head_count, attention.head_size, row_type)
+
+
 def loader(bundle: Bundle, cluster: Cluster, settings: ClusterSettings) -> Callable[[], LoadedModel]:
     """What the engine runs in its own thread, the only one that may touch MLX. It raises BundleError."""
 
@@ -37,6 +45,7 @@ def loader(bundle: Bundle, cluster: Cluster, settings: ClusterSettings) -> Calla
             tokenizer=tokenizer,
             name=model_name(bundle),
             context_length=bundle.config.context_length,
+            kv_shape=kv_shape(bundle.config, row_type_of(settings)),
             fingerprint=bundle.fingerprint,
             generation=read_generation_config(bundle.path),
             capabilities=read_capabilities(bundle.path),

@@ -1,204 +1,230 @@
-"""mlx-lm's continuous batching made eager: each token leaves in the pass that made it, and no pass is wasted.
+"""Continuous batching: sequences wait for memory, compute their prompts in turns, then decode together.
 
-Stock batching emits a token one pass late, spends a pass on the last prompt token and one after the last
-answer token; with experts behind a network each of these is a full round of exchanges.
+Each token leaves in the pass that made it, and no pass is wasted: mlx-lm's own batching emits a token one
+pass late, spends a pass on the last prompt token and one after the last answer token; with experts behind a
+network each of these is a full round of exchanges.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Final
 
 import mlx.core as mx
-import numpy as np
 
-from jangtq_coordinator.events import FinishReason
-from jangtq_coordinator.loaded import LanguageModel, LastLogits
-from jangtq_coordinator.mlx_lm_import import BatchGenerator, GenerationBatch, PromptProcessingBatch
-from jangtq_coordinator.picking import Pick, Picker, Row, TokenLogprobs, pick_tokens
+from jangtq_coordinator.decoding import DecodingBatch, Draft
+from jangtq_coordinator.engine_settings import EngineSettings
+from jangtq_coordinator.kv_batch import KvBatch
+from jangtq_coordinator.kv_plan import KvPlan
+from jangtq_coordinator.kv_rows import COLUMN_STEP
+from jangtq_coordinator.load import EngineCounters, EngineLoad
+from jangtq_coordinator.loaded import LanguageModel
+from jangtq_coordinator.mlx_lm_import import maybe_set_recommended_wired_limit
+from jangtq_coordinator.picking import Picker
+from jangtq_coordinator.prefill_turns import ChunkSize
+from jangtq_coordinator.prefilling import Prefilling, PrefillStep
+from jangtq_coordinator.prompt_cache import PromptCache
+from jangtq_coordinator.sequences import TokenSequence, TokenStep
+from jangtq_coordinator.speculation import MAX_DRAFT, Speculator
+from jangtq_coordinator.waiting import WaitingLine
 
-_CLEAR_CACHE_STEPS = 512
-
-
-@dataclass(frozen=True)
-class TokenStep:
-    """One sequence's part of a pass: its next token, or why it has none."""
-
-    uid: int
-    token: int
-    finish_reason: FinishReason | None = None
-    failure: Exception | None = None
-    logprobs: TokenLogprobs | None = None
-
-
-@dataclass(frozen=True)
-class PrefillStep:
-    """One chunk of a prompt went through the model; the last chunk brings the answer's first token."""
-
-    uid: int
-    done: int
-    total: int
-    first: TokenStep | None
+_CLEAR_CACHE_PASSES: Final = 512
 
 
-@dataclass
-class _Prompt:
-    tokens: list[int]
-    done: int = 0
-
-    def take(self, count: int) -> list[int]:
-        """The next tokens, `count` at most."""
-        chunk = self.tokens[self.done : self.done + count]
-        self.done += len(chunk)
-        return chunk
-
-
-class EagerGenerationBatch(GenerationBatch):
-    """The sequences that decode together. Each one's picker stands where stock has its sampler."""
-
-    def _step(self) -> tuple[list[int], list[mx.array]]:
-        """Called by the stock constructor to run one pass ahead; here nothing runs ahead."""
-        return [], []
-
-    def next(self) -> list[TokenStep]:
-        """One pass and one token for every sequence; those that ended are gone afterwards."""
-        if not self.uids:
-            return []
-        inputs = self._next_tokens
-        for tokens, token in zip(self.tokens, np.array(inputs), strict=True):
-            tokens.append(int(token))
-        return self.take(self.model(inputs[:, None], cache=self.prompt_cache)[:, -1, :])
-
-    def take(self, logits: mx.array) -> list[TokenStep]:
-        """Pick from logits [sequences, vocabulary] and keep the sequences that go on."""
-        picks = pick_tokens(logits, [Row(picker) for picker in self.samplers])
-        steps = [self._judge(row, pick) for row, pick in enumerate(picks)]
-        self._next_tokens = mx.array([pick.token for pick in picks], dtype=mx.uint32)
-        self._next_logprobs = [None] * len(picks)
-        going_on = [row for row, step in enumerate(steps) if not (step.finish_reason or step.failure)]
-        if len(going_on) < len(steps):
-            self.filter(going_on)
-        return steps
-
-    def _judge(self, row: int, pick: Pick) -> TokenStep:
-        self._num_tokens[row] += 1
-        uid, token = self.uids[row], pick.token
-        if pick.failure is not None:
-            return TokenStep(uid, token, failure=pick.failure)
-        self.samplers[row].take(token)
-        if self._matchers[row].advance(token):
-            return TokenStep(uid, token, "stop")
-        ended = self._num_tokens[row] >= self.max_tokens[row]
-        return TokenStep(uid, token, "length" if ended else None, logprobs=pick.logprobs)
-
-
-class EagerBatchGenerator(BatchGenerator):
-    """Sequences in three stages: waiting, one in prefill, and those that decode together.
-
-    Prompts go one at a time, since stock batching pads them and the padding would be routed to experts.
-    Every method must be called from one thread.
-    """
-
-    _prompt_batch: PromptProcessingBatch
-    _currently_processing: list[_Prompt]
+class BatchGenerator:
+    """Every method must be called from one thread."""
 
     def __init__(
-        self, model: LanguageModel, *, stop_tokens: frozenset[int], batch_size: int, prefill_rows: int
+        self,
+        model: LanguageModel,
+        *,
+        stop_tokens: frozenset[int],
+        settings: EngineSettings,
+        plan: KvPlan,
+        kept: PromptCache,
     ) -> None:
-        super().__init__(
-            model,
-            stop_tokens=[(token,) for token in sorted(stop_tokens)],
-            completion_batch_size=batch_size,
-            prefill_batch_size=1,
-            prefill_step_size=prefill_rows,
+        """`kept` holds prompts in the memory of the plan that sequences leave free."""
+        maybe_set_recommended_wired_limit()
+        chunk = ChunkSize(limit_seconds=settings.prefill_ms / 1000, most=settings.prefill_rows)
+        self._settings = settings
+        self._plan = plan
+        self._kept = kept
+        self._line: WaitingLine[TokenSequence] = WaitingLine()
+        self._prefilling = Prefilling(model, stop_tokens=stop_tokens, chunk=chunk)
+        self._decoding = DecodingBatch(model, stop_tokens)
+        self._speculator = Speculator(settings.speculation)
+        self.counters = EngineCounters()
+        self._next_uid = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many sequences have no place yet."""
+        return len(self._line)
+
+    @property
+    def prefilling(self) -> int:
+        """How many compute their prompts."""
+        return len(self._prefilling.prompts)
+
+    @property
+    def decoding(self) -> int:
+        """How many share decode passes."""
+        return len(self._decoding)
+
+    @property
+    def free_places(self) -> int:
+        """How many sequences more may have KV, as far as their number goes."""
+        return self._settings.batch_size - self.prefilling - self.decoding
+
+    @property
+    def longest(self) -> int:
+        """The most tokens that a sequence may have."""
+        return self._plan.memory.longest
+
+    def measure(self) -> EngineLoad:
+        """This moment's load."""
+        memory = self._plan.memory
+        return EngineLoad(
+            waiting=self.waiting,
+            prefilling=self.prefilling,
+            decoding=self.decoding,
+            active_bytes=memory.active_bytes([len(sequence.tokens) for sequence in self._live]),
+            kept_bytes=self._kept.nbytes,
+            budget_bytes=memory.budget_bytes,
         )
-        self._generation_batch = EagerGenerationBatch.empty(model, self.sampler)
+
+    def close(self) -> None:
+        """Finish what is being written to disk."""
+        self._kept.close()
 
     def add(self, prompt: Sequence[int], *, max_tokens: int, picker: Picker) -> int:
-        """Let a sequence wait for its turn; returns its uid."""
-        (uid,) = self.insert([list(prompt)], max_tokens=[max_tokens], samplers=[picker])
-        return int(uid)
+        """Let a sequence wait for its turn; returns its uid. Alone, it must fit the plan's memory."""
+        uid, self._next_uid = self._next_uid, self._next_uid + 1
+        self._line.append(TokenSequence(uid, prompt, max_tokens=max_tokens, picker=picker))
+        return uid
 
     def decode(self) -> list[TokenStep]:
-        """One pass for all decoding sequences. When it raises, `drop_decoding` is the only way on."""
-        with mx.stream(self._stream):
-            steps: list[TokenStep] = self._generation_batch.next()
-        self._counters.generation_steps += 1
-        if self._counters.generation_steps % _CLEAR_CACHE_STEPS == 0:
-            mx.clear_cache()
+        """One pass for all decoding sequences; those that ended are gone afterwards.
+
+        When it raises, nothing has changed: call it again, or `drop_decoding`.
+        """
+        self._make_room()
+        sequences = list(self._decoding.sequences)
+        if not sequences:
+            return []
+        drafts = self._speculator.drafts(sequences)
+        started = time.perf_counter()
+        steps = self._decoding.next(drafts)
+        rows = len(sequences) * (1 + max(map(len, drafts)))
+        self._speculator.record_pass(rows, time.perf_counter() - started)
+        self._count(sequences, drafts, steps)
+        self._end([step.uid for step in steps if step.is_last])
         return steps
 
-    def prefill(self) -> PrefillStep | None:
-        """One chunk of the oldest prompt, where there is one and room to decode it afterwards.
+    def prefill(self) -> list[PrefillStep]:
+        """One chunk of one prompt, where there is one with room for it.
 
-        When it raises, `drop_prefill` is the only way on; sequences that decode are not touched.
+        When it raises, nothing has changed: call it again, or `drop_prefill`.
         """
-        with mx.stream(self._stream):
-            if not self._currently_processing and not self._begin_prompt():
-                return None
-            (prompt,), (uid,) = self._currently_processing, self._prompt_batch.uids
-            chunk = prompt.take(self.prefill_step_size)
-            if prompt.done < len(prompt.tokens):
-                self._prompt_batch.prompt([chunk])
-                return PrefillStep(uid, prompt.done, len(prompt.tokens), None)
-            return PrefillStep(uid, prompt.done, prompt.done, self._finish_prompt(chunk))
+        self._admit()
+        step = self._prefilling.next(others_wait=len(self._decoding) > 0)
+        if step is None:
+            return []
+        if step.first is not None:
+            self._end_prefill(step.uid, is_last=step.first.is_last)
+        return [step]
 
-    def forget(self, uids: Sequence[int]) -> None:
+    def finish(self, uid: int) -> None:
+        """Take out a sequence whose answer is complete, and keep what it computed."""
+        self._end([uid])
+
+    def forget(self, uids: Collection[int]) -> None:
         """Take sequences out of whatever stage they are in; unknown uids are left alone."""
-        self.remove(uids)
+        for uid in uids:
+            self._line.remove(uid)
+            self._speculator.forget(uid)
+        self._prefilling.drop(uids)
+        self._decoding.drop(uids)
 
     def drop_decoding(self) -> list[int]:
-        """Forget the decoding sequences: a failed pass half extended their KV. Returns their uids."""
-        uids = list(self._generation_batch.uids)
-        self._generation_batch = EagerGenerationBatch.empty(self.model, self.sampler)
-        return uids
-
-    def drop_prefill(self) -> list[int]:
-        """Forget the prompt in prefill; returns its uid."""
-        uids = list(self._prompt_batch.uids)
+        """Forget the decoding sequences; returns their uids."""
+        uids = [sequence.uid for sequence in self._decoding.sequences]
         self.forget(uids)
         return uids
 
-    def _next(self) -> tuple[list[PrefillStep], list[TokenStep]]:
-        """What the stock `next` runs."""
-        steps = self.decode()
-        prefill = self.prefill()
-        return ([] if prefill is None else [prefill]), steps
+    def drop_prefill(self) -> list[int]:
+        """Forget the prompt whose chunk failed; returns its uid."""
+        uids = [uid for uid in self._prefilling.prompts if uid == self._prefilling.turn_of]
+        self.forget(uids)
+        return uids
 
-    def _begin_prompt(self) -> bool:
-        if not self._unprocessed_sequences or len(self._generation_batch) >= self.completion_batch_size:
-            return False
-        # Stock keeps the last token in a segment of its own; here it goes with the last chunk.
-        segments: list[list[int]] = self._unprocessed_sequences[0][1]
-        self._prompt_batch.extend(self._make_batch(1))
-        self._currently_processing = [_Prompt([token for segment in segments for token in segment])]
-        return True
+    @property
+    def _live(self) -> list[TokenSequence]:
+        """Those that have KV."""
+        prompts = [prompt.sequence for prompt in self._prefilling.prompts.values()]
+        return [*self._decoding.sequences, *prompts]
 
-    def _finish_prompt(self, chunk: list[int]) -> TokenStep:
-        """The prompt's last chunk and the answer's first token in one pass."""
-        batch = self._prompt_batch
-        for tokens in batch.tokens:
-            tokens += chunk
-        logits = last_logits(self.model, mx.array([chunk]), batch.prompt_cache)
-        decoding = EagerGenerationBatch(
-            self.model,
-            batch.uids,
-            None,
-            batch.prompt_cache,
-            batch.tokens,
-            batch.samplers,
-            batch.fallback_sampler,
-            batch.logits_processors,
-            batch.stop_sequences,
-            batch.max_tokens,
-        )
-        (step,) = decoding.take(logits)
-        self._prompt_batch = PromptProcessingBatch.empty(self.model, self.sampler, self.prefill_step_size)
-        self._currently_processing = []
-        self._generation_batch.extend(decoding)
-        return step
+    def _spare_bytes(self, *, headroom: int, more: Sequence[TokenSequence] = ()) -> int:
+        """What is left beside the live sequences, and `more`, when each grows by `headroom` tokens."""
+        lengths = [min(len(one.tokens) + headroom, one.limit) for one in (*self._live, *more)]
+        return self._plan.memory.spare_bytes(lengths)
 
+    def _admit(self) -> None:
+        while self.free_places > 0:
+            sequence = self._line.take(lambda one: self._spare_bytes(headroom=COLUMN_STEP, more=[one]) >= 0)
+            if sequence is None:
+                return
+            spare = max(self._spare_bytes(headroom=COLUMN_STEP, more=[sequence]), 0)
+            prefix = self._kept.find(sequence.tokens)
+            kv = self._kept.restore(prefix, spare_bytes=spare) if prefix.length else self._plan.new_kv()
+            self._kept.shrink(spare)
+            if not sequence.answered:
+                sequence.cached_tokens = prefix.length
+            self.counters.admitted += 1
+            self.counters.prompt_tokens += len(sequence.tokens)
+            self.counters.cached_tokens += prefix.length
+            self._prefilling.add(sequence, kv)
 
-def last_logits(model: LanguageModel, inputs: mx.array, cache: list[object]) -> mx.array:
-    """inputs: [rows, tokens] ids; returns logits [rows, vocabulary] of the last position."""
-    if isinstance(model, LastLogits):
-        return model.last_logits(inputs, cache=cache)
-    return model(inputs, cache=cache)[:, -1, :]
+    def _make_room(self) -> None:
+        """Before a pass: kept prompts give way, then the sequence that came last goes back to the line."""
+        while (spare := self._spare_bytes(headroom=1 + MAX_DRAFT)) < 0 and len(live := self._live) > 1:
+            latest = max(live, key=lambda sequence: sequence.uid)
+            self.forget([latest.uid])
+            self._line.put_back(latest)
+            self.counters.preempted += 1
+        self._kept.shrink(max(spare, 0))
+
+    def _end_prefill(self, uid: int, *, is_last: bool) -> None:
+        prompt = self._prefilling.prompts[uid]
+        self._keep(prompt.sequence, prompt.kv, row=0, last=is_last)
+        self._prefilling.drop([uid])
+        if not is_last:
+            self._decoding.join(prompt.sequence, prompt.kv)
+        mx.clear_cache()
+
+    def _end(self, uids: Collection[int]) -> None:
+        """Keep what decoding sequences computed, and forget them."""
+        for row, sequence in enumerate(self._decoding.sequences):
+            if sequence.uid in uids and self._decoding.kv:
+                self._keep(sequence, self._decoding.kv, row=row, last=len(self._decoding) == 1)
+        self.forget(uids)
+
+    def _keep(self, sequence: TokenSequence, kv: KvBatch, *, row: int, last: bool) -> None:
+        room = self._spare_bytes(headroom=0)
+        if last:
+            others = [len(one.tokens) for one in self._live if one is not sequence]
+            room = self._plan.memory.spare_bytes(others)
+        self._kept.store(sequence.tokens[: kv.lengths[row]], kv, row=row, room_bytes=room, last=last)
+
+    def _count(
+        self, sequences: Sequence[TokenSequence], drafts: Sequence[Draft], steps: Sequence[TokenStep]
+    ) -> None:
+        taken = Counter(step.uid for step in steps)
+        for sequence, draft in zip(sequences, drafts, strict=True):
+            self._speculator.record(sequence.uid, guessed=len(draft), right=taken[sequence.uid] - 1)
+            self.counters.drafted_tokens += len(draft)
+            self.counters.accepted_tokens += taken[sequence.uid] - 1
+        self.counters.decoded_tokens += len(steps)
+        self.counters.decode_passes += 1
+        if self.counters.decode_passes % _CLEAR_CACHE_PASSES == 0:
+            mx.clear_cache()

@@ -6,34 +6,18 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from enum import StrEnum
 
-from jangtq_coordinator.batching import EagerBatchGenerator
+from jangtq_coordinator.commands import Cancel, Commands, Stop, Submit
+from jangtq_coordinator.engine_settings import EngineSettings
+from jangtq_coordinator.load import EngineCounters, EngineLoad
 from jangtq_coordinator.loaded import LoadedModel
 from jangtq_coordinator.requests import GenerationRequest
-from jangtq_coordinator.step_loop import Cancel, Commands, StepLoop, Stop, Submit
+from jangtq_coordinator.step_loop import StepLoop, new_step_loop
 from jangtq_coordinator.streams import GenerationStream
-from jangtq_proto.errors import ConfigurationError, EngineUnavailableError
+from jangtq_proto.errors import EngineUnavailableError, QueueFullError
 
 _log = logging.getLogger("jangtq.engine")
-
-
-@dataclass(frozen=True)
-class EngineSettings:
-    """`batch_size` sequences decode together; `prefill_rows` prompt tokens are computed between two steps."""
-
-    batch_size: int = 16
-    prefill_rows: int = 512
-    grace_seconds: float = 10.0
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ConfigurationError(f"batch size {self.batch_size}: allowed are 1 and above")
-        if self.prefill_rows < 1:
-            raise ConfigurationError(f"prefill rows {self.prefill_rows}: allowed are 1 and above")
-        if self.grace_seconds < 0:
-            raise ConfigurationError(f"grace {self.grace_seconds} s: allowed are 0 and above")
 
 
 class EngineState(StrEnum):
@@ -79,6 +63,16 @@ class Engine:
         """How many requests there are, waiting ones included."""
         return 0 if self._steps is None else self._steps.running
 
+    @property
+    def load(self) -> EngineLoad:
+        """What there is to do, and the memory it takes."""
+        return EngineLoad() if self._steps is None else self._steps.load
+
+    @property
+    def counters(self) -> EngineCounters:
+        """What was done since the start."""
+        return EngineCounters() if self._steps is None else self._steps.counters
+
     def start(self) -> None:
         """Load the model in the engine's thread; returns when it can generate. Raises what `load` raised."""
         self._thread.start()
@@ -87,14 +81,16 @@ class Engine:
     def submit(self, request: GenerationRequest) -> GenerationStream:
         """Begin with a request; must be called in a running event loop, which alone may use the stream.
 
-        Raises ContextOverflowError when the prompt leaves no room for an answer, and EngineUnavailableError
-        when no requests are taken.
+        Raises ContextOverflowError when the prompt leaves no room for an answer, QueueFullError when too many
+        requests wait, and EngineUnavailableError when no requests are taken.
         """
         request.token_budget(self.loaded.context_length)
         stream = GenerationStream(self._cancel)
         with self._state_lock:
-            if self._state is not EngineState.READY:
+            if self._state is not EngineState.READY or self._steps is None:
                 raise EngineUnavailableError(f"the engine is {self._state} and takes no requests")
+            self._check_queue(self._steps)
+            self._steps.check_memory(request)
             self._commands.put(Submit(request, stream))
         return stream
 
@@ -107,6 +103,15 @@ class Engine:
         self._commands.put(Stop(time.monotonic() + grace))
         if self._thread.is_alive():
             self._done.wait()
+
+    def _check_queue(self, steps: StepLoop) -> None:
+        if steps.ahead < self._settings.queue_size + steps.free_places:
+            return
+        steps.counters.refused += 1
+        raise QueueFullError(
+            f"{steps.ahead} requests wait already, and --queue-size is {self._settings.queue_size}",
+            retry_after_seconds=steps.service_time.retry_after_seconds(self._settings.batch_size),
+        )
 
     def _cancel(self, stream: GenerationStream) -> None:
         self._commands.put(Cancel(stream))
@@ -122,7 +127,7 @@ class Engine:
     def _load_steps(self) -> StepLoop | None:
         try:
             loaded = self._load()
-            self._steps = StepLoop(loaded, self._new_generator(loaded), self._commands)
+            self._steps = new_step_loop(loaded, self._settings, self._commands)
         except BaseException as error:
             self._state = EngineState.FAILED
             self._ready.set_exception(error)
@@ -142,14 +147,7 @@ class Engine:
         with self._state_lock:
             self._state = state
         steps.fail_all(error)
-
-    def _new_generator(self, loaded: LoadedModel) -> EagerBatchGenerator:
-        return EagerBatchGenerator(
-            loaded.model,
-            stop_tokens=loaded.stop_tokens,
-            batch_size=self._settings.batch_size,
-            prefill_rows=self._settings.prefill_rows,
-        )
+        steps.close()
 
 
 def _run_and_park(work: list[Callable[[], None]]) -> None:

@@ -9,7 +9,8 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.assembly import loader, row_type_of
 from jangtq_coordinator.chat_prompt import ChatTemplate
 from jangtq_coordinator.cluster import connect
-from jangtq_coordinator.engine import Engine, EngineSettings
+from jangtq_coordinator.engine import Engine
+from jangtq_coordinator.engine_settings import EngineSettings
 from jangtq_coordinator.events import Failed, Finished, TokenGenerated
 from jangtq_coordinator.reasoning import Channel, Piece
 from jangtq_coordinator.requests import GenerationRequest

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import mlx.core as mx
 
 from jangtq_coordinator.capabilities import Capabilities
+from jangtq_coordinator.kv_memory import KvShape
 from jangtq_coordinator.mlx_lm_import import TokenizerWrapper
 from jangtq_coordinator.sampling import SamplingParameters
 from jangtq_coordinator.timeline import Timeline
@@ -48,6 +49,7 @@ class LoadedModel:
     tokenizer: TokenizerWrapper
     name: str
     context_length: int
+    kv_shape: KvShape
     fingerprint: str = ""
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     capabilities: Capabilities = field(default_factory=Capabilities)

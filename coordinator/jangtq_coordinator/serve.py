@@ -7,6 +7,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from types import FrameType
 
 import uvicorn
@@ -20,7 +21,7 @@ from jangtq_coordinator.api.trace import trace_router
 from jangtq_coordinator.api_keys import KeyFile
 from jangtq_coordinator.assembly import loader, model_name, row_type_of
 from jangtq_coordinator.cluster import Cluster, connect
-from jangtq_coordinator.engine import Engine, EngineSettings
+from jangtq_coordinator.engine import Engine
 from jangtq_coordinator.settings import ClusterSettings, ServeSettings
 from jangtq_coordinator.status import cluster_router, health_of
 from jangtq_proto.addresses import Address
@@ -40,9 +41,7 @@ def serve(cluster_settings: ClusterSettings, settings: ServeSettings, *, watch_s
         cluster = connect(bundle, cluster_settings, row_type=row_type_of(cluster_settings))
         engine = Engine(
             loader(bundle, cluster, cluster_settings),
-            settings=EngineSettings(
-                settings.batch_size, settings.prefill_rows, grace_seconds=_GRACE_SECONDS - _MARGIN_SECONDS
-            ),
+            settings=replace(settings.engine, grace_seconds=_GRACE_SECONDS - _MARGIN_SECONDS),
         )
         try:
             engine.start()

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from jangtq_coordinator.engine_options import add_engine, engine_settings
 from jangtq_coordinator.logs import LogFormat
 from jangtq_coordinator.settings import ConnectionLimits, ServeSettings
 from jangtq_proto.options import add_lifeline
@@ -20,20 +21,7 @@ def add_serve(command: argparse.ArgumentParser) -> None:
     )
     _add_access(command)
     _add_limits(command, defaults)
-    command.add_argument(
-        "--batch-size",
-        type=int,
-        default=defaults.batch_size,
-        metavar="N",
-        help="sequences that share a step (default: %(default)s)",
-    )
-    command.add_argument(
-        "--prefill-rows",
-        type=int,
-        default=defaults.prefill_rows,
-        metavar="N",
-        help="prompt tokens computed between two steps (default: %(default)s)",
-    )
+    add_engine(command)
     command.add_argument(
         "--log-format",
         type=LogFormat,
@@ -108,12 +96,11 @@ def serve_settings(given: argparse.Namespace) -> ServeSettings:
         host=given.host,
         port=given.port,
         insecure=given.insecure,
+        engine=engine_settings(given),
         api_keys=given.api_keys,
         allowed_origins=tuple(given.allow_origin),
         tls_certificate=given.tls_cert,
         tls_key=given.tls_key,
-        batch_size=given.batch_size,
-        prefill_rows=given.prefill_rows,
         limits=ConnectionLimits(
             most=given.max_connections,
             request_seconds=given.request_timeout,

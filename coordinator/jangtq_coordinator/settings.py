@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from jangtq_coordinator.engine_settings import EngineSettings
 from jangtq_proto.addresses import Address
-from jangtq_proto.codec import MAX_ROWS_PER_CALL, RowType
+from jangtq_proto.codec import RowType
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.options import check_poll_us
 from jangtq_proto.ranges import ExpertRange
@@ -77,17 +78,16 @@ class ConnectionLimits:
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """Where the API listens, for whom, and how many sequences run together."""
+    """Where the API listens, and for whom."""
 
     host: str = "127.0.0.1"
     port: int = 8080
     insecure: bool = False
+    engine: EngineSettings = EngineSettings()
     api_keys: Path | None = None
     allowed_origins: tuple[str, ...] = ()
     tls_certificate: Path | None = None
     tls_key: Path | None = None
-    batch_size: int = 16
-    prefill_rows: int = 512
     limits: ConnectionLimits = ConnectionLimits()
     max_body_bytes: int = 16 * 2**20
 
@@ -101,11 +101,5 @@ class ServeSettings:
             )
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ConfigurationError("--tls-cert and --tls-key belong together: give both or none")
-        if not 1 <= self.batch_size <= 256:
-            raise ConfigurationError(f"--batch-size {self.batch_size}: allowed are 1 to 256 sequences")
-        if not 1 <= self.prefill_rows <= MAX_ROWS_PER_CALL:
-            raise ConfigurationError(
-                f"--prefill-rows {self.prefill_rows}: allowed are 1 to {MAX_ROWS_PER_CALL}"
-            )
         if self.max_body_bytes < 1:
             raise ConfigurationError(f"--max-body-bytes {self.max_body_bytes}: allowed are 1 and above")

@@ -6,59 +6,56 @@ Runs in the one thread that touches MLX; sleeps while there is nothing to do. Kn
 import logging
 import queue
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final, TypeVar
 
 from jangtq_coordinator.answer_text import AnswerText
 from jangtq_coordinator.answers import Answer
-from jangtq_coordinator.batching import EagerBatchGenerator, PrefillStep, TokenStep
+from jangtq_coordinator.batching import BatchGenerator
+from jangtq_coordinator.commands import Cancel, Command, Commands, Stop, Submit
 from jangtq_coordinator.detokenize import detokenizer_factory
+from jangtq_coordinator.engine_settings import EngineSettings
 from jangtq_coordinator.events import Failed, Finished, GenerationEvent, PrefillProgress
+from jangtq_coordinator.kv_plan import plan_kv
+from jangtq_coordinator.load import ServiceTime
 from jangtq_coordinator.loaded import LoadedModel
+from jangtq_coordinator.patience import Patience
+from jangtq_coordinator.prefilling import PrefillStep
+from jangtq_coordinator.prompt_cache import open_prompt_cache
 from jangtq_coordinator.requests import GenerationRequest
+from jangtq_coordinator.sequences import TokenStep
 from jangtq_coordinator.streams import GenerationStream, Outbox
-from jangtq_proto.errors import ClusterError, EngineUnavailableError
+from jangtq_coordinator.timeline import PassKind
+from jangtq_proto.errors import ClusterError, ContextOverflowError, EngineUnavailableError
 
 _log = logging.getLogger("jangtq.engine")
+_RETRY_PAUSE_SECONDS: Final = 0.2
+_Step = TypeVar("_Step", TokenStep, PrefillStep)
 
 
-@dataclass(frozen=True)
-class Submit:
-    """Begin with a request."""
-
-    request: GenerationRequest
-    stream: GenerationStream
-
-
-@dataclass(frozen=True)
-class Cancel:
-    """Forget a request; nobody reads its stream any more."""
-
-    stream: GenerationStream
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Take no more requests, and fail those that still run at `deadline` (of time.monotonic)."""
-
-    deadline: float
-
-
-Command = Submit | Cancel | Stop
-Commands = queue.SimpleQueue[Command]
-
-
-@dataclass(frozen=True)
+@dataclass
 class _Running:
     stream: GenerationStream
     answer: Answer
+    admitted: float | None = None
+    """When the first part of its prompt was computed, by time.monotonic."""
 
 
 class StepLoop:
     """The requests of one loaded model."""
 
-    def __init__(self, loaded: LoadedModel, generator: EagerBatchGenerator, commands: Commands) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        generator: BatchGenerator,
+        commands: Commands,
+        *,
+        patience_seconds: float,
+    ) -> None:
         self._loaded = loaded
+        self._context_length = min(loaded.context_length, generator.longest)
+        self._patience = Patience(patience_seconds)
         self._generator = generator
         self._commands = commands
         self._new_detokenizer = detokenizer_factory(loaded.tokenizer, keep=loaded.capabilities.markup)
@@ -66,11 +63,36 @@ class StepLoop:
         self._running: dict[int, _Running] = {}
         self._outbox = Outbox()
         self._deadline: float | None = None
+        self.service_time = ServiceTime()
+        self.counters = generator.counters
+        self.load = generator.measure()
 
     @property
     def running(self) -> int:
         """How many requests there are, waiting ones included."""
         return len(self._running)
+
+    @property
+    def ahead(self) -> int:
+        """How many requests a new one would find without a place."""
+        return self._generator.waiting + self._commands.qsize()
+
+    @property
+    def free_places(self) -> int:
+        """How many sequences more may have KV, as far as their number goes."""
+        return self._generator.free_places
+
+    def check_memory(self, request: GenerationRequest) -> None:
+        """Raise ContextOverflowError for a prompt that memory never has room for."""
+        if len(request.prompt) >= self._context_length:
+            raise ContextOverflowError(
+                f"the prompt has {len(request.prompt)} tokens; the memory for KV has room for "
+                f"{self._context_length} tokens, one of them for the answer (--kv-memory)"
+            )
+
+    def close(self) -> None:
+        """Let go of what outlives requests."""
+        self._generator.close()
 
     def run(self) -> None:
         """Work until a Stop has been obeyed."""
@@ -79,6 +101,7 @@ class StepLoop:
             self._flush()
             self._prefill()
             self._flush()
+            self.load = self._generator.measure()
         self.fail_all(EngineUnavailableError("the coordinator stopped before the answer was complete"))
 
     def fail_all(self, error: Exception) -> None:
@@ -96,11 +119,20 @@ class StepLoop:
         """Obey what was asked meanwhile, or sleep until something is. False when it is time to leave."""
         if not self._running and self._deadline is None:
             self._obey(self._commands.get())
+        elif self._patience.is_tried:
+            self._wait_for_the_cluster()
         while not self._commands.empty():
             self._obey(self._commands.get_nowait())
         if self._deadline is None:
             return True
         return bool(self._running) and time.monotonic() < self._deadline
+
+    def _wait_for_the_cluster(self) -> None:
+        """Before the next attempt; a command ends the wait."""
+        try:
+            self._obey(self._commands.get(timeout=_RETRY_PAUSE_SECONDS))
+        except queue.Empty:
+            pass
 
     def _obey(self, command: Command) -> None:
         match command:
@@ -122,7 +154,7 @@ class StepLoop:
             )
             uid = self._generator.add(
                 request.prompt,
-                max_tokens=request.token_budget(self._loaded.context_length),
+                max_tokens=request.token_budget(self._context_length),
                 picker=request.new_picker(),
             )
         except Exception as error:
@@ -132,36 +164,51 @@ class StepLoop:
         self._running[uid] = _Running(stream, Answer(text, prompt_tokens=len(request.prompt)))
 
     def _decode(self) -> None:
-        try:
-            with self._timeline.forward_pass("decode") as served:
-                steps = self._generator.decode()
-                served += [step.uid for step in steps]
-        except Exception as error:
-            _report("a decode pass", error)
-            self._fail(self._generator.drop_decoding(), error)
-            return
-        for step in steps:
+        for step in self._try("decode", self._generator.decode, self._generator.drop_decoding):
             self._take_token(step)
 
     def _prefill(self) -> None:
-        try:
-            with self._timeline.forward_pass("prefill") as served:
-                step = self._generator.prefill()
-                served += [] if step is None else [step.uid]
-        except Exception as error:
-            _report("a prefill pass", error)
-            self._fail(self._generator.drop_prefill(), error)
+        if self._patience.is_tried and self._generator.decoding:
             return
-        if step is not None:
+        for step in self._try("prefill", self._generator.prefill, self._generator.drop_prefill):
             self._take_prefill(step)
 
+    def _try(
+        self, kind: PassKind, run: Callable[[], list[_Step]], drop: Callable[[], list[int]]
+    ) -> list[_Step]:
+        """Run a pass. When it fails, it is left for another attempt, or its requests end with the error."""
+        started = time.monotonic()
+        try:
+            with self._timeline.forward_pass(kind) as served:
+                steps = run()
+                served += dict.fromkeys(step.uid for step in steps)
+        except Exception as error:
+            self.counters.failed_passes += 1
+            tried = self._patience.is_tried
+            if not self._patience.allows(error, started=started, now=time.monotonic()):
+                _report(f"a {kind} pass", error)
+                self._fail(drop(), error)
+            elif not tried:
+                _log.warning("a %s pass failed and is tried again: %s", kind, error)
+            return []
+        if steps:
+            self._patience.succeeded()
+        return steps
+
     def _take_prefill(self, step: PrefillStep) -> None:
-        self._outbox.put(self._running[step.uid].stream, PrefillProgress(step.done, step.total))
+        running = self._running[step.uid]
+        running.admitted = running.admitted or time.monotonic()
+        if not running.answer.has_begun:
+            running.answer.cached_tokens = step.cached
+            self._outbox.put(running.stream, PrefillProgress(step.done, step.total))
         if step.first is not None:
             self._take_token(step.first)
 
     def _take_token(self, step: TokenStep) -> None:
-        running = self._running[step.uid]
+        running = self._running.get(step.uid)
+        if running is None:
+            # A stop string ended the answer before the last token of a pass that brought several.
+            return
         try:
             if step.failure is not None:
                 raise step.failure
@@ -172,6 +219,10 @@ class StepLoop:
         for event in events:
             self._outbox.put(running.stream, event)
         if _ends(events):
+            if running.admitted is not None:
+                self.service_time.record(time.monotonic() - running.admitted)
+            if isinstance(events[-1], Finished):
+                self._generator.finish(step.uid)
             self._forget([step.uid])
 
     def _fail(self, uids: Sequence[int], error: Exception) -> None:
@@ -197,3 +248,16 @@ def _ends(events: Sequence[GenerationEvent]) -> bool:
 def _report(where: str, error: Exception) -> None:
     """The cluster's errors explain themselves; of all others the place is wanted too."""
     _log.error("%s failed: %s", where, error, exc_info=None if isinstance(error, ClusterError) else error)
+
+
+def new_step_loop(loaded: LoadedModel, settings: EngineSettings, commands: Commands) -> StepLoop:
+    """A loop over a model that was just loaded. Raises ConfigurationError for memory that cannot do."""
+    plan = plan_kv(loaded.kv_shape, budget_bytes=settings.kv.budget_bytes, bits=settings.kv.bits)
+    generator = BatchGenerator(
+        loaded.model,
+        stop_tokens=loaded.stop_tokens,
+        settings=settings,
+        plan=plan,
+        kept=open_prompt_cache(plan, settings.kv, fingerprint=loaded.fingerprint),
+    )
+    return StepLoop(loaded, generator, commands, patience_seconds=settings.patience_seconds)

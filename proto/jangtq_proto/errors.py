@@ -7,6 +7,7 @@ JangtqError
 │   ├── UnknownModelError       the model named is not the one served
 │   ├── UnknownRequestError     the request named is not remembered
 │   └── ContextOverflowError    prompt and answer do not fit the context
+├── QueueFullError              too many requests wait already; the client may come back
 ├── EngineUnavailableError      the engine takes no requests, or ended one early
 └── ClusterError                coordinator and workers cannot work together
     ├── WorkerUnreachableError  nobody answers, or the answer came too late
@@ -52,6 +53,14 @@ class UnknownRequestError(RequestError):
 
 class ContextOverflowError(RequestError):
     """Prompt and answer together do not fit the model's context."""
+
+
+class QueueFullError(JangtqError):
+    """Too many requests wait already."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class EngineUnavailableError(JangtqError):

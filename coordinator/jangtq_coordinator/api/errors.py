@@ -20,6 +20,7 @@ from jangtq_proto.errors import (
     ContextOverflowError,
     EngineUnavailableError,
     JangtqError,
+    QueueFullError,
     RequestError,
     UnknownModelError,
     UnknownRequestError,
@@ -38,6 +39,7 @@ class Problem:
     type: str = _INVALID
     code: str | None = None
     param: str | None = None
+    retry_after_seconds: int | None = None
 
     def body(self) -> dict[str, object]:
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
@@ -48,7 +50,10 @@ class Problem:
         return {"type": "error", "error": error, "request_id": logs.request_id.get()}
 
     def response(self, headers: Mapping[str, str] | None = None) -> Response:
-        return _ProblemResponse(self, headers)
+        told = dict(headers or {})
+        if self.retry_after_seconds is not None:
+            told["Retry-After"] = str(self.retry_after_seconds)
+        return _ProblemResponse(self, told)
 
 
 _ANTHROPIC_TYPES: Final = {
@@ -97,6 +102,14 @@ def problem_of(error: Exception) -> Problem:
             return Problem(400, str(error), code="context_length_exceeded", param="messages")
         case RequestError():
             return Problem(400, str(error), param=error.param)
+        case QueueFullError():
+            return Problem(
+                429,
+                str(error),
+                type="rate_limit_error",
+                code="queue_full",
+                retry_after_seconds=error.retry_after_seconds,
+            )
         case ClusterError():
             return Problem(503, str(error), type="server_error", code="cluster_error")
         case EngineUnavailableError():

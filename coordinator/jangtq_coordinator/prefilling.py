@@ -1,0 +1,106 @@
+"""The prompts that go through the model, one chunk at a time and in turns. Knows no batch.
+
+Together they would be padded, and the padding be routed to experts.
+"""
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from jangtq_coordinator.kv_batch import KvBatch
+from jangtq_coordinator.loaded import LanguageModel, LastLogits
+from jangtq_coordinator.picking import Row, pick_tokens
+from jangtq_coordinator.prefill_turns import ChunkSize, PromptTurn, next_turn
+from jangtq_coordinator.sequences import TokenSequence, TokenStep
+
+
+@dataclass(frozen=True)
+class PrefillStep:
+    """One chunk of a prompt went through the model; the last chunk brings the answer's first token."""
+
+    uid: int
+    done: int
+    total: int
+    cached: int
+    first: TokenStep | None
+
+
+@dataclass
+class Prompt:
+    """A prompt under way; what its KV holds is done, and `turn` counts what remains."""
+
+    sequence: TokenSequence
+    kv: KvBatch
+    turn: PromptTurn
+
+    @property
+    def done(self) -> int:
+        return self.kv.lengths[0]
+
+
+class Prefilling:
+    """All prompts under way."""
+
+    def __init__(self, model: LanguageModel, *, stop_tokens: frozenset[int], chunk: ChunkSize) -> None:
+        self._model = model
+        self._stop_tokens = stop_tokens
+        self._chunk = chunk
+        self.prompts: dict[int, Prompt] = {}
+        self.turn_of: int | None = None
+        """Whose chunk is being computed, or failed last."""
+
+    def add(self, sequence: TokenSequence, kv: KvBatch) -> None:
+        """Begin with a sequence whose KV may hold its beginning already, but not all."""
+        remaining = len(sequence.tokens) - kv.lengths[0]
+        self.prompts[sequence.uid] = Prompt(sequence, kv, PromptTurn(sequence.uid, remaining))
+
+    def drop(self, uids: Collection[int]) -> None:
+        """Forget prompts; unknown uids are left alone."""
+        self.prompts = {uid: prompt for uid, prompt in self.prompts.items() if uid not in uids}
+
+    def next(self, *, others_wait: bool) -> PrefillStep | None:
+        """One chunk of the prompt whose turn it is; `others_wait` bounds its time.
+
+        When it fails, everything is as before it. After the last chunk the prompt is still here.
+        """
+        if not self.prompts:
+            return None
+        self.turn_of = next_turn([prompt.turn for prompt in self.prompts.values()]).uid
+        prompt = self.prompts[self.turn_of]
+        before, total = prompt.done, len(prompt.sequence.tokens)
+        chunk = prompt.sequence.tokens[before : before + self._chunk.rows(others_wait=others_wait)]
+        started = time.perf_counter()
+        try:
+            first = self._compute(prompt, chunk, is_last=before + len(chunk) == total)
+        except BaseException:
+            prompt.kv.cut([before])
+            raise
+        self._chunk.record(len(chunk), time.perf_counter() - started)
+        self._pass_turn(prompt, len(chunk))
+        return PrefillStep(
+            self.turn_of, before + len(chunk), total, cached=prompt.sequence.cached_tokens, first=first
+        )
+
+    def _compute(self, prompt: Prompt, chunk: list[int], *, is_last: bool) -> TokenStep | None:
+        inputs = mx.array([chunk])
+        if not is_last:
+            self._model(inputs, cache=list(prompt.kv.layers))
+            prompt.kv.evaluate()
+            return None
+        (pick,) = pick_tokens(last_logits(self._model, inputs, prompt.kv), [Row(prompt.sequence.picker)])
+        return prompt.sequence.take(pick, self._stop_tokens)
+
+    def _pass_turn(self, prompt: Prompt, rows: int) -> None:
+        for other in self.prompts.values():
+            other.turn.waited += rows
+        prompt.turn.waited = 0
+        prompt.turn.remaining -= rows
+
+
+def last_logits(model: LanguageModel, inputs: mx.array, kv: KvBatch) -> mx.array:
+    """inputs: [rows, tokens] ids; returns logits [rows, vocabulary] of the last position."""
+    if isinstance(model, LastLogits):
+        return model.last_logits(inputs, cache=list(kv.layers))
+    return model(inputs, cache=list(kv.layers))[:, -1, :]

@@ -1,0 +1,51 @@
+"""One sequence of tokens under way: its prompt, its answer so far, and when that ends. Knows no batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jangtq_coordinator.events import FinishReason
+from jangtq_coordinator.picking import Pick, Picker, TokenLogprobs
+
+
+@dataclass(frozen=True)
+class TokenStep:
+    """One sequence's next token, or why it has none."""
+
+    uid: int
+    token: int
+    finish_reason: FinishReason | None = None
+    failure: Exception | None = None
+    logprobs: TokenLogprobs | None = None
+
+    @property
+    def is_last(self) -> bool:
+        return self.finish_reason is not None or self.failure is not None
+
+
+class TokenSequence:
+    """All its tokens but the last go through the model before the next one is known."""
+
+    def __init__(self, uid: int, prompt: Sequence[int], *, max_tokens: int, picker: Picker) -> None:
+        self.uid = uid
+        self.tokens = list(prompt)
+        self.limit = len(prompt) + max_tokens
+        self.picker = picker
+        self._prompt_tokens = len(prompt)
+        self.cached_tokens = 0
+        """How many tokens of the prompt had been kept."""
+
+    @property
+    def answered(self) -> int:
+        """How many tokens the answer has."""
+        return len(self.tokens) - self._prompt_tokens
+
+    def take(self, pick: Pick, stop_tokens: frozenset[int]) -> TokenStep:
+        """Go on by a pick."""
+        if pick.failure is not None:
+            return TokenStep(self.uid, pick.token, failure=pick.failure)
+        self.tokens.append(pick.token)
+        self.picker.take(pick.token)
+        reason: FinishReason | None = "length" if len(self.tokens) >= self.limit else None
+        if pick.token in stop_tokens:
+            reason = "stop"
+        return TokenStep(self.uid, pick.token, reason, logprobs=pick.logprobs)

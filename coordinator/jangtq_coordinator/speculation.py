@@ -1,0 +1,101 @@
+"""Whether and how far to guess tokens ahead, by what guessing brought and cost so far. Pure."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from jangtq_coordinator.drafter import Drafter
+from jangtq_coordinator.engine_settings import Speculation
+from jangtq_coordinator.pass_cost import PassCost
+from jangtq_coordinator.sequences import TokenSequence
+
+MAX_DRAFT: Final = 8
+_MEMORY: Final = 0.9
+_RECOVERY: Final = 0.98
+_GAIN: Final = 1.05
+"""Estimates are noisy: guessing must promise this much more tokens a second."""
+
+
+class Guesses:
+    """One sequence's drafter, and how often its guesses were right."""
+
+    def __init__(self) -> None:
+        self._drafter = Drafter()
+        self._seen = 0
+        self._right = self._tried = 0.0
+
+    @property
+    def chance(self) -> float:
+        """Of a guessed token to be right, when all before it are."""
+        return (self._right + 1) / (self._tried + 2)
+
+    def draft(self, tokens: Sequence[int], most: int) -> tuple[int, ...]:
+        """A continuation of `tokens`, which only ever grow between calls."""
+        self._drafter.extend(tokens[self._seen :])
+        self._seen = len(tokens)
+        return self._drafter.draft(most)
+
+    def record(self, *, guessed: int, right: int) -> None:
+        """The first wrong guess is the last that was tried. Guessing nothing slowly restores trust."""
+        memory = _MEMORY if guessed else _RECOVERY
+        self._right = self._right * memory + right
+        self._tried = self._tried * memory + min(guessed, right + 1)
+
+
+def best_depth(drafts: Sequence[int], chances: Sequence[float], seconds: Callable[[int], float]) -> int:
+    """How many guessed tokens a row give the most tokens a second; 0 where none do.
+
+    drafts, chances: the length of each row's draft, and the chance of each of its tokens. `seconds` tells
+    what a pass of so many rows costs; every row is as wide as the widest.
+    """
+    rates = []
+    for depth in range(max(drafts, default=0) + 1):
+        tokens = sum(
+            sum(chance**i for i in range(min(depth, length) + 1))
+            for length, chance in zip(drafts, chances, strict=True)
+        )
+        rates.append(tokens / max(seconds(len(drafts) * (1 + depth)), 1e-9))
+    best = max(range(len(rates)), key=rates.__getitem__)
+    return best if rates[best] > rates[0] * _GAIN else 0
+
+
+class Speculator:
+    """Drafts for the sequences of each pass."""
+
+    def __init__(self, mode: Speculation) -> None:
+        self._mode = mode
+        self._cost = PassCost()
+        self._guesses: dict[int, Guesses] = {}
+
+    def drafts(self, sequences: Sequence[TokenSequence]) -> list[tuple[int, ...]]:
+        """One for each sequence; all empty where guessing does not pay."""
+        if self._mode is Speculation.OFF:
+            return [()] * len(sequences)
+        drafts = [self._draft(sequence) for sequence in sequences]
+        if self._mode is Speculation.ON:
+            return drafts
+        chances = [self._guesses[sequence.uid].chance for sequence in sequences]
+        depth = best_depth([len(draft) for draft in drafts], chances, self._cost.seconds)
+        if depth == 0:
+            for sequence, draft in zip(sequences, drafts, strict=True):
+                if draft:
+                    self._guesses[sequence.uid].record(guessed=0, right=0)
+        return [draft[:depth] for draft in drafts]
+
+    def record(self, uid: int, *, guessed: int, right: int) -> None:
+        """What became of a sequence's draft."""
+        if guessed:
+            self._guesses[uid].record(guessed=guessed, right=right)
+
+    def record_pass(self, rows: int, seconds: float) -> None:
+        """What a pass of so many rows took."""
+        self._cost.record(rows, seconds)
+
+    def forget(self, uid: int) -> None:
+        """A sequence ended."""
+        self._guesses.pop(uid, None)
+
+    def _draft(self, sequence: TokenSequence) -> tuple[int, ...]:
+        guesses = self._guesses.setdefault(sequence.uid, Guesses())
+        if not sequence.picker.foresees:
+            return ()
+        return guesses.draft(sequence.tokens, min(MAX_DRAFT, sequence.limit - len(sequence.tokens) - 1))

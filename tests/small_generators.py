@@ -1,0 +1,55 @@
+"""A batch generator over the tiny model, and what tests ask of it."""
+
+from collections.abc import Sequence
+
+from tiny_model import KV_SHAPE, ProbedModel, load_tiny_tokenizer, make_model
+
+from jangtq_coordinator.batching import BatchGenerator
+from jangtq_coordinator.engine_settings import EngineSettings
+from jangtq_coordinator.kv_memory import KvShape
+from jangtq_coordinator.kv_plan import KvPlan, plan_kv
+from jangtq_coordinator.mlx_lm_import import stream_generate
+from jangtq_coordinator.picking import Picker
+from jangtq_coordinator.prompt_cache import PromptCache
+from jangtq_coordinator.sampling import SamplingParameters
+from jangtq_coordinator.sequences import TokenStep
+
+GREEDY = Picker(SamplingParameters(temperature=0))
+PROMPTS = [[(7 * i + j * j) % 256 for j in range(n)] for i, n in enumerate((1, 5, 17, 33, 70))]
+
+
+def new_generator(
+    model: ProbedModel,
+    *,
+    stop_tokens: frozenset[int] = frozenset(),
+    plan: KvPlan | None = None,
+    kept: PromptCache | None = None,
+    shape: KvShape = KV_SHAPE,
+    **settings: object,
+) -> BatchGenerator:
+    """`settings` are fields of EngineSettings. Chunks are not limited in time, and no prompt is kept."""
+    plan = plan or plan_kv(shape, budget_bytes=2**30)
+    defaults: dict[str, object] = {"batch_size": 8, "prefill_rows": 16, "prefill_ms": 0}
+    return BatchGenerator(
+        model,
+        stop_tokens=stop_tokens,
+        settings=EngineSettings(**defaults | settings),  # type: ignore[arg-type]
+        plan=plan,
+        kept=kept or PromptCache(plan.form, is_on=False),
+    )
+
+
+def run_to_end(generator: BatchGenerator) -> dict[int, list[TokenStep]]:
+    """Every sequence's steps."""
+    steps: dict[int, list[TokenStep]] = {}
+    while generator.waiting or generator.prefilling or generator.decoding:
+        decoded = generator.decode()
+        firsts = [step.first for step in generator.prefill() if step.first]
+        for step in (*decoded, *firsts):
+            steps.setdefault(step.uid, []).append(step)
+    return steps
+
+
+def stock_tokens(prompt: Sequence[int], max_tokens: int) -> list[int]:
+    replies = stream_generate(make_model(), load_tiny_tokenizer(), list(prompt), max_tokens=max_tokens)
+    return [reply.token for reply in replies]
