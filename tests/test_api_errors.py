@@ -14,7 +14,7 @@ from tiny_model import CONTEXT_LENGTH, MODEL_NAME
 
 from jangtq_coordinator.api.app import ApiSettings
 from jangtq_coordinator.api.health import ClusterHealth
-from jangtq_coordinator.api.schema import NEUTRAL, ChatRequest
+from jangtq_coordinator.api.schema import ChatRequest
 
 HELLO = [{"role": "user", "content": "Hello"}]
 
@@ -42,6 +42,10 @@ def chat(**fields: object) -> dict[str, object]:
     return {"messages": HELLO, "max_tokens": 2} | fields
 
 
+def schema_format(schema: object) -> dict[str, object]:
+    return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+
+
 WRONG_FIELDS: list[tuple[dict[str, object], str, str]] = [
     ({"messages": []}, "messages", "at least 1"),
     ({"messages": "Hello"}, "messages", "valid list, not 'Hello'"),
@@ -61,14 +65,29 @@ WRONG_FIELDS: list[tuple[dict[str, object], str, str]] = [
     ({"stop": ["x"] * 17}, "stop", "17 stop strings"),
     ({"stream": "yes"}, "stream", "boolean, not 'yes'"),
     ({"stream_options": 1}, "stream_options", "1"),
-    ({"n": 2}, "n", "2 is not supported by this server, only 1"),
+    ({"n": 17}, "n", "16, not 17"),
+    ({"audio": {"voice": "x"}}, "audio", "not supported by this server"),
+    ({"modalities": ["audio"]}, "modalities", "only ['text']"),
     ({"tools": [{"type": "function"}]}, "tools.0.function", "required"),
     ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name", "a b"),
-    ({"tool_choice": "required"}, "tool_choice", "not supported by this server, only 'none' or 'auto'"),
-    ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice", "not supported"),
-    ({"parallel_tool_calls": False}, "parallel_tool_calls", "False is not supported"),
-    ({"logprobs": True}, "logprobs", "True is not supported"),
-    ({"response_format": {"type": "json_object"}}, "response_format", "json_object"),
+    ({"tool_choice": "required"}, "tool_choice", "a call is required and no tools are offered"),
+    (
+        {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+        "tool_choice",
+        "no function 'f' is offered",
+    ),
+    ({"tool_choice": "any"}, "tool_choice", "allowed are 'none', 'auto', 'required'"),
+    ({"tool_choice": {"type": "allowed_tools"}}, "tool_choice", "allowed are 'none', 'auto', 'required'"),
+    ({"logprobs": 5}, "logprobs", "5"),
+    ({"top_logprobs": 21}, "top_logprobs", "20, not 21"),
+    ({"logit_bias": {"x": 1}}, "logit_bias", "'x' is not a token id"),
+    ({"logit_bias": {"99999": 1}}, "logit_bias", "token 99999: the vocabulary has"),
+    ({"logit_bias": {"5": 101}}, "logit_bias.5", "100, not 101"),
+    ({"presence_penalty": 3}, "presence_penalty", "2, not 3"),
+    ({"repetition_penalty": 0}, "repetition_penalty", "0, not 0"),
+    ({"response_format": {"type": "xml"}}, "response_format", "'xml'"),
+    ({"response_format": schema_format({"type": "strin"})}, "response_format", "strin"),
+    ({"response_format": schema_format({"not": {}})}, "response_format", "not"),
 ]
 
 
@@ -83,6 +102,25 @@ async def test_images_are_refused_clearly(served: Served) -> None:
     image = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:1/x.png"}}
     error = await error_of(served, chat(messages=[{"role": "user", "content": [image]}]))
     assert "'image_url' is not supported: this model reads text only" in (error["message"] or "")
+
+
+NEUTRAL: dict[str, tuple[object, ...]] = {
+    "audio": (),
+    "frequency_penalty": (0,),
+    "function_call": ("none",),
+    "functions": ([],),
+    "logit_bias": ({},),
+    "logprobs": (False,),
+    "min_p": (0,),
+    "modalities": (["text"],),
+    "n": (1,),
+    "parallel_tool_calls": (True,),
+    "presence_penalty": (0,),
+    "repetition_penalty": (1,),
+    "response_format": ({"type": "text"},),
+    "tool_choice": ("none", "auto"),
+    "top_logprobs": (0,),
+}
 
 
 async def test_values_that_ask_for_nothing_are_accepted(served: Served) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from jangtq_coordinator.loaded import LoadedModel
 from jangtq_coordinator.mlx_lm_import import load_tokenizer
 from jangtq_coordinator.tool_arguments import Schema, argument_fragments
 from jangtq_coordinator.tool_calls import BLOCK_START, Invoke, ToolBlock
-from jangtq_coordinator.tool_grammar import calls_grammar, json_grammar
+from jangtq_coordinator.tool_grammar import answer_grammar
 from jangtq_proto.errors import BundleError, RequestError
 
 WEATHER: Schema = {
@@ -43,6 +44,11 @@ END = next(iter(TOKENIZER.eos_token_ids))
 @pytest.fixture(scope="module")
 def grammars() -> Grammars:
     return Grammars(LoadedModel(ProbedModel(), TOKENIZER, MODEL_NAME, 512, kv_shape=KV_SHAPE))
+
+
+def new_constraint(grammars: Grammars, grammar: str, waits: Sequence[str] = ()) -> GrammarConstraint:
+    (constraint,) = grammars.constraints(grammar, waits=waits, param="response_format")
+    return constraint
 
 
 def allowed(constraint: GrammarConstraint) -> list[int]:
@@ -81,7 +87,7 @@ def say(constraint: GrammarConstraint, text: str) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_json_of_a_schema(grammars: Grammars, seed: int) -> None:
-    text = answer(grammars.constraint(json_grammar(POINT), param="response_format"), seed)
+    text = answer(new_constraint(grammars, answer_grammar(POINT, {})), seed)
     value = json.loads(text)
     assert set(value) == {"x", "tags"} and isinstance(value["x"], int) and set(value["tags"]) <= {"a", "b"}
 
@@ -89,8 +95,8 @@ def test_json_of_a_schema(grammars: Grammars, seed: int) -> None:
 @pytest.mark.parametrize("several", [True, False])
 @pytest.mark.parametrize("seed", range(4))
 def test_calls_of_the_offered_tools(grammars: Grammars, seed: int, several: bool) -> None:
-    grammar = calls_grammar({"weather": WEATHER, "now": TOOLS["now"]}, several=several)
-    text = answer(grammars.constraint(grammar, param="tools"), seed)
+    grammar = answer_grammar(None, {"weather": WEATHER, "now": TOOLS["now"]}, several=several)
+    text = answer(new_constraint(grammars, grammar), seed)
     head, found, rest = text.partition(BLOCK_START)
     assert found and not head.strip("\n")
     block = ToolBlock()
@@ -111,7 +117,7 @@ def check_call(call: Invoke) -> None:
 
 
 def test_a_tool_without_a_schema_takes_any_parameters(grammars: Grammars) -> None:
-    constraint = grammars.constraint(calls_grammar({"any": {}}, several=False), param="tools")
+    constraint = new_constraint(grammars, answer_grammar(None, {"any": {}}, several=False))
     say(
         constraint,
         '\n<minimax:tool_call>\n<invoke name="any">\n<parameter name="x">1e999</parameter>\n</invoke>\n',
@@ -121,7 +127,7 @@ def test_a_tool_without_a_schema_takes_any_parameters(grammars: Grammars) -> Non
 
 
 def test_reasoning_is_free_and_only_then_the_grammar_holds(grammars: Grammars) -> None:
-    constraint = grammars.constraint(json_grammar(POINT), waits=["</think>"], param="response_format")
+    constraint = new_constraint(grammars, answer_grammar(POINT, {}), waits=["</think>"])
     say(constraint, "I say {free} things. </thin")
     assert constraint.mask() is None
     say(constraint, "\n</think>")
@@ -134,7 +140,7 @@ def test_reasoning_is_free_and_only_then_the_grammar_holds(grammars: Grammars) -
 def test_a_marker_may_share_a_token_with_what_follows_it() -> None:
     tokenizer = load_tokenizer(Path(jangtq_bundle.__file__).parent / "models" / "jangtq-demo")
     model = LoadedModel(ProbedModel(), tokenizer, MODEL_NAME, 512, kv_shape=KV_SHAPE)
-    constraint = Grammars(model).constraint('start: ">" "a"', waits=['x"'], param="response_format")
+    constraint = new_constraint(Grammars(model), 'start: ">" "a"', waits=['x"'])
     x, both, *others = tokenizer.encode('x">', add_special_tokens=False)
     assert not others
     constraint.take(x)
@@ -142,9 +148,9 @@ def test_a_marker_may_share_a_token_with_what_follows_it() -> None:
     assert [tokenizer.decode([token]) for token in allowed(constraint)] == ["a"]
 
 
-def test_copies_go_their_own_ways(grammars: Grammars) -> None:
-    first = grammars.constraint(json_grammar({"enum": ["a", "b"]}), param="response_format")
-    second = first.copy()
+def test_the_answers_of_one_request_go_their_own_ways(grammars: Grammars) -> None:
+    grammar = answer_grammar({"enum": ["a", "b"]}, {})
+    first, second = grammars.constraints(grammar, param="response_format", count=2)
     say(first, '"a')
     say(second, '"b"')
     assert END in allowed(second) and END not in allowed(first)
@@ -153,20 +159,23 @@ def test_copies_go_their_own_ways(grammars: Grammars) -> None:
 @pytest.mark.parametrize(
     ("grammar", "words"),
     [
-        (json_grammar({"type": "strin"}), "strin"),
-        (json_grammar({"not": {"type": "string"}}), "not"),
-        (json_grammar({"$ref": "#/$defs/A"}), r"\$defs/A"),
-        (calls_grammar({"f": {"properties": {"x": {"type": "number", "not": {}}}}}, several=True), "not"),
+        (answer_grammar({"type": "strin"}, {}), "strin"),
+        (answer_grammar({"not": {"type": "string"}}, {}), "not"),
+        (answer_grammar({"$ref": "#/$defs/A"}, {}), r"\$defs/A"),
+        (
+            answer_grammar(None, {"f": {"properties": {"x": {"type": "number", "not": {}}}}}, several=True),
+            "not",
+        ),
     ],
 )
 def test_schemas_that_cannot_be_followed(grammars: Grammars, grammar: str, words: str) -> None:
     with pytest.raises(RequestError, match=words) as caught:
-        grammars.constraint(grammar, param="response_format")
+        new_constraint(grammars, grammar)
     assert caught.value.param == "response_format" and "\n" not in str(caught.value)
 
 
 def test_a_token_against_the_grammar_is_told_by_the_next_mask(grammars: Grammars) -> None:
-    constraint = grammars.constraint(json_grammar(POINT), param="response_format")
+    constraint = new_constraint(grammars, answer_grammar(POINT, {}))
     say(constraint, "x")
     with pytest.raises(RequestError, match="cannot follow"):
         constraint.mask()

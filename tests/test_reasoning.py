@@ -155,7 +155,7 @@ class Letters:
 def test_an_answer_gives_all_its_certain_text_when_it_stops() -> None:
     text = AnswerText(Letters(), stops=["END"], markers=MARKERS, opening=THINKING)
     pieces = [piece for c in "why</think>so</ENDmore" for piece in text.feed(ord(c))]
-    assert text.stopped
+    assert text.met_stop == "END"
     assert join_pieces([*pieces, *text.finish()]) == [
         Piece(Channel.REASONING, "why"),
         Piece(Channel.CONTENT, "so</"),

@@ -23,7 +23,7 @@ class AnswerText:
         *,
         stops: Sequence[str],
         markers: ReasoningMarkers | None,
-        opening: Opening,
+        opening: Opening | None,
         tool_calls: bool = False,
     ) -> None:
         self._detokenizer = detokenizer
@@ -31,9 +31,9 @@ class AnswerText:
         self._splitter = ChannelSplitter(markers, opening, tool_calls=tool_calls)
 
     @property
-    def stopped(self) -> bool:
-        """Whether a stop string has been met."""
-        return self._stops.stopped
+    def met_stop(self) -> str | None:
+        """The stop string that has been met."""
+        return self._stops.met
 
     @property
     def channel(self) -> Channel:
@@ -43,7 +43,7 @@ class AnswerText:
     def feed(self, token: int) -> list[Piece]:
         """The pieces that are certain now; never any of a stop string or of what follows it."""
         pieces = self._splitter.feed(self._stops.feed(self._detokenizer.feed(token)))
-        return join_pieces([*pieces, *self._splitter.finish()]) if self.stopped else pieces
+        return join_pieces([*pieces, *self._splitter.finish()]) if self._stops.stopped else pieces
 
     def finish(self) -> list[Piece]:
         """What was held back; no further token comes."""

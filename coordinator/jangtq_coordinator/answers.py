@@ -39,7 +39,7 @@ class Answer:
         self._note_calls(pieces)
         content = before is self._text.channel is Channel.CONTENT
         events: list[GenerationEvent] = [TokenGenerated(token, tuple(pieces), logprobs if content else None)]
-        if self._text.stopped:
+        if self._text.met_stop is not None:
             events.append(self._end("stop"))
         elif finish_reason:
             held = self._text.finish()
@@ -53,4 +53,4 @@ class Answer:
     def _end(self, reason: FinishReason, pieces: Iterable[Piece] = ()) -> Finished:
         """An answer that stops after calls waits for their results."""
         called = self._called and reason == "stop"
-        return Finished("tool_calls" if called else reason, self.usage, tuple(pieces))
+        return Finished("tool_calls" if called else reason, self.usage, tuple(pieces), self._text.met_stop)

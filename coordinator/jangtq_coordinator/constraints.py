@@ -29,10 +29,6 @@ class GrammarConstraint:
         self._detokenizer = grammars.new_detokenizer()
         self._mask: Future[Mask] = grammars.compute(self._advance, [])
 
-    def copy(self) -> "GrammarConstraint":
-        """Another one for the same answer from its beginning; only before the first token."""
-        return GrammarConstraint(self._matcher.deep_copy(), self._grammars, self._waits)
-
     def mask(self) -> Mask | None:
         """The tokens that may come next; None while all may. Raises RequestError."""
         return None if self._waits else self._mask.result()
@@ -69,12 +65,18 @@ class Grammars:
             loaded.tokenizer, keep=loaded.capabilities.markup
         )
 
-    def constraint(self, grammar: str, *, waits: Sequence[str] = (), param: str) -> GrammarConstraint:
-        """`grammar` is in llguidance's Lark form; `param` is what an error blames. Raises RequestError."""
+    def constraints(
+        self, grammar: str, *, waits: Sequence[str] = (), param: str, count: int = 1
+    ) -> list[GrammarConstraint]:
+        """One for each of `count` answers; `grammar` is in llguidance's Lark form.
+
+        Raises RequestError that blames the field `param`.
+        """
         matcher = LLMatcher(self._vocabulary(), grammar, log_level=0)
         if matcher.is_error():
             raise RequestError(f"{param} cannot be followed: {_first_line(matcher)}", param=param)
-        return GrammarConstraint(matcher, self, waits)
+        matchers = [matcher, *(matcher.deep_copy() for _ in range(1, count))]
+        return [GrammarConstraint(one, self, waits) for one in matchers]
 
     def encode(self, text: str) -> list[int]:
         """The tokens of a piece of an answer."""

@@ -72,6 +72,16 @@ def vocabulary_bytes(tokenizer: TokenizerWrapper, *, keep: Collection[str]) -> l
     return table
 
 
+def token_bytes(tokenizer: TokenizerWrapper, token: int) -> bytes:
+    """What one token stands for; special tokens by their names."""
+    if (added := tokenizer.added_tokens_decoder.get(token)) is not None:
+        return str(added.content).encode()
+    if not byte_level(tokenizer):
+        return str(tokenizer.decode([token])).encode()
+    name: str | None = tokenizer.convert_ids_to_tokens(token)
+    return _bytes_of(name or "")
+
+
 def _bytes_of(token: str) -> bytes:
     values = _byte_of_character()
     if all(character in values for character in token):

@@ -41,11 +41,12 @@ class TokenGenerated:
 
 @dataclass(frozen=True)
 class Finished:
-    """The answer is complete; `pieces` is what had been held back."""
+    """The answer is complete; `pieces` is what had been held back, `stop` the stop string it met."""
 
     reason: FinishReason
     usage: Usage
     pieces: tuple[Piece, ...] = ()
+    stop: str | None = None
 
 
 @dataclass(frozen=True)

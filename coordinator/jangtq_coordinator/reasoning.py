@@ -76,16 +76,17 @@ class Opening:
 class ChannelSplitter:
     """Sends each character to its channel as soon as it cannot belong to a marker any more.
 
-    With `tool_calls`, the calls of a tool block leave whole; what is no call there is content.
+    With `tool_calls`, the calls of a tool block leave whole; what is no call there is content. Without an
+    opening everything is content, markers included.
     """
 
     def __init__(
-        self, markers: ReasoningMarkers | None, opening: Opening, *, tool_calls: bool = False
+        self, markers: ReasoningMarkers | None, opening: Opening | None, *, tool_calls: bool = False
     ) -> None:
-        self._markers = markers
+        self._markers = markers if opening else None
         self._tool_calls = tool_calls
-        self._channel = opening.channel
-        self._newlines = opening.newlines
+        self._channel = opening.channel if opening else Channel.CONTENT
+        self._newlines = opening.newlines if opening else 0
         self._held = ""
         self._block = ToolBlock()
         self._block_start = ""

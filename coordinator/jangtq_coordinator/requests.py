@@ -12,15 +12,16 @@ from jangtq_proto.errors import ContextOverflowError, RequestError
 class GenerationRequest:
     """A continuation of `prompt` by at most `max_tokens` tokens (None: as many as the context allows).
 
-    `tool_calls` says whether calls in the answer are calls; otherwise they are text. `choice` tells apart
-    several answers to one prompt with one seed. A constraint has a state and serves one request only.
+    Without an `opening` the answer is plain text, markers of reasoning included. `tool_calls` says whether
+    calls in it are calls; otherwise they are text. `choice` tells apart several answers to one prompt with
+    one seed. A constraint has a state and serves one request only.
     """
 
     prompt: tuple[int, ...]
     sampling: SamplingParameters = field(default_factory=SamplingParameters)
     max_tokens: int | None = None
     stops: tuple[str, ...] = ()
-    opening: Opening = Opening(Channel.CONTENT)
+    opening: Opening | None = Opening(Channel.CONTENT)
     tool_calls: bool = False
     choice: int = 0
     constraint: Constraint | None = None

@@ -11,18 +11,24 @@ class StopStrings:
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
         self._held = ""
-        self.stopped = False
+        self.met: str | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether one of the stop strings has been met."""
+        return self.met is not None
 
     def feed(self, text: str) -> str:
         """The text that is certain now; empty for ever once `stopped`."""
         if self.stopped:
             return ""
         text = self._held + text
-        found = [(start + len(stop), start) for stop in self._stops if (start := text.find(stop)) >= 0]
+        found = [(at + len(stop), at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:
             # The one that ends first, so that the cut of the text changes nothing.
-            self.stopped, self._held = True, ""
-            return text[: min(found)[1]]
+            _, start, self.met = min(found)
+            self._held = ""
+            return text[:start]
         certain = len(text) - overlap(text, self._stops)
         self._held = text[certain:]
         return text[:certain]

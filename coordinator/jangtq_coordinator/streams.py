@@ -35,6 +35,15 @@ class GenerationStream:
             await self._arrived.wait()
         return self._events.popleft()
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more arrives; events may still be here."""
+        return self._ended
+
+    def share(self, arrived: asyncio.Event) -> None:
+        """Let `arrived` be set whenever there is news; only before the first is awaited."""
+        self._arrived = arrived
+
     def pending(self) -> list[GenerationEvent]:
         """The events that are here already, taken out."""
         events = list(self._events)
@@ -58,6 +67,45 @@ class GenerationStream:
             self._arrived.set()
             self._observer.cancelled()
             self._cancel(self)
+
+
+class StreamGroup:
+    """The streams of one turn as one: each event comes with its stream's number."""
+
+    def __init__(self, streams: Sequence[GenerationStream]) -> None:
+        self._streams = tuple(streams)
+        self._arrived = asyncio.Event()
+        self._events: deque[tuple[int, GenerationEvent]] = deque()
+        for stream in streams:
+            stream.share(self._arrived)
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def __aiter__(self) -> "StreamGroup":
+        return self
+
+    async def __anext__(self) -> tuple[int, GenerationEvent]:
+        while not self._events:
+            self._arrived.clear()
+            self._events.extend(self.pending())
+            if not self._events:
+                if all(stream.ended for stream in self._streams):
+                    raise StopAsyncIteration
+                await self._arrived.wait()
+        return self._events.popleft()
+
+    def pending(self) -> list[tuple[int, GenerationEvent]]:
+        """The events that are here already, taken out."""
+        events = [*self._events]
+        self._events.clear()
+        return events + [(at, e) for at, stream in enumerate(self._streams) for e in stream.pending()]
+
+    def cancel(self) -> None:
+        """Cancel them all. May be repeated."""
+        self._events.clear()
+        for stream in self._streams:
+            stream.cancel()
 
 
 class Outbox:

@@ -10,6 +10,7 @@ from typing import Final
 from jangtq_coordinator.tool_arguments import Schema, allowed_types
 from jangtq_coordinator.tool_calls import BLOCK_END, BLOCK_START
 
+_BREAK: Final = "\n"
 _BREAKS: Final = r"/\n{0,3}/"
 # Unbounded white space would let a model go on for ever without a value.
 _JSON_OPTIONS: Final = {"whitespace_pattern": r"[\x20\x0A\x0D\x09]{1,40}"}
@@ -18,20 +19,30 @@ _RULES: Final = (
 )
 
 
-def json_grammar(schema: Schema) -> str:
-    """An answer that is one JSON value of `schema`, after the line breaks that end its reasoning."""
-    return f"start: {_BREAKS} value\nvalue: {_json(schema, schema)}\n"
+def answer_grammar(schema: Schema | None, tools: Mapping[str, Schema], *, several: bool = True) -> str:
+    """An answer that is a JSON value of `schema` or a block of calls of `tools`, whichever are given.
+
+    Before it may stand the line breaks that end its reasoning.
+    """
+    value = [] if schema is None else [_json(schema, schema)]
+    block = [f"{_text(BLOCK_START + _BREAK)} {_rest(several)}"] if tools else []
+    return f"start: {_BREAKS} ({' | '.join(value + block)})\n" + _rules(tools)
 
 
-def calls_grammar(tools: Mapping[str, Schema], *, several: bool, inside: bool = False) -> str:
-    """An answer that is a block of calls of `tools`, by name; `inside` leaves out the tag that begins it."""
-    start = "/\\n?/" if inside else f"{_BREAKS} {_text(BLOCK_START + chr(10))}"
-    calls = "call+" if several else "call"
-    rules = [f"start: {start} {calls} {_text(BLOCK_END)}"]
-    rules.append(f"call: {' | '.join(f'call_{at}' for at in range(len(tools)))}")
-    for at, (name, schema) in enumerate(tools.items()):
-        rules.append(f"call_{at}: {_call(name, schema)}")
-    return "\n".join(rules) + "\n" + _RULES
+def block_grammar(tools: Mapping[str, Schema], *, several: bool = True) -> str:
+    """What follows the tag that begins a block of calls of `tools`."""
+    return f"start: /\\n?/ {_rest(several)}\n" + _rules(tools)
+
+
+def _rest(several: bool) -> str:
+    return f"{'call+' if several else 'call'} {_text(BLOCK_END)}"
+
+
+def _rules(tools: Mapping[str, Schema]) -> str:
+    if not tools:
+        return ""
+    calls = "".join(f"call_{at}: {_call(name, schema)}\n" for at, (name, schema) in enumerate(tools.items()))
+    return f"call: {' | '.join(f'call_{at}' for at in range(len(tools)))}\n{calls}{_RULES}"
 
 
 def _call(name: str, schema: Schema) -> str:

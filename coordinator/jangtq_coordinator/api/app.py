@@ -9,12 +9,14 @@ from starlette.middleware.cors import CORSMiddleware
 from jangtq_coordinator.api.access import Access, KeyCheck, OriginCheck
 from jangtq_coordinator.api.body_limit import BodyLimit
 from jangtq_coordinator.api.chat import chat_router
+from jangtq_coordinator.api.completions import completions_router
 from jangtq_coordinator.api.errors import add_error_handlers
 from jangtq_coordinator.api.health import ClusterHealth, health_router
 from jangtq_coordinator.api.metrics import metrics_router
 from jangtq_coordinator.api.models import models_router
 from jangtq_coordinator.api.page import page_router
 from jangtq_coordinator.api.request_log import ID_HEADERS, RequestLog
+from jangtq_coordinator.api.sse import Answering
 from jangtq_coordinator.api.turns import Turns
 from jangtq_coordinator.engine import Engine
 from jangtq_coordinator.metrics import RequestMetrics
@@ -47,7 +49,9 @@ def create_app(
     settings, metrics = settings or ApiSettings(), metrics or RequestMetrics()
     # The built-in documentation pages load scripts from elsewhere.
     app = FastAPI(title="jangtq-cluster", docs_url=None, redoc_url=None)
-    app.include_router(chat_router(Turns(engine), keepalive_seconds=settings.keepalive_seconds))
+    turns, answering = Turns(engine), Answering(keepalive_seconds=settings.keepalive_seconds)
+    app.include_router(chat_router(turns, answering))
+    app.include_router(completions_router(turns, answering))
     app.include_router(models_router(engine))
     app.include_router(health_router(engine, cluster_health))
     app.include_router(metrics_router(metrics.registry))

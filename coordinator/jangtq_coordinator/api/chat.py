@@ -1,84 +1,149 @@
 """POST /v1/chat/completions, streamed or whole."""
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from jangtq_coordinator.api.calls import call_reply
-from jangtq_coordinator.api.disconnect import cancelled_on_disconnect
-from jangtq_coordinator.api.replies import AssistantReply, ChatCompletion, Choice, UsageReply
+from jangtq_coordinator.api.errors import Problem
+from jangtq_coordinator.api.logprobs import Logged, token_logprobs
+from jangtq_coordinator.api.replies import (
+    AssistantReply,
+    ChatCompletion,
+    Choice,
+    FunctionReply,
+    ToolCallReply,
+    UsageReply,
+)
 from jangtq_coordinator.api.schema import ChatRequest
-from jangtq_coordinator.api.sse import ChunkWriter, TurnResponse, first_events, write_chunks
+from jangtq_coordinator.api.sse import Answering, Frame
+from jangtq_coordinator.api.transcript import Block, Change, Step, Transcript, total_usage
 from jangtq_coordinator.api.turns import Turn, Turns
-from jangtq_coordinator.events import Failed, Finished, GenerationEvent, TokenGenerated
+from jangtq_coordinator.events import Finished, TokenGenerated
 from jangtq_coordinator.reasoning import Channel
 
-# Nobody receives it: the client closed the connection. nginx's number, since HTTP has none.
-_CLIENT_GONE: Final = 499
 
-
-def chat_router(turns: Turns, *, keepalive_seconds: float) -> APIRouter:
+def chat_router(turns: Turns, answering: Answering) -> APIRouter:
     """The chat route over one engine."""
     router = APIRouter()
 
     @router.post("/v1/chat/completions", response_model=None, responses={200: {"model": ChatCompletion}})
     async def complete_chat(body: ChatRequest, request: Request) -> Response:
-        """Continue a conversation by one answer of the model."""
+        """Continue a conversation by answers of the model."""
         turn = await turns.begin(body)
-        if not body.stream:
-            return await answer_whole(turn, request)
-        return await answer_streaming(
-            turn, request, include_usage=body.include_usage, keepalive_seconds=keepalive_seconds
-        )
+        writer = ChatWriter(turn, include_usage=body.include_usage)
+        return await answering.answer(turn.stream, writer, request, streaming=bool(body.stream))
 
     return router
 
 
-async def answer_whole(turn: Turn, request: Request) -> Response:
-    """Wait for the end. Raises what ended the turn when that was an error."""
-    async with cancelled_on_disconnect(turn.stream, request):
-        events = [event async for event in turn.stream]
-    match events[-1:]:
-        case [Finished() as end]:
-            return JSONResponse(completion(turn, events, end).model_dump())
-        case [Failed() as end]:
-            raise end.error
-    return Response(status_code=_CLIENT_GONE)
+class ChatWriter:
+    """A turn as OpenAI's chat completion, or as its chunks."""
+
+    named = False
+    closing = b"data: [DONE]\n\n"
+
+    def __init__(self, turn: Turn, *, include_usage: bool) -> None:
+        self._turn = turn
+        self._include_usage = include_usage
+        self._choices = [Transcript(turn.schemas) for _ in range(len(turn.stream))]
+        self._head: Frame = {
+            "id": f"chatcmpl-{turn.id}",
+            "object": "chat.completion.chunk",
+            "created": turn.created,
+            "model": turn.model,
+            "system_fingerprint": turn.system_fingerprint,
+        }
+
+    def begin(self) -> Sequence[Frame]:
+        start = {"role": "assistant", "content": ""}
+        return [self._chunk(choice, start) for choice in range(len(self._choices))]
+
+    def write(self, choice: int, event: TokenGenerated | Finished) -> Sequence[Frame]:
+        transcript = self._choices[choice]
+        deltas = [delta for change in transcript.add(event) if (delta := _delta(change, transcript))]
+        if isinstance(event, Finished):
+            end = self._chunk(choice, {}, finish_reason=event.reason)
+            return [*(self._chunk(choice, delta) for delta in deltas), end]
+        if event.logprobs is None:
+            return [self._chunk(choice, delta) for delta in deltas]
+        first, *others = deltas or [{"content": ""}]
+        logged = self._logprobs([(event.token, event.logprobs)])
+        return [
+            self._chunk(choice, first, logprobs=logged),
+            *(self._chunk(choice, delta) for delta in others),
+        ]
+
+    def end(self) -> Sequence[Frame]:
+        usage = {**self._head, "choices": [], "usage": self._usage().model_dump()}
+        return [usage] if self._include_usage else []
+
+    def fail(self, problem: Problem) -> Frame:
+        return problem.body()
+
+    def whole(self) -> Frame:
+        turn = self._turn
+        return ChatCompletion(
+            id=f"chatcmpl-{turn.id}",
+            created=turn.created,
+            model=turn.model,
+            system_fingerprint=turn.system_fingerprint,
+            choices=[self._choice(index, one) for index, one in enumerate(self._choices)],
+            usage=self._usage(),
+        ).model_dump()
+
+    def _choice(self, index: int, transcript: Transcript) -> Choice:
+        content, calls = transcript.text(Channel.CONTENT), [call_reply(call) for call in transcript.calls]
+        return Choice(
+            index=index,
+            message=AssistantReply(
+                content=None if calls and not content else content,
+                reasoning_content=transcript.text(Channel.REASONING) or None,
+                tool_calls=calls or None,
+            ),
+            finish_reason=transcript.end.reason if transcript.end else "stop",
+            logprobs=self._logprobs(transcript.logprobs) if transcript.logprobs else None,
+        )
+
+    def _chunk(
+        self,
+        choice: int,
+        delta: Frame,
+        *,
+        finish_reason: str | None = None,
+        logprobs: Mapping[str, object] | None = None,
+    ) -> Frame:
+        one = {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+        return {**self._head, "choices": [one]}
+
+    def _logprobs(self, logged: Sequence[Logged]) -> dict[str, object]:
+        return {"content": token_logprobs(logged, self._turn.token_bytes), "refusal": None}
+
+    def _usage(self) -> UsageReply:
+        return UsageReply.of(total_usage(self._choices, per_prompt=self._turn.choices_per_prompt))
 
 
-async def answer_streaming(
-    turn: Turn, request: Request, *, include_usage: bool, keepalive_seconds: float
-) -> Response:
-    """Stream chunks. An error that comes before anything was sent gets its own HTTP status."""
-    async with cancelled_on_disconnect(turn.stream, request):
-        first = await first_events(turn.stream, patience_seconds=keepalive_seconds)
-    if first and isinstance(first[-1], Failed):
-        raise first[-1].error
-    writer = ChunkWriter(turn, include_usage=include_usage)
-    chunks = write_chunks(writer, turn.stream, first=first, keepalive_seconds=keepalive_seconds)
-    return TurnResponse(turn, chunks)
+def call_reply(block: Block) -> ToolCallReply:
+    """One whole call."""
+    return ToolCallReply(id=f"call_{block.id}", function=FunctionReply(name=block.name, arguments=block.text))
 
 
-def completion(turn: Turn, events: Iterable[GenerationEvent], end: Finished) -> ChatCompletion:
-    """The answer that the events tell."""
-    pieces = [p for event in events if isinstance(event, TokenGenerated | Finished) for p in event.pieces]
-    content, reasoning = (
-        "".join(piece.text for piece in pieces if piece.channel is channel)
-        for channel in (Channel.CONTENT, Channel.REASONING)
-    )
-    calls = [call_reply(piece.invoke, turn.tools) for piece in pieces if piece.invoke]
-    message = AssistantReply(
-        content=None if calls and not content else content,
-        reasoning_content=reasoning or None,
-        tool_calls=calls or None,
-    )
-    return ChatCompletion(
-        id=turn.id,
-        created=turn.created,
-        model=turn.model,
-        system_fingerprint=turn.system_fingerprint,
-        choices=[Choice(message=message, finish_reason=end.reason)],
-        usage=UsageReply.of(end.usage),
-    )
+def _delta(change: Change, transcript: Transcript) -> dict[str, object] | None:
+    """What a chunk says of a change: of a call first its name, then its arguments in parts."""
+    block = change.block
+    if block.channel is Channel.TOOL:
+        index = transcript.calls.index(block)
+        if change.step is Step.START:
+            function = {"name": block.name, "arguments": ""}
+            return _calls(
+                {"index": index, "id": f"call_{block.id}", "type": "function", "function": function}
+            )
+        if change.step is Step.DELTA:
+            return _calls({"index": index, "function": {"arguments": change.text}})
+    elif change.step is Step.DELTA:
+        return {"reasoning_content" if block.channel is Channel.REASONING else "content": change.text}
+    return None
+
+
+def _calls(call: dict[str, object]) -> dict[str, object]:
+    return {"tool_calls": [call]}

@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager, suppress
 
 from starlette.requests import Request
 
-from jangtq_coordinator.streams import GenerationStream
+from jangtq_coordinator.streams import StreamGroup
 
 
 @asynccontextmanager
-async def cancelled_on_disconnect(stream: GenerationStream, request: Request) -> AsyncIterator[None]:
+async def cancelled_on_disconnect(stream: StreamGroup, request: Request) -> AsyncIterator[None]:
     """While the block runs, the stream ends as soon as the client is gone. The body must be read already."""
     watcher = asyncio.create_task(_watch(stream, request))
     try:
@@ -24,7 +24,7 @@ async def cancelled_on_disconnect(stream: GenerationStream, request: Request) ->
             await watcher
 
 
-async def _watch(stream: GenerationStream, request: Request) -> None:
+async def _watch(stream: StreamGroup, request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     stream.cancel()

@@ -25,9 +25,9 @@ class ModelList(BaseModel):
 
 
 class PromptDetails(BaseModel):
-    """No prompt is kept between requests yet, so nothing is cached."""
+    """How much of the prompt was known from earlier requests."""
 
-    cached_tokens: int = 0
+    cached_tokens: int
 
 
 class CompletionDetails(BaseModel):
@@ -43,7 +43,7 @@ class UsageReply(BaseModel):
     completion_tokens: int
     total_tokens: int
     completion_tokens_details: CompletionDetails
-    prompt_tokens_details: PromptDetails = PromptDetails()
+    prompt_tokens_details: PromptDetails
 
     @classmethod
     def of(cls, usage: Usage) -> "UsageReply":
@@ -52,6 +52,7 @@ class UsageReply(BaseModel):
             completion_tokens=usage.completion_tokens,
             total_tokens=usage.prompt_tokens + usage.completion_tokens,
             completion_tokens_details=CompletionDetails(reasoning_tokens=usage.reasoning_tokens),
+            prompt_tokens_details=PromptDetails(cached_tokens=usage.cached_tokens),
         )
 
 
@@ -80,12 +81,12 @@ class AssistantReply(BaseModel):
 
 
 class Choice(BaseModel):
-    """The one answer of a request."""
+    """One answer of a request."""
 
+    index: int
     message: AssistantReply
     finish_reason: FinishReason
-    index: int = 0
-    logprobs: None = None
+    logprobs: dict[str, object] | None = None
 
 
 class ChatCompletion(BaseModel):

@@ -1,92 +1,156 @@
-"""A turn as server-sent events, chunk by chunk as OpenAI sends them."""
+"""Answers a turn in any API's form, as one body or as server-sent events. Knows no API's form itself."""
 
 import asyncio
-import itertools
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Final, Protocol
 
-from starlette.responses import StreamingResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from jangtq_coordinator.api.calls import call_deltas
-from jangtq_coordinator.api.errors import problem_of
-from jangtq_coordinator.api.replies import UsageReply
-from jangtq_coordinator.api.turns import Turn
-from jangtq_coordinator.events import (
-    Failed,
-    Finished,
-    GenerationEvent,
-    PrefillProgress,
-    TokenGenerated,
-    Usage,
-)
-from jangtq_coordinator.reasoning import Channel, Piece
-from jangtq_coordinator.streams import GenerationStream
+from jangtq_coordinator.api.disconnect import cancelled_on_disconnect
+from jangtq_coordinator.api.errors import Problem, problem_of
+from jangtq_coordinator.events import Failed, Finished, GenerationEvent, PrefillProgress, TokenGenerated
+from jangtq_coordinator.streams import StreamGroup
 
-_DELTA_KEY = {Channel.REASONING: "reasoning_content", Channel.CONTENT: "content"}
+Frame = Mapping[str, object]
+Numbered = tuple[int, GenerationEvent]
+
+# Nobody receives it: the client closed the connection. nginx's number, since HTTP has none.
+_CLIENT_GONE: Final = 499
 
 
-class ChunkWriter:
-    """Events of one turn to bytes of its stream."""
+class AnswerWriter(Protocol):
+    """One API's form of one turn. A whole answer is written like a stream whose frames nobody reads."""
 
-    def __init__(self, turn: Turn, *, include_usage: bool) -> None:
-        self._include_usage = include_usage
-        self._tools = turn.tools
-        self._indices = itertools.count()
-        self._head: dict[str, object] = {
-            "id": turn.id,
-            "object": "chat.completion.chunk",
-            "created": turn.created,
-            "model": turn.model,
-            "system_fingerprint": turn.system_fingerprint,
-        }
+    named: bool
+    """Whether each frame is sent as an event of its type's name."""
+    closing: bytes
+    """What ends a stream."""
 
-    def role(self) -> bytes:
-        """The first chunk."""
-        return self._chunk({"role": "assistant", "content": ""})
+    def begin(self) -> Sequence[Frame]:
+        """The first frames."""
+        ...
 
-    def write(self, event: GenerationEvent) -> bytes:
-        """The bytes of one event, none for a token without text."""
+    def write(self, choice: int, event: TokenGenerated | Finished) -> Sequence[Frame]:
+        """The frames of one event; there may be none."""
+        ...
+
+    def end(self) -> Sequence[Frame]:
+        """The last frames, once every choice has finished."""
+        ...
+
+    def fail(self, problem: Problem) -> Frame:
+        """The last frame of a stream that an error ends."""
+        ...
+
+    def whole(self) -> Frame:
+        """The answer as one body; after `end`."""
+        ...
+
+
+class Answering:
+    """How turns are answered: `keepalive_seconds` without a byte make a stream send a comment."""
+
+    def __init__(self, *, keepalive_seconds: float) -> None:
+        self._keepalive_seconds = keepalive_seconds
+
+    async def answer(
+        self, stream: StreamGroup, writer: AnswerWriter, request: Request, *, streaming: bool
+    ) -> Response:
+        """Raises what ends the turn, as long as nothing was sent: such an error gets its own status."""
+        if not streaming:
+            return await self._whole(stream, writer, request)
+        async with cancelled_on_disconnect(stream, request):
+            first = await _first_events(stream, patience_seconds=self._keepalive_seconds)
+        if first and isinstance(failed := first[-1][1], Failed):
+            stream.cancel()
+            raise failed.error
+        return _TurnResponse(stream, self._chunks(stream, _Wire(writer, len(stream)), first))
+
+    async def _whole(self, stream: StreamGroup, writer: AnswerWriter, request: Request) -> Response:
+        wire = _Wire(writer, len(stream))
+        writer.begin()
+        async with cancelled_on_disconnect(stream, request):
+            async for choice, event in stream:
+                if isinstance(event, Failed):
+                    raise event.error
+                wire.frames(choice, event)
+        return JSONResponse(writer.whole()) if wire.complete else Response(status_code=_CLIENT_GONE)
+
+    async def _chunks(
+        self, stream: StreamGroup, wire: "_Wire", first: Iterable[Numbered]
+    ) -> AsyncIterator[bytes]:
+        """The whole stream; a comment whenever nothing else was sent for a while."""
+        now = asyncio.get_running_loop().time
+        yield wire.begin() + wire.write(first)
+        deadline = now() + self._keepalive_seconds
+        while not wire.over:
+            try:
+                # Not a time for each event: the tokens of a tool call come without data until it is whole.
+                async with asyncio.timeout_at(deadline):
+                    event = await anext(stream)
+                data = wire.write((event, *stream.pending()))
+            except TimeoutError:
+                data = b": keep-alive\n\n"
+            except StopAsyncIteration:
+                return
+            if data:
+                yield data
+                deadline = now() + self._keepalive_seconds
+
+
+class _Wire:
+    """Events to bytes, until all choices have finished or one has failed."""
+
+    def __init__(self, writer: AnswerWriter, choices: int) -> None:
+        self._writer = writer
+        self._running = choices
+        self.over = False
+
+    @property
+    def complete(self) -> bool:
+        return self._running == 0
+
+    def begin(self) -> bytes:
+        return b"".join(map(self._encode, self._writer.begin()))
+
+    def write(self, events: Iterable[Numbered]) -> bytes:
+        return b"".join(self._write(choice, event) for choice, event in events if not self.over)
+
+    def frames(self, choice: int, event: GenerationEvent) -> Sequence[Frame]:
+        """What a choice's token or end brings, and with the last of them the end of all."""
+        if not isinstance(event, TokenGenerated | Finished):
+            return ()
+        frames = self._writer.write(choice, event)
+        self._running -= isinstance(event, Finished)
+        return [*frames, *self._writer.end()] if self.complete else frames
+
+    def _write(self, choice: int, event: GenerationEvent) -> bytes:
         match event:
             case PrefillProgress():
                 return f": prefill {event.done}/{event.total}\n\n".encode()
-            case TokenGenerated():
-                return b"".join(self._pieces(event.pieces))
-            case Finished():
-                return b"".join((*self._pieces(event.pieces), *self._end(event)))
             case Failed():
-                return _data(problem_of(event.error).body())
+                self.over = True
+                return self._encode(self._writer.fail(problem_of(event.error)))
+        data = b"".join(map(self._encode, self.frames(choice, event)))
+        self.over = self.complete
+        return data + self._writer.closing if self.over else data
 
-    def _pieces(self, pieces: Iterable[Piece]) -> Iterator[bytes]:
-        for piece in pieces:
-            if piece.invoke is None:
-                yield self._chunk({_DELTA_KEY[piece.channel]: piece.text})
-                continue
-            for delta in call_deltas(piece.invoke, self._tools, index=next(self._indices)):
-                yield self._chunk({"tool_calls": [delta]})
-
-    def _end(self, event: Finished) -> Iterator[bytes]:
-        yield self._chunk({}, event.reason)
-        if self._include_usage:
-            yield self._usage(event.usage)
-        yield b"data: [DONE]\n\n"
-
-    def _chunk(self, delta: Mapping[str, object], finish_reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        usage = {"usage": None} if self._include_usage else {}
-        return _data({**self._head, "choices": [choice], **usage})
-
-    def _usage(self, usage: Usage) -> bytes:
-        return _data({**self._head, "choices": [], "usage": UsageReply.of(usage).model_dump()})
+    def _encode(self, frame: Frame) -> bytes:
+        name = f"event: {frame['type']}\n".encode() if self._writer.named else b""
+        text = json.dumps(frame, ensure_ascii=False, separators=(",", ":"))
+        return name + b"data: " + text.encode() + b"\n\n"
 
 
-class TurnResponse(StreamingResponse):
+class _TurnResponse(StreamingResponse):
     """Streams a turn, and cancels it when the client goes away, even before the first chunk."""
 
-    def __init__(self, turn: Turn, chunks: AsyncIterator[bytes]) -> None:
+    def __init__(self, stream: StreamGroup, chunks: AsyncIterator[bytes]) -> None:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         super().__init__(chunks, media_type="text/event-stream", headers=headers)
-        self._stream = turn.stream
+        self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -95,45 +159,15 @@ class TurnResponse(StreamingResponse):
             self._stream.cancel()
 
 
-async def write_chunks(
-    writer: ChunkWriter,
-    stream: GenerationStream,
-    *,
-    first: Iterable[GenerationEvent],
-    keepalive_seconds: float,
-) -> AsyncIterator[bytes]:
-    """The whole stream; a comment whenever nothing else was sent for `keepalive_seconds`."""
-    now = asyncio.get_running_loop().time
-    yield writer.role() + b"".join(map(writer.write, first))
-    deadline = now() + keepalive_seconds
-    while True:
-        try:
-            # Not a time for each event: the tokens of a tool call come without data until it is whole.
-            async with asyncio.timeout_at(deadline):
-                event = await anext(stream)
-            data = b"".join(map(writer.write, (event, *stream.pending())))
-        except TimeoutError:
-            data = b": keep-alive\n\n"
-        except StopAsyncIteration:
-            return
-        if data:
-            yield data
-            deadline = now() + keepalive_seconds
-
-
-async def first_events(stream: GenerationStream, *, patience_seconds: float) -> list[GenerationEvent]:
+async def _first_events(stream: StreamGroup, *, patience_seconds: float) -> list[Numbered]:
     """Events up to the first that is more than progress; fewer when the patience ends before."""
-    events: list[GenerationEvent] = []
+    events: list[Numbered] = []
     try:
         async with asyncio.timeout(patience_seconds):
             async for event in stream:
                 events.append(event)
-                if not isinstance(event, PrefillProgress):
+                if not isinstance(event[1], PrefillProgress):
                     break
     except TimeoutError:
         pass
     return events
-
-
-def _data(value: dict[str, object]) -> bytes:
-    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"

@@ -1,80 +1,177 @@
-"""One chat request on its way through the engine: from the checked body to the stream of its events."""
+"""A request on its way through the engine: from the checked body to the stream of its events."""
 
 import asyncio
 import itertools
 import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from jangtq_coordinator.api.calls import ToolSchemas
+from jangtq_coordinator.api.completion_schema import CompletionRequest
+from jangtq_coordinator.api.demands import demand_of
 from jangtq_coordinator.api.messages import AssistantMessage, ChatMessage, ToolMessage
 from jangtq_coordinator.api.schema import ChatRequest
-from jangtq_coordinator.chat_prompt import ChatTemplate, Message
+from jangtq_coordinator.chat_prompt import ChatPrompt, ChatTemplate, Message
+from jangtq_coordinator.constraints import GrammarConstraint, Grammars
+from jangtq_coordinator.detokenize import token_bytes
 from jangtq_coordinator.engine import Engine
 from jangtq_coordinator.loaded import LoadedModel
+from jangtq_coordinator.reasoning import Channel
 from jangtq_coordinator.requests import GenerationRequest
-from jangtq_coordinator.sampling import SamplingParameters
-from jangtq_coordinator.streams import GenerationStream
-from jangtq_proto.errors import UnknownModelError
+from jangtq_coordinator.streams import GenerationStream, StreamGroup
+from jangtq_coordinator.tool_arguments import Schema
+from jangtq_proto.errors import RequestError, UnknownModelError
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What stays the same in all chunks of one answer, and the stream of its events."""
+    """What stays the same in all of an answer, and the streams of its choices, prompt by prompt.
+
+    `id` has no API's prefix yet; `token_bytes` tells what a token stands for.
+    """
 
     id: str
     created: int
     model: str
     system_fingerprint: str
-    stream: GenerationStream
-    tools: ToolSchemas
+    stream: StreamGroup
+    prompt_tokens: int
+    choices_per_prompt: int
+    token_bytes: Callable[[int], bytes]
+    schemas: Mapping[str, Schema] = field(default_factory=dict)
 
 
 class Turns:
-    """Begins turns on one engine."""
+    """Begins turns on one engine. Raises RequestError for what cannot be done."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     async def begin(self, body: ChatRequest) -> Turn:
-        """Raises RequestError for what cannot be done, EngineUnavailableError when nothing can."""
-        loaded = self._engine.loaded
-        check_model(body.model, loaded)
-        tools = body.offered_tools
-        prompt = await asyncio.to_thread(
-            self._template.render,
+        """The next turn of a conversation. Raises EngineUnavailableError when no requests are taken."""
+        loaded = self._served(body.model)
+        prompt, constraints = await asyncio.to_thread(self._prepare, body, loaded)
+        requests = [
+            GenerationRequest(
+                prompt.tokens,
+                sampling=body.sampling(loaded.generation.sampling),
+                max_tokens=body.token_limit,
+                stops=body.stops,
+                opening=prompt.opening,
+                tool_calls=bool(body.offered_tools),
+                choice=choice,
+                constraint=constraint,
+            )
+            for choice, constraint in enumerate(constraints)
+        ]
+        return self._submit(requests, loaded, choices=body.choices, schemas=body.schemas)
+
+    async def begin_texts(self, body: CompletionRequest) -> Turn:
+        """Continuations of plain texts."""
+        loaded = self._served(body.model)
+        prompts = await asyncio.to_thread(lambda: [self._tokens(prompt) for prompt in body.prompts])
+        requests = [
+            GenerationRequest(
+                prompt,
+                sampling=body.sampling(loaded.generation.sampling),
+                max_tokens=body.token_limit,
+                stops=body.stops,
+                opening=None,
+                choice=choice,
+            )
+            for prompt in prompts
+            for choice in range(body.choices)
+        ]
+        return self._submit(requests, loaded, choices=body.choices)
+
+    async def count(self, body: ChatRequest) -> int:
+        """How many tokens the prompt has."""
+        self._served(body.model)
+        return len((await asyncio.to_thread(self._render, body)).tokens)
+
+    def _served(self, name: str | None) -> LoadedModel:
+        check_model(name, self._engine.loaded)
+        return self._engine.loaded
+
+    def _prepare(
+        self, body: ChatRequest, loaded: LoadedModel
+    ) -> tuple[ChatPrompt, Sequence[GrammarConstraint | None]]:
+        """The prompt, and for each choice what it must follow."""
+        if body.offered_tools and not loaded.capabilities.calls_tools:
+            raise RequestError("tools: the bundle of this model names no parser for its calls", param="tools")
+        demand = demand_of(body)
+        prompt = self._render(body)
+        if demand is None:
+            return prompt, [None] * body.choices
+        markers = loaded.capabilities.markers
+        thinks = markers is not None and prompt.opening.channel is Channel.REASONING
+        waits = ((markers.end,) if markers and thinks else ()) + demand.waits
+        return prompt, self._grammars.constraints(
+            demand.grammar, waits=waits, param=demand.param, count=body.choices
+        )
+
+    def _render(self, body: ChatRequest) -> ChatPrompt:
+        return self._template.render(
             [message_for_template(message) for message in order_results(body.messages)],
             body.chat_template_kwargs,
-            tools=[tool.model_dump(exclude_unset=True) for tool in tools],
+            tools=[tool.for_template() for tool in body.offered_tools],
         )
-        request = GenerationRequest(
-            prompt.tokens,
-            sampling=sampling_of(body, loaded.generation.sampling),
-            max_tokens=body.token_limit,
-            stops=body.stops,
-            opening=prompt.opening,
-            tool_calls=bool(tools),
-        )
+
+    def _tokens(self, prompt: str | Sequence[int]) -> tuple[int, ...]:
+        tokenizer = self._engine.loaded.tokenizer
+        if isinstance(prompt, str):
+            return tuple(tokenizer.encode(prompt))
+        _check_tokens(prompt, len(tokenizer), "prompt")
+        return tuple(prompt)
+
+    def _submit(
+        self,
+        requests: Sequence[GenerationRequest],
+        loaded: LoadedModel,
+        *,
+        choices: int,
+        schemas: Mapping[str, Schema] | None = None,
+    ) -> Turn:
+        biases = [token for token, _ in requests[0].sampling.logit_bias]
+        _check_tokens(biases, len(loaded.tokenizer), "logit_bias")
+        streams: list[GenerationStream] = []
+        try:
+            for request in requests:
+                streams.append(self._engine.submit(request))
+        except Exception:
+            StreamGroup(streams).cancel()
+            raise
         return Turn(
-            id=f"chatcmpl-{uuid.uuid4().hex}",
+            id=uuid.uuid4().hex,
             created=int(time.time()),
             model=loaded.name,
             system_fingerprint=f"fp_{loaded.fingerprint[:16]}",
-            stream=self._engine.submit(request),
-            tools={tool.function.name: tool.function.parameters or {} for tool in tools},
+            stream=StreamGroup(streams),
+            prompt_tokens=sum(len(request.prompt) for request in requests[::choices]),
+            choices_per_prompt=choices,
+            token_bytes=lambda token: token_bytes(loaded.tokenizer, token),
+            schemas=schemas or {},
         )
 
     @cached_property
     def _template(self) -> ChatTemplate:
         return ChatTemplate(self._engine.loaded.tokenizer, self._engine.loaded.capabilities.markers)
 
+    @cached_property
+    def _grammars(self) -> Grammars:
+        return Grammars(self._engine.loaded)
+
 
 def check_model(name: str | None, loaded: LoadedModel) -> None:
     """A request without a model's name means the one that is served. Raises UnknownModelError."""
     if name is not None and name != loaded.name:
         raise UnknownModelError(f"the model {name!r} is not served here; the one that is: {loaded.name!r}")
+
+
+def _check_tokens(tokens: Sequence[int], vocabulary: int, param: str) -> None:
+    if wrong := [token for token in tokens if not 0 <= token < vocabulary]:
+        raise RequestError(f"{param}: token {wrong[0]}: the vocabulary has {vocabulary} tokens", param=param)
 
 
 def message_for_template(message: ChatMessage) -> Message:
@@ -110,13 +207,3 @@ def order_results(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
 
 def _call_id(message: ChatMessage) -> str | None:
     return message.tool_call_id if isinstance(message, ToolMessage) else None
-
-
-def sampling_of(body: ChatRequest, defaults: SamplingParameters) -> SamplingParameters:
-    """The model's sampling where the request says nothing. A top_k of -1 means off, as with vLLM."""
-    return defaults.override(
-        temperature=body.temperature,
-        top_p=body.top_p,
-        top_k=0 if body.top_k == -1 else body.top_k,
-        seed=body.seed,
-    )

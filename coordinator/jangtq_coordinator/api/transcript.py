@@ -1,0 +1,108 @@
+"""What one choice of a turn has said, as blocks of one kind each, and what each event adds. Knows no API."""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from jangtq_coordinator.events import Finished, TokenGenerated, Usage
+from jangtq_coordinator.picking import TokenLogprobs
+from jangtq_coordinator.reasoning import Channel
+from jangtq_coordinator.tool_arguments import Schema, argument_fragments
+from jangtq_coordinator.tool_calls import Invoke
+
+
+@dataclass(eq=False)
+class Block:
+    """A stretch of one channel. That of a call has the function's name, and as text the arguments' JSON."""
+
+    channel: Channel
+    index: int
+    name: str = ""
+    text: str = ""
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:24])
+
+
+class Step(Enum):
+    """A block begins, grows or ends."""
+
+    START = auto()
+    DELTA = auto()
+    STOP = auto()
+
+
+@dataclass(frozen=True)
+class Change:
+    """`text` is what a DELTA adds; the block has it already."""
+
+    step: Step
+    block: Block
+    text: str = ""
+
+
+class Transcript:
+    """`schemas` are those of the offered functions; of others every argument is a string."""
+
+    def __init__(self, schemas: Mapping[str, Schema]) -> None:
+        self._schemas = schemas
+        self._open: Block | None = None
+        self.blocks: list[Block] = []
+        self.logprobs: list[tuple[int, TokenLogprobs]] = []
+        self.end: Finished | None = None
+
+    def add(self, event: TokenGenerated | Finished) -> list[Change]:
+        """What an event changes, in order."""
+        if isinstance(event, Finished):
+            self.end = event
+        elif event.logprobs is not None:
+            self.logprobs.append((event.token, event.logprobs))
+        changes: list[Change] = []
+        for piece in event.pieces:
+            changes += self._call(piece.invoke) if piece.invoke else self._grow(piece.channel, piece.text)
+        return changes + (self._close() if self.end else [])
+
+    def text(self, channel: Channel) -> str:
+        """All text of a channel."""
+        return "".join(block.text for block in self.blocks if block.channel is channel)
+
+    @property
+    def calls(self) -> list[Block]:
+        return [block for block in self.blocks if block.channel is Channel.TOOL]
+
+    def _grow(self, channel: Channel, text: str) -> list[Change]:
+        changes: list[Change] = []
+        if self._open is None or self._open.channel is not channel:
+            changes = [*self._close(), self._start(Block(channel, len(self.blocks)))]
+        block = self.blocks[-1]
+        block.text += text
+        return [*changes, Change(Step.DELTA, block, text)]
+
+    def _call(self, invoke: Invoke) -> Iterator[Change]:
+        yield from self._close()
+        block = Block(Channel.TOOL, len(self.blocks), invoke.name)
+        yield self._start(block)
+        for fragment in argument_fragments(invoke, self._schemas.get(invoke.name, {})):
+            block.text += fragment
+            yield Change(Step.DELTA, block, fragment)
+        yield from self._close()
+
+    def _start(self, block: Block) -> Change:
+        self.blocks.append(block)
+        self._open = block
+        return Change(Step.START, block)
+
+    def _close(self) -> list[Change]:
+        block, self._open = self._open, None
+        return [] if block is None else [Change(Step.STOP, block)]
+
+
+def total_usage(choices: Sequence[Transcript], *, per_prompt: int) -> Usage:
+    """The tokens of all choices; each prompt counts once, however many answers it has."""
+    usages = [choice.end.usage for choice in choices if choice.end]
+    prompts = usages[::per_prompt]
+    return Usage(
+        prompt_tokens=sum(usage.prompt_tokens for usage in prompts),
+        completion_tokens=sum(usage.completion_tokens for usage in usages),
+        reasoning_tokens=sum(usage.reasoning_tokens for usage in usages),
+        cached_tokens=sum(usage.cached_tokens for usage in prompts),
+    )
