@@ -66,13 +66,12 @@ async def test_logprobs_as_parallel_lists(served: Served) -> None:
 
 
 async def test_markers_are_text() -> None:
-    text = "<think>\nso</think>\n\nx<minimax:tool_call>\n"
-    script = TOKENIZER.encode(f"{text}[e~[", add_special_tokens=False)
-    async with serving(new_model=lambda: ScriptedModel(script)) as served:
-        (choice,) = (await complete(served, "Once", max_tokens=400)).choices
+    text = "<think> so</think>\n\nx<minimax:tool_call>\n"
+    async with serving(new_model=lambda: ScriptedModel(lambda prompt: text)) as served:
+        (choice,) = (await complete(served, "]~b]ai\n", max_tokens=400)).choices
         assert (choice.text, choice.finish_reason) == (text, "stop")
-        (choice,) = (await complete(served, "Once", max_tokens=400, stop="</think>")).choices
-        assert (choice.text, choice.finish_reason) == ("<think>\nso", "stop")
+        (choice,) = (await complete(served, "]~b]ai\n", max_tokens=400, stop="</think>")).choices
+        assert (choice.text, choice.finish_reason) == ("<think> so", "stop")
 
 
 async def test_what_is_refused(served: Served) -> None:
