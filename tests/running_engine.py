@@ -1,10 +1,10 @@
 """An engine over the tiny model, and what tests ask of it."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from tiny_model import ProbedModel, load_tiny_tokenizer, loader, make_model
+from tiny_model import CONTEXT_LENGTH, ProbedModel, load_tiny_tokenizer, loader, make_model
 
 from jangtq_coordinator.engine import Engine
 from jangtq_coordinator.engine_settings import EngineSettings
@@ -20,9 +20,11 @@ PROMPTS = [tuple((5 * i + j * j) % 256 for j in range(n)) for i, n in enumerate(
 
 
 @contextmanager
-def running_engine(**settings: object) -> Iterator[tuple[Engine, ProbedModel]]:
+def running_engine(
+    *, context_length: int = CONTEXT_LENGTH, **settings: object
+) -> Iterator[tuple[Engine, ProbedModel]]:
     probe: list[ProbedModel] = []
-    engine = Engine(loader(probe), settings=EngineSettings(**settings))  # type: ignore[arg-type]
+    engine = Engine(loader(probe, context_length=context_length), settings=EngineSettings(**settings))  # type: ignore[arg-type]
     engine.start()
     try:
         yield engine, probe[0]
@@ -50,7 +52,7 @@ def text_of(events: list[GenerationEvent], channel: Channel = Channel.CONTENT) -
     return "".join(piece.text for piece in pieces if piece.channel is channel)
 
 
-def stock_tokens(prompt: tuple[int, ...], max_tokens: int) -> list[int]:
+def stock_tokens(prompt: Sequence[int], max_tokens: int) -> list[int]:
     replies = stream_generate(make_model(), load_tiny_tokenizer(), list(prompt), max_tokens=max_tokens)
     return [reply.token for reply in replies]
 

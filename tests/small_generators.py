@@ -1,14 +1,11 @@
 """A batch generator over the tiny model, and what tests ask of it."""
 
-from collections.abc import Sequence
-
-from tiny_model import KV_SHAPE, ProbedModel, load_tiny_tokenizer, make_model
+from tiny_model import KV_SHAPE, ProbedModel
 
 from jangtq_coordinator.batching import BatchGenerator
 from jangtq_coordinator.engine_settings import EngineSettings
 from jangtq_coordinator.kv_memory import KvShape
 from jangtq_coordinator.kv_plan import KvPlan, plan_kv
-from jangtq_coordinator.mlx_lm_import import stream_generate
 from jangtq_coordinator.picking import Picker
 from jangtq_coordinator.prompt_cache import PromptCache
 from jangtq_coordinator.sampling import SamplingParameters
@@ -48,8 +45,3 @@ def run_to_end(generator: BatchGenerator) -> dict[int, list[TokenStep]]:
         for step in (*decoded, *firsts):
             steps.setdefault(step.uid, []).append(step)
     return steps
-
-
-def stock_tokens(prompt: Sequence[int], max_tokens: int) -> list[int]:
-    replies = stream_generate(make_model(), load_tiny_tokenizer(), list(prompt), max_tokens=max_tokens)
-    return [reply.token for reply in replies]

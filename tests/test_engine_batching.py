@@ -1,7 +1,8 @@
 """The batch generator against stock mlx-lm: the same tokens, sooner and in fewer passes."""
 
 import pytest
-from small_generators import GREEDY, PROMPTS, new_generator, run_to_end, stock_tokens
+from running_engine import stock_tokens
+from small_generators import GREEDY, PROMPTS, new_generator, run_to_end
 from tiny_model import ProbedModel
 
 from jangtq_coordinator.mlx_lm_import import BatchGenerator

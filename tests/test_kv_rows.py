@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from small_generators import PROMPTS, stock_tokens
+from running_engine import stock_tokens
+from small_generators import PROMPTS
 from tiny_model import KV_SHAPE, make_model
 
 from jangtq_coordinator.kv_batch import KvBatch
