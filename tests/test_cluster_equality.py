@@ -17,6 +17,7 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.cluster import connect
 from jangtq_coordinator.mlx_lm_import import generate_step, minimax
 from jangtq_coordinator.model import load_model
+from jangtq_coordinator.overlap import OverlapMode
 from jangtq_coordinator.settings import ClusterSettings
 from jangtq_proto.codec import RowType
 from jangtq_proto.ranges import parse_ranges
@@ -58,7 +59,9 @@ def stock_model(bundle: Bundle) -> nn.Module:
     return model
 
 
-def check_equal(bundle_path: Path, workers: Sequence[str], *, local: str = "") -> None:
+def check_equal(
+    bundle_path: Path, workers: Sequence[str], *, local: str = "", overlap: OverlapMode = OverlapMode.OFF
+) -> None:
     bundle = Bundle.open(bundle_path)
     stock = stock_model(bundle)
     with running_workers(bundle_path, workers) as addresses:
@@ -67,10 +70,11 @@ def check_equal(bundle_path: Path, workers: Sequence[str], *, local: str = "") -
             workers=addresses,
             local_ranges=parse_ranges(local) if local else (),
             threads=1,
+            overlap=overlap,
         )
         cluster = connect(bundle, settings, row_type=RowType.FLOAT32)
         try:
-            model = load_model(bundle, cluster.dispatcher, RowType.FLOAT32)
+            model = load_model(bundle, cluster.dispatcher, RowType.FLOAT32, cluster.overlap)
             for prompt in prompts(bundle.config.vocabulary_size):
                 compare(continue_greedily(stock, prompt), continue_greedily(model, prompt))
         finally:
@@ -103,6 +107,10 @@ def test_two_workers_equal_stock(variant: Variant, reference_bundle: BundleMaker
 )
 def test_any_placement_equals_stock(workers: list[str], reference_bundle: BundleMaker) -> None:
     check_equal(reference_bundle(Variant.JANGTQ2), workers)
+
+
+def test_halved_prefills_equal_stock(reference_bundle: BundleMaker) -> None:
+    check_equal(reference_bundle(Variant.JANGTQ2), ["0-127", "128-255"], overlap=OverlapMode.ON)
 
 
 def test_local_experts_beside_a_worker_equal_stock(reference_bundle: BundleMaker) -> None:

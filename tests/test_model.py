@@ -14,7 +14,8 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.dispatch import Dispatcher
 from jangtq_coordinator.lane import LayerAnswer, LayerCall
 from jangtq_coordinator.mlx_lm_import import minimax
-from jangtq_coordinator.model import MoeBlock, RoutedExperts, load_model
+from jangtq_coordinator.model import MoeBlock, load_model
+from jangtq_coordinator.routed_experts import RoutedExperts
 from jangtq_coordinator.timing import LayerTimes
 from jangtq_proto.codec import RowType
 

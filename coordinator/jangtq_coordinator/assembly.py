@@ -41,7 +41,7 @@ def loader(bundle: Bundle, cluster: Cluster, settings: ClusterSettings) -> Calla
             raise BundleError(f"{bundle.path}: the tokenizer cannot be read: {error}") from error
         bundle.check_dense()
         return LoadedModel(
-            model=load_model(bundle, cluster.dispatcher, row_type_of(settings)),
+            model=load_model(bundle, cluster.dispatcher, row_type_of(settings), cluster.overlap),
             tokenizer=tokenizer,
             name=model_name(bundle),
             context_length=bundle.config.context_length,

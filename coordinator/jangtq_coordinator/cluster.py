@@ -16,6 +16,7 @@ from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
 from jangtq_coordinator.lane import Lane
 from jangtq_coordinator.local_experts import LocalLane
+from jangtq_coordinator.overlap import OverlapChooser, OverlapMode
 from jangtq_coordinator.roster import LOCAL, Holder, assign_experts, check_holders
 from jangtq_coordinator.settings import ClusterSettings, Transport
 from jangtq_coordinator.timing import LayerTimes
@@ -37,6 +38,7 @@ class Cluster:
     holders: tuple[Holder, ...]
     dispatcher: Dispatcher
     load: ExpertLoad
+    overlap: OverlapChooser
 
     def close(self) -> None:
         """Leave the workers."""
@@ -114,7 +116,9 @@ def _assemble(
         owner = assign_experts(workers, bundle.config.expert_count)
     times = LayerTimes(bundle.config.layer_count)
     load = ExpertLoad(bundle.config.layer_count, bundle.config.expert_count)
-    return Cluster(tuple(holders), Dispatcher(owner, lanes, times, load), load)
+    # Without workers nobody computes while attention does.
+    overlap = OverlapChooser(settings.overlap if workers else OverlapMode.OFF)
+    return Cluster(tuple(holders), Dispatcher(owner, lanes, times, load), load, overlap)
 
 
 def _describe_self(bundle: Bundle, settings: ClusterSettings) -> Holder:

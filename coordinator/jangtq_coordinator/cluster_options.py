@@ -2,6 +2,7 @@
 
 import argparse
 
+from jangtq_coordinator.overlap import OverlapMode
 from jangtq_coordinator.settings import ClusterSettings, Transport
 from jangtq_proto.addresses import parse_addresses
 from jangtq_proto.codec import RowType
@@ -47,6 +48,15 @@ def add_cluster(command: argparse.ArgumentParser) -> None:
         help="use TCP even to workers on this machine",
     )
     command.add_argument(
+        "--overlap",
+        type=OverlapMode,
+        choices=tuple(OverlapMode),
+        default=OverlapMode.AUTO,
+        metavar="{" + ",".join(OverlapMode) + "}",
+        help="run passes as two halves, one in attention while the other is with the workers; "
+        "auto does so where that proves faster (default: %(default)s)",
+    )
+    command.add_argument(
         "--connect-timeout",
         type=float,
         default=30.0,
@@ -74,6 +84,7 @@ def cluster_settings(given: argparse.Namespace) -> ClusterSettings:
         transport=given.transport,
         poll_us=given.poll_us,
         unix_sockets=not given.no_unix_sockets,
+        overlap=given.overlap,
         tls=given.tls,
         connect_timeout_seconds=given.connect_timeout,
         call_timeout_seconds=given.call_timeout,

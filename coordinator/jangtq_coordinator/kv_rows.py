@@ -83,23 +83,29 @@ class KvRows:
 
     def make_mask(self, tokens: int, **_: object) -> mx.array | str | None:
         """Which columns each of `tokens` new tokens sees, asked before they are added."""
-        if min(self.lengths) == max(self.lengths):
-            return "causal" if tokens > 1 else None
-        last = mx.array(self.lengths)[:, None] + mx.arange(tokens)
-        return mx.arange(max(self.lengths) + tokens) <= last[:, None, :, None]
+        return mask_for(self.lengths, tokens)
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array | Parts, mx.array | Parts]:
         """Add [rows, heads, tokens, head size] to every row; returns all columns in use, as stored."""
+        return self.update_rows(range(len(self.lengths)), keys, values)
+
+    def update_rows(
+        self, rows: range, keys: mx.array, values: mx.array
+    ) -> tuple[mx.array | Parts, mx.array | Parts]:
+        """The same for some rows that follow each other, of which it returns the columns in use."""
         new_keys, new_values = self.form.encode(keys), self.form.encode(values)
-        end = max(self.lengths) + keys.shape[2]
+        lengths = self.lengths[rows.start : rows.stop]
+        end = max(lengths) + keys.shape[2]
         if end > self.columns:
             room = _rounded_up(end) - self.columns
             self._keys = _grown(self._keys, new_keys, room)
             self._values = _grown(self._values, new_values, room)
-        self._keys = tuple(map(self._written, self._keys, new_keys))
-        self._values = tuple(map(self._written, self._values, new_values))
-        self.lengths = [length + keys.shape[2] for length in self.lengths]
-        return self._fetched(self._keys, end), self._fetched(self._values, end)
+        self._keys = tuple(_written(*parts, rows, lengths) for parts in zip(self._keys, new_keys, strict=True))
+        self._values = tuple(
+            _written(*parts, rows, lengths) for parts in zip(self._values, new_values, strict=True)
+        )
+        self.lengths[rows.start : rows.stop] = [length + keys.shape[2] for length in lengths]
+        return self._fetched(self._keys, rows, end), self._fetched(self._values, rows, end)
 
     def cut(self, lengths: Sequence[int]) -> None:
         """Forget what rows hold beyond these lengths."""
@@ -133,17 +139,31 @@ class KvRows:
         """Compute what is pending, which lets go of the arrays that it came from."""
         mx.eval(self._keys, self._values)
 
-    def _written(self, part: mx.array, new: mx.array) -> mx.array:
-        start, count = self.lengths[0], new.shape[2]
-        if min(self.lengths) == max(self.lengths):
-            part[:, :, start : start + count] = new
-            return part
-        columns = mx.array(self.lengths)[:, None] + mx.arange(count)
-        return mx.put_along_axis(part, mx.broadcast_to(columns[:, None, :, None], new.shape), new, axis=2)
-
-    def _fetched(self, parts: Parts, end: int) -> mx.array | Parts:
-        used = tuple(part[..., :end, :] for part in parts)
+    def _fetched(self, parts: Parts, rows: range, end: int) -> mx.array | Parts:
+        whole = len(rows) == len(self.lengths)
+        used = tuple(part[..., :end, :] if whole else part[rows.start : rows.stop, :, :end] for part in parts)
         return used[0] if self.form.bits is None else used
+
+
+def mask_for(lengths: Sequence[int], tokens: int) -> mx.array | str | None:
+    """What each of `tokens` new tokens may see, of rows with these lengths."""
+    if min(lengths) == max(lengths):
+        return "causal" if tokens > 1 else None
+    last = mx.array(lengths)[:, None] + mx.arange(tokens)
+    return mx.arange(max(lengths) + tokens) <= last[:, None, :, None]
+
+
+def _written(part: mx.array, new: mx.array, rows: range, lengths: Sequence[int]) -> mx.array:
+    """The part with `new` behind each of the rows."""
+    start, count = lengths[0], new.shape[2]
+    if min(lengths) == max(lengths):
+        part[rows.start : rows.stop, :, start : start + count] = new
+        return part
+    columns = mx.array(lengths)[:, None] + mx.arange(count)
+    if len(rows) < part.shape[0]:
+        part[mx.array(list(rows))[:, None], :, columns] = new.transpose(0, 2, 1, 3)
+        return part
+    return mx.put_along_axis(part, mx.broadcast_to(columns[:, None, :, None], new.shape), new, axis=2)
 
 
 def _rounded_up(tokens: int) -> int:

@@ -5,6 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from jangtq_coordinator.engine_settings import EngineSettings
+from jangtq_coordinator.overlap import OverlapMode
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import RowType
 from jangtq_proto.errors import ConfigurationError
@@ -32,6 +33,7 @@ class ClusterSettings:
     transport: Transport = Transport.GRPC
     poll_us: int = 0
     unix_sockets: bool = True
+    overlap: OverlapMode = OverlapMode.AUTO
     tls: Path | None = None
     call_timeout_seconds: float = 60.0
     connect_timeout_seconds: float = 30.0

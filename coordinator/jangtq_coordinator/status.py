@@ -1,11 +1,14 @@
 """What the coordinator tells of its cluster: holders, experts, and where each layer's time goes."""
 
+from dataclasses import asdict
+
 from fastapi import APIRouter
 from pydantic import BaseModel
 
 from jangtq_coordinator.api.health import ClusterHealth
 from jangtq_coordinator.cluster import Cluster
 from jangtq_coordinator.expert_load import WINDOW_SECONDS
+from jangtq_coordinator.overlap import OverlapState
 from jangtq_coordinator.roster import Holder
 from jangtq_coordinator.timing import LayerSplit
 from jangtq_proto.ranges import format_ranges
@@ -49,6 +52,20 @@ class LayerStatus(BaseModel):
         )
 
 
+class OverlapStatus(BaseModel):
+    """Whether passes of a kind, of up to `most_rows` rows, run as two halves, and the times that say so."""
+
+    kind: str
+    most_rows: int
+    overlapped: bool
+    whole_ms: float | None
+    overlapped_ms: float | None
+
+    @classmethod
+    def of(cls, state: OverlapState) -> "OverlapStatus":
+        return cls(**asdict(state))
+
+
 class HeatStatus(BaseModel):
     """How often each expert was picked in the last `window_seconds`, a row of numbers for each layer."""
 
@@ -62,6 +79,7 @@ class ClusterStatus(BaseModel):
     fingerprint: str
     holders: list[HolderStatus]
     layers: list[LayerStatus]
+    overlap: list[OverlapStatus] = []
 
 
 def cluster_router(cluster: Cluster, fingerprint: str) -> APIRouter:
@@ -75,6 +93,7 @@ def cluster_router(cluster: Cluster, fingerprint: str) -> APIRouter:
             fingerprint=fingerprint,
             holders=[HolderStatus.of(holder) for holder in cluster.holders],
             layers=[LayerStatus.of(split) for split in cluster.dispatcher.times.splits()],
+            overlap=[OverlapStatus.of(state) for state in cluster.overlap.states()],
         )
 
     @router.get("/cluster/heat")

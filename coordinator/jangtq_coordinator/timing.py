@@ -79,9 +79,11 @@ class LayerTimes:
         # Lists, because NumPy takes three times as long to count one.
         self._counts = [[[0] * (_BOUNDS + 1) for _ in STAGES] for _ in range(layer_count)]
         self._sums = [[0] * len(STAGES) for _ in range(layer_count)]
+        self.waited_ns = 0
 
     def record(self, times: ExchangeTimes) -> None:
         """Count one exchange."""
+        self.waited_ns += times.read - times.waited
         counts, sums = self._counts[times.layer], self._sums[times.layer]
         for stage, nanoseconds in enumerate(times.stages()):
             bucket = (nanoseconds - 1).bit_length() - _FIRST_BOUND_BITS if nanoseconds > 1 else 0

@@ -1,0 +1,83 @@
+"""The bridge between MLX arrays of one layer and the dispatcher's bytes. Knows no attention."""
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import ml_dtypes
+import mlx.core as mx
+import numpy as np
+
+from jangtq_coordinator.dispatch import Dispatcher, Exchange
+from jangtq_proto.codec import Rows, RowType
+
+MLX_DTYPE: Final = {
+    RowType.FLOAT32: mx.float32,
+    RowType.FLOAT16: mx.float16,
+    RowType.BFLOAT16: mx.bfloat16,
+}
+
+
+@dataclass(frozen=True)
+class RowsUnderWay:
+    """An exchange, and the rows for which its sums will stand."""
+
+    exchange: Exchange
+    x: mx.array
+
+
+class RoutedExperts:
+    """One evaluation a layer. Several exchanges may be under way."""
+
+    def __init__(self, dispatcher: Dispatcher, row_type: RowType) -> None:
+        self._dispatcher = dispatcher
+        self._row_type = row_type
+        self._turned_ns = time.perf_counter_ns()
+
+    @property
+    def waited_ns(self) -> int:
+        """Nanoseconds since the start in which there was nothing to do but wait for holders."""
+        return self._dispatcher.times.waited_ns
+
+    def start_pass(self) -> int:
+        """Called where a forward pass begins, so that time between passes counts for no layer; the time."""
+        self._turned_ns = time.perf_counter_ns()
+        return self._turned_ns
+
+    def begin(self, layer: int, x: mx.array, *, picked: mx.array, router_weights: mx.array) -> RowsUnderWay:
+        """x: [..., hidden]; picked, router_weights: [..., experts a token]."""
+        rows = _wire_form(x.reshape(-1, x.shape[-1]), self._row_type)
+        ids = picked.reshape(-1, picked.shape[-1]).astype(mx.int32)
+        weights = router_weights.reshape(ids.shape).astype(mx.float32)
+        mx.eval(rows, ids, weights)
+        exchange = self._dispatcher.begin(
+            layer,
+            _to_numpy(rows, self._row_type),
+            expert_ids=np.array(ids),
+            router_weights=np.array(weights),
+            began_ns=self._turned_ns,
+        )
+        self._turned_ns = time.perf_counter_ns()
+        return RowsUnderWay(exchange, x)
+
+    def finish(self, under_way: RowsUnderWay) -> mx.array:
+        """The sums in the shape and dtype of the rows."""
+        sums = self._dispatcher.finish(under_way.exchange)
+        self._turned_ns = time.perf_counter_ns()
+        return mx.array(sums).reshape(under_way.x.shape).astype(under_way.x.dtype)
+
+    def abandon(self) -> None:
+        """Give up every exchange under way."""
+        self._dispatcher.abandon()
+
+
+def _wire_form(rows: mx.array, row_type: RowType) -> mx.array:
+    """Rows in the wire's dtype; bfloat16 as its bits, since NumPy does not know the buffer's format."""
+    typed = rows.astype(MLX_DTYPE[row_type])
+    return typed.view(mx.uint16) if row_type is RowType.BFLOAT16 else typed
+
+
+def _to_numpy(rows: mx.array, row_type: RowType) -> Rows:
+    """A view of evaluated rows, valid as long as they live."""
+    view: Rows = np.array(rows, copy=False)
+    return view.view(ml_dtypes.bfloat16) if row_type is RowType.BFLOAT16 else view
