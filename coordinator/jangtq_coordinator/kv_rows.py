@@ -100,7 +100,9 @@ class KvRows:
             room = _rounded_up(end) - self.columns
             self._keys = _grown(self._keys, new_keys, room)
             self._values = _grown(self._values, new_values, room)
-        self._keys = tuple(_written(*parts, rows, lengths) for parts in zip(self._keys, new_keys, strict=True))
+        self._keys = tuple(
+            _written(*parts, rows, lengths) for parts in zip(self._keys, new_keys, strict=True)
+        )
         self._values = tuple(
             _written(*parts, rows, lengths) for parts in zip(self._values, new_values, strict=True)
         )
@@ -149,7 +151,7 @@ def mask_for(lengths: Sequence[int], tokens: int) -> mx.array | str | None:
     """What each of `tokens` new tokens may see, of rows with these lengths."""
     if min(lengths) == max(lengths):
         return "causal" if tokens > 1 else None
-    last = mx.array(lengths)[:, None] + mx.arange(tokens)
+    last = mx.array(list(lengths))[:, None] + mx.arange(tokens)
     return mx.arange(max(lengths) + tokens) <= last[:, None, :, None]
 
 
@@ -159,7 +161,7 @@ def _written(part: mx.array, new: mx.array, rows: range, lengths: Sequence[int])
     if min(lengths) == max(lengths):
         part[rows.start : rows.stop, :, start : start + count] = new
         return part
-    columns = mx.array(lengths)[:, None] + mx.arange(count)
+    columns = mx.array(list(lengths))[:, None] + mx.arange(count)
     if len(rows) < part.shape[0]:
         part[mx.array(list(rows))[:, None], :, columns] = new.transpose(0, 2, 1, 3)
         return part

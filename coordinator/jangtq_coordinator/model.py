@@ -1,7 +1,7 @@
 """mlx-lm's MiniMax model without its expert tensors: each MoE block asks a dispatcher instead."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,10 +97,10 @@ class CoordinatorModel(minimax.Model):
         for index, layer in enumerate(self.model.layers):
             layer.block_sparse_moe = MoeBlock(args, index, experts)
 
-    def __call__(self, inputs: mx.array, cache: list[object] | None = None) -> mx.array:
+    def __call__(self, inputs: mx.array, cache: Sequence[object] | None = None) -> mx.array:
         return self._head(self._hidden_states(inputs, cache))
 
-    def last_logits(self, inputs: mx.array, *, cache: list[object] | None = None) -> mx.array:
+    def last_logits(self, inputs: mx.array, *, cache: Sequence[object] | None = None) -> mx.array:
         """Logits [rows, vocabulary] of the last position: the head skips all others."""
         return self._head(self._hidden_states(inputs, cache)[:, -1, :])
 
@@ -110,7 +110,7 @@ class CoordinatorModel(minimax.Model):
             name: value for name, value in weights.items() if not any(mark in name for mark in _EXPERT_MARKS)
         }
 
-    def _hidden_states(self, inputs: mx.array, cache: list[object] | None) -> mx.array:
+    def _hidden_states(self, inputs: mx.array, cache: Sequence[object] | None) -> mx.array:
         """Of every position, normed; the one place where layers run."""
         hidden = self.model.embed_tokens(inputs)
         if cache is None or not can_halve(hidden, cache):
@@ -121,7 +121,7 @@ class CoordinatorModel(minimax.Model):
         result: mx.array = self.model.norm(hidden)
         return result
 
-    def _run_either_way(self, hidden: mx.array, cache: list[object]) -> mx.array:
+    def _run_either_way(self, hidden: mx.array, cache: Sequence[object]) -> mx.array:
         shape = PassShape(*hidden.shape[:2])
         overlapped = self._overlap.choose(shape)
         started, waited = self._experts.start_pass(), self._experts.waited_ns
