@@ -18,6 +18,7 @@ def start_worker(
     device: str = "auto",
     listen: str = "127.0.0.1:0",
     options: Sequence[str] = (),
+    under: Sequence[str] = (),
 ) -> Child:
     """A worker of one thread; ask the child where it listens."""
     arguments = ["--model", str(bundle), "--experts", experts, "--listen", listen]
@@ -25,6 +26,7 @@ def start_worker(
         f"worker {experts}",
         "jangtq_worker",
         [*arguments, "--device", device, "--threads", "1", "--stop-on-stdin-close", *options],
+        under=under,
     )
 
 

@@ -84,10 +84,10 @@ class Children:
     ) -> None:
         self.stop()
 
-    def start(self, name: str, module: str, arguments: Sequence[str]) -> Child:
-        """Start `python -m module arguments`."""
+    def start(self, name: str, module: str, arguments: Sequence[str], *, under: Sequence[str] = ()) -> Child:
+        """Start `python -m module arguments`, by another command where one is given."""
         process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [*under, sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,0 +1,116 @@
+"""Passes TCP on to a worker late, slowly, or just counting; stands for a network where none can be had."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from jangtq_proto.addresses import Address
+
+_CHUNK_BYTES = 16_384
+
+
+@dataclass(frozen=True)
+class Slowness:
+    """Added to each direction; no limit where `bytes_per_second` is None."""
+
+    delay_seconds: float = 0.0
+    bytes_per_second: float | None = None
+
+
+class Relay:
+    """Runs in a thread of its own. Counts the bytes that went to the worker and that came back."""
+
+    def __init__(self, worker: Address, slowness: Slowness) -> None:
+        self.sent = 0
+        self.returned = 0
+        self.address = Address("127.0.0.1", 0)
+        self._worker = worker
+        self._slowness = slowness
+        self._listening = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._listening.wait(30), "the relay does not listen"
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self._loop.close()
+
+    async def _run(self) -> None:
+        server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        self.address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+        self._listening.set()
+        await self._stop.wait()
+        server.close()
+        connections = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in connections:
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection(self._worker.host, self._worker.port)
+        try:
+            await asyncio.gather(
+                _Pump(self._slowness, self._count_sent).run(reader, there_writer),
+                _Pump(self._slowness, self._count_returned).run(there_reader, writer),
+            )
+        except OSError:
+            pass  # one side is gone, and the other is to notice
+        finally:
+            writer.close()
+            there_writer.close()
+
+    def _count_sent(self, size: int) -> None:
+        self.sent += size
+
+    def _count_returned(self, size: int) -> None:
+        self.returned += size
+
+
+@dataclass
+class _Pump:
+    """One direction of one connection; what is under way does not hold up what follows it."""
+
+    slowness: Slowness
+    count: Callable[[int], None]
+    under_way: "asyncio.Queue[tuple[float, bytes]]" = field(default_factory=asyncio.Queue)
+
+    async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.gather(self._take(reader), self._deliver(writer))
+
+    async def _take(self, reader: asyncio.StreamReader) -> None:
+        loop = asyncio.get_running_loop()
+        while data := await reader.read(_CHUNK_BYTES):
+            self.count(len(data))
+            if self.slowness.bytes_per_second is not None:
+                await asyncio.sleep(len(data) / self.slowness.bytes_per_second)
+            self.under_way.put_nowait((loop.time() + self.slowness.delay_seconds, data))
+        self.under_way.put_nowait((loop.time() + self.slowness.delay_seconds, b""))
+
+    async def _deliver(self, writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due, data = await self.under_way.get()
+            await asyncio.sleep(due - loop.time())
+            if not data:
+                writer.write_eof()
+                return
+            writer.write(data)
+            await writer.drain()
+
+
+@contextmanager
+def relay_to(worker: Address, slowness: Slowness) -> Iterator[Relay]:
+    """A running relay."""
+    relay = Relay(worker, slowness)
+    relay.start()
+    try:
+        yield relay
+    finally:
+        relay.stop()
