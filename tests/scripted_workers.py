@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from jangtq_coordinator.express_door import ExpressSettings
 from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
-from jangtq_coordinator.lane import Lane, LayerAnswer, LayerCall
+from jangtq_coordinator.lane import GiveUp, Lane, LayerAnswer, LayerCall, never
 from jangtq_kernels.backend import LoadedLayer
 from jangtq_kernels.reference import ReferenceBackend
 from jangtq_kernels.weights import ExpertWeights
@@ -131,7 +131,7 @@ class FakeLane:
         self._calls[self._newest] = call
         return self._newest
 
-    def receive(self, call_id: int) -> LayerAnswer:
+    def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
         if call_id not in self._calls:
             raise WorkerUnreachableError("the call was lost")
         call = self._calls.pop(call_id)

@@ -238,7 +238,7 @@ async def test_health_follows_the_engine_and_the_cluster() -> None:
         }
         cluster = ClusterHealth(serving=False, details={"missing": "0-127"})
         reply = await served.http.get("/health")
-        assert (reply.status_code, reply.json()["status"]) == (503, "cluster incomplete")
+        assert (reply.status_code, reply.json()["status"]) == (503, "degraded")
         assert await probes(served) == (200, 503)
         await asyncio.to_thread(served.engine.stop)
         reply = await served.http.get("/health")

@@ -4,14 +4,13 @@ import time
 
 import numpy as np
 import pytest
+from fixed_cluster import fixed_dispatcher, membership_of
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from jangtq_coordinator.dispatch import Dispatcher
-from jangtq_coordinator.lane import LayerAnswer, LayerCall
+from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, never
 from jangtq_coordinator.routing import Router
-from jangtq_coordinator.timing import LayerTimes
 from jangtq_proto.errors import ClusterError, WorkerFaultError
 
 HIDDEN = 4
@@ -29,7 +28,7 @@ class FakeLane:
         self.calls.append(call)
         return len(self.calls)
 
-    def receive(self, call_id: int) -> LayerAnswer:
+    def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
         if self.fails:
             raise WorkerFaultError("broken")
         call = self.calls[call_id - 1]
@@ -60,7 +59,7 @@ def some_rows(
 def test_any_split_gives_the_whole_sum(rows: int, slots: int, holders: int) -> None:
     x, ids, weights = some_rows(rows, slots, experts=16)
     owner = np.random.default_rng(holders).integers(0, holders, 16, dtype=np.int32)
-    dispatcher = Dispatcher(owner, [FakeLane() for _ in range(holders)], LayerTimes(1))
+    dispatcher = fixed_dispatcher(owner.tolist(), [FakeLane() for _ in range(holders)])
     sums = dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
     expected = x * ((ids + 1) * weights).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(sums, expected, rtol=1e-5, atol=1e-5)
@@ -70,16 +69,14 @@ def test_only_the_rows_that_a_holder_needs_travel() -> None:
     x, _, weights = some_rows(3, 2, experts=4)
     ids = np.array([[0, 1], [2, 3], [0, 2]], dtype=np.int32)
     lanes = [FakeLane(), FakeLane()]
-    Dispatcher(np.array([0, 0, 1, 1], dtype=np.int32), lanes, LayerTimes(1)).forward(
-        0, x, expert_ids=ids, router_weights=weights
-    )
+    fixed_dispatcher([0, 0, 1, 1], lanes).forward(0, x, expert_ids=ids, router_weights=weights)
     np.testing.assert_array_equal(lanes[0].calls[0].rows, x[[0, 2]])
     np.testing.assert_array_equal(lanes[0].calls[0].expert_ids, [[0, 1], [0, -1]])
     np.testing.assert_array_equal(lanes[1].calls[0].rows, x[[1, 2]])
 
 
 def test_a_holder_without_a_picked_expert_is_not_asked() -> None:
-    router = Router(np.array([1, 1, 0], dtype=np.int32))
+    router = Router(membership_of({"a": "2", "b": "0-1"}, 3).plan)
     parts = router.split(np.array([[0, 1]], dtype=np.int32), np.ones((1, 2), dtype=np.float32))
     assert [part.holder for part in parts] == [1]
 
@@ -87,7 +84,7 @@ def test_a_holder_without_a_picked_expert_is_not_asked() -> None:
 def test_a_failing_holder_leaves_no_half_done_call() -> None:
     x, ids, weights = some_rows(2, 4, experts=4)
     lanes = [FakeLane(), FakeLane(fails=True)]
-    dispatcher = Dispatcher(np.array([0, 1, 0, 1], dtype=np.int32), lanes, LayerTimes(1))
+    dispatcher = fixed_dispatcher([0, 1, 0, 1], lanes)
     with pytest.raises(ClusterError, match="broken"):
         dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
     assert [lane.abandoned for lane in lanes] == [1, 1]
@@ -95,8 +92,7 @@ def test_a_failing_holder_leaves_no_half_done_call() -> None:
 
 def test_exchanges_under_way_together_do_not_mix() -> None:
     first, second = some_rows(3, 4, experts=8), some_rows(2, 4, experts=8)
-    owner = np.array([0, 1] * 4, dtype=np.int32)
-    dispatcher = Dispatcher(owner, [FakeLane(), FakeLane()], LayerTimes(2))
+    dispatcher = fixed_dispatcher([0, 1] * 4, [FakeLane(), FakeLane()], layers=2)
     alone = [
         dispatcher.forward(layer, x, expert_ids=ids, router_weights=weights)
         for layer, (x, ids, weights) in enumerate((first, second))
@@ -113,7 +109,7 @@ def test_other_work_is_done_while_the_holders_compute() -> None:
     x, ids, weights = some_rows(1, 2, experts=2)
     seen: list[int] = []
     lane = FakeLane()
-    Dispatcher(np.zeros(2, dtype=np.int32), [lane], LayerTimes(1)).forward(
+    fixed_dispatcher([0, 0], [lane]).forward(
         0, x, expert_ids=ids, router_weights=weights, meanwhile=lambda: seen.append(len(lane.calls))
     )
     assert seen == [1]
@@ -121,13 +117,12 @@ def test_other_work_is_done_while_the_holders_compute() -> None:
 
 def test_every_exchange_is_timed() -> None:
     x, ids, weights = some_rows(2, 4, experts=4)
-    times = LayerTimes(2)
-    dispatcher = Dispatcher(np.array([0, 1, 0, 1], dtype=np.int32), [FakeLane(), FakeLane()], times)
+    dispatcher = fixed_dispatcher([0, 1, 0, 1], [FakeLane(), FakeLane()], layers=2)
     began = time.perf_counter_ns()
     dispatcher.forward(1, x, expert_ids=ids, router_weights=weights, began_ns=began)
     (exchange,) = dispatcher.timeline.copy().exchanges
     assert (exchange.layer, exchange.rows, exchange.began, exchange.compute) == (1, 2, began, 1000)
     stamps = [exchange.started, exchange.sent, exchange.waited, exchange.read, exchange.ended]
     assert stamps == sorted(stamps)
-    (split,) = times.splits()
+    (split,) = dispatcher.times.splits()
     assert (split.layer, split.experts_ms) == (1, 0.001)

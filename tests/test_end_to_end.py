@@ -12,12 +12,11 @@ import httpx
 import openai
 import psutil
 import pytest
-from cluster_processes import run_coordinator, running_workers, start_coordinator, start_worker
+from cluster_processes import run_coordinator, running_workers, start_coordinator
 from trace_checks import check_trace, durations
 
 from jangtq_coordinator.children import Child, Children
 from jangtq_coordinator.trace_events import ENGINE, REQUESTS, Trace
-from jangtq_proto.addresses import parse_address
 
 QUESTION: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 
@@ -142,25 +141,6 @@ def test_bad_input_gets_an_answer_to_act_on(
     error = answer.json()["error"]
     assert part in error["message"] + str(error["param"])
     assert httpx.get(f"{base_url}/health").status_code == 200
-
-
-def test_a_lost_worker_fails_the_request_and_not_the_server(demo_bundle: Path) -> None:
-    with Children() as children:
-        first = start_worker(children, demo_bundle, "0-127")
-        second = start_worker(children, demo_bundle, "128-255")
-        addresses = [parse_address(worker.listening()) for worker in (first, second)]
-        coordinator = start_coordinator(children, demo_bundle, addresses)
-        coordinator.ready()
-        url = f"{coordinator.listening()}/v1/chat/completions"
-        body = {"messages": QUESTION, "max_tokens": 4}
-        assert httpx.post(url, json=body, timeout=60).status_code == 200
-        second.process.kill()
-        second.process.wait()
-        failed = httpx.post(url, json=body, timeout=60)
-        assert failed.status_code == 503
-        assert str(addresses[1]) in failed.json()["error"]["message"]
-        start_worker(children, demo_bundle, "128-255", listen=str(addresses[1])).ready()
-        assert httpx.post(url, json=body, timeout=60).status_code == 200
 
 
 def test_generate_answers_in_the_terminal_without_workers(demo_bundle: Path) -> None:

@@ -6,17 +6,16 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
+from fixed_cluster import fixed_dispatcher
 from numpy.typing import NDArray
 from small_checkpoints import Sizes
 from sparse_bundles import write_sparse_bundle
 
 from jangtq_bundle.bundle import Bundle
-from jangtq_coordinator.dispatch import Dispatcher
-from jangtq_coordinator.lane import LayerAnswer, LayerCall
+from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, never
 from jangtq_coordinator.mlx_lm_import import minimax
 from jangtq_coordinator.model import MoeBlock, load_model
 from jangtq_coordinator.routed_experts import RoutedExperts
-from jangtq_coordinator.timing import LayerTimes
 from jangtq_proto.codec import RowType
 
 HIDDEN, EXPERTS = 64, 32
@@ -32,7 +31,7 @@ class TripleLane:
         self.calls.append(call)
         return len(self.calls)
 
-    def receive(self, call_id: int) -> LayerAnswer:
+    def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
         call = self.calls[call_id - 1]
         weights = np.where(call.expert_ids >= 0, call.router_weights, 0).sum(axis=1, keepdims=True)
         return LayerAnswer((3 * weights * call.rows.astype(np.float32)).astype(np.float32), 0, 0)
@@ -65,7 +64,7 @@ def model_args(shared_intermediate_size: int) -> minimax.ModelArgs:
 
 
 def block_over(lane: TripleLane, *, shared: int = 0, row_type: RowType = RowType.FLOAT32) -> MoeBlock:
-    dispatcher = Dispatcher(np.zeros(EXPERTS, dtype=np.int32), [lane], LayerTimes(1))
+    dispatcher = fixed_dispatcher([0] * EXPERTS, [lane])
     return MoeBlock(model_args(shared), 0, RoutedExperts(dispatcher, row_type))
 
 
@@ -117,7 +116,7 @@ def test_a_shared_expert_is_added_where_the_config_has_one() -> None:
 def test_a_bundle_with_a_shared_expert_loads_all_of_it(tmp_path: Path) -> None:
     sizes = Sizes(expert_count=EXPERTS, hidden_size=64, intermediate_size=64, layer_count=1)
     bundle = Bundle.open(write_sparse_bundle(tmp_path / "bundle", sizes, shared_intermediate_size=64))
-    dispatcher = Dispatcher(np.zeros(EXPERTS, dtype=np.int32), [TripleLane()], LayerTimes(1))
+    dispatcher = fixed_dispatcher([0] * EXPERTS, [TripleLane()])
     model = load_model(bundle, dispatcher, RowType.FLOAT32)
     assert model.layers[0].block_sparse_moe.shared_experts.down_proj.weight.size
     logits = model(mx.array([[1, 2, 3]]))
@@ -127,7 +126,7 @@ def test_a_bundle_with_a_shared_expert_loads_all_of_it(tmp_path: Path) -> None:
 def test_the_last_logits_are_the_models_own(tmp_path: Path) -> None:
     sizes = Sizes(expert_count=EXPERTS, hidden_size=64, intermediate_size=64, layer_count=1)
     bundle = Bundle.open(write_sparse_bundle(tmp_path / "bundle", sizes))
-    dispatcher = Dispatcher(np.zeros(EXPERTS, dtype=np.int32), [TripleLane()], LayerTimes(1))
+    dispatcher = fixed_dispatcher([0] * EXPERTS, [TripleLane()])
     model = load_model(bundle, dispatcher, RowType.FLOAT32)
     mx.random.seed(1)
     model.lm_head.scales = mx.random.normal(model.lm_head.scales.shape)

@@ -1,9 +1,9 @@
 """Who holds what, and what is said when something is missing."""
 
-import numpy as np
 import pytest
+from fixed_cluster import membership_of
 
-from jangtq_coordinator.roster import Holder, assign_experts, check_holders
+from jangtq_coordinator.roster import Holder, check_holders
 from jangtq_proto.errors import CoverageError, WorkerMismatchError
 from jangtq_proto.ranges import parse_ranges
 
@@ -20,25 +20,22 @@ def holder(name: str, ranges: str, *, fingerprint: str = "f", protocol_version: 
     )
 
 
-def test_every_expert_gets_its_holder() -> None:
-    owner = assign_experts([holder("a", "0-2,6"), holder("b", "3-5,7")], 8)
-    np.testing.assert_array_equal(owner, [0, 0, 0, 1, 1, 1, 0, 1])
-
-
-def test_the_first_holder_of_a_shared_expert_has_it() -> None:
-    owner = assign_experts([holder("a", "0-5"), holder("b", "4-7")], 8)
-    np.testing.assert_array_equal(owner, [0, 0, 0, 0, 0, 0, 1, 1])
+def test_every_expert_gets_its_holders() -> None:
+    plan = membership_of({"a": "0-2,6", "b": "2-5,7"}, 8).plan
+    assert plan.holders_of == ((0,), (0,), (0, 1), (1,), (1,), (1,), (0,), (1,))
+    assert plan.has_replicas and not plan.uncovered
+    plan.check_covered()
 
 
 def test_missing_experts_are_named_with_what_everybody_holds() -> None:
     with pytest.raises(CoverageError) as caught:
-        assign_experts([holder("a:1", "0-3"), holder("b:1", "6")], 8)
+        membership_of({"a:1": "0-3", "b:1": "6"}, 8).plan.check_covered()
     assert str(caught.value) == "experts 4-5,7 are held by nobody; a:1 holds 0-3; b:1 holds 6"
 
 
 def test_an_expert_outside_the_model_is_named() -> None:
     with pytest.raises(WorkerMismatchError, match="expert 8"):
-        assign_experts([holder("a", "0-8")], 8)
+        membership_of({"a": "0-8"}, 8)
 
 
 def test_all_that_does_not_fit_is_said_at_once() -> None:

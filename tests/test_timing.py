@@ -25,7 +25,7 @@ def exchange(began: int, *, layer: int = 0, waits_from: int = 40_000) -> Exchang
         decode=2_000,
         queue=3_000,
         compute=30_000,
-        slowest_holder=1,
+        slowest_holder="two",
     )
 
 
@@ -79,7 +79,7 @@ def some_record(*, apart: int = 100_000) -> Record:
 
 
 def test_a_trace_nests_and_its_stages_add_up() -> None:
-    trace = trace_of(some_record(), ["one", "two"])
+    trace = trace_of(some_record())
     check_trace(json.loads(json.dumps(trace)))
     layers = durations(trace, ENGINE, "layer")
     assert layers == [100.0] * 4
@@ -96,7 +96,7 @@ def test_a_trace_nests_and_its_stages_add_up() -> None:
 
 
 def test_layers_under_way_together_stand_on_tracks_of_their_own() -> None:
-    trace = trace_of(some_record(apart=60_000), ["one", "two"])
+    trace = trace_of(some_record(apart=60_000))
     check_trace(trace)
     assert {e["tid"] for e in trace["traceEvents"] if e["name"].startswith("layer")} == {1, 2}
 

@@ -48,6 +48,7 @@ def loader(bundle: Bundle, cluster: Cluster, settings: ClusterSettings) -> Calla
             kv_shape=kv_shape(bundle.config, row_type_of(settings)),
             fingerprint=bundle.fingerprint,
             generation=read_generation_config(bundle.path),
+            pause=cluster.pause,
             capabilities=read_capabilities(bundle.path),
             timeline=cluster.dispatcher.timeline,
         )

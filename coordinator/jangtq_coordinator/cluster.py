@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -9,18 +10,25 @@ import psutil
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
-from jangtq_coordinator.dispatch import Dispatcher
+from jangtq_coordinator.dispatch import Dispatcher, Patience
 from jangtq_coordinator.expert_load import ExpertLoad
 from jangtq_coordinator.express_door import ExpressSettings
 from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
+from jangtq_coordinator.keeper import Keeper
 from jangtq_coordinator.lane import Lane
+from jangtq_coordinator.lane_book import OpenLane
 from jangtq_coordinator.local_experts import LocalLane
+from jangtq_coordinator.membership import Membership
 from jangtq_coordinator.overlap import OverlapChooser, OverlapMode
-from jangtq_coordinator.roster import LOCAL, Holder, assign_experts, check_holders
+from jangtq_coordinator.pause import Pause
+from jangtq_coordinator.plan import Member
+from jangtq_coordinator.prober import Prober
+from jangtq_coordinator.roster import LOCAL, Holder, check_holders
 from jangtq_coordinator.settings import ClusterSettings, Transport
 from jangtq_coordinator.timing import LayerTimes
 from jangtq_kernels.backends import open_backend
+from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.certificates import Role
 from jangtq_proto.codec import PROTOCOL_VERSION, RowType
 from jangtq_proto.credentials import Credentials
@@ -33,15 +41,23 @@ _log = logging.getLogger("jangtq.cluster")
 
 @dataclass(frozen=True)
 class Cluster:
-    """Holders in the order in which partial sums are added, and the dispatcher over them."""
+    """Who belongs to it, who looks after them, and the dispatcher that asks them."""
 
-    holders: tuple[Holder, ...]
+    membership: Membership
+    keeper: Keeper
     dispatcher: Dispatcher
     load: ExpertLoad
     overlap: OverlapChooser
+    pause: Pause
+
+    @property
+    def holders(self) -> tuple[Holder, ...]:
+        """Those that serve."""
+        return tuple(member.holder for member in self.membership.plan.members)
 
     def close(self) -> None:
         """Leave the workers."""
+        self.keeper.stop()
         self.dispatcher.close()
 
 
@@ -55,25 +71,49 @@ def connect(bundle: Bundle, settings: ClusterSettings, *, row_type: RowType) -> 
         unix_sockets=settings.unix_sockets,
         credentials=Credentials(settings.tls, Role.COORDINATOR) if settings.tls else None,
     )
-    lanes = [GrpcLane(address, lane_settings) for address in settings.workers]
+    holders = _find(settings.workers, lane_settings)
+    _check(holders, bundle)
+    if settings.local_ranges:
+        holders.insert(0, _describe_self(bundle, settings))
+    membership = Membership(holders, bundle.config.expert_count)
+    membership.plan.check_covered()
+    local = _load_local(bundle, settings) if settings.local_ranges else None
+    open_lane = _lane_opener(lane_settings, settings, local)
+    prober = Prober(bundle.config.hidden_size, lane_settings.credentials)
+    return _assemble(bundle, settings, membership, open_lane, prober)
+
+
+def _find(workers: tuple[Address, ...], lane_settings: LaneSettings) -> list[Holder]:
+    lanes = [GrpcLane(address, lane_settings) for address in workers]
     try:
-        holders = describe_all(lanes)
-        check_holders(holders, fingerprint=bundle.fingerprint, protocol_version=PROTOCOL_VERSION)
-        for lane, holder in zip(lanes, holders, strict=True):
-            lane.expect(holder)
-        return _assemble(bundle, settings, holders, _call_lanes(lanes, lane_settings, settings))
-    except BaseException:
+        return describe_all(lanes)
+    finally:
         for lane in lanes:
             lane.close()
-        raise
 
 
-def _call_lanes(lanes: list[GrpcLane], lane_settings: LaneSettings, settings: ClusterSettings) -> list[Lane]:
-    """What expert calls travel over."""
-    if settings.transport is Transport.GRPC:
-        return list(lanes)
-    express = ExpressSettings(poll_us=settings.poll_us, credentials=lane_settings.credentials)
-    return [ExpressLane(lane, lane_settings, express) for lane in lanes]
+def _check(holders: Sequence[Holder], bundle: Bundle) -> None:
+    check_holders(holders, fingerprint=bundle.fingerprint, protocol_version=PROTOCOL_VERSION)
+
+
+def _lane_opener(lane_settings: LaneSettings, settings: ClusterSettings, local: LocalLane | None) -> OpenLane:
+    """Makes what expert calls to a member travel over."""
+
+    def open_lane(member: Member) -> Lane:
+        if member.name == LOCAL:
+            assert local is not None
+            return local
+        control = GrpcLane(parse_address(member.name), lane_settings)
+        control.expect(member.holder)
+        if settings.transport is Transport.GRPC:
+            return control
+        return ExpressLane(
+            control,
+            lane_settings,
+            ExpressSettings(poll_us=settings.poll_us, credentials=lane_settings.credentials),
+        )
+
+    return open_lane
 
 
 def describe_all(lanes: list[GrpcLane]) -> list[Holder]:
@@ -103,22 +143,29 @@ def _describe(lane: GrpcLane) -> Holder | ClusterError:
 
 
 def _assemble(
-    bundle: Bundle, settings: ClusterSettings, workers: list[Holder], worker_lanes: list[Lane]
+    bundle: Bundle, settings: ClusterSettings, membership: Membership, open_lane: OpenLane, prober: Prober
 ) -> Cluster:
-    holders = list(workers)
-    lanes = list(worker_lanes)
-    if settings.local_ranges:
-        local_holder = _describe_self(bundle, settings)
-        owner = assign_experts([local_holder, *workers], bundle.config.expert_count)
-        holders.insert(0, local_holder)
-        lanes.insert(0, _load_local(bundle, settings))
-    else:
-        owner = assign_experts(workers, bundle.config.expert_count)
-    times = LayerTimes(bundle.config.layer_count)
+    keeper = Keeper(
+        membership,
+        ask=lambda address, seconds: prober.ask(address, timeout_seconds=seconds),
+        check=lambda holder: _check([holder], bundle),
+    )
+    pause = Pause()
+    pause.before_requests(membership.check_covered)
     load = ExpertLoad(bundle.config.layer_count, bundle.config.expert_count)
     # Without workers nobody computes while attention does.
-    overlap = OverlapChooser(settings.overlap if workers else OverlapMode.OFF)
-    return Cluster(tuple(holders), Dispatcher(owner, lanes, times, load), load, overlap)
+    overlap = OverlapChooser(settings.overlap if settings.workers else OverlapMode.OFF)
+    dispatcher = Dispatcher(
+        membership,
+        open_lane,
+        LayerTimes(bundle.config.layer_count),
+        load=load,
+        patience=Patience(settings.call_timeout_seconds, settings.worker_timeout_seconds),
+        pause=pause,
+    )
+    for address in settings.workers:
+        keeper.look_after(address)
+    return Cluster(membership, keeper, dispatcher, load, overlap, pause)
 
 
 def _describe_self(bundle: Bundle, settings: ClusterSettings) -> Holder:

@@ -68,7 +68,14 @@ def add_cluster(command: argparse.ArgumentParser) -> None:
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="how long a worker may take for one layer (default: %(default)g)",
+        help="how long a layer may take a worker that nobody can stand in for (default: %(default)g)",
+    )
+    command.add_argument(
+        "--worker-timeout",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="how long requests wait for experts that nobody holds any more (default: %(default)g)",
     )
 
 
@@ -88,4 +95,5 @@ def cluster_settings(given: argparse.Namespace) -> ClusterSettings:
         tls=given.tls,
         connect_timeout_seconds=given.connect_timeout,
         call_timeout_seconds=given.call_timeout,
+        worker_timeout_seconds=given.worker_timeout,
     )

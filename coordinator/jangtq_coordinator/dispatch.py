@@ -1,48 +1,68 @@
-"""One layer's exchange: split the rows, ask every holder at once, add the partial sums in a fixed order."""
+"""One layer's exchange: split the rows, ask every holder at once, add the partial sums.
+
+What is not answered is asked of somebody else; only when nobody is left does an exchange wait, or fail.
+"""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jangtq_coordinator.exchange import Answered, Asked, Exchange, Failure, times_of
 from jangtq_coordinator.expert_load import ExpertLoad
-from jangtq_coordinator.lane import Lane, LayerAnswer, LayerCall
-from jangtq_coordinator.routing import HolderRows, Router
+from jangtq_coordinator.failover import Failover
+from jangtq_coordinator.lane_book import LaneBook, OpenLane
+from jangtq_coordinator.membership import Membership
+from jangtq_coordinator.pause import Pause
+from jangtq_coordinator.routes import Routes
+from jangtq_coordinator.routing import NOBODY, HolderRows
 from jangtq_coordinator.timeline import Timeline
-from jangtq_coordinator.timing import ExchangeTimes, LayerTimes
+from jangtq_coordinator.timing import LayerTimes
 from jangtq_proto.codec import Rows
+from jangtq_proto.errors import ClusterError
 
 
 @dataclass(frozen=True)
-class Exchange:
-    """A layer's rows on their way through their holders: what was asked of each, under which call id."""
+class Patience:
+    """How long a call may take where nobody else can be asked, and how long experts may have no holder."""
 
-    layer: int
-    shape: tuple[int, ...]
-    parts: tuple[HolderRows, ...]
-    call_ids: tuple[int, ...]
-    began_ns: int
-    started_ns: int
-    sent_ns: int
+    call_seconds: float = 60.0
+    worker_seconds: float = 60.0
 
 
 class Dispatcher:
-    """Used by one thread. Holder `i` of `owner` is reached over `lanes[i]`; `load` counts what is picked."""
+    """Used by one thread. Follows the plan of `membership`; `open_lane` makes the way to a member.
+
+    `load` counts what is picked; `pause` is asked while an exchange waits for a holder.
+    """
 
     def __init__(
         self,
-        owner: NDArray[np.int32],
-        lanes: Sequence[Lane],
+        membership: Membership,
+        open_lane: OpenLane,
         times: LayerTimes,
+        *,
         load: ExpertLoad | None = None,
+        patience: Patience | None = None,
+        pause: Pause | None = None,
     ) -> None:
-        self._router = Router(owner)
-        self._lanes = tuple(lanes)
+        self._membership = membership
+        self._lanes = LaneBook(open_lane)
         self._times = times
         self._load = load
         self.timeline = Timeline()
+        self._patience = patience or Patience()
+        self._failover = Failover(
+            membership,
+            pause=pause or Pause(),
+            worker_timeout_seconds=self._patience.worker_seconds,
+            busy_seconds=self._patience.call_seconds,
+        )
+        self._routes = Routes(membership, self._patience.call_seconds)
+        self._retired = self._routes.plan
+        self._under_way = 0
 
     @property
     def times(self) -> LayerTimes:
@@ -60,22 +80,23 @@ class Dispatcher:
         """Ask every holder of a picked expert; several exchanges may be under way.
 
         rows: [rows, hidden]; expert_ids, router_weights: [rows, slots]. `began_ns` is the stamp of
-        time.perf_counter_ns at which the caller turned to this layer. Raises ClusterError, and then no
-        exchange is under way any more.
+        time.perf_counter_ns at which the caller turned to this layer.
         """
         started_ns = time.perf_counter_ns()
-        parts = self._router.split(expert_ids, router_weights)
+        self._routes.keep_up()
+        self._retire_lanes()
+        exchange = Exchange(layer, rows, began_ns or started_ns, started_ns)
+        self._under_way += 1
         try:
-            call_ids = tuple(self._send(layer, rows, part) for part in parts)
+            self._ask(exchange, self._routes.router.split(expert_ids, router_weights))
         except BaseException:
             self.abandon()
             raise
-        sent_ns = time.perf_counter_ns()
+        exchange.sent_ns = time.perf_counter_ns()
         if self._load is not None:
             # Counted while the workers are busy already.
             self._load.record(layer, expert_ids)
-        began_ns = started_ns if began_ns is None else began_ns
-        return Exchange(layer, rows.shape, parts, call_ids, began_ns, started_ns, sent_ns)
+        return exchange
 
     def finish(self, exchange: Exchange) -> NDArray[np.float32]:
         """Wait for its answers: the weighted sum of the picked experts of each row, float32 [rows, hidden].
@@ -83,15 +104,23 @@ class Dispatcher:
         Raises ClusterError, and then no exchange is under way any more.
         """
         waited_ns = time.perf_counter_ns()
-        asked = zip(exchange.parts, exchange.call_ids, strict=True)
+        answered: list[Answered] = []
         try:
-            answers = [self._lanes[part.holder].receive(call_id) for part, call_id in asked]
+            while True:
+                answered += self._receive(exchange)
+                if not exchange.unanswered:
+                    break
+                self._ask_others(exchange)
         except BaseException:
             self.abandon()
             raise
         read_ns = time.perf_counter_ns()
-        sums = _reduce(exchange.shape, exchange.parts, answers)
-        self._record(_times_of(exchange, answers, waited_ns=waited_ns, read_ns=read_ns))
+        self._under_way = max(0, self._under_way - 1)
+        self._failover.finish(exchange)
+        sums = _reduce(exchange.rows.shape, answered)
+        times = times_of(exchange, answered, waited_ns=waited_ns, read_ns=read_ns)
+        self._times.record(times)
+        self.timeline.record_exchange(times)
         return sums
 
     def forward(
@@ -118,56 +147,93 @@ class Dispatcher:
 
     def abandon(self) -> None:
         """Give up every exchange under way, so that no lane keeps a half-done call."""
-        for lane in self._lanes:
-            lane.abandon()
+        self._under_way = 0
+        self._lanes.abandon()
 
     def close(self) -> None:
         """Close every lane."""
-        for lane in self._lanes:
-            lane.close()
+        self._lanes.close()
 
-    def _record(self, times: ExchangeTimes) -> None:
-        self._times.record(times)
-        self.timeline.record_exchange(times)
+    def _retire_lanes(self) -> None:
+        """Close the lanes to whoever left the plan, once nothing more can come over them."""
+        if self._retired is not self._routes.plan and not self._under_way:
+            self._retired = self._routes.plan
+            self._lanes.retire(self._retired)
 
-    def _send(self, layer: int, rows: Rows, part: HolderRows) -> int:
-        part_rows = rows if part.row_index is None else rows[part.row_index]
-        return self._lanes[part.holder].send(
-            LayerCall(layer, part_rows, part.expert_ids, part.router_weights)
-        )
+    def _ask(self, exchange: Exchange, parts: tuple[HolderRows, ...]) -> None:
+        for part in parts:
+            if part.holder == NOBODY:
+                exchange.unanswered.append(part)
+                continue
+            member = self._routes.plan.members[part.holder]
+            try:
+                lane = self._lanes.lane(member)
+                call_id = lane.send(exchange.call(part))
+            except ClusterError as error:
+                self._note(exchange, Failure(part, member, error))
+            else:
+                exchange.asked.append(Asked(part, member, lane, call_id))
 
+    def _receive(self, exchange: Exchange) -> list[Answered]:
+        asked, exchange.asked = exchange.asked, []
+        answered = []
+        for one in asked:
+            started = time.monotonic()
+            try:
+                answer = one.lane.receive(one.call_id, self._giving_up(one, started))
+            except ClusterError as error:
+                self._note(exchange, Failure(one.part, one.member, error))
+                continue
+            self._routes.record(one, answer, time.monotonic() - started)
+            answered.append(Answered(one.part, one.member, answer))
+        return answered
 
-def _times_of(
-    exchange: Exchange, answers: Sequence[LayerAnswer], *, waited_ns: int, read_ns: int
-) -> ExchangeTimes:
-    own_times = [answer.queue_ns + answer.compute_ns for answer in answers]
-    slowest = own_times.index(max(own_times))
-    return ExchangeTimes(
-        exchange.layer,
-        exchange.shape[0],
-        began=exchange.began_ns,
-        started=exchange.started_ns,
-        sent=exchange.sent_ns,
-        waited=waited_ns,
-        read=read_ns,
-        ended=time.perf_counter_ns(),
-        decode=sum(answer.decode_ns for answer in answers),
-        queue=answers[slowest].queue_ns,
-        compute=answers[slowest].compute_ns,
-        slowest_holder=exchange.parts[slowest].holder,
-    )
+    def _giving_up(self, asked: Asked, started: float) -> Callable[[], bool]:
+        """Whether to wait no longer, because the member is lost, or late and somebody else can be asked."""
+        member, ids = asked.member, asked.part.expert_ids
+        deadline = started + self._routes.deadline_seconds(member, ids.shape[0])
 
+        def give_up() -> bool:
+            if self._membership.is_lost(member):
+                return True
+            if time.monotonic() < deadline:
+                return False
+            return self._membership.plan.can_spare(member.name, ids[ids >= 0].tolist())
 
-def _reduce(
-    shape: tuple[int, ...], parts: tuple[HolderRows, ...], answers: list[LayerAnswer]
-) -> NDArray[np.float32]:
-    """Add in holder order, so that the order of arrival never shows."""
-    if len(parts) == 1 and parts[0].row_index is None:
-        return answers[0].partial_sums
-    sums = np.zeros(shape, dtype=np.float32)
-    for part, answer in zip(parts, answers, strict=True):
-        if part.row_index is None:
-            sums += answer.partial_sums
+        return give_up
+
+    def _note(self, exchange: Exchange, failure: Failure) -> None:
+        exchange.fail(failure)
+        self._failover.judge(failure)
+
+    def _ask_others(self, exchange: Exchange) -> None:
+        """Ask for what is missing once more, of whoever holds it now. May wait; raises ClusterError."""
+        self._failover.wait_for_holders(exchange)
+        avoid = self._failover.to_avoid(exchange)
+        router = self._routes.router_around(avoid)
+        parts, exchange.unanswered = exchange.unanswered, []
+        for part in parts:
+            again = router.split(part.expert_ids, part.router_weights)
+            self._count(part, exchange.failures, again)
+            self._ask(exchange, tuple(piece.within(part.row_index) for piece in again))
+
+    def _count(self, part: HolderRows, failures: list[Failure], again: tuple[HolderRows, ...]) -> None:
+        members = self._routes.plan.members
+        before = next((f.member.name for f in reversed(failures) if f.part is part), None)
+        same = all(piece.holder != NOBODY and members[piece.holder].name == before for piece in again)
+        if same:
+            self._membership.counters.retries += 1
         else:
-            sums[part.row_index] += answer.partial_sums
+            self._membership.counters.failovers += 1
+
+
+def _reduce(shape: tuple[int, ...], answered: list[Answered]) -> NDArray[np.float32]:
+    if len(answered) == 1 and answered[0].part.row_index is None:
+        return answered[0].answer.partial_sums
+    sums = np.zeros(shape, dtype=np.float32)
+    for one in answered:
+        if one.part.row_index is None:
+            sums += one.answer.partial_sums
+        else:
+            sums[one.part.row_index] += one.answer.partial_sums
     return sums

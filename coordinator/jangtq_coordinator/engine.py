@@ -82,9 +82,11 @@ class Engine:
         """Begin with a request; must be called in a running event loop, which alone may use the stream.
 
         Raises ContextOverflowError when the prompt leaves no room for an answer, QueueFullError when too many
-        requests wait, and EngineUnavailableError when no requests are taken.
+        requests wait, CoverageError while some expert has no holder, and EngineUnavailableError when no
+        requests are taken.
         """
         request.token_budget(self.loaded.context_length)
+        self.loaded.pause.check_complete()
         stream = GenerationStream(self._cancel)
         with self._state_lock:
             if self._state is not EngineState.READY or self._steps is None:

@@ -6,6 +6,7 @@ from typing import Final, Protocol
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
+from jangtq_coordinator.lane import GiveUp, never
 from jangtq_coordinator.silence import SilenceWatch
 from jangtq_proto.v1 import expert_pb2 as pb
 
@@ -57,17 +58,16 @@ class ExpertStream:
     def send(self, message: pb.ExpertCall) -> None:
         """Start a call. A stream that is broken says so in `receive`, or here by StreamBrokenError."""
         data = message.SerializeToString()
-        with self._watch:
-            while self._sending:
-                self._take_event()
+        if self._sending:
+            self._wait_until_sent()
         self._sending = True
         self._call.operate((cygrpc.SendMessageOperation(data, _NO_FLAGS),), _SENT)
         self._awaited += 1
         self._start_receiving()
 
-    def receive(self) -> pb.ExpertReply:
+    def receive(self, give_up: GiveUp = never) -> pb.ExpertReply:
         """Wait for the next answer of whatever call is under way. Raises StreamBrokenError."""
-        with self._watch:
+        with self._watch.over(give_up):
             while not self._replies:
                 self._take_event()
         return pb.ExpertReply.FromString(self._replies.popleft())
@@ -83,6 +83,11 @@ class ExpertStream:
                 self._next_event()
             except StreamBrokenError:
                 return
+
+    def _wait_until_sent(self) -> None:
+        with self._watch.over(never):
+            while self._sending:
+                self._take_event()
 
     def _take_event(self) -> None:
         event = self._next_event()
@@ -114,8 +119,7 @@ class ExpertStream:
         return event
 
     def _broken(self, status: _Operation) -> StreamBrokenError:
-        waited = self._watch.timeout_seconds if self._watch.fired else None
-        return StreamBrokenError(_status_code(status.code()), status.details(), waited)
+        return StreamBrokenError(_status_code(status.code()), status.details(), self._watch.waited_seconds)
 
     def _cancel_silent(self) -> None:
         self._call.cancel(cygrpc.StatusCode.deadline_exceeded, "the worker fell silent")

@@ -7,7 +7,7 @@ import grpc
 
 from jangtq_coordinator.express_door import Door, ExpressSettings, enter
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
-from jangtq_coordinator.lane import LayerAnswer, LayerCall
+from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, never
 from jangtq_coordinator.pending import PendingCalls, Received
 from jangtq_proto.codec import DecodedCall, decode_partial_sums
 from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerFaultError, error_of_number
@@ -43,14 +43,14 @@ class ExpressLane:
         try:
             frames.send(call_frame(message, self._settings.row_type), reading_up_to=may_answer)
         except OSError as error:
-            raise self._broken(error) from error
+            raise self._broken(error, waited_seconds=self._settings.call_timeout_seconds) from error
         return call_id
 
-    def receive(self, call_id: int) -> LayerAnswer:
+    def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
         if call_id not in self._pending:
-            return self._control.receive(call_id)
+            return self._control.receive(call_id, give_up)
         try:
-            return self._pending.wait(call_id, self._read)
+            return self._pending.wait(call_id, lambda: self._read(give_up))
         except ClusterError:
             if call_id in self._pending:  # nothing that follows can be trusted
                 self.abandon()
@@ -67,15 +67,16 @@ class ExpressLane:
         self.abandon()
         self._control.close()
 
-    def _read(self) -> Received:
+    def _read(self, give_up: GiveUp) -> Received:
         assert self._frames is not None, "a call under way has a connection"
+        asked = time.monotonic()
         try:
-            frame = self._frames.receive(self._limit)
+            frame = self._frames.receive(self._limit, give_up)
             if frame is None:
                 raise ConnectionResetError("the worker closed the connection")
             answer = read_answer(frame)
         except OSError as error:
-            raise self._broken(error) from error
+            raise self._broken(error, waited_seconds=time.monotonic() - asked) from error
         except CallRejectedError as error:
             raise WorkerFaultError(f"worker {self._control.address} sent no answer: {error}") from error
         # A copy, because the next answer is read into the same buffer.
@@ -127,14 +128,12 @@ class ExpressLane:
         _log.info("worker %s: express lane over %s", self._control.address, door)
         return frames
 
-    def _broken(self, error: OSError) -> ClusterError:
+    def _broken(self, error: OSError, *, waited_seconds: float) -> ClusterError:
         self.abandon()
         self._pause()
         if isinstance(error, TimeoutError):
-            seconds = self._settings.call_timeout_seconds
-            return self._control.explain(
-                grpc.StatusCode.DEADLINE_EXCEEDED, str(error), waited_seconds=seconds
-            )
+            waited = min(waited_seconds, self._settings.call_timeout_seconds)
+            return self._control.explain(grpc.StatusCode.DEADLINE_EXCEEDED, str(error), waited_seconds=waited)
         return self._control.explain(grpc.StatusCode.UNAVAILABLE, str(error))
 
     def _pause(self) -> None:

@@ -11,9 +11,9 @@ from google.protobuf.message import DecodeError
 
 from jangtq_coordinator.channels import WorkerChannel, open_channel
 from jangtq_coordinator.expert_stream import ExpertStream, StreamBrokenError
-from jangtq_coordinator.lane import LayerAnswer, LayerCall
+from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, never
 from jangtq_coordinator.pending import PendingCalls, Received
-from jangtq_coordinator.roster import Holder
+from jangtq_coordinator.roster import Holder, holder_from
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import (
     DecodedCall,
@@ -24,7 +24,7 @@ from jangtq_proto.codec import (
 from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import ClusterError, WorkerFaultError, WorkerMismatchError, error_of, error_of_number
 from jangtq_proto.local_sockets import SocketFolder, answers
-from jangtq_proto.ranges import ExpertRange, format_ranges
+from jangtq_proto.ranges import format_ranges
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 
@@ -126,9 +126,9 @@ class GrpcLane:
             raise self._broken(error) from error
         return call_id
 
-    def receive(self, call_id: int) -> LayerAnswer:
+    def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
         try:
-            return self._pending.wait(call_id, self._read)
+            return self._pending.wait(call_id, lambda: self._read(give_up))
         except ClusterError:
             if call_id in self._pending:  # nothing that follows can be trusted
                 self.abandon()
@@ -160,10 +160,10 @@ class GrpcLane:
                 raise
         return self._stub().Describe(pb.DescribeRequest(), timeout=timeout_seconds, wait_for_ready=True)
 
-    def _read(self) -> Received:
+    def _read(self, give_up: GiveUp) -> Received:
         assert self._stream is not None, "a call under way has a stream"
         try:
-            reply = self._stream.receive()
+            reply = self._stream.receive(give_up)
         except StreamBrokenError as error:
             raise self._broken(error) from error
         except DecodeError as error:
@@ -205,21 +205,8 @@ class GrpcLane:
     ) -> ClusterError:
         """The error of a lane to this worker that broke."""
         if waited_seconds is not None and status in _SILENCE:
-            details = f"no answer within {waited_seconds:g} s; is jangtq-worker running there?"
+            details = f"no answer within {waited_seconds:.3g} s; is jangtq-worker running there?"
         return error_of(status, f"worker {self._address}: {details}")
-
-
-def holder_from(name: str, reply: pb.DescribeReply) -> Holder:
-    """What a worker said of itself."""
-    return Holder(
-        name=name,
-        ranges=tuple(ExpertRange(r.first, r.last) for r in reply.expert_ranges),
-        fingerprint=reply.fingerprint,
-        protocol_version=reply.protocol_version,
-        device=reply.device,
-        weight_bytes=reply.weight_bytes,
-        resident_bytes=reply.resident_bytes,
-    )
 
 
 def _check_unchanged(expected: Holder, found: Holder) -> None:

@@ -1,5 +1,6 @@
 """The way to one holder of experts, as the dispatcher sees it: send calls, then receive their answers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,14 +30,25 @@ class LayerAnswer:
     decode_ns: int = 0
 
 
+GiveUp = Callable[[], bool]
+
+
+def never() -> bool:
+    """For whoever waits as long as the lane itself allows."""
+    return False
+
+
 class Lane(Protocol):
     """Several calls may be under way. The thread that sends is the one that receives."""
 
     def send(self, call: LayerCall) -> int:
         """Start a call and return its id, which no other call of the lane ever has. Raises ClusterError."""
 
-    def receive(self, call_id: int) -> LayerAnswer:
-        """Wait for the answer to a call. Raises ClusterError; the lane can be used again afterwards."""
+    def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
+        """Wait for the answer to a call. Raises ClusterError; the lane can be used again afterwards.
+
+        `give_up` is asked now and then, from any thread; when it says so, all calls under way are lost.
+        """
 
     def abandon(self) -> None:
         """Give up all calls under way, so that their answers can never be taken for a later one's."""

@@ -11,6 +11,7 @@ import mlx.core as mx
 from jangtq_coordinator.capabilities import Capabilities
 from jangtq_coordinator.kv_memory import KvShape
 from jangtq_coordinator.mlx_lm_import import TokenizerWrapper
+from jangtq_coordinator.pause import Pause
 from jangtq_coordinator.sampling import SamplingParameters
 from jangtq_coordinator.timeline import Timeline
 from jangtq_proto.errors import BundleError, RequestError
@@ -43,7 +44,10 @@ class GenerationConfig:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """Everything that generating needs. `name` is what clients call it; `context_length` counts tokens."""
+    """Everything that generating needs. `name` is what clients call it; `context_length` counts tokens.
+
+    `pause` is asked while a pass of the model waits for the cluster.
+    """
 
     model: LanguageModel
     tokenizer: TokenizerWrapper
@@ -52,6 +56,7 @@ class LoadedModel:
     kv_shape: KvShape
     fingerprint: str = ""
     generation: GenerationConfig = field(default_factory=GenerationConfig)
+    pause: Pause = field(default_factory=Pause)
     capabilities: Capabilities = field(default_factory=Capabilities)
     timeline: Timeline = field(default_factory=Timeline)
 

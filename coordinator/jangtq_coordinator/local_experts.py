@@ -3,7 +3,7 @@
 import itertools
 import time
 
-from jangtq_coordinator.lane import LayerAnswer, LayerCall
+from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, never
 from jangtq_kernels.backend import LoadedLayer
 from jangtq_kernels.errors import KernelInputError
 from jangtq_proto.errors import CallRejectedError
@@ -26,7 +26,7 @@ class LocalLane:
         self._calls[call_id] = call
         return call_id
 
-    def receive(self, call_id: int) -> LayerAnswer:
+    def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
         call = self._calls.pop(call_id)
         started = time.perf_counter_ns()
         try:

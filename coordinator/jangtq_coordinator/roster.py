@@ -1,20 +1,18 @@
-"""Who holds which experts, and whether together they hold them all. Knows no network."""
+"""Those who hold experts, as they describe themselves, and whether they fit. Knows no network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from jangtq_proto.errors import CoverageError, WorkerMismatchError
-from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges, ranges_of
+from jangtq_proto.errors import WorkerMismatchError
+from jangtq_proto.ranges import ExpertRange
+from jangtq_proto.v1 import expert_pb2 as pb
 
 LOCAL = "coordinator"
 
 
 @dataclass(frozen=True)
 class Holder:
-    """One process that holds experts, as it described itself."""
+    """One process that holds experts, as it described itself; `instance` tells it from an earlier one."""
 
     name: str
     ranges: tuple[ExpertRange, ...]
@@ -23,6 +21,29 @@ class Holder:
     device: str
     weight_bytes: int
     resident_bytes: int
+    instance: str = ""
+
+    def is_same(self, other: "Holder") -> bool:
+        """Whether it is the same process with the same experts."""
+        return (self.instance, self.ranges, self.fingerprint) == (
+            other.instance,
+            other.ranges,
+            other.fingerprint,
+        )
+
+
+def holder_from(name: str, reply: pb.DescribeReply) -> Holder:
+    """What a worker said of itself."""
+    return Holder(
+        name=name,
+        ranges=tuple(ExpertRange(r.first, r.last) for r in reply.expert_ranges),
+        fingerprint=reply.fingerprint,
+        protocol_version=reply.protocol_version,
+        device=reply.device,
+        weight_bytes=reply.weight_bytes,
+        resident_bytes=reply.resident_bytes,
+        instance=reply.instance,
+    )
 
 
 def check_holders(holders: Sequence[Holder], *, fingerprint: str, protocol_version: int) -> None:
@@ -43,25 +64,3 @@ def check_holders(holders: Sequence[Holder], *, fingerprint: str, protocol_versi
     ]
     if problems:
         raise WorkerMismatchError("; ".join(problems))
-
-
-def assign_experts(holders: Sequence[Holder], expert_count: int) -> NDArray[np.int32]:
-    """The holder of each expert, int32 [experts], the first in order where several hold it.
-
-    Raises one CoverageError that lists the experts held by nobody and what each holder has.
-    """
-    owner = np.full(expert_count, -1, dtype=np.int32)
-    for index in reversed(range(len(holders))):
-        held = expert_ids(holders[index].ranges)
-        if held and held[-1] >= expert_count:
-            raise WorkerMismatchError(
-                f"{holders[index].name} says it holds expert {held[-1]}, the model has 0-{expert_count - 1}"
-            )
-        owner[list(held)] = index
-    missing = np.flatnonzero(owner < 0)
-    if missing.size:
-        raise CoverageError(
-            f"experts {format_ranges(ranges_of(missing.tolist()))} are held by nobody; "
-            + "; ".join(f"{h.name} holds {format_ranges(h.ranges)}" for h in holders)
-        )
-    return owner

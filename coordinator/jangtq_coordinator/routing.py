@@ -1,17 +1,27 @@
-"""Splits the picked experts of a layer among their holders. Pure."""
+"""Splits the picked experts of a layer among those that serve them. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jangtq_coordinator.balance import Job, balance
+from jangtq_coordinator.plan import Plan
 from jangtq_kernels.backend import NO_EXPERT
+
+NOBODY: Final = -1
+_NOT_ASKED: Final = -2
+# Reading an expert's codes costs as much as computing about this many rows with it.
+_ROWS_A_READ: Final = 8
 
 
 @dataclass(frozen=True)
 class HolderRows:
     """What one holder is asked for: some rows, and of each row the experts that are its own.
 
+    holder: a position in the plan's members, or NOBODY.
     row_index: int64 [rows], positions in the layer's rows; None stands for all of them.
     expert_ids: int32 [rows, slots], NO_EXPERT where the expert is somebody else's.
     router_weights: float32 [rows, slots].
@@ -22,13 +32,31 @@ class HolderRows:
     expert_ids: NDArray[np.int32]
     router_weights: NDArray[np.float32]
 
+    def within(self, outer: NDArray[np.int64] | None) -> "HolderRows":
+        """The same with positions in the rows that `outer` was cut from."""
+        if outer is None:
+            return self
+        index = outer if self.row_index is None else outer[self.row_index]
+        return HolderRows(self.holder, index, self.expert_ids, self.router_weights)
+
 
 class Router:
-    """Knows the holder of each expert, `owner` int32 [experts], and splits layers accordingly."""
+    """Splits layers as a plan says. Experts with several holders go where the work is done soonest."""
 
-    def __init__(self, owner: NDArray[np.int32]) -> None:
-        self._owner = owner
-        self._owner_list: list[int] = owner.tolist()
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        seconds_per_cost: Sequence[float] | None = None,
+        avoid: frozenset[int] = frozenset(),
+    ) -> None:
+        """`avoid` names members that are asked only where nobody else holds an expert."""
+        self._holders_of = [_without(holders, avoid) for holders in plan.holders_of]
+        self._seconds_per_cost = seconds_per_cost or [1.0] * len(plan.members)
+        first = [holders[0] if holders else NOBODY for holders in self._holders_of]
+        self._owner_list = [*first, _NOT_ASKED]  # NO_EXPERT, -1, finds the last
+        self._owner = np.array(self._owner_list, dtype=np.int32)
+        self._has_choice = any(len(holders) > 1 for holders in self._holders_of)
 
     def split(
         self, expert_ids: NDArray[np.int32], router_weights: NDArray[np.float32]
@@ -36,22 +64,55 @@ class Router:
         """One HolderRows for each holder of a picked expert, in holder order; inputs [rows, slots]."""
         if expert_ids.shape[0] == 1:
             return self._split_one(expert_ids, router_weights)
-        owners = self._owner[expert_ids]
-        return tuple(
-            _rows_of(int(holder), owners, expert_ids, router_weights) for holder in np.unique(owners).tolist()
-        )
+        owners = self._owners(expert_ids)[expert_ids]
+        holders = [int(holder) for holder in np.unique(owners).tolist() if holder != _NOT_ASKED]
+        return tuple(_rows_of(holder, owners, expert_ids, router_weights) for holder in holders)
 
     def _split_one(
         self, expert_ids: NDArray[np.int32], router_weights: NDArray[np.float32]
     ) -> tuple[HolderRows, ...]:
         """A single row, the common case of decoding: plain lists beat NumPy by far."""
+        picked: list[int] = expert_ids[0].tolist()
+        chosen = self._balance(dict.fromkeys(picked, 1)) if self._has_choice else {}
         slots: dict[int, list[int]] = {}
-        for slot, expert in enumerate(expert_ids[0].tolist()):
-            slots.setdefault(self._owner_list[expert], []).append(slot)
+        for slot, expert in enumerate(picked):
+            holder = chosen.get(expert, self._owner_list[expert])
+            if holder != _NOT_ASKED:
+                slots.setdefault(holder, []).append(slot)
         return tuple(
             HolderRows(holder, None, expert_ids[:, slots[holder]], router_weights[:, slots[holder]])
             for holder in sorted(slots)
         )
+
+    def _owners(self, expert_ids: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The holder of each expert for these rows; an expert's rows stay together."""
+        if not self._has_choice:
+            return self._owner
+        counts = np.bincount(expert_ids[expert_ids >= 0], minlength=len(self._holders_of))
+        picked = np.flatnonzero(counts).tolist()
+        owner = self._owner.copy()
+        for expert, holder in self._balance({e: int(counts[e]) for e in picked}).items():
+            owner[expert] = holder
+        return owner
+
+    def _balance(self, rows_of: dict[int, int]) -> dict[int, int]:
+        jobs = [
+            Job(expert, 1 + rows / _ROWS_A_READ, self._holders_of[expert])
+            for expert, rows in rows_of.items()
+            if expert != NO_EXPERT and self._holders_of[expert]
+        ]
+        return balance(jobs, self._seconds_per_cost)
+
+
+def work(expert_ids: NDArray[np.int32]) -> float:
+    """What a holder's part costs, in the unit of `balance`: reading its experts, and computing its rows."""
+    picked = expert_ids[expert_ids >= 0]
+    distinct = picked.size if expert_ids.shape[0] == 1 else np.unique(picked).size
+    return float(distinct + picked.size / _ROWS_A_READ)
+
+
+def _without(holders: tuple[int, ...], avoid: frozenset[int]) -> tuple[int, ...]:
+    return tuple(holder for holder in holders if holder not in avoid) or holders
 
 
 def _rows_of(

@@ -146,5 +146,5 @@ def _api_settings(settings: ServeSettings, keys: KeyFile | None) -> ApiSettings:
 def _app(engine: Engine, cluster: Cluster, bundle: Bundle, settings: ApiSettings) -> FastAPI:
     app = create_app(engine, settings=settings, cluster_health=lambda: health_of(cluster))
     app.include_router(cluster_router(cluster, bundle.fingerprint))
-    app.include_router(trace_router(cluster.dispatcher.timeline, [holder.name for holder in cluster.holders]))
+    app.include_router(trace_router(cluster.dispatcher.timeline))
     return app

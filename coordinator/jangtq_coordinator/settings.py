@@ -37,6 +37,7 @@ class ClusterSettings:
     tls: Path | None = None
     call_timeout_seconds: float = 60.0
     connect_timeout_seconds: float = 30.0
+    worker_timeout_seconds: float = 60.0
 
     def __post_init__(self) -> None:
         if not self.workers and not self.local_ranges:
@@ -47,6 +48,7 @@ class ClusterSettings:
         for name, seconds in (
             ("--call-timeout", self.call_timeout_seconds),
             ("--connect-timeout", self.connect_timeout_seconds),
+            ("--worker-timeout", self.worker_timeout_seconds),
         ):
             if not 0 < seconds <= 86400:
                 raise ConfigurationError(f"{name} {seconds}: allowed are seconds above 0 and up to a day")

@@ -2,48 +2,53 @@
 
 import threading
 import time
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 _CHECKS_PER_TIMEOUT = 20
+_LONGEST_CHECK_SECONDS = 0.05
 
 
 class SilenceWatch:
-    """`with watch:` around each wait; `on_silence` runs once when one of them outlasts the timeout."""
+    """`with watch.over(give_up):` around each wait.
+
+    `on_silence` runs once, in a thread of the watch, when a wait outlasts the timeout or `give_up` says so.
+    """
 
     def __init__(self, timeout_seconds: float, on_silence: Callable[[], object]) -> None:
         self._timeout_seconds = timeout_seconds
         self._on_silence = on_silence
-        self._since: float | None = None
-        self._fired = False
+        self._wait: tuple[float, Callable[[], bool]] | None = None
+        self._waited_seconds: float | None = None
         self._stopped = threading.Event()
         threading.Thread(target=self._watch, name="silence-watch", daemon=True).start()
 
     @property
-    def timeout_seconds(self) -> float:
-        return self._timeout_seconds
-
-    @property
-    def fired(self) -> bool:
-        """Whether a wait outlasted the timeout."""
-        return self._fired
+    def waited_seconds(self) -> float | None:
+        """How long the wait was that was given up, if one was."""
+        return self._waited_seconds
 
     def stop(self) -> None:
         """End the watching."""
         self._stopped.set()
 
-    def __enter__(self) -> None:
-        self._since = time.monotonic()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._since = None
+    @contextmanager
+    def over(self, give_up: Callable[[], bool]) -> Iterator[None]:
+        """One wait."""
+        self._wait = (time.monotonic(), give_up)
+        try:
+            yield
+        finally:
+            self._wait = None
 
     def _watch(self) -> None:
-        while not self._stopped.wait(self._timeout_seconds / _CHECKS_PER_TIMEOUT):
-            since = self._since
-            if since is not None and time.monotonic() - since > self._timeout_seconds:
-                self._fired = True
+        interval = min(self._timeout_seconds / _CHECKS_PER_TIMEOUT, _LONGEST_CHECK_SECONDS)
+        while not self._stopped.wait(interval):
+            if (wait := self._wait) is None:
+                continue
+            since, give_up = wait
+            waited = time.monotonic() - since
+            if waited > self._timeout_seconds or give_up():
+                self._waited_seconds = min(waited, self._timeout_seconds)
                 self._on_silence()
                 return

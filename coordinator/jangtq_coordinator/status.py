@@ -9,7 +9,7 @@ from jangtq_coordinator.api.health import ClusterHealth
 from jangtq_coordinator.cluster import Cluster
 from jangtq_coordinator.expert_load import WINDOW_SECONDS
 from jangtq_coordinator.overlap import OverlapState
-from jangtq_coordinator.roster import Holder
+from jangtq_coordinator.plan import Member, State
 from jangtq_coordinator.timing import LayerSplit
 from jangtq_proto.ranges import format_ranges
 
@@ -18,15 +18,20 @@ class HolderStatus(BaseModel):
     """One process that holds experts. Bytes as it described itself when it was found."""
 
     name: str
+    state: State
+    reason: str
     experts: str
     device: str
     weight_bytes: int
     resident_bytes: int
 
     @classmethod
-    def of(cls, holder: Holder) -> "HolderStatus":
+    def of(cls, member: Member) -> "HolderStatus":
+        holder = member.holder
         return cls(
             name=holder.name,
+            state=member.state,
+            reason=member.reason,
             experts=format_ranges(holder.ranges),
             device=holder.device,
             weight_bytes=holder.weight_bytes,
@@ -91,7 +96,7 @@ def cluster_router(cluster: Cluster, fingerprint: str) -> APIRouter:
         """Who holds which experts, and where each layer's time goes."""
         return ClusterStatus(
             fingerprint=fingerprint,
-            holders=[HolderStatus.of(holder) for holder in cluster.holders],
+            holders=[HolderStatus.of(member) for member in cluster.membership.members],
             layers=[LayerStatus.of(split) for split in cluster.dispatcher.times.splits()],
             overlap=[OverlapStatus.of(state) for state in cluster.overlap.states()],
         )
@@ -105,6 +110,12 @@ def cluster_router(cluster: Cluster, fingerprint: str) -> APIRouter:
 
 
 def health_of(cluster: Cluster) -> ClusterHealth:
-    """What /health says of the cluster; every expert had a holder when the coordinator started."""
-    holders = {holder.name: format_ranges(holder.ranges) for holder in cluster.holders}
-    return ClusterHealth(serving=True, details={"experts": holders})
+    """What /health says of the cluster: who serves what, who is away and why, and what nobody serves."""
+    plan = cluster.membership.plan
+    details: dict[str, object] = {"experts": {m.name: format_ranges(m.holder.ranges) for m in plan.members}}
+    away = [member for member in cluster.membership.members if member.state is not State.SERVING]
+    if away:
+        details["away"] = {member.name: f"{member.state}: {member.reason}" for member in away}
+    if plan.uncovered:
+        details["uncovered_experts"] = format_ranges(plan.uncovered)
+    return ClusterHealth(serving=not plan.uncovered, details=details)

@@ -66,6 +66,8 @@ class StepLoop:
         self.service_time = ServiceTime()
         self.counters = generator.counters
         self.load = generator.measure()
+        self._put_off: list[Command] = []
+        loaded.pause.while_waiting(self._hear)
 
     @property
     def running(self) -> int:
@@ -106,8 +108,7 @@ class StepLoop:
 
     def fail_all(self, error: Exception) -> None:
         """Tell everybody that no answer comes, those included who wait in the commands."""
-        while not self._commands.empty():
-            command = self._commands.get_nowait()
+        for command in self._arrived():
             if isinstance(command, Submit):
                 self._outbox.put(command.stream, Failed(error))
         for running in self._running.values():
@@ -117,12 +118,12 @@ class StepLoop:
 
     def _take_commands(self) -> bool:
         """Obey what was asked meanwhile, or sleep until something is. False when it is time to leave."""
-        if not self._running and self._deadline is None:
+        if not self._running and not self._put_off and self._deadline is None:
             self._obey(self._commands.get())
         elif self._patience.is_tried:
             self._wait_for_the_cluster()
-        while not self._commands.empty():
-            self._obey(self._commands.get_nowait())
+        for command in self._arrived():
+            self._obey(command)
         if self._deadline is None:
             return True
         return bool(self._running) and time.monotonic() < self._deadline
@@ -133,6 +134,25 @@ class StepLoop:
             self._obey(self._commands.get(timeout=_RETRY_PAUSE_SECONDS))
         except queue.Empty:
             pass
+
+    def _arrived(self) -> list[Command]:
+        """The commands that are here, taken out."""
+        arrived, self._put_off = self._put_off, []
+        while not self._commands.empty():
+            arrived.append(self._commands.get_nowait())
+        return arrived
+
+    def _hear(self) -> None:
+        """Called in the middle of a pass that waits for the cluster: raises where it need not wait longer."""
+        self._put_off = self._arrived()
+        for command in self._put_off:
+            if isinstance(command, Stop):
+                self._deadline = command.deadline
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            raise EngineUnavailableError("the coordinator stopped before the cluster was complete again")
+        left = [command.stream for command in self._put_off if isinstance(command, Cancel)]
+        if all(running.stream in left for running in self._running.values()):
+            raise EngineUnavailableError("nobody waits for the answer any more")
 
     def _obey(self, command: Command) -> None:
         match command:

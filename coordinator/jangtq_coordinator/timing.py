@@ -32,7 +32,7 @@ class ExchangeTimes(NamedTuple):
     decode: int
     queue: int
     compute: int
-    slowest_holder: int
+    slowest_holder: str
 
     def stages(self) -> tuple[int, ...]:
         """Nanoseconds of each of STAGES; wire is what waiting the holder's own time does not explain."""

@@ -33,12 +33,12 @@ class Trace(TypedDict):
     displayTimeUnit: str
 
 
-def trace_of(record: Record, holders: Sequence[str]) -> Trace:
-    """Passes with their layers, and requests with their passes; `holders` names the holders of experts."""
+def trace_of(record: Record) -> Trace:
+    """Passes with their layers, and requests with their passes."""
     events = list(_names(record))
     events += [_span(f"{p.kind} pass", (ENGINE, _PASSES), p.began, p.ended) for p in record.passes]
     for track, exchange in _by_track(record.exchanges):
-        events += _layer(exchange, (ENGINE, track), holders)
+        events += _layer(exchange, (ENGINE, track))
     for request in record.requests:
         events += _request(request, record.passes)
     return Trace(traceEvents=events, displayTimeUnit="ms")
@@ -64,7 +64,7 @@ def _by_track(exchanges: Sequence[ExchangeTimes]) -> Iterator[tuple[int, Exchang
         yield track + 1, exchange
 
 
-def _layer(e: ExchangeTimes, track: tuple[int, int], holders: Sequence[str]) -> list[TraceEvent]:
+def _layer(e: ExchangeTimes, track: tuple[int, int]) -> list[TraceEvent]:
     """The layer, its stages on the coordinator, and within the exchange what the slowest holder did."""
     wire = max(e.read - e.sent - e.decode - e.queue - e.compute, 0)
     arrived = max(e.read - e.decode, e.sent)
@@ -72,7 +72,7 @@ def _layer(e: ExchangeTimes, track: tuple[int, int], holders: Sequence[str]) -> 
     computing = min(queued + e.queue, arrived)
     told = {
         "rows": e.rows,
-        "slowest holder": holders[e.slowest_holder],
+        "slowest holder": e.slowest_holder,
         "wire us": wire / 1000,
         "waited us": (e.read - e.waited) / 1000,
     }

@@ -7,11 +7,13 @@ import socket
 import ssl
 import struct
 import time
+from collections.abc import Callable
 
 from jangtq_proto.frames import LENGTH, Frame
 
 _FIRST_BUFFER_BYTES = 1 << 16
 _KEEPALIVE_SECONDS = 30
+_CHECK_SECONDS = 0.05
 
 
 class FrameLimitError(OSError):
@@ -39,7 +41,8 @@ class FrameSocket:
         if self._is_tls:
             self._socket.settimeout(seconds)
         else:
-            _set_kernel_timeout(self._socket, seconds or 0.0)
+            _set_kernel_timeout(self._socket, socket.SO_SNDTIMEO, seconds or 0.0)
+            _set_kernel_timeout(self._socket, socket.SO_RCVTIMEO, min(seconds or 0.0, _CHECK_SECONDS))
 
     def send(self, frame: Frame, *, reading_up_to: int = 0) -> None:
         """Send all parts as one.
@@ -54,10 +57,14 @@ class FrameSocket:
         else:
             self._send_parts(frame)
 
-    def receive(self, limit_bytes: int) -> memoryview | None:
-        """The next frame with its length, good until the next call; None where the connection ended."""
+    def receive(self, limit_bytes: int, give_up: Callable[[], bool] = lambda: False) -> memoryview | None:
+        """The next frame with its length, good until the next call; None where the connection ended.
+
+        Where there is a timeout, `give_up` is asked now and then, and ends the wait like the timeout.
+        """
         self._drop_frame()
-        deadline = None if self._timeout_seconds is None else time.monotonic() + self._timeout_seconds
+        seconds = self._timeout_seconds
+        deadline = None if seconds is None else _Deadline(time.monotonic() + seconds, give_up)
         if not self._fill(LENGTH.size, deadline):
             return None
         size = LENGTH.size + int(LENGTH.unpack_from(self._view)[0])
@@ -117,28 +124,34 @@ class FrameSocket:
             self._view[:rest] = bytes(self._view[self._frame_size : self._filled])
         self._filled, self._frame_size = rest, 0
 
-    def _fill(self, size: int, deadline: float | None) -> bool:
+    def _fill(self, size: int, deadline: "_Deadline | None") -> bool:
         """Read until `size` bytes are there; False where the connection ended between two frames."""
         if size > len(self._view):
             self._grow(size)
         while self._filled < size:
             if self._poll_ns:
                 self._spin()
-            count = self._receive_into(self._view[self._filled :])
+            count = self._receive_into(self._view[self._filled :], deadline)
             if count == 0:
                 if self._filled == 0:
                     return False
                 raise ConnectionResetError("the connection ended inside a frame")
             self._filled += count
-            if deadline is not None and self._filled < size and time.monotonic() > deadline:
-                raise TimeoutError("a frame came too slowly")
+            if deadline is not None and self._filled < size:
+                deadline.check("a frame came too slowly")
         return True
 
-    def _receive_into(self, view: memoryview) -> int:
-        try:
-            return self._socket.recv_into(view)
-        except BlockingIOError as error:
-            raise TimeoutError("the other side stayed silent") from error
+    def _receive_into(self, view: memoryview, deadline: "_Deadline | None") -> int:
+        while True:
+            if deadline is not None and isinstance(self._socket, ssl.SSLSocket):
+                # A timeout of the encryption would hold for sending, too.
+                while not self._socket.pending() and not self._poller.poll(_CHECK_SECONDS * 1000):
+                    deadline.check("the other side stayed silent")
+            try:
+                return self._socket.recv_into(view)
+            except BlockingIOError:
+                if deadline is not None:
+                    deadline.check("the other side stayed silent")
 
     def _grow(self, size: int) -> None:
         """A new buffer, because arrays may still be looking at the old one."""
@@ -153,6 +166,16 @@ class FrameSocket:
             pass
 
 
+class _Deadline:
+    def __init__(self, at: float, give_up: Callable[[], bool]) -> None:
+        self._at = at
+        self._give_up = give_up
+
+    def check(self, words: str) -> None:
+        if time.monotonic() > self._at or self._give_up():
+            raise TimeoutError(words)
+
+
 def tune(sock: socket.socket) -> None:
     """Send at once, and notice a machine that went away."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -164,12 +187,10 @@ def tune(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, idle, _KEEPALIVE_SECONDS)
 
 
-def _set_kernel_timeout(sock: socket.socket, seconds: float) -> None:
+def _set_kernel_timeout(sock: socket.socket, option: int, seconds: float) -> None:
     """In the kernel rather than in Python, whose sockets ask with poll before each call."""
     whole, part = divmod(seconds, 1)
-    value = struct.pack("ll", int(whole), math.ceil(part * 1e6))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+    sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(whole), math.ceil(part * 1e6)))
 
 
 def _join(parts: Frame) -> bytes:

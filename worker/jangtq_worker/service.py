@@ -1,5 +1,6 @@
 """The worker's gRPC service: describes the shard, answers expert calls, one thread a stream."""
 
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -33,6 +34,7 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
     def __init__(self, identity: Identity, desk: Desk) -> None:
         self._identity = identity
         self._desk = desk
+        self._instance = secrets.token_hex(8)
         self._local_socket: pb.LocalSocket | None = None
         self._express: ExpressListener | None = None
 
@@ -62,6 +64,7 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
             resident_bytes=psutil.Process().memory_info().rss,
             version=version("jangtq-cluster"),
             local_socket=self._local_socket,
+            instance=self._instance,
         )
 
     def OpenExpress(

@@ -55,7 +55,7 @@ def health_router(engine: Engine, cluster_health: Callable[[], ClusterHealth]) -
 def _status(state: EngineState, cluster: ClusterHealth) -> str:
     if state is not EngineState.READY:
         return state
-    return "ok" if cluster.serving else "cluster incomplete"
+    return "ok" if cluster.serving else "degraded"
 
 
 def _code(good: bool) -> int:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
@@ -14,8 +13,8 @@ from jangtq_proto.errors import UnknownRequestError
 MOST_SECONDS: Final = 60.0
 
 
-def trace_router(timeline: Timeline, holders: Sequence[str]) -> APIRouter:
-    """The trace route; `holders` names the holders of experts in the dispatcher's order."""
+def trace_router(timeline: Timeline) -> APIRouter:
+    """The trace route."""
     router = APIRouter()
 
     @router.get("/trace", response_model=None)
@@ -26,8 +25,8 @@ def trace_router(timeline: Timeline, holders: Sequence[str]) -> APIRouter:
         if seconds is not None:
             began = time.perf_counter_ns()
             await asyncio.sleep(seconds)
-            return trace_of(since(timeline.copy(), began), holders)
-        return trace_of(_one_request(timeline.copy(), request), holders)
+            return trace_of(since(timeline.copy(), began))
+        return trace_of(_one_request(timeline.copy(), request))
 
     return router
 

@@ -23,7 +23,7 @@ class DescribeRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class DescribeReply(_message.Message):
-    __slots__ = ("protocol_version", "fingerprint", "layer_count", "expert_count", "hidden_size", "expert_ranges", "device", "weight_bytes", "resident_bytes", "version", "local_socket")
+    __slots__ = ("protocol_version", "fingerprint", "layer_count", "expert_count", "hidden_size", "expert_ranges", "device", "weight_bytes", "resident_bytes", "version", "local_socket", "instance")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     LAYER_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +35,7 @@ class DescribeReply(_message.Message):
     RESIDENT_BYTES_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LOCAL_SOCKET_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     fingerprint: str
     layer_count: int
@@ -46,7 +47,8 @@ class DescribeReply(_message.Message):
     resident_bytes: int
     version: str
     local_socket: LocalSocket
-    def __init__(self, protocol_version: _Optional[int] = ..., fingerprint: _Optional[str] = ..., layer_count: _Optional[int] = ..., expert_count: _Optional[int] = ..., hidden_size: _Optional[int] = ..., expert_ranges: _Optional[_Iterable[_Union[ExpertRange, _Mapping]]] = ..., device: _Optional[str] = ..., weight_bytes: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., version: _Optional[str] = ..., local_socket: _Optional[_Union[LocalSocket, _Mapping]] = ...) -> None: ...
+    instance: str
+    def __init__(self, protocol_version: _Optional[int] = ..., fingerprint: _Optional[str] = ..., layer_count: _Optional[int] = ..., expert_count: _Optional[int] = ..., hidden_size: _Optional[int] = ..., expert_ranges: _Optional[_Iterable[_Union[ExpertRange, _Mapping]]] = ..., device: _Optional[str] = ..., weight_bytes: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., version: _Optional[str] = ..., local_socket: _Optional[_Union[LocalSocket, _Mapping]] = ..., instance: _Optional[str] = ...) -> None: ...
 
 class LocalSocket(_message.Message):
     __slots__ = ("machine_id", "path")

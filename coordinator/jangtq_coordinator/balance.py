@@ -1,0 +1,49 @@
+"""Which of an expert's holders is asked, so that the slowest one is done soonest. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picked expert: what it costs, and the positions of those that could do it, at least one."""
+
+    expert: int
+    cost: float
+    holders: tuple[int, ...]
+
+
+def balance(jobs: Sequence[Job], seconds_per_cost: Sequence[float]) -> dict[int, int]:
+    """The holder of each job's expert.
+
+    Longest jobs first to whoever would be done soonest, after those that have no choice; then the busiest
+    holder gives away jobs for as long as that lets the slowest end sooner.
+    """
+    loads = [0.0] * len(seconds_per_cost)
+    chosen: dict[int, int] = {}
+    for job in sorted(jobs, key=lambda job: (len(job.holders) > 1, -job.cost, len(job.holders), job.expert)):
+        best = min(job.holders, key=lambda h: loads[h] + job.cost * seconds_per_cost[h])
+        chosen[job.expert] = best
+        loads[best] += job.cost * seconds_per_cost[best]
+    for _ in jobs:
+        if not _improve(jobs, chosen, loads, seconds_per_cost):
+            break
+    return chosen
+
+
+def _improve(
+    jobs: Sequence[Job], chosen: dict[int, int], loads: list[float], seconds_per_cost: Sequence[float]
+) -> bool:
+    """Move one job away from the busiest holder; False where that helps nobody."""
+    busiest = max(range(len(loads)), key=loads.__getitem__)
+    for job in jobs:
+        others = [holder for holder in job.holders if holder != busiest]
+        if chosen[job.expert] != busiest or not others:
+            continue
+        after, other = min((loads[h] + job.cost * seconds_per_cost[h], h) for h in others)
+        if after < loads[busiest]:
+            chosen[job.expert] = other
+            loads[busiest] -= job.cost * seconds_per_cost[busiest]
+            loads[other] = after
+            return True
+    return False

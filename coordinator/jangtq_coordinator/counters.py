@@ -1,0 +1,24 @@
+"""What happened to the cluster since the start, as plain numbers for whoever exports them."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class ClusterCounters:
+    """Written by the threads of engine and keeper, each field by one of them; read by any.
+
+    failovers: parts of a layer that another holder answered. retries: parts asked again of the same one.
+    paused_seconds: time in which a pass waited for experts that nobody held.
+    """
+
+    failovers: int = 0
+    retries: int = 0
+    faults: int = 0
+    pushbacks: int = 0
+    losses: int = 0
+    returns: int = 0
+    quarantines: int = 0
+    audits: int = 0
+    disagreements: int = 0
+    pauses: int = 0
+    paused_seconds: float = 0.0

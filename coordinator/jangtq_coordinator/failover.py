@@ -1,0 +1,140 @@
+"""What follows from a part that was not answered: who is asked next, or that nobody can be.
+
+Knows no lanes.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+
+from jangtq_coordinator.exchange import Exchange, Failure
+from jangtq_coordinator.membership import Membership
+from jangtq_coordinator.pause import Pause
+from jangtq_coordinator.plan import Member, Plan
+from jangtq_coordinator.routing import HolderRows
+from jangtq_proto.errors import (
+    CallRejectedError,
+    CoverageError,
+    WorkerBusyError,
+    WorkerMismatchError,
+    WorkerUnreachableError,
+)
+from jangtq_proto.ranges import format_ranges
+
+_GONE = (WorkerUnreachableError, WorkerMismatchError)
+_MOST_FAULTS = 3
+_MOST_STRIKES = 3
+_STRIKE_SECONDS = 600.0
+_BUSY_PAUSE_SECONDS = 0.01
+_LONGEST_BUSY_PAUSE_SECONDS = 0.5
+_WAIT_SLICE_SECONDS = 0.1
+
+
+class Failover:
+    """Judges the failures of one exchange after the other; used by the thread that dispatches."""
+
+    def __init__(
+        self, membership: Membership, *, pause: Pause, worker_timeout_seconds: float, busy_seconds: float
+    ) -> None:
+        self._membership = membership
+        self._pause = pause
+        self._worker_timeout_seconds = worker_timeout_seconds
+        self._busy_seconds = busy_seconds
+        self._strikes: dict[str, list[float]] = {}
+
+    def judge(self, failure: Failure) -> None:
+        """Draw the conclusions for the member. The same part may be asked again afterwards."""
+        counters = self._membership.counters
+        if isinstance(failure.error, _GONE):
+            self._membership.lose(failure.member, str(failure.error))
+        elif isinstance(failure.error, WorkerBusyError):
+            counters.pushbacks += 1
+        else:
+            counters.faults += 1
+
+    def to_avoid(self, exchange: Exchange) -> frozenset[str]:
+        """Members to be asked again only where nobody else holds an expert.
+
+        Waits where that will be so. Raises the last error when they were asked often enough.
+        """
+        failures = [failure for failure in exchange.failures if not isinstance(failure.error, _GONE)]
+        self._check_faults(failures)
+        self._wait_for_room(exchange, failures)
+        return frozenset(failure.member.name for failure in failures)
+
+    def wait_for_holders(self, exchange: Exchange) -> None:
+        """Return when the plan covers what is missing. Raises CoverageError after the worker timeout."""
+        plan = self._membership.plan
+        if _covers(plan, exchange.unanswered):
+            return
+        self._membership.counters.pauses += 1
+        started = time.monotonic()
+        try:
+            while not _covers(plan, exchange.unanswered):
+                self._check_patience(plan)
+                self._pause.check_waiting()
+                self._membership.wait_for_change(plan, _WAIT_SLICE_SECONDS)
+                plan = self._membership.plan
+        finally:
+            self._membership.counters.paused_seconds += time.monotonic() - started
+
+    def finish(self, exchange: Exchange) -> None:
+        """The exchange was answered in the end: who answered with a fault was wrong, and not the call."""
+        for failure in exchange.failures:
+            if not isinstance(failure.error, (*_GONE, WorkerBusyError)):
+                self.strike(failure.member, str(failure.error))
+
+    def strike(self, member: Member, reason: str) -> None:
+        """Quarantine a member that is proven wrong again and again."""
+        now = time.monotonic()
+        recent = [t for t in self._strikes.get(member.name, []) if now - t < _STRIKE_SECONDS] + [now]
+        self._strikes[member.name] = recent
+        if len(recent) >= _MOST_STRIKES and self._membership.quarantine(member, reason):
+            del self._strikes[member.name]
+
+    def _check_faults(self, failures: list[Failure]) -> None:
+        faults = Counter(f.member.name for f in failures if not isinstance(f.error, WorkerBusyError))
+        for failure in reversed(failures):
+            most = 1 if isinstance(failure.error, CallRejectedError) else _MOST_FAULTS
+            if faults[failure.member.name] >= most and not self._has_other_holders(failure, faults, most):
+                raise failure.error
+
+    def _has_other_holders(self, failure: Failure, faults: Counter[str], most: int) -> bool:
+        """Whether each expert of the part is held by somebody who did not fail as often."""
+        plan = self._membership.plan
+        hopeful = {position for position, m in enumerate(plan.members) if faults[m.name] < most}
+        return all(
+            not plan.holders_of[expert] or hopeful.intersection(plan.holders_of[expert])
+            for expert in _experts((failure.part,))
+        )
+
+    def _wait_for_room(self, exchange: Exchange, failures: list[Failure]) -> None:
+        """Where a pushback can only be answered by asking the same member again, leave it some time."""
+        busy = [failure for failure in failures if isinstance(failure.error, WorkerBusyError)]
+        if not busy:
+            return
+        plan = self._membership.plan
+        if all(plan.can_spare(failure.member.name, _experts((failure.part,))) for failure in busy):
+            if len(busy) <= len(plan.members):
+                return
+        waited = (time.perf_counter_ns() - exchange.started_ns) / 1e9
+        if waited > self._busy_seconds:
+            raise busy[-1].error
+        self._pause.check_waiting()
+        time.sleep(min(_BUSY_PAUSE_SECONDS * 2 ** min(len(busy), 10), _LONGEST_BUSY_PAUSE_SECONDS))
+
+    def _check_patience(self, plan: Plan) -> None:
+        if self._membership.uncovered_seconds() <= self._worker_timeout_seconds:
+            return
+        raise CoverageError(
+            f"experts {format_ranges(plan.uncovered)} had no holder for more than "
+            f"{self._worker_timeout_seconds:g} s; {self._membership.tell_away()}"
+        )
+
+
+def _experts(parts: Iterable[HolderRows]) -> set[int]:
+    return {expert for part in parts for expert in part.expert_ids.ravel().tolist() if expert >= 0}
+
+
+def _covers(plan: Plan, parts: Iterable[HolderRows]) -> bool:
+    return not plan.uncovered or all(plan.holders_of[expert] for expert in _experts(parts))

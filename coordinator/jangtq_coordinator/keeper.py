@@ -1,0 +1,147 @@
+"""Looks after the workers: notices who fell silent, and lets back in who answers again. Knows no calls."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jangtq_coordinator.membership import Membership
+from jangtq_coordinator.plan import Member, State
+from jangtq_coordinator.roster import Holder
+from jangtq_proto.addresses import Address
+from jangtq_proto.errors import ClusterError
+from jangtq_proto.ranges import expert_ids
+
+_log = logging.getLogger("jangtq.cluster")
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """Seconds between two questions to a worker that serves, and to one that is lost; and for an answer.
+
+    A worker that is lost again and again is asked ever later, unless nobody else has its experts.
+    """
+
+    serving_seconds: float = 1.0
+    lost_seconds: float = 0.2
+    longest_lost_seconds: float = 10.0
+    answer_seconds: float = 2.0
+    silences: int = 2
+
+
+class Keeper:
+    """A thread for each worker. `ask` raises ClusterError, `check` too where a holder does not fit."""
+
+    def __init__(
+        self,
+        membership: Membership,
+        *,
+        ask: Callable[[Address, float], Holder],
+        check: Callable[[Holder], None],
+        rhythm: Rhythm | None = None,
+    ) -> None:
+        self._membership = membership
+        self._ask = ask
+        self._check = check
+        self._rhythm = rhythm or Rhythm()
+        self._stopped = threading.Event()
+        self._threads: dict[str, threading.Thread] = {}
+
+    def look_after(self, address: Address) -> None:
+        """From now on, until it is removed or the keeper stops. May be repeated."""
+        name = str(address)
+        known = self._threads.get(name)
+        if known is None or not known.is_alive():
+            thread = threading.Thread(
+                target=self._watch, args=(address,), name=f"keeper of {name}", daemon=True
+            )
+            self._threads[name] = thread
+            thread.start()
+
+    def admit(self, address: Address) -> Holder:
+        """Let a worker in because somebody asked for it. Raises ClusterError where it does not fit."""
+        holder = self._ask(address, self._rhythm.answer_seconds)
+        self._check(holder)
+        self._membership.admit(holder, asked_for=True)
+        self.look_after(address)
+        return holder
+
+    def stop(self) -> None:
+        """Ask nobody any more."""
+        self._stopped.set()
+        for thread in self._threads.values():
+            thread.join()
+
+    def _watch(self, address: Address) -> None:
+        visit = _Visit()
+        while not self._stopped.is_set():
+            member = self._membership.member(str(address))
+            if member is None:
+                return
+            if self._sleep(member, visit):
+                continue
+            if member.state in (State.SERVING, State.LOST):
+                self._visit(address, member, visit)
+
+    def _sleep(self, member: Member, visit: "_Visit") -> bool:
+        """Whether the plan changed meanwhile, so that the member may be lost by now."""
+        plan = self._membership.plan
+        seconds = self._rhythm.serving_seconds
+        if member.state is State.LOST:
+            alone = any(not plan.holders_of[expert] for expert in expert_ids(member.holder.ranges))
+            doubled = self._rhythm.lost_seconds * 2.0 ** (0 if alone else visit.returns)
+            seconds = min(doubled, self._rhythm.longest_lost_seconds)
+            return self._stopped.wait(seconds)
+        return self._membership.wait_for_change(plan, seconds)
+
+    def _visit(self, address: Address, member: Member, visit: "_Visit") -> None:
+        try:
+            holder = self._ask(address, self._rhythm.answer_seconds)
+        except ClusterError as error:
+            visit.silences += 1
+            if visit.silences >= self._rhythm.silences:
+                self._membership.lose(member, str(error))
+            return
+        visit.silences = 0
+        if member.state is State.LOST or not member.holder.is_same(holder):
+            self._readmit(member, holder, visit)
+        else:
+            visit.note_health()
+
+    def _readmit(self, member: Member, holder: Holder, visit: "_Visit") -> None:
+        try:
+            self._check(holder)
+        except ClusterError as error:
+            visit.complain(str(error))
+            self._membership.lose(member, str(error))
+            return
+        visit.note_return()
+        self._membership.admit(holder)
+
+
+class _Visit:
+    """What the keeper remembers of one worker."""
+
+    _HEALTHY_VISITS = 10
+
+    def __init__(self) -> None:
+        self.silences = 0
+        self.returns = 0
+        self._healthy = 0
+        self._complaint = ""
+
+    def note_return(self) -> None:
+        self.returns = min(self.returns + 1, 8)
+        self._healthy = 0
+
+    def note_health(self) -> None:
+        """Seen well often enough, earlier losses are forgiven."""
+        self._healthy += 1
+        if self._healthy >= self._HEALTHY_VISITS:
+            self.returns = 0
+
+    def complain(self, words: str) -> None:
+        """Once for each different complaint."""
+        if words != self._complaint:
+            self._complaint = words
+            _log.warning("not let in: %s", words)

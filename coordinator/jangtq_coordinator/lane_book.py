@@ -1,0 +1,44 @@
+"""The lanes to the members that serve, opened when first needed. Used by the thread that dispatches."""
+
+from collections.abc import Callable
+
+from jangtq_coordinator.lane import Lane
+from jangtq_coordinator.plan import Member, Plan
+
+OpenLane = Callable[[Member], Lane]
+
+
+class LaneBook:
+    """One lane a member; a member that was let in again gets a new one."""
+
+    def __init__(self, open_lane: OpenLane) -> None:
+        self._open_lane = open_lane
+        self._lanes: dict[str, tuple[int, Lane]] = {}
+
+    def lane(self, member: Member) -> Lane:
+        """The lane to a member, the same for as long as it stays."""
+        known = self._lanes.get(member.name)
+        if known is not None and known[0] == member.generation:
+            return known[1]
+        if known is not None:
+            known[1].close()
+        lane = self._open_lane(member)
+        self._lanes[member.name] = (member.generation, lane)
+        return lane
+
+    def retire(self, plan: Plan) -> None:
+        """Close the lanes to whoever is not in the plan."""
+        names = {member.name for member in plan.members}
+        for name in [name for name in self._lanes if name not in names]:
+            self._lanes.pop(name)[1].close()
+
+    def abandon(self) -> None:
+        """Give up all calls under way."""
+        for _, lane in self._lanes.values():
+            lane.abandon()
+
+    def close(self) -> None:
+        """Close every lane."""
+        for _, lane in self._lanes.values():
+            lane.close()
+        self._lanes.clear()

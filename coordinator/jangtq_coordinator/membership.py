@@ -1,0 +1,147 @@
+"""Who belongs to the cluster and in which state, and the plan that follows from it. Knows no network.
+
+Any thread may ask and change; the plan is swapped as a whole, so that readers need no lock.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from jangtq_coordinator.counters import ClusterCounters
+from jangtq_coordinator.plan import Member, Plan, State, make_plan
+from jangtq_coordinator.roster import LOCAL, Holder
+from jangtq_proto.errors import ConfigurationError, CoverageError
+from jangtq_proto.ranges import expert_ids, format_ranges, ranges_of
+
+_log = logging.getLogger("jangtq.cluster")
+
+
+class Membership:
+    """Begins with everybody serving. Raises WorkerMismatchError for an expert that the model has not."""
+
+    def __init__(self, holders: Sequence[Holder], expert_count: int) -> None:
+        self.counters = ClusterCounters()
+        self._expert_count = expert_count
+        self._members = {holder.name: Member(holder) for holder in holders}
+        self._changed = threading.Condition()
+        self._plan = make_plan(list(self._members.values()), expert_count)
+        self._uncovered_since: float | None = None
+
+    @property
+    def plan(self) -> Plan:
+        return self._plan
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Everybody, whatever the state."""
+        with self._changed:
+            return tuple(self._members.values())
+
+    def member(self, name: str) -> Member | None:
+        """Somebody by name."""
+        return self._members.get(name)
+
+    def uncovered_seconds(self) -> float:
+        """How long some expert has been without a holder."""
+        since = self._uncovered_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def is_lost(self, member: Member) -> bool:
+        """Whether a lane to this member is of no use any more; a draining one still answers."""
+        now = self._members.get(member.name)
+        return now is None or now.generation != member.generation or now.state is State.LOST
+
+    def admit(self, holder: Holder, *, asked_for: bool = False) -> bool:
+        """Let a holder in, or in again. Who drains or is in quarantine comes back only when asked for."""
+        with self._changed:
+            known = self._members.get(holder.name)
+            if known and known.state in (State.DRAINING, State.QUARANTINED) and not asked_for:
+                return False
+            if known and known.state is State.LOST:
+                self.counters.returns += 1
+            self._set(Member(holder, generation=known.generation + 1 if known else 0))
+            return True
+
+    def lose(self, member: Member, reason: str) -> None:
+        """A member fell silent, left or broke; news of an earlier generation change nothing."""
+        with self._changed:
+            now = self._members.get(member.name)
+            if now is None or now.generation != member.generation or now.state is not State.SERVING:
+                return
+            self.counters.losses += 1
+            self._set(replace(now, state=State.LOST, reason=reason))
+
+    def drain(self, name: str) -> Member:
+        """Ask a member nothing more. Raises ConfigurationError, CoverageError when nobody can replace it."""
+        with self._changed:
+            member = self._known(name)
+            if member.state is State.SERVING:
+                self._check_spared(member)
+            drained = replace(member, state=State.DRAINING, reason="drained on request")
+            self._set(drained)
+            return drained
+
+    def quarantine(self, member: Member, reason: str) -> bool:
+        """Ask a member nothing more because of what it answered; False where nobody else has its experts."""
+        with self._changed:
+            now = self._members.get(member.name)
+            if now is None or now.state is not State.SERVING or now.name == LOCAL:
+                return False
+            if not self._plan.can_spare(now.name, expert_ids(now.holder.ranges)):
+                return False
+            self.counters.quarantines += 1
+            self._set(replace(now, state=State.QUARANTINED, reason=reason))
+            return True
+
+    def check_covered(self) -> None:
+        """Raise CoverageError while nobody serves some expert, naming them and who is away."""
+        plan = self._plan
+        if plan.uncovered:
+            raise CoverageError(f"nobody serves experts {format_ranges(plan.uncovered)}; {self.tell_away()}")
+
+    def tell_away(self) -> str:
+        """Who does not serve, and why."""
+        away = [member for member in self.members if member.state is not State.SERVING]
+        return "; ".join(f"{member.name} is {member.state}: {member.reason}" for member in away)
+
+    def wait_for_change(self, plan: Plan, timeout_seconds: float) -> bool:
+        """Whether the plan became another one."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._plan is not plan, timeout_seconds)
+
+    def _known(self, name: str) -> Member:
+        member = self._members.get(name)
+        if member is None or name == LOCAL:
+            names = ", ".join(known for known in self._members if known != LOCAL)
+            raise ConfigurationError(f"{name} is no worker of this cluster: there are {names or 'none'}")
+        return member
+
+    def _check_spared(self, member: Member) -> None:
+        alone = [e for e in expert_ids(member.holder.ranges) if not self._plan.can_spare(member.name, (e,))]
+        if alone:
+            raise CoverageError(
+                f"worker {member.name} alone serves experts {format_ranges(ranges_of(alone))}: "
+                "let another worker hold them first"
+            )
+
+    def _set(self, member: Member) -> None:
+        """Called with the lock held. A member that does not fit the model leaves everything as it was."""
+        members = self._members | {member.name: member}
+        plan = make_plan(list(members.values()), self._expert_count)
+        self._members, self._plan = members, plan
+        if not plan.uncovered:
+            self._uncovered_since = None
+        elif self._uncovered_since is None:
+            self._uncovered_since = time.monotonic()
+        self._report(member)
+        self._changed.notify_all()
+
+    def _report(self, member: Member) -> None:
+        level = logging.INFO if member.state in (State.SERVING, State.DRAINING) else logging.WARNING
+        why = f": {member.reason}" if member.reason else ""
+        held = format_ranges(member.holder.ranges)
+        _log.log(level, "worker %s with experts %s is %s%s", member.name, held, member.state, why)
+        if self._plan.uncovered:
+            _log.warning("nobody serves experts %s", format_ranges(self._plan.uncovered))

@@ -1,0 +1,77 @@
+"""Which members serve each expert at one moment. Immutable, and knows no network."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+from jangtq_coordinator.roster import Holder
+from jangtq_proto.errors import CoverageError, WorkerMismatchError
+from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges, ranges_of
+
+
+class State(StrEnum):
+    """Only members that are SERVING are asked."""
+
+    SERVING = "serving"
+    LOST = "lost"
+    DRAINING = "draining"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A holder of the cluster. `generation` counts how often it was let in: older lanes are of no use."""
+
+    holder: Holder
+    generation: int = 0
+    state: State = State.SERVING
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.holder.name
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The members that serve, in order, and of each expert the positions of those that hold it."""
+
+    members: tuple[Member, ...]
+    holders_of: tuple[tuple[int, ...], ...]
+
+    @cached_property
+    def uncovered(self) -> tuple[ExpertRange, ...]:
+        """Experts that nobody serves."""
+        return ranges_of(expert for expert, holders in enumerate(self.holders_of) if not holders)
+
+    @cached_property
+    def has_replicas(self) -> bool:
+        """Whether some expert can be asked of several members."""
+        return any(len(holders) > 1 for holders in self.holders_of)
+
+    def can_spare(self, name: str, experts: Iterable[int]) -> bool:
+        """Whether all these experts are held by somebody else, too."""
+        return all(
+            any(self.members[holder].name != name for holder in self.holders_of[expert]) for expert in experts
+        )
+
+    def check_covered(self) -> None:
+        """Raise one CoverageError that lists the experts held by nobody and what each member has."""
+        if self.uncovered:
+            held = "; ".join(f"{m.name} holds {format_ranges(m.holder.ranges)}" for m in self.members)
+            raise CoverageError(f"experts {format_ranges(self.uncovered)} are held by nobody; {held}")
+
+
+def make_plan(members: Sequence[Member], expert_count: int) -> Plan:
+    """The plan of those among the members that serve. Raises WorkerMismatchError for a foreign expert."""
+    serving = tuple(member for member in members if member.state is State.SERVING)
+    holders_of: list[list[int]] = [[] for _ in range(expert_count)]
+    for position, member in enumerate(serving):
+        for expert in expert_ids(member.holder.ranges):
+            if expert >= expert_count:
+                raise WorkerMismatchError(
+                    f"{member.name} says it holds expert {expert}, the model has 0-{expert_count - 1}"
+                )
+            holders_of[expert].append(position)
+    return Plan(serving, tuple(map(tuple, holders_of)))

@@ -1,0 +1,59 @@
+"""The router of the plan that holds now, and what running measurements say of its members."""
+
+from jangtq_coordinator.exchange import Asked
+from jangtq_coordinator.lane import LayerAnswer
+from jangtq_coordinator.membership import Membership
+from jangtq_coordinator.pace import Pace
+from jangtq_coordinator.plan import Member
+from jangtq_coordinator.routing import Router, work
+
+_EXCHANGES_A_SPEED = 256
+
+
+class Routes:
+    """Used by the thread that dispatches."""
+
+    def __init__(self, membership: Membership, call_seconds: float) -> None:
+        """`call_seconds` is the deadline of a member that nothing is known of."""
+        self._membership = membership
+        self._call_seconds = call_seconds
+        self._paces: dict[str, Pace] = {}
+        self._exchanges = 0
+        self.plan = membership.plan
+        self.router = self.router_around(frozenset())
+
+    def keep_up(self) -> None:
+        """Follow the plan, and the members' speeds now and then."""
+        self._exchanges += 1
+        changed = self._membership.plan is not self.plan
+        if changed or (self._exchanges % _EXCHANGES_A_SPEED == 0 and self.plan.has_replicas):
+            self.router = self.router_around(frozenset())
+
+    def router_around(self, avoid: frozenset[str]) -> Router:
+        """A router of the newest plan that asks these members only for what nobody else holds."""
+        if self._membership.plan is not self.plan:
+            self.plan = self._membership.plan
+            self.router = self.router_around(frozenset())
+        known = [pace.seconds_per_cost for pace in self._paces.values() if pace.seconds_per_cost]
+        usual = sum(known) / len(known) if known else 1.0
+        members = self.plan.members
+        speeds = [self._pace(member).seconds_per_cost or usual for member in members]
+        positions = frozenset(i for i, member in enumerate(members) if member.name in avoid)
+        return Router(self.plan, seconds_per_cost=speeds, avoid=positions)
+
+    def record(self, asked: Asked, answer: LayerAnswer, waited_seconds: float) -> None:
+        """What one answer took."""
+        ids = asked.part.expert_ids
+        self._pace(asked.member).record(
+            ids.shape[0],
+            waited_seconds=waited_seconds,
+            compute_seconds=answer.compute_ns / 1e9,
+            cost=work(ids),
+        )
+
+    def deadline_seconds(self, member: Member, rows: int) -> float:
+        """How long a member may take for a call of so many rows where somebody else could answer."""
+        return self._pace(member).deadline_seconds(rows)
+
+    def _pace(self, member: Member) -> Pace:
+        return self._paces.setdefault(member.name, Pace(self._call_seconds))

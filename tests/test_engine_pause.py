@@ -1,0 +1,84 @@
+"""The engine while a pass waits for the cluster: it hears who leaves, and when it has to stop."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import mlx.core as mx
+from running_engine import PROMPTS, collect, request, stock_tokens, tokens_of, until
+from tiny_model import ProbedModel, loader
+
+from jangtq_coordinator.engine import Engine, EngineState
+from jangtq_coordinator.engine_settings import EngineSettings
+from jangtq_coordinator.events import Failed
+from jangtq_coordinator.loaded import LoadedModel
+from jangtq_coordinator.pause import Pause
+from jangtq_proto.errors import EngineUnavailableError
+
+
+class WaitingModel(ProbedModel):
+    """Its passes wait for the cluster until `complete` is set, as passes without a holder do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pause = Pause()
+        self.complete = threading.Event()
+        self.waiting = threading.Event()
+
+    def __call__(self, inputs: mx.array, *, cache: list[object]) -> mx.array:
+        while not self.complete.is_set():
+            self.waiting.set()
+            self.pause.check_waiting()
+            self.complete.wait(0.005)
+        return super().__call__(inputs, cache=cache)
+
+
+@contextmanager
+def waiting_engine() -> Iterator[tuple[Engine, WaitingModel]]:
+    model: list[WaitingModel] = []
+
+    def load() -> LoadedModel:
+        model.append(WaitingModel())
+        return replace(loader(new_model=lambda: model[0])(), pause=model[0].pause)
+
+    engine = Engine(load, settings=EngineSettings())
+    engine.start()
+    try:
+        yield engine, model[0]
+    finally:
+        engine.stop(grace_seconds=0)
+
+
+async def test_a_pass_that_waits_for_the_cluster_goes_on_with_whoever_is_left() -> None:
+    with waiting_engine() as (engine, model):
+        cancelled, patient = engine.submit(request()), engine.submit(request(PROMPTS[1]))
+        await until(model.waiting.is_set)
+        cancelled.cancel()
+        late = engine.submit(request(PROMPTS[2]))
+        model.complete.set()
+        assert tokens_of(await collect(patient)) == stock_tokens(PROMPTS[1], 8)
+        assert tokens_of(await collect(late)) == stock_tokens(PROMPTS[2], 8)
+        assert await collect(cancelled) == []
+
+
+async def test_a_pass_that_waits_for_the_cluster_ends_when_everybody_left() -> None:
+    with waiting_engine() as (engine, model):
+        streams = [engine.submit(request(prompt)) for prompt in PROMPTS[:2]]
+        await until(model.waiting.is_set)
+        for stream in streams:
+            stream.cancel()
+        await until(lambda: engine.running == 0)
+        model.complete.set()
+        assert tokens_of(await collect(engine.submit(request()))) == stock_tokens(PROMPTS[0], 8)
+
+
+async def test_a_pass_that_waits_for_the_cluster_does_not_hold_up_stopping() -> None:
+    with waiting_engine() as (engine, model):
+        stream = engine.submit(request())
+        await until(model.waiting.is_set)
+        await asyncio.to_thread(engine.stop, grace_seconds=0)
+        end = (await collect(stream))[-1]
+    assert isinstance(end, Failed) and isinstance(end.error, EngineUnavailableError)
+    assert engine.state is EngineState.STOPPED
