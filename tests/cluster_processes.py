@@ -40,6 +40,18 @@ def start_coordinator(
     )
 
 
+def start_alone(children: Children, bundle: Path, options: Sequence[str] = ()) -> Child:
+    """The same without workers: it holds all experts, and is ready."""
+    coordinator = children.start(
+        "coordinator",
+        "jangtq_coordinator",
+        ["serve", "--model", str(bundle), "--experts", "0-255", "--threads", "1", "--port", "0"]
+        + ["--stop-on-stdin-close", *options],
+    )
+    coordinator.ready()
+    return coordinator
+
+
 @contextmanager
 def running_workers(
     bundle: Path, experts: Sequence[str], *, device: str = "auto"

@@ -118,3 +118,57 @@ def test_limits_are_checked() -> None:
     for wrong in ({"most": 0}, {"request_seconds": 0}, {"stalled_seconds": 1e9}):
         with pytest.raises(ConfigurationError, match="allowed are"):
             ConnectionLimits(**wrong)
+
+
+async def test_nothing_is_fetched_for_a_request() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as trap:
+        trap.setblocking(False)
+        url = f"http://127.0.0.1:{trap.getsockname()[1]}/x"
+        async with serving() as served:
+            paths = (await served.http.get("/openapi.json")).json()["paths"]
+            routes = [
+                path for path, methods in paths.items() if "post" in methods and path.startswith("/v1/")
+            ]
+            assert "/v1/chat/completions" in routes
+            for path in routes:
+                for body in bodies_that_name(url):
+                    reply = await served.http.post(path, json=body)
+                    assert reply.status_code in (200, 400), reply.text
+        with pytest.raises(BlockingIOError):
+            trap.accept()
+
+
+def bodies_that_name(url: str) -> list[dict[str, object]]:
+    """Requests of every API that could make a careless server fetch something."""
+    parts: list[dict[str, object]] = [
+        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "input_image", "image_url": url},
+        {"type": "image", "source": {"type": "url", "url": url}},
+        {"type": "document", "source": {"type": "url", "url": url}},
+        {"type": "file", "file": {"file_data": url}},
+        {"type": "input_file", "file_url": url},
+    ]
+    contents: list[object] = [[part] for part in parts]
+    messages: list[dict[str, object]] = [
+        {"messages": [{"role": "user", "content": content}]} for content in contents
+    ]
+    inputs: list[dict[str, object]] = [
+        {"input": [{"role": "user", "content": content}]} for content in contents
+    ]
+    schema = {"type": "object", "properties": {"a": {"$ref": url}}}
+    named = {
+        "type": "json_schema",
+        "name": "x",
+        "schema": schema,
+        "json_schema": {"name": "x", "schema": schema},
+    }
+    plain: dict[str, object] = {"messages": [{"role": "user", "content": "x"}], "input": "x", "prompt": "x"}
+    tools = [{"type": "mcp", "server_label": "x", "server_url": url}]
+    extras = [
+        {"response_format": named},
+        {"text": {"format": named}},
+        {"tools": tools},
+        {"mcp_servers": tools},
+    ]
+    limits: dict[str, object] = {"max_tokens": 1, "max_output_tokens": 16}
+    return [limits | body for body in (*messages, *inputs, *(plain | extra for extra in extras))]
