@@ -148,13 +148,6 @@ def bodies_that_name(url: str) -> list[dict[str, object]]:
         {"type": "file", "file": {"file_data": url}},
         {"type": "input_file", "file_url": url},
     ]
-    contents: list[object] = [[part] for part in parts]
-    messages: list[dict[str, object]] = [
-        {"messages": [{"role": "user", "content": content}]} for content in contents
-    ]
-    inputs: list[dict[str, object]] = [
-        {"input": [{"role": "user", "content": content}]} for content in contents
-    ]
     schema = {"type": "object", "properties": {"a": {"$ref": url}}}
     named = {
         "type": "json_schema",
@@ -162,13 +155,16 @@ def bodies_that_name(url: str) -> list[dict[str, object]]:
         "schema": schema,
         "json_schema": {"name": "x", "schema": schema},
     }
-    plain: dict[str, object] = {"messages": [{"role": "user", "content": "x"}], "input": "x", "prompt": "x"}
     tools = [{"type": "mcp", "server_label": "x", "server_url": url}]
-    extras = [
+    extras: list[dict[str, object]] = [
         {"response_format": named},
         {"text": {"format": named}},
         {"tools": tools},
         {"mcp_servers": tools},
     ]
+    for part in parts:
+        turns = [{"role": "user", "content": [part]}]
+        extras += [{"messages": turns}, {"input": turns}]
+    plain: dict[str, object] = {"messages": [{"role": "user", "content": "x"}], "input": "x", "prompt": "x"}
     limits: dict[str, object] = {"max_tokens": 1, "max_output_tokens": 16}
-    return [limits | body for body in (*messages, *inputs, *(plain | extra for extra in extras))]
+    return [plain | limits | extra for extra in extras]

@@ -13,6 +13,8 @@ import openai
 import psutil
 import pytest
 from cluster_processes import run_coordinator, running_workers, start_coordinator
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 from trace_checks import check_trace, durations
 
 from jangtq_coordinator.children import Child, Children
@@ -118,6 +120,36 @@ def test_a_trace_of_an_unknown_request_is_refused(base_url: str, tmp_path: Path)
     assert done.returncode == 2
     assert "'nobody'" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_metrics_and_heat_follow_the_answers(client: openai.OpenAI, base_url: str) -> None:
+    before = samples(base_url)
+    answer = client.chat.completions.create(model="demo-model", messages=QUESTION, max_tokens=8)
+    assert answer.usage is not None
+    now = samples(base_url)
+    tokens = "jangtq_completion_tokens_total"
+    assert now[tokens] - before[tokens] == answer.usage.completion_tokens
+    assert (
+        now["jangtq_prompt_tokens_total"] - before["jangtq_prompt_tokens_total"] == answer.usage.prompt_tokens
+    )
+    assert now["jangtq_first_token_seconds_count"] - before["jangtq_first_token_seconds_count"] == 1
+    assert now['jangtq_layer_stage_seconds_bucket{le="+Inf",stage="wire"}'] > 0
+    assert 'jangtq_requests{stage="decoding"}' in now
+    heat = httpx.get(f"{base_url}/cluster/heat").json()
+    rows = {sum(layer) for layer in heat["layers"]}
+    # Every layer picks as many experts for a token.
+    assert len(heat["layers"][0]) == 256 and len(rows) == 1 and rows.pop() > 0
+
+
+def samples(base_url: str) -> dict[str, float]:
+    """The sample of each name with its labels."""
+    families = text_string_to_metric_families(httpx.get(f"{base_url}/metrics").text)
+    return {named(sample): sample.value for family in families for sample in family.samples}
+
+
+def named(sample: Sample) -> str:
+    labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+    return f"{sample.name}{{{labels}}}" if labels else sample.name
 
 
 @pytest.mark.parametrize(

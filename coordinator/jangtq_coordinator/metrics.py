@@ -44,9 +44,6 @@ class RequestMetrics:
             "jangtq_prompt_tokens", "Tokens of prompts that were begun.", registry=registry
         )
         self.completion_tokens = Counter("jangtq_completion_tokens", "Tokens generated.", registry=registry)
-        self.cached_tokens = Counter(
-            "jangtq_cached_prompt_tokens", "Prompt tokens that came from the prompt cache.", registry=registry
-        )
         self.streams_ended = Counter(
             "jangtq_generations", "Generations ended, by how.", ("end",), registry=registry
         )

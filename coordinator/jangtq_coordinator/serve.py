@@ -21,7 +21,9 @@ from jangtq_coordinator.api.trace import trace_router
 from jangtq_coordinator.api_keys import KeyFile
 from jangtq_coordinator.assembly import loader, model_name, row_type_of
 from jangtq_coordinator.cluster import Cluster, connect
+from jangtq_coordinator.coordinator_metrics import ClusterCollector, EngineCollector
 from jangtq_coordinator.engine import Engine
+from jangtq_coordinator.metrics import RequestMetrics
 from jangtq_coordinator.settings import ClusterSettings, ServeSettings
 from jangtq_coordinator.status import cluster_router, health_of
 from jangtq_proto.addresses import Address
@@ -144,7 +146,10 @@ def _api_settings(settings: ServeSettings, keys: KeyFile | None) -> ApiSettings:
 
 
 def _app(engine: Engine, cluster: Cluster, bundle: Bundle, settings: ApiSettings) -> FastAPI:
-    app = create_app(engine, settings=settings, cluster_health=lambda: health_of(cluster))
+    metrics = RequestMetrics()
+    metrics.registry.register(EngineCollector(engine))
+    metrics.registry.register(ClusterCollector(cluster))
+    app = create_app(engine, settings=settings, metrics=metrics, cluster_health=lambda: health_of(cluster))
     app.include_router(cluster_router(cluster, bundle.fingerprint))
     app.include_router(trace_router(cluster.dispatcher.timeline))
     return app

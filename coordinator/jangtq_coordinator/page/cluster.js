@@ -38,7 +38,7 @@ async function poll() {
   samples.push({ at: performance.now() / 1000, values: parseMetrics(metrics) });
   if (samples.length > WINDOW_SAMPLES) samples.shift();
   drawHealth(health);
-  drawNow(health);
+  drawNow();
   drawWorkers(cluster.holders);
   drawEngine();
   drawHeat();
@@ -89,15 +89,15 @@ function rateAt(index) {
 const mean = (name) => (risen(`${name}_count`) ? risen(`${name}_sum`) / risen(`${name}_count`) : null);
 const share = (part, whole) => (risen(whole) ? `${Math.round((100 * risen(part)) / risen(whole))}%` : null);
 
-function drawNow(health) {
+function drawNow() {
   const rates = samples.slice(1).map((_, index) => rateAt(index + 1));
   $("rate").textContent = figure(rates.at(-1) ?? 0);
   drawSpark(rates);
   const first = mean("jangtq_first_token_seconds");
   const between = mean("jangtq_between_tokens_seconds");
   describe($("now"), {
-    Running: last("jangtq_requests_running") ?? health.requests,
-    Waiting: last("jangtq_requests_waiting"),
+    Running: (last("jangtq_requests prefilling") ?? 0) + (last("jangtq_requests decoding") ?? 0),
+    Waiting: last("jangtq_requests waiting") ?? 0,
     "First token after": first === null ? "–" : milliseconds(first),
     "Between tokens": between === null ? "–" : milliseconds(between),
   });
@@ -117,7 +117,7 @@ function drawEngine() {
   const kv = last("jangtq_kv_bytes");
   const shown = {
     "KV cache": kv === undefined ? null : budget ? `${bytes(kv)} of ${bytes(budget)}` : bytes(kv),
-    "Prompt tokens from the cache": share("jangtq_cached_prompt_tokens_total", "jangtq_prompt_tokens_total"),
+    "Prompt tokens from the cache": share("jangtq_cached_prompt_tokens_total", "jangtq_admitted_prompt_tokens_total"),
     "Guessed tokens accepted": share("jangtq_draft_tokens_accepted_total", "jangtq_draft_tokens_total"),
     "Taken over by another worker": last("jangtq_failovers_total") || null,
   };
