@@ -14,9 +14,9 @@ from jangtq_coordinator.children import Child, Children
 from jangtq_coordinator.express_door import ExpressSettings
 from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
-from jangtq_coordinator.lane import Lane, LayerCall
+from jangtq_coordinator.lane import Lane, LayerCall, decoded_call
 from jangtq_proto.addresses import parse_address
-from jangtq_proto.codec import DecodedCall, RowType
+from jangtq_proto.codec import RowType
 from jangtq_proto.frames import LENGTH, Frame, answer_frame, call_frame
 
 HIDDEN = 3072
@@ -128,14 +128,15 @@ def _some_call(peer: int) -> LayerCall:
     ids = np.full((1, SLOTS), -1, dtype=np.int32)
     ids[0, : SLOTS // 2] = np.arange(SLOTS // 2) + peer * (EXPERTS // len(HALVES))
     row = np.random.default_rng(peer).standard_normal((1, HIDDEN)).astype(np.float32)
-    return LayerCall(0, row, ids, np.full((1, SLOTS), 1 / SLOTS, dtype=np.float32))
+    weights = np.full((1, SLOTS), 1 / SLOTS, dtype=np.float32)
+    return LayerCall(0, row, ids, weights, exponents=np.zeros(1, dtype=np.int8), prefill=False)
 
 
 def _frames() -> tuple[bytes, bytes]:
     call = _some_call(0)
-    decoded = DecodedCall(1, call.layer, call.rows, call.expert_ids, call.router_weights)
-    answer = answer_frame(1, call.rows, queue_ns=0, compute_ns=0)
-    return _join(call_frame(decoded, RowType.FLOAT32)), _join(answer)
+    sums = np.zeros(call.rows.shape, dtype=np.int32)
+    answer = answer_frame(1, sums, call.exponents, queue_ns=0, compute_ns=0)
+    return _join(call_frame(decoded_call(1, call), RowType.FLOAT32)), _join(answer)
 
 
 def _join(frame: Frame) -> bytes:

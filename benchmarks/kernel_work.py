@@ -6,6 +6,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from jangtq_kernels.backend import PREFILL_ROWS_PER_EXPERT
 from jangtq_kernels.codebook import compute_codebook
 from jangtq_kernels.packing import codes_per_word
 from jangtq_kernels.rotation import generate_signs
@@ -21,11 +22,13 @@ _random = np.random.default_rng(42)
 
 @dataclass(frozen=True)
 class Request:
-    """Arguments of LoadedLayer.forward."""
+    """What LoadedLayer.forward takes."""
 
     rows: NDArray[np.generic]
     expert_ids: NDArray[np.int32]
     router_weights: NDArray[np.float32]
+    exponents: NDArray[np.int8]
+    prefill: bool
 
 
 def random_matrix(experts: int, out: int, in_features: int, *, bits: int = BITS) -> PackedMatrix:
@@ -60,6 +63,8 @@ def random_request(rows: int, turn: int, *, hidden: int = HIDDEN, experts: int =
         rows=_random.standard_normal((rows, hidden), dtype=np.float32),
         expert_ids=np.ascontiguousarray(ids, dtype=np.int32),
         router_weights=np.full((rows, top), 1 / top, dtype=np.float32),
+        exponents=np.full(rows, -18, dtype=np.int8),
+        prefill=rows * top >= PREFILL_ROWS_PER_EXPERT * experts,
     )
 
 

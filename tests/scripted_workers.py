@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from jangtq_coordinator.express_door import ExpressSettings
 from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
-from jangtq_coordinator.lane import GiveUp, Lane, LayerAnswer, LayerCall, never
-from jangtq_kernels.backend import LoadedLayer
+from jangtq_coordinator.lane import GiveUp, Lane, LayerAnswer, LayerCall, decoded_call, never
+from jangtq_kernels.backend import ExpertRows, LoadedLayer, PartialSums
 from jangtq_kernels.reference import ReferenceBackend
 from jangtq_kernels.weights import ExpertWeights
 from jangtq_proto.addresses import Address
-from jangtq_proto.codec import DecodedCall, RowType, decode_partial_sums, encode_call, encode_partial_sums
+from jangtq_proto.codec import RowType, encode_call
 from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import ClusterError, WorkerUnreachableError
 from jangtq_proto.ranges import parse_ranges
@@ -47,15 +47,10 @@ class ScriptedLayer:
     def nbytes(self) -> int:
         return self._layer.nbytes
 
-    def forward(
-        self,
-        rows: NDArray[np.generic],
-        expert_ids: NDArray[np.int32],
-        router_weights: NDArray[np.float32],
-    ) -> NDArray[np.float32]:
+    def forward(self, asked: ExpertRows) -> PartialSums:
         self._script.asked.set()
         self._script.act()
-        return self._layer.forward(rows, expert_ids, router_weights)
+        return self._layer.forward(asked)
 
 
 class ScriptedBackend:
@@ -138,15 +133,13 @@ class FakeLane:
         worker = f"worker {self._worker.address}"
         if not self._worker.is_running:
             raise WorkerUnreachableError(f"{worker}: it is not running")
-        decoded = DecodedCall(call_id, call.layer, call.rows, call.expert_ids, call.router_weights)
-        message = encode_call(decoded, self._row_type)
+        message = encode_call(decoded_call(call_id, call), self._row_type)
         try:
-            sums = self._worker.server.desk.compute(message)
+            answer = self._worker.server.desk.compute(message)
         except ClusterError as error:
             raise type(error)(f"{worker}: {error}") from error
-        data = encode_partial_sums(sums.rows, message.row_type)
-        shape = (call.rows.shape[0], call.rows.shape[1])
-        return LayerAnswer(decode_partial_sums(data, shape, self._row_type), sums.queue_ns, sums.compute_ns)
+        found = answer.partial_sums
+        return LayerAnswer(found.sums, found.finest, answer.queue_ns, answer.compute_ns)
 
     def abandon(self) -> None:
         self._calls.clear()
@@ -214,8 +207,10 @@ def some_call(rows: int = 2, *, slots: int = 4, seed: int = 0, hidden_size: int 
         rows=random.standard_normal((rows, hidden_size)).astype(np.float32),
         expert_ids=random.integers(-1, EXPERTS, (rows, slots), dtype=np.int32),
         router_weights=random.random((rows, slots), dtype=np.float32),
+        exponents=random.integers(-24, -18, rows, dtype=np.int8),
+        prefill=False,
     )
 
 
-def ask(lane: Lane, call: LayerCall | None = None) -> NDArray[np.float32]:
+def ask(lane: Lane, call: LayerCall | None = None) -> NDArray[np.int32]:
     return lane.receive(lane.send(call or some_call())).partial_sums

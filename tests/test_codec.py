@@ -5,15 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jangtq_kernels.grid import SLOTS
 from jangtq_proto.codec import (
     MAX_ROWS_PER_CALL,
+    MAX_SLOTS,
     CallShape,
     DecodedCall,
     RowType,
     decode_call,
+    decode_finest,
     decode_partial_sums,
     encode_call,
-    encode_partial_sums,
     row_dtype,
 )
 from jangtq_proto.errors import CallRejectedError
@@ -30,6 +32,8 @@ def some_call(rows: int = 3, slots: int = 2) -> DecodedCall:
         rows=random.standard_normal((rows, SHAPE.hidden_size)).astype(np.float32),
         expert_ids=random.integers(-1, 8, (rows, slots), dtype=np.int32),
         router_weights=random.random((rows, slots), dtype=np.float32),
+        exponents=random.integers(-128, 128, rows, dtype=np.int8),
+        prefill=bool(rows % 2),
     )
 
 
@@ -41,14 +45,8 @@ def test_a_call_comes_back_as_it_went(rows: int, slots: int, row_type: RowType) 
     np.testing.assert_array_equal(back.rows, call.rows.astype(row_dtype(row_type)))
     np.testing.assert_array_equal(back.expert_ids, call.expert_ids)
     np.testing.assert_array_equal(back.router_weights, call.router_weights)
-
-
-@pytest.mark.parametrize("row_type", list(RowType))
-def test_partial_sums_come_back_in_the_rows_type(row_type: RowType) -> None:
-    sums = np.random.default_rng(1).standard_normal((2, 16)).astype(np.float32)
-    wire = encode_call(some_call(), row_type).row_type
-    back = decode_partial_sums(encode_partial_sums(sums, wire), (2, 16), row_type)
-    np.testing.assert_array_equal(back, sums.astype(row_dtype(row_type)).astype(np.float32))
+    np.testing.assert_array_equal(back.exponents, call.exponents)
+    assert back.prefill == call.prefill
 
 
 @pytest.mark.parametrize(
@@ -60,13 +58,14 @@ def test_partial_sums_come_back_in_the_rows_type(row_type: RowType) -> None:
         ("row_count", MAX_ROWS_PER_CALL + 1),
         ("row_count", 2**32 - 1),
         ("slot_count", 0),
-        ("slot_count", 65),
+        ("slot_count", MAX_SLOTS + 1),
         ("row_type", 0),
         ("row_type", 9),
         ("rows", b""),
         ("rows", b"x" * 191),
         ("expert_ids", b"x"),
         ("router_weights", b"x" * 28),
+        ("exponents", b"xx"),
     ],
 )
 def test_a_malformed_field_is_refused(field: str, value: int | bytes) -> None:
@@ -78,4 +77,10 @@ def test_a_malformed_field_is_refused(field: str, value: int | bytes) -> None:
 
 def test_partial_sums_of_the_wrong_length_are_refused() -> None:
     with pytest.raises(CallRejectedError, match="partial_sums"):
-        decode_partial_sums(b"abc", (1, 16), RowType.FLOAT32)
+        decode_partial_sums(b"abc", (1, 16))
+    with pytest.raises(CallRejectedError, match="finest has 3 bytes: \\[4\\] of int8 takes 4"):
+        decode_finest(b"abc", 4)
+
+
+def test_the_wire_has_room_for_as_many_slots_as_a_sum() -> None:
+    assert MAX_SLOTS == SLOTS

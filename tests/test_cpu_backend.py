@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_backends import CPU_NAMES, INT8_NAMES, ISAS, backend, dense_forward, relative_error
+from kernel_backends import CPU_NAMES, INT8_NAMES, ISAS, backend, dense_forward, relative_error, sums_of
 from metal_cases import random_layer, random_rows
 
 from jangtq_kernels import backends, cpu_library
@@ -34,7 +34,7 @@ def test_sums_are_equal_to_the_bit_for_any_number_of_threads(
     weights = random_layer(320, 200, bits=bits)
     request = random_rows(rows, 320)
     first, *others = (
-        CpuBackend(n, isa=isa, activations=activations).load(weights).forward(*request) for n in (1, 2, 3, 7)
+        sums_of(CpuBackend(n, isa=isa, activations=activations).load(weights), *request) for n in (1, 2, 3, 7)
     )
     for other in others:
         np.testing.assert_array_equal(first, other)
@@ -44,10 +44,10 @@ def test_sums_are_equal_to_the_bit_for_any_number_of_threads(
 def test_a_row_gives_the_same_bits_alone_and_among_others(name: str) -> None:
     layer = backend(name).load(random_layer(320, 200))
     rows, ids, router_weights = random_rows(70, 320)
-    together = layer.forward(rows, ids, router_weights)
+    together = sums_of(layer, rows, ids, router_weights)
     for row in range(0, 70, 9):
         one = slice(row, row + 1)
-        np.testing.assert_array_equal(layer.forward(rows[one], ids[one], router_weights[one]), together[one])
+        np.testing.assert_array_equal(sums_of(layer, rows[one], ids[one], router_weights[one]), together[one])
 
 
 @given(
@@ -70,7 +70,7 @@ def test_any_shape_agrees_with_dense_matrices(
     )
     expected = dense_forward(weights, request)
     for name in CPU_NAMES:
-        assert relative_error(backend(name).load(weights).forward(*request), expected) <= 1e-5
+        assert relative_error(sums_of(backend(name).load(weights), *request), expected) <= 1e-5
 
 
 @pytest.mark.parametrize("hidden", [128, 3072])
@@ -83,19 +83,19 @@ def test_several_callers_share_one_backend() -> None:
     weights = random_layer(192, 128)
     layers = [backend(CPU_NAMES[0]).load(weights) for _ in range(2)]
     request = random_rows(9, 192)
-    expected = layers[0].forward(*request)
+    expected = sums_of(layers[0], *request)
     with ThreadPoolExecutor(4) as pool:
-        for sums in pool.map(lambda n: layers[n % 2].forward(*request), range(60)):
+        for sums in pool.map(lambda n: sums_of(layers[n % 2], *request), range(60)):
             np.testing.assert_array_equal(sums, expected)
 
 
 def test_a_refused_request_leaves_the_layer_usable() -> None:
     layer = backend(CPU_NAMES[0]).load(random_layer(128, 128))
     rows, ids, router_weights = random_rows(2, 128)
-    expected = layer.forward(rows, ids, router_weights)
+    expected = sums_of(layer, rows, ids, router_weights)
     with pytest.raises(KernelInputError, match="expert 7 is none"):
-        layer.forward(rows, np.full_like(ids, 7), router_weights)
-    np.testing.assert_array_equal(layer.forward(rows, ids, router_weights), expected)
+        sums_of(layer, rows, np.full_like(ids, 7), router_weights)
+    np.testing.assert_array_equal(sums_of(layer, rows, ids, router_weights), expected)
 
 
 def test_gate_and_up_must_share_what_a_row_is_prepared_with() -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from kernel_backends import INT8_NAMES, Request, backend, dense_forward, relative_error
+from kernel_backends import INT8_NAMES, Request, backend, dense_forward, relative_error, sums_of
 from metal_cases import random_layer, random_rows
 from numpy.typing import NDArray
 
@@ -59,7 +59,7 @@ def test_sums_are_those_of_the_same_rounding(
 ) -> None:
     weights = random_layer(hidden, intermediate, bits=bits)
     request = random_rows(rows, hidden)
-    got = backend(name).load(weights).forward(*request)
+    got = sums_of(backend(name).load(weights), *request)
     # A value near the middle of two steps may go either way in float32: far less than the rounding itself.
     assert relative_error(got, rounded_forward(weights, request)) <= 1e-3
     assert 1e-3 <= relative_error(got, dense_forward(weights, request)) <= 3e-2
@@ -70,7 +70,7 @@ def test_sums_are_those_of_the_same_rounding(
 def test_steps_follow_the_size_of_the_rows(name: str, scale: float) -> None:
     weights = random_layer(256, 128)
     rows, ids, router_weights = random_rows(3, 256)
-    sums = backend(name).load(weights).forward(rows * np.float32(scale), ids, router_weights)
+    sums = sums_of(backend(name).load(weights), rows * np.float32(scale), ids, router_weights)
     expected = dense_forward(weights, (rows * np.float32(scale), ids, router_weights))
     assert np.linalg.norm(sums - expected) <= 3e-2 * np.linalg.norm(expected) + 1e-37
 
@@ -78,9 +78,9 @@ def test_steps_follow_the_size_of_the_rows(name: str, scale: float) -> None:
 def test_int8_is_asked_for_by_name() -> None:
     weights = random_layer(256, 128)
     request = random_rows(2, 256)
-    chosen = open_backend("cpu", threads=1, activations="int8").load(weights).forward(*request)
-    usual = open_backend("cpu", threads=1).load(weights).forward(*request)
-    np.testing.assert_array_equal(chosen, CpuBackend(1, activations="int8").load(weights).forward(*request))
+    chosen = sums_of(open_backend("cpu", threads=1, activations="int8").load(weights), *request)
+    usual = sums_of(open_backend("cpu", threads=1).load(weights), *request)
+    np.testing.assert_array_equal(chosen, sums_of(CpuBackend(1, activations="int8").load(weights), *request))
     assert relative_error(usual, dense_forward(weights, request)) <= 1e-5
     assert not np.array_equal(chosen, usual)
     assert open_backend("auto", threads=1, activations="int8").name == "cpu"

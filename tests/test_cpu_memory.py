@@ -13,7 +13,17 @@ NATIVE = Path(__file__).parent.parent / "kernels/jangtq_kernels/native"
 DRIVER = Path(__file__).parent / "cpu_memory_driver.cpp"
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 # Unoptimized: the optimizer takes a minute over the instrumented templates.
-FLAGS = ("-std=c++17", "-O0", "-g", "-w", "-Wno-psabi", "-pthread", f"-I{NATIVE}", *SANITIZERS)
+FLAGS = (
+    "-std=c++17",
+    "-ffp-contract=off",
+    "-O0",
+    "-g",
+    "-w",
+    "-Wno-psabi",
+    "-pthread",
+    f"-I{NATIVE}",
+    *SANITIZERS,
+)
 AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma")
 KERNELS: dict[str, dict[str, tuple[str, ...]]] = {
     "x86_64": {

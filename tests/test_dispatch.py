@@ -1,14 +1,17 @@
 """Splitting a layer among holders and adding up what they answer, over lanes without a network."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from fixed_cluster import fixed_dispatcher, membership_of
 from hypothesis import given
 from hypothesis import strategies as st
+from lane_answers import answer_on_grid
 from numpy.typing import NDArray
 
+from jangtq_coordinator.exponents import SLACK_BITS
 from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, never
 from jangtq_coordinator.routing import Router
 from jangtq_proto.errors import ClusterError, WorkerFaultError
@@ -17,10 +20,11 @@ HIDDEN = 4
 
 
 class FakeLane:
-    """Expert `e` multiplies a row by `e + 1`."""
+    """Expert `e` multiplies a row by `loudness ** (e + 1)`."""
 
-    def __init__(self, *, fails: bool = False) -> None:
+    def __init__(self, *, fails: bool = False, loudness: float = 1.2) -> None:
         self.fails = fails
+        self.loudness = loudness
         self.calls: list[LayerCall] = []
         self.abandoned = 0
 
@@ -32,9 +36,11 @@ class FakeLane:
         if self.fails:
             raise WorkerFaultError("broken")
         call = self.calls[call_id - 1]
-        factors = np.where(call.expert_ids >= 0, (call.expert_ids + 1) * call.router_weights, 0)
-        sums = call.rows.astype(np.float32) * factors.sum(axis=1, keepdims=True, dtype=np.float32)
-        return LayerAnswer(sums.astype(np.float32), queue_ns=0, compute_ns=1000)
+        used = np.where(call.expert_ids >= 0, call.router_weights, np.float32(0))
+        factors = np.float32(self.loudness) ** (call.expert_ids + 1).astype(np.float32) * used
+        return answer_on_grid(
+            call, factors[..., None] * call.rows.astype(np.float32)[:, None], compute_ns=1000
+        )
 
     def abandon(self) -> None:
         self.abandoned += 1
@@ -55,14 +61,55 @@ def some_rows(
     )
 
 
-@given(st.integers(1, 6), st.integers(1, 8), st.integers(1, 4))
-def test_any_split_gives_the_whole_sum(rows: int, slots: int, holders: int) -> None:
+@given(
+    rows=st.integers(1, 6),
+    slots=st.integers(1, 8),
+    owner=st.lists(st.integers(0, 3), min_size=16, max_size=16),
+    loudness=st.sampled_from([1.2, 0.1, 0.8, 8.0]),
+)
+def test_any_split_gives_the_same_sum_to_the_bit(
+    rows: int, slots: int, owner: list[int], loudness: float
+) -> None:
     x, ids, weights = some_rows(rows, slots, experts=16)
-    owner = np.random.default_rng(holders).integers(0, holders, 16, dtype=np.int32)
-    dispatcher = fixed_dispatcher(owner.tolist(), [FakeLane() for _ in range(holders)])
+    found = []
+    for owners in (owner, [0] * 16):
+        lanes = [FakeLane(loudness=loudness) for _ in range(4)]
+        dispatcher = fixed_dispatcher(owners, lanes)
+        sums = dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
+        found.append((sums.tobytes(), dispatcher.counters.second_asks))
+    assert found[0] == found[1]
+    answers = x[:, None] * (np.float64(np.float32(loudness)) ** (ids + 1) * weights)[..., None]
+    largest = np.abs(answers).max(axis=(1, 2))[:, None]
+    assert (np.abs(sums - answers.sum(axis=1)) <= slots * largest * 2.0 ** (SLACK_BITS - 26)).all()
+
+
+@pytest.mark.parametrize(
+    ("scale", "second_asks"), [(0.0, 0), (1e-38, 0), (1e-20, 1), (1.0, 0), (1e20, 1), (1e35, 0)]
+)
+def test_rows_whose_grid_does_not_suit_their_answers_are_asked_for_again(
+    scale: float, second_asks: int
+) -> None:
+    x, ids, weights = some_rows(4, 2, experts=4)
+    x[1] *= np.float32(scale)
+    lanes = [FakeLane(), FakeLane()]
+    dispatcher = fixed_dispatcher([0, 1, 0, 1], lanes)
     sums = dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
-    expected = x * ((ids + 1) * weights).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(sums, expected, rtol=1e-5, atol=1e-5)
+    again = [call for lane in lanes for call in lane.calls[1:]]
+    assert dispatcher.counters.second_asks == second_asks
+    assert all(call.rows.tolist() == [x[1].tolist()] for call in again)
+    expected = x * (np.float32(1.2) ** (ids + 1) * weights).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(sums, expected, rtol=1e-3, atol=1e-38)
+
+
+def test_a_holder_that_never_answers_alike_is_a_fault() -> None:
+    class LouderLane(FakeLane):
+        def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
+            return replace(super().receive(call_id), finest=self.calls[-1].exponents + np.int8(1))
+
+    x, ids, weights = some_rows(1, 2, experts=2)
+    dispatcher = fixed_dispatcher([0, 0], [LouderLane()])
+    with pytest.raises(WorkerFaultError, match="layer 0: answers change whenever they are asked for"):
+        dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
 
 
 def test_only_the_rows_that_a_holder_needs_travel() -> None:

@@ -97,7 +97,7 @@ def test_a_malformed_call_is_answered_and_the_connection_goes_on(listener: Expre
         frame = frames.receive(LIMIT)
         assert frame is not None
         answer = read_answer(frame)
-        assert (answer.status, bytes(answer.payload)) == (3, b"a call has at least 40 bytes, not 7")
+        assert (answer.status, bytes(answer.payload)) == (3, b"a call has at least 48 bytes, not 7")
     frames.close()
 
 

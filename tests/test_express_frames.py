@@ -24,6 +24,7 @@ from jangtq_proto.frames import (
     read_answer,
     read_call,
     read_greeting,
+    split_answer,
 )
 
 HIDDEN = 5
@@ -43,6 +44,8 @@ def some_call(rows: int, slots: int) -> DecodedCall:
         rows=random.standard_normal((rows, HIDDEN)).astype(np.float32),
         expert_ids=random.integers(-1, 9, (rows, slots), dtype=np.int32),
         router_weights=random.random((rows, slots), dtype=np.float32),
+        exponents=random.integers(-128, 128, rows, dtype=np.int8),
+        prefill=bool(rows % 2),
     )
 
 
@@ -64,12 +67,15 @@ def test_a_call_comes_back_as_it_went(rows: int, slots: int, row_type: RowType) 
     np.testing.assert_array_equal(back.rows, call.rows.astype(row_dtype(row_type)))
     np.testing.assert_array_equal(back.expert_ids, call.expert_ids)
     np.testing.assert_array_equal(back.router_weights, call.router_weights)
+    np.testing.assert_array_equal(back.exponents, call.exponents)
+    assert back.prefill == call.prefill
 
 
 def test_answers_and_failures_come_back_as_they_went() -> None:
-    sums = np.arange(6, dtype=np.float32).reshape(2, 3)
-    answer = read_answer(joined(answer_frame(7, sums, queue_ns=2**33, compute_ns=4)))
-    assert (answer.call_id, answer.status, bytes(answer.payload)) == (7, 0, sums.tobytes())
+    sums, finest = np.arange(6, dtype=np.int32).reshape(2, 3), np.array([-9, 4], dtype=np.int8)
+    answer = read_answer(joined(answer_frame(7, sums, finest, queue_ns=2**33, compute_ns=4)))
+    assert (answer.call_id, answer.status) == (7, 0)
+    assert [bytes(part) for part in split_answer(answer.payload, 2)] == [sums.tobytes(), finest.tobytes()]
     assert (answer.queue_ns, answer.compute_ns) == (2**33, 4)
     failure = read_answer(joined(failure_frame(8, 3, "zu groß")))
     assert (failure.call_id, failure.status, bytes(failure.payload).decode()) == (8, 3, "zu groß")
@@ -84,7 +90,8 @@ def test_no_bytes_are_taken_for_what_they_are_not(data: bytes) -> None:
     except CallRejectedError:
         pass
     else:
-        assert len(call.rows) + len(call.expert_ids) + len(call.router_weights) + 40 == len(data)
+        sizes = map(len, (call.rows, call.expert_ids, call.router_weights, call.exponents))
+        assert sum(sizes) + 48 == len(data)
     with pytest.raises(CallRejectedError):
         read_greeting(frame)
     if len(data) < 32:
@@ -95,8 +102,8 @@ def test_no_bytes_are_taken_for_what_they_are_not(data: bytes) -> None:
 def test_a_greeting_carries_its_ticket() -> None:
     ticket = bytes(range(TICKET_BYTES))
     assert read_greeting(memoryview(greeting(ticket))) == ticket
-    with pytest.raises(CallRejectedError, match="begins with b'JANGTQX1', not b'HTTP/1.1'"):
-        read_greeting(memoryview(greeting(ticket).replace(b"JANGTQX1", b"HTTP/1.1")))
+    with pytest.raises(CallRejectedError, match="begins with b'JANGTQX2', not b'HTTP/1.1'"):
+        read_greeting(memoryview(greeting(ticket).replace(b"JANGTQX2", b"HTTP/1.1")))
 
 
 @settings(deadline=None, max_examples=40)

@@ -9,6 +9,7 @@ import pytest
 from fixed_cluster import dispatcher_of, holder, membership_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lane_answers import answer_on_grid
 from numpy.typing import NDArray
 
 from jangtq_coordinator.dispatch import Dispatcher, Patience
@@ -61,9 +62,11 @@ class ScriptedLane:
             raise WorkerUnreachableError("no answer")
         (self.acts.pop(0) if len(self.acts) > 1 else self.acts[0])()
         call = self.calls.pop(call_id)
-        factors = np.where(call.expert_ids >= 0, (call.expert_ids + 1) * call.router_weights, 0)
-        sums = call.rows.astype(np.float32) * factors.sum(axis=1, keepdims=True, dtype=np.float32)
-        return LayerAnswer(sums.astype(np.float32), queue_ns=0, compute_ns=1000)
+        used = np.where(call.expert_ids >= 0, call.router_weights, np.float32(0))
+        factors = (call.expert_ids + 1).astype(np.float32) * used
+        return answer_on_grid(
+            call, factors[..., None] * call.rows.astype(np.float32)[:, None], compute_ns=1000
+        )
 
     def abandon(self) -> None:
         self.calls.clear()
@@ -95,7 +98,7 @@ class Scene:
         x, ids, weights = some_rows(rows, seed)
         sums = self.dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
         expected = x * ((ids + 1) * weights).sum(axis=1, keepdims=True)
-        np.testing.assert_allclose(sums, expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(sums, expected, rtol=1e-3, atol=1e-3)
 
     def state(self, name: str) -> State:
         member = self.membership.member(name)
@@ -273,4 +276,4 @@ def test_exchanges_under_way_together_survive_a_loss() -> None:
     scene.lanes["a"].acts = [raising(WorkerUnreachableError("gone"))]
     for (x, ids, weights), exchange in zip(work, exchanges, strict=True):
         expected = x * ((ids + 1) * weights).sum(axis=1, keepdims=True)
-        np.testing.assert_allclose(scene.dispatcher.finish(exchange), expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(scene.dispatcher.finish(exchange), expected, rtol=1e-3, atol=1e-3)

@@ -7,12 +7,21 @@ from functools import cache
 import ml_dtypes
 import numpy as np
 import pytest
-from kernel_backends import FAST_NAMES, NAMES, Request, backend, dense_forward, largest_error, relative_error
+from kernel_backends import (
+    FAST_NAMES,
+    NAMES,
+    Asked,
+    Request,
+    backend,
+    dense_forward,
+    largest_error,
+    relative_error,
+    sums_of,
+)
 from metal_cases import FIRST_EXPERT, random_layer, random_rows
 from numpy.typing import NDArray
 
 from jangtq_kernels.backend import NO_EXPERT
-from jangtq_kernels.backends import experts_forward
 from jangtq_kernels.errors import KernelInputError
 from jangtq_kernels.weights import ExpertWeights
 
@@ -21,7 +30,7 @@ FAST_BACKENDS = pytest.mark.parametrize("name", FAST_NAMES)
 
 
 def error_of(name: str, weights: ExpertWeights, request: Request) -> float:
-    got = experts_forward(*request, backend(name).load(weights))
+    got = sums_of(backend(name).load(weights), *request)
     assert got.dtype == np.float32
     assert got.shape == request[0].shape
     return relative_error(got, dense_forward(weights, request))
@@ -59,7 +68,7 @@ def large_case(
 )
 def test_large_sizes(name: str, hidden: int, intermediate: int, rows: int, bits: tuple[int, int]) -> None:
     weights, request, expected = large_case(hidden, intermediate, rows, bits)
-    assert relative_error(backend(name).load(weights).forward(*request), expected) <= largest_error(name)
+    assert relative_error(sums_of(backend(name).load(weights), *request), expected) <= largest_error(name)
 
 
 @FAST_BACKENDS
@@ -93,24 +102,24 @@ def test_rows_without_an_expert_here_are_zero(name: str) -> None:
     ids[4, 0] = NO_EXPERT
     weights = random_layer(128, 128)
     assert error_of(name, weights, (values, ids, router_weights)) <= largest_error(name)
-    sums = backend(name).load(weights).forward(values, ids, router_weights)
+    sums = sums_of(backend(name).load(weights), values, ids, router_weights)
     assert not sums[[1, 3]].any()
     ids[:] = NO_EXPERT
-    assert not backend(name).load(weights).forward(values, ids, router_weights).any()
+    assert not sums_of(backend(name).load(weights), values, ids, router_weights).any()
 
 
 @EVERY_BACKEND
 def test_no_rows_and_no_slots(name: str) -> None:
     layer = backend(name).load(random_layer(128, 128))
     values, ids, router_weights = random_rows(2, 128)
-    assert layer.forward(values[:0], ids[:0], router_weights[:0]).shape == (0, 128)
-    assert not layer.forward(values, ids[:, :0], router_weights[:, :0]).any()
+    assert sums_of(layer, values[:0], ids[:0], router_weights[:0]).shape == (0, 128)
+    assert not sums_of(layer, values, ids[:, :0], router_weights[:, :0]).any()
 
 
 @EVERY_BACKEND
 def test_rows_of_zeros_stay_zero(name: str) -> None:
     values, ids, router_weights = random_rows(2, 128)
-    assert not backend(name).load(random_layer(128, 128)).forward(0 * values, ids, router_weights).any()
+    assert not sums_of(backend(name).load(random_layer(128, 128)), 0 * values, ids, router_weights).any()
 
 
 @EVERY_BACKEND
@@ -145,8 +154,8 @@ def test_any_place_in_memory_gives_the_same_sums(
     layer = backend(name).load(random_layer(128, 128))
     request = random_rows(3, 128)
     values, ids, router_weights = (put(array) for array in request)
-    sums = layer.forward(values, ids.view(np.int32), router_weights.view(np.float32))
-    np.testing.assert_array_equal(sums, layer.forward(*request))
+    sums = sums_of(layer, values, ids.view(np.int32), router_weights.view(np.float32))
+    np.testing.assert_array_equal(sums, sums_of(layer, *request))
 
 
 @EVERY_BACKEND
@@ -160,7 +169,14 @@ def test_read_only_weights_are_loaded(name: str) -> None:
 
 def _request(**changes: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
     rows, ids, router_weights = random_rows(2, 128)
-    return {"rows": rows, "expert_ids": ids, "router_weights": router_weights, **changes}
+    exponents = np.full(len(rows), -20, dtype=np.int8)
+    return {
+        "rows": rows,
+        "expert_ids": ids,
+        "router_weights": router_weights,
+        "exponents": exponents,
+        **changes,
+    }
 
 
 FOREIGN = np.full((2, 2), FIRST_EXPERT, dtype=np.int32)
@@ -173,6 +189,13 @@ BAD_REQUESTS = {
     r"expert_ids are \[1, 2\]": _request(expert_ids=FOREIGN[:1]),
     "expert_ids are int64": _request(expert_ids=FOREIGN.astype(np.int64)),
     r"router_weights are float32 \[2, 3\]": _request(router_weights=np.zeros((2, 3), dtype=np.float32)),
+    r"expert_ids are \[2, 33\], expected \[2, up to 32\]": _request(
+        expert_ids=np.full((2, 33), FIRST_EXPERT, dtype=np.int32)
+    ),
+    r"exponents are int8 \[3\], expected int8 \[2\]": _request(exponents=np.zeros(3, dtype=np.int8)),
+    "exponents are int32": _request(exponents=np.zeros(2, dtype=np.int32)),
+    "-127.: allowed are -126 to 97": _request(exponents=np.array([0, -127], dtype=np.int8)),
+    "98, 0.: allowed are -126 to 97": _request(exponents=np.array([98, 0], dtype=np.int8)),
     "expert 99 is none": _request(expert_ids=FOREIGN - 1),
     "expert 104 is none": _request(expert_ids=FOREIGN + 4),
     "expert -2 is none": _request(expert_ids=np.full((2, 2), -2, dtype=np.int32)),
@@ -185,7 +208,7 @@ BAD_REQUESTS = {
 def test_bad_requests_are_named(name: str, message: str) -> None:
     layer = backend(name).load(random_layer(128, 128))
     with pytest.raises(KernelInputError, match=message):
-        layer.forward(**BAD_REQUESTS[message])  # type: ignore[arg-type]
+        layer.forward(Asked(**BAD_REQUESTS[message]))  # type: ignore[arg-type]
 
 
 @EVERY_BACKEND

@@ -29,7 +29,10 @@ Behaviour = Callable[[pb.ExpertCall], pb.ExpertReply]
 
 
 def echo(message: pb.ExpertCall) -> pb.ExpertReply:
-    return pb.ExpertReply(call_id=message.call_id, partial_sums=message.rows, compute_ns=5)
+    """The bits of the rows for sums."""
+    return pb.ExpertReply(
+        call_id=message.call_id, partial_sums=message.rows, finest=message.exponents, compute_ns=5
+    )
 
 
 class ScriptedWorker(expert_pb2_grpc.ExpertServiceServicer):
@@ -85,10 +88,12 @@ def some_call(rows: int = 2, seed: int = 0) -> LayerCall:
         rows=np.random.default_rng(seed).standard_normal((rows, HIDDEN)).astype(np.float32),
         expert_ids=np.zeros((rows, 1), dtype=np.int32),
         router_weights=np.ones((rows, 1), dtype=np.float32),
+        exponents=np.zeros(rows, dtype=np.int8),
+        prefill=False,
     )
 
 
-def ask(lane: GrpcLane, call: LayerCall | None = None) -> NDArray[np.float32]:
+def ask(lane: GrpcLane, call: LayerCall | None = None) -> NDArray[np.int32]:
     return lane.receive(lane.send(call or some_call())).partial_sums
 
 
@@ -96,13 +101,13 @@ def test_many_calls_share_a_stream() -> None:
     with scripted_worker() as (_, port), lane_to(port) as lane:
         for seed in range(200):
             call = some_call(rows=1 + seed % 5, seed=seed)
-            np.testing.assert_array_equal(ask(lane, call), call.rows)
+            np.testing.assert_array_equal(ask(lane, call), call.rows.view(np.int32))
 
 
 def test_a_large_call_passes() -> None:
     with scripted_worker() as (_, port), lane_to(port) as lane:
         call = some_call(rows=4096)
-        np.testing.assert_array_equal(ask(lane, call), call.rows)
+        np.testing.assert_array_equal(ask(lane, call), call.rows.view(np.int32))
 
 
 def test_a_failure_is_the_callers_error_and_the_lane_goes_on() -> None:
@@ -146,7 +151,7 @@ def test_a_silent_worker_is_given_up_and_its_late_answer_dropped() -> None:
         worker.behaviour = echo
         go_on.set()
         call = some_call(seed=9)
-        np.testing.assert_array_equal(ask(lane, call), call.rows)
+        np.testing.assert_array_equal(ask(lane, call), call.rows.view(np.int32))
 
 
 def test_a_worker_that_dies_is_an_error_and_one_that_comes_back_is_used() -> None:

@@ -8,27 +8,28 @@ import ml_dtypes
 import mlx.core as mx
 import numpy as np
 import pytest
+from kernel_backends import Asked, sums_of
 from metal_cases import FIRST_EXPERT, metal_backend, random_layer, random_rows
 from metal_simulator import MetalSimulator
 from numpy.typing import NDArray
 
 from jangtq_kernels.backend import NO_EXPERT
 from jangtq_kernels.errors import BackendMissingError, KernelInputError
-from jangtq_kernels.metal.backend import PREFILL_ROWS_PER_EXPERT, MetalBackend, choose_tile_rows
+from jangtq_kernels.metal.backend import MetalBackend, choose_tile_rows
 from jangtq_kernels.reference import ReferenceBackend
 from jangtq_kernels.weights import ExpertWeights
 
 simulated_only = pytest.mark.skipif(sys.platform == "darwin", reason="asks the simulator what it ran")
 
-DECODE = ["rotate_rows", "gate_up_decode", "rotate_rows", "down_decode"]
+DECODE = ["rotate_rows", "gate_up_decode", "rotate_rows", "down_decode", "combine_pairs"]
 PREFILL = ["rotate_rows", "gate_up_prefill", "rotate_rows", "down_prefill", "combine_pairs"]
 
 Request = tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]
 
 
 def relative_error(weights: ExpertWeights, request: Request) -> float:
-    got = metal_backend().load(weights).forward(*request)
-    expected = ReferenceBackend().load(weights).forward(*request)
+    got = sums_of(metal_backend().load(weights), *request)
+    expected = sums_of(ReferenceBackend().load(weights), *request)
     return float(np.abs(got - expected).max() / np.abs(expected).max())
 
 
@@ -77,9 +78,9 @@ def test_unused_slots_and_rows_without_experts(rows: int) -> None:
     values, ids, router_weights = random_rows(rows, 128, slots=3)
     ids[1] = NO_EXPERT
     ids[::2, 0] = NO_EXPERT
-    expected = ReferenceBackend().load(weights).forward(values, ids, router_weights)
+    expected = sums_of(ReferenceBackend().load(weights), values, ids, router_weights)
     router_weights[ids == NO_EXPERT] = 1e30
-    out = metal_backend().load(weights).forward(values, ids, router_weights)
+    out = sums_of(metal_backend().load(weights), values, ids, router_weights)
     assert not out[1].any()
     assert np.abs(out - expected).max() < 1e-5 * np.abs(expected).max()
 
@@ -87,8 +88,8 @@ def test_unused_slots_and_rows_without_experts(rows: int) -> None:
 def test_no_rows_and_no_experts_at_all() -> None:
     layer = metal_backend().load(random_layer(128, 64))
     values, ids, router_weights = random_rows(3, 128)
-    assert layer.forward(values[:0], ids[:0], router_weights[:0]).shape == (0, 128)
-    assert not layer.forward(values, np.full_like(ids, NO_EXPERT), router_weights).any()
+    assert sums_of(layer, values[:0], ids[:0], router_weights[:0]).shape == (0, 128)
+    assert not sums_of(layer, values, np.full_like(ids, NO_EXPERT), router_weights).any()
 
 
 @simulated_only
@@ -96,16 +97,20 @@ def test_slots_that_hold_no_expert_start_no_threads() -> None:
     simulator = MetalSimulator()
     layer = MetalBackend(simulator.metal_kernel).load(random_layer(128, 64))
     values, ids, router_weights = random_rows(3, 128)
-    layer.forward(values, np.full_like(ids, NO_EXPERT), router_weights)
+    sums_of(layer, values, np.full_like(ids, NO_EXPERT), router_weights)
     assert simulator.dispatches == []
 
 
 @simulated_only
-@pytest.mark.parametrize(("rows", "expected"), [(1, DECODE), (PREFILL_ROWS_PER_EXPERT, PREFILL)])
-def test_the_mean_of_rows_an_expert_chooses_the_kernels(rows: int, expected: list[str]) -> None:
+@pytest.mark.parametrize("rows", [1, 9])
+@pytest.mark.parametrize(("prefill", "expected"), [(False, DECODE), (True, PREFILL)])
+def test_the_layer_as_a_whole_and_not_the_rows_asked_chooses_the_kernels(
+    rows: int, prefill: bool, expected: list[str]
+) -> None:
     simulator = MetalSimulator()
     layer = MetalBackend(simulator.metal_kernel).load(random_layer(128, 64, experts=2))
-    layer.forward(*random_rows(rows, 128, experts=2))
+    exponents = np.full(rows, -20, dtype=np.int8)
+    layer.forward(Asked(*random_rows(rows, 128, experts=2), exponents, prefill))
     assert simulator.dispatches == expected
 
 
@@ -113,22 +118,30 @@ def test_the_mean_of_rows_an_expert_chooses_the_kernels(rows: int, expected: lis
 def test_a_row_is_the_same_to_the_bit_in_every_batch_of_its_kernels(batch: int) -> None:
     layer = metal_backend().load(random_layer(128, 64, experts=8))
     values, ids, router_weights = random_rows(batch, 128, experts=8)
-    whole = layer.forward(values, ids, router_weights)
+    whole = sums_of(layer, values, ids, router_weights)
     order = np.random.default_rng(3).permutation(batch)
-    shuffled = layer.forward(values[order], ids[order], router_weights[order])
+    shuffled = sums_of(layer, values[order], ids[order], router_weights[order])
     assert np.array_equal(shuffled, whole[order])
     if batch == 5:
         alone = [
-            layer.forward(values[i : i + 1], ids[i : i + 1], router_weights[i : i + 1]) for i in range(5)
+            sums_of(layer, values[i : i + 1], ids[i : i + 1], router_weights[i : i + 1]) for i in range(5)
         ]
         assert np.array_equal(np.concatenate(alone), whole)
 
 
 @pytest.mark.parametrize(
-    ("rows", "expected"), [([1, 1], 1), ([2, 1], 2), ([3, 1], 4), ([9, 1, 1], 4), ([4], 4), ([5], 32)]
+    ("rows", "prefill", "expected"),
+    [
+        ([1, 1], False, 1),
+        ([2, 1], False, 2),
+        ([3, 1], False, 4),
+        ([9, 1, 1], False, 4),
+        ([5], False, 4),
+        ([1], True, 32),
+    ],
 )
-def test_rows_of_an_expert_share_its_decoding(rows: list[int], expected: int) -> None:
-    assert choose_tile_rows(np.array(rows)) == expected
+def test_rows_of_an_expert_share_its_decoding(rows: list[int], prefill: bool, expected: int) -> None:
+    assert choose_tile_rows(np.array(rows), prefill=prefill) == expected
 
 
 @simulated_only
@@ -137,7 +150,7 @@ def test_the_order_of_threads_changes_nothing(rows: int) -> None:
     weights = random_layer(200, 136, bits=(4, 3))
     request = random_rows(rows, 200)
     forwards, backwards = (
-        MetalBackend(MetalSimulator(backwards=order).metal_kernel).load(weights).forward(*request)
+        sums_of(MetalBackend(MetalSimulator(backwards=order).metal_kernel).load(weights), *request)
         for order in (False, True)
     )
     assert np.array_equal(forwards, backwards)
@@ -148,7 +161,7 @@ def test_one_evaluation_a_forward(rows: int, monkeypatch: pytest.MonkeyPatch) ->
     layer = metal_backend().load(random_layer(128, 64))
     evaluated: list[object] = []
     monkeypatch.setattr(mx, "eval", lambda *arrays: evaluated.append(arrays))
-    layer.forward(*random_rows(rows, 128))
+    layer.forward(Asked(*random_rows(rows, 128), np.full(rows, -20, dtype=np.int8)))
     assert len(evaluated) == 1
 
 
@@ -156,7 +169,7 @@ def test_a_layer_is_used_from_another_thread_than_it_was_loaded_on() -> None:
     layer = metal_backend().load(random_layer(128, 64))
     request = random_rows(2, 128)
     with ThreadPoolExecutor(max_workers=1) as compute:
-        assert np.array_equal(compute.submit(layer.forward, *request).result(), layer.forward(*request))
+        assert np.array_equal(compute.submit(sums_of, layer, *request).result(), sums_of(layer, *request))
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
@@ -165,8 +178,8 @@ def test_half_precision_rows_are_widened(dtype: type[np.generic]) -> None:
     values, ids, router_weights = random_rows(2, 128)
     halves = values.astype(dtype)
     assert np.array_equal(
-        layer.forward(halves, ids, router_weights),
-        layer.forward(halves.astype(np.float32), ids, router_weights),
+        sums_of(layer, halves, ids, router_weights),
+        sums_of(layer, halves.astype(np.float32), ids, router_weights),
     )
 
 
@@ -181,7 +194,7 @@ def test_an_expert_outside_the_shard_is_named() -> None:
     values, ids, router_weights = random_rows(2, 128)
     ids[1, 1] = FIRST_EXPERT + 4
     with pytest.raises(KernelInputError, match="104"):
-        layer.forward(values, ids, router_weights)
+        sums_of(layer, values, ids, router_weights)
 
 
 def test_gate_and_up_must_share_their_rotation() -> None:

@@ -90,8 +90,8 @@ def test_the_tiles_cut_the_sorted_pairs(slots: list[list[int]]) -> None:
 
 def test_small_plans_are_padded_into_the_device_address_space() -> None:
     plan = plan_pairs(np.array([[0]], dtype=np.int32), np.ones((1, 1), dtype=np.float32))
-    routing = move_to_device(plan)
+    routing = move_to_device(plan, np.zeros(1, dtype=np.int8))
     held = [*vars(routing).values(), move_tiles_to_device(plan, 1).table]
     arrays = [value for value in held if isinstance(value, mx.array)]
-    assert len(arrays) == 6
+    assert len(arrays) == 7
     assert all(array.size >= 8 for array in arrays)

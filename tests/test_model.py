@@ -7,6 +7,7 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 from fixed_cluster import fixed_dispatcher
+from lane_answers import answer_on_grid
 from numpy.typing import NDArray
 from small_checkpoints import Sizes
 from sparse_bundles import write_sparse_bundle
@@ -34,7 +35,8 @@ class TripleLane:
     def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
         call = self.calls[call_id - 1]
         weights = np.where(call.expert_ids >= 0, call.router_weights, 0).sum(axis=1, keepdims=True)
-        return LayerAnswer((3 * weights * call.rows.astype(np.float32)).astype(np.float32), 0, 0)
+        answers = (3 * weights * call.rows.astype(np.float32)).astype(np.float32)
+        return answer_on_grid(call, answers[:, None])
 
     def abandon(self) -> None:
         pass
@@ -89,7 +91,7 @@ def test_router_weights_are_scores_without_the_bias_and_sum_to_one() -> None:
 
 @pytest.mark.parametrize(
     ("row_type", "tolerance"),
-    [(RowType.FLOAT32, 1e-6), (RowType.FLOAT16, 2e-3), (RowType.BFLOAT16, 1e-2)],
+    [(RowType.FLOAT32, 1e-4), (RowType.FLOAT16, 2e-3), (RowType.BFLOAT16, 1e-2)],
 )
 def test_rows_travel_in_the_wires_type(row_type: RowType, tolerance: float) -> None:
     lane = TripleLane()

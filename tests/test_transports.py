@@ -74,9 +74,11 @@ def test_partial_sums_are_the_layers_to_the_bit(
 ) -> None:
     call = some_call(rows=5)
     dtype = row_dtype(row_type)
-    expected = layer.forward(call.rows.astype(dtype), call.expert_ids, call.router_weights)
+    expected = layer.forward(replace(call, rows=call.rows.astype(dtype)))
     with lane_to(worker, way, row_type=row_type) as lane:
-        np.testing.assert_array_equal(ask(lane, call), expected.astype(dtype).astype(np.float32))
+        answer = lane.receive(lane.send(call))
+    np.testing.assert_array_equal(answer.partial_sums, expected.sums)
+    np.testing.assert_array_equal(answer.finest, expected.finest)
 
 
 @every_way
@@ -87,7 +89,7 @@ def test_many_calls_of_many_sizes_share_a_lane(worker: ScriptedWorker, layer: Lo
             call = some_call(rows=1 + seed * 7 % 11, slots=1 + seed % 8, seed=seed)
             answers.append((call, ask(lane, call)))
     for call, answer in answers:  # compared afterwards: an answer may not change when the next one comes
-        np.testing.assert_array_equal(answer, layer.forward(call.rows, call.expert_ids, call.router_weights))
+        np.testing.assert_array_equal(answer, layer.forward(call).sums)
 
 
 @every_way
@@ -101,10 +103,10 @@ def test_the_largest_call_passes(worker: ScriptedWorker, way: Way) -> None:
 @every_way
 def test_rows_that_do_not_lie_side_by_side_pass(worker: ScriptedWorker, layer: LoadedLayer, way: Way) -> None:
     call = some_call(rows=6)
-    odd = LayerCall(0, call.rows[::2], call.expert_ids[::2], call.router_weights[::2])
-    expected = layer.forward(
-        call.rows[::2].copy(), call.expert_ids[::2].copy(), call.router_weights[::2].copy()
+    odd = LayerCall(
+        0, call.rows[::2], call.expert_ids[::2], call.router_weights[::2], call.exponents[::2], prefill=False
     )
+    expected = layer.forward(call).sums[::2]
     with lane_to(worker, way) as lane:
         np.testing.assert_array_equal(ask(lane, odd), expected)
 
@@ -162,7 +164,7 @@ def test_an_abandoned_call_is_never_taken_for_a_later_one(
         lane.send(some_call(seed=1))
         lane.abandon()
         call = some_call(seed=2)
-        expected = layer.forward(call.rows, call.expert_ids, call.router_weights)
+        expected = layer.forward(call).sums
         np.testing.assert_array_equal(ask(lane, call), expected)
 
 
@@ -176,7 +178,7 @@ def test_several_calls_under_way_are_answered_each_its_own(
         assert len(set(ids)) == len(ids)
         for position in (1, 0, 4, 2, 3):
             call = calls[position]
-            expected = layer.forward(call.rows, call.expert_ids, call.router_weights)
+            expected = layer.forward(call).sums
             np.testing.assert_array_equal(lane.receive(ids[position]).partial_sums, expected)
 
 
@@ -248,7 +250,7 @@ def test_a_silent_worker_is_given_up_and_its_late_answer_dropped(
         worker.script.act = lambda: None
         go_on.set()
         call = some_call(seed=9)
-        expected = layer.forward(call.rows, call.expert_ids, call.router_weights)
+        expected = layer.forward(call).sums
         np.testing.assert_array_equal(ask(lane, call), expected)
 
 

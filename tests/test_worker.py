@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -21,7 +22,15 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.children import Children
 from jangtq_kernels.reference import ReferenceBackend
 from jangtq_proto.addresses import Address
-from jangtq_proto.codec import PROTOCOL_VERSION, DecodedCall, RowType, decode_partial_sums, encode_call
+from jangtq_proto.codec import (
+    PROTOCOL_VERSION,
+    DecodedCall,
+    RowType,
+    decode_finest,
+    decode_partial_sums,
+    encode_call,
+    row_dtype,
+)
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 
@@ -53,6 +62,8 @@ def some_call(bundle: Bundle, *, rows: int = 3, layer: int = 1) -> DecodedCall:
         rows=random.standard_normal((rows, bundle.config.hidden_size)).astype(np.float32),
         expert_ids=random.choice([0, 7, 63, 201, -1], (rows, 4)).astype(np.int32),
         router_weights=random.random((rows, 4), dtype=np.float32),
+        exponents=np.full(rows, -24, dtype=np.int8),
+        prefill=False,
     )
 
 
@@ -76,14 +87,16 @@ def test_a_worker_describes_what_it_holds(stub: expert_pb2_grpc.ExpertServiceStu
 def test_one_partial_sum_a_row_comes_back(
     stub: expert_pb2_grpc.ExpertServiceStub, bundle: Bundle, row_type: RowType
 ) -> None:
-    call = some_call(bundle)
-    message = encode_call(call, row_type)
-    (reply,) = answer(stub, message)
-    sums = decode_partial_sums(reply.partial_sums, (3, bundle.config.hidden_size), row_type)
     layer = ReferenceBackend().load(bundle.read_experts(1, tuple(range(64)) + (200, 201)))
-    expected = layer.forward(call.rows, call.expert_ids, call.router_weights)
-    tolerance = {RowType.FLOAT32: 1e-5, RowType.FLOAT16: 2e-3, RowType.BFLOAT16: 2e-2}[row_type]
-    assert np.linalg.norm(sums - expected) <= tolerance * np.linalg.norm(expected)
+    call = some_call(bundle)
+    rows = call.rows.astype(row_dtype(row_type))
+    call = replace(call, rows=rows, exponents=layer.forward(call).finest + np.int8(1))
+    (reply,) = answer(stub, encode_call(call, row_type))
+    sums = decode_partial_sums(reply.partial_sums, (3, bundle.config.hidden_size))
+    expected = layer.forward(call).sums
+    assert np.linalg.norm(sums - expected) <= 1e-5 * np.linalg.norm(expected)
+    difference = decode_finest(reply.finest, 3) + np.int8(1) - call.exponents
+    assert (np.abs(difference) <= 1).all()
     assert reply.call_id == 11
     assert reply.compute_ns > 0
 

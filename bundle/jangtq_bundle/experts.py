@@ -71,12 +71,22 @@ class ExpertReader:
         rows = self.config.out_features(projection)
         words = words_per_row(self.config.in_features(projection), bits)
         codes = np.empty((len(expert_ids), rows, words), dtype=np.uint32)
-        norms = np.empty((len(expert_ids), rows), dtype=np.float16)
-        for target, part in ((codes, Part.CODES), (norms, Part.NORMS)):
-            places = list(self._places(layer, projection, part=part, expert_ids=expert_ids))
-            _fill(target, (place.extent for place in places))
-            self._check(target, places)
+        self._read(codes, self._places(layer, projection, part=Part.CODES, expert_ids=expert_ids))
+        norms = self.read_norms(layer, projection, expert_ids)
         return PackedMatrix(codes, norms, codebook=table.codebook, signs=table.signs, bits=bits)
+
+    def read_norms(
+        self, layer: int, projection: Projection, expert_ids: tuple[int, ...]
+    ) -> NDArray[np.float16]:
+        """Only the norms of the same, float16 [experts, out]. Raises BundleError."""
+        norms = np.empty((len(expert_ids), self.config.out_features(projection)), dtype=np.float16)
+        self._read(norms, self._places(layer, projection, part=Part.NORMS, expert_ids=expert_ids))
+        return norms
+
+    def _read(self, target: NDArray[np.generic], places: Iterable[Place]) -> None:
+        places = list(places)
+        _fill(target, (place.extent for place in places))
+        self._check(target, places)
 
     def _places(
         self, layer: int, projection: Projection, *, part: Part, expert_ids: tuple[int, ...]

@@ -12,6 +12,7 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
 from jangtq_coordinator.dispatch import Dispatcher, Patience
 from jangtq_coordinator.expert_load import ExpertLoad
+from jangtq_coordinator.exponents import layer_scales
 from jangtq_coordinator.express_door import ExpressSettings
 from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
@@ -159,6 +160,7 @@ def _assemble(
         membership,
         open_lane,
         LayerTimes(bundle.config.layer_count),
+        scales=layer_scales(bundle),
         load=load,
         patience=Patience(settings.call_timeout_seconds, settings.worker_timeout_seconds),
         pause=pause,

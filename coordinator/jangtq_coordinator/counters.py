@@ -8,6 +8,7 @@ class ClusterCounters:
     """Written by the threads of engine and keeper, each field by one of them; read by any.
 
     failovers: parts of a layer that another holder answered. retries: parts asked again of the same one.
+    second_asks: rows asked for once more because their grid did not suit their answers.
     paused_seconds: time in which a pass waited for experts that nobody held.
     """
 
@@ -20,5 +21,6 @@ class ClusterCounters:
     quarantines: int = 0
     audits: int = 0
     disagreements: int = 0
+    second_asks: int = 0
     pauses: int = 0
     paused_seconds: float = 0.0

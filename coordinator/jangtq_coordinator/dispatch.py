@@ -1,4 +1,4 @@
-"""One layer's exchange: split the rows, ask every holder at once, add the partial sums.
+"""One layer's exchange: split the rows, ask every holder at once, add the partial sums on each row's grid.
 
 What is not answered is asked of somebody else; only when nobody is left does an exchange wait, or fail.
 """
@@ -6,13 +6,17 @@ What is not answered is asked of somebody else; only when nobody is left does an
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_coordinator.exchange import Answered, Asked, Exchange, Failure, times_of
+from jangtq_coordinator.counters import ClusterCounters
+from jangtq_coordinator.exchange import Answered, Asked, Exchange, Failure, add_up, ask_again, times_of
 from jangtq_coordinator.expert_load import ExpertLoad
+from jangtq_coordinator.exponents import find_misfits, first_exponents, is_prefill, read_sums
 from jangtq_coordinator.failover import Failover
+from jangtq_coordinator.lane import LayerCall
 from jangtq_coordinator.lane_book import LaneBook, OpenLane
 from jangtq_coordinator.membership import Membership
 from jangtq_coordinator.pause import Pause
@@ -21,7 +25,10 @@ from jangtq_coordinator.routing import NOBODY, HolderRows
 from jangtq_coordinator.timeline import Timeline
 from jangtq_coordinator.timing import LayerTimes
 from jangtq_proto.codec import Rows
-from jangtq_proto.errors import ClusterError
+from jangtq_proto.errors import ClusterError, WorkerFaultError
+
+MOST_ASKS: Final = 4
+"""One is enough for nearly all rows, two for all while no worker changes its answers."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Dispatcher:
     """Used by one thread. Follows the plan of `membership`; `open_lane` makes the way to a member.
 
     `load` counts what is picked; `pause` is asked while an exchange waits for a holder.
+    scales: float64 [layers] as of `exponents.layer_scales`, ones where not given.
     """
 
     def __init__(
@@ -44,6 +52,7 @@ class Dispatcher:
         open_lane: OpenLane,
         times: LayerTimes,
         *,
+        scales: NDArray[np.float64] | None = None,
         load: ExpertLoad | None = None,
         patience: Patience | None = None,
         pause: Pause | None = None,
@@ -51,6 +60,7 @@ class Dispatcher:
         self._membership = membership
         self._lanes = LaneBook(open_lane)
         self._times = times
+        self._scales: list[float] | None = None if scales is None else scales.tolist()
         self._load = load
         self.timeline = Timeline()
         self._patience = patience or Patience()
@@ -67,6 +77,10 @@ class Dispatcher:
     @property
     def times(self) -> LayerTimes:
         return self._times
+
+    @property
+    def counters(self) -> ClusterCounters:
+        return self._membership.counters
 
     def begin(
         self,
@@ -85,7 +99,9 @@ class Dispatcher:
         started_ns = time.perf_counter_ns()
         self._routes.keep_up()
         self._retire_lanes()
-        exchange = Exchange(layer, rows, began_ns or started_ns, started_ns)
+        exponents = first_exponents(rows, 1.0 if self._scales is None else self._scales[layer])
+        whole = LayerCall(layer, rows, expert_ids, router_weights, exponents, is_prefill(expert_ids))
+        exchange = Exchange(whole, began_ns or started_ns, started_ns)
         self._under_way += 1
         try:
             self._ask(exchange, self._routes.router.split(expert_ids, router_weights))
@@ -104,20 +120,14 @@ class Dispatcher:
         Raises ClusterError, and then no exchange is under way any more.
         """
         waited_ns = time.perf_counter_ns()
-        answered: list[Answered] = []
         try:
-            while True:
-                answered += self._receive(exchange)
-                if not exchange.unanswered:
-                    break
-                self._ask_others(exchange)
+            answered = self._collect(exchange)
+            read_ns = time.perf_counter_ns()
+            sums = self._settle(exchange.whole, answered)
         except BaseException:
             self.abandon()
             raise
-        read_ns = time.perf_counter_ns()
         self._under_way = max(0, self._under_way - 1)
-        self._failover.finish(exchange)
-        sums = _reduce(exchange.rows.shape, answered)
         times = times_of(exchange, answered, waited_ns=waited_ns, read_ns=read_ns)
         self._times.record(times)
         self.timeline.record_exchange(times)
@@ -174,6 +184,28 @@ class Dispatcher:
             else:
                 exchange.asked.append(Asked(part, member, lane, call_id))
 
+    def _collect(self, exchange: Exchange) -> list[Answered]:
+        """Every part's answer, of whomever it comes in the end."""
+        answered = self._receive(exchange)
+        while exchange.unanswered:
+            self._ask_others(exchange)
+            answered += self._receive(exchange)
+        self._failover.finish(exchange)
+        return answered
+
+    def _settle(self, whole: LayerCall, answered: list[Answered], *, asks: int = 1) -> NDArray[np.float32]:
+        """The sums, after rows whose grid did not suit their answers were asked for again."""
+        units, finest = add_up(whole, answered)
+        sums = read_sums(units, whole.exponents)
+        if misfits := find_misfits(whole.exponents, finest):
+            if asks == MOST_ASKS:
+                raise WorkerFaultError(f"layer {whole.layer}: answers change whenever they are asked for")
+            self._membership.counters.second_asks += len(misfits)
+            again = ask_again(whole, misfits, finest)
+            self._ask(again, self._routes.router.split(again.whole.expert_ids, again.whole.router_weights))
+            sums[misfits] = self._settle(again.whole, self._collect(again), asks=asks + 1)
+        return sums
+
     def _receive(self, exchange: Exchange) -> list[Answered]:
         asked, exchange.asked = exchange.asked, []
         answered = []
@@ -225,15 +257,3 @@ class Dispatcher:
             self._membership.counters.retries += 1
         else:
             self._membership.counters.failovers += 1
-
-
-def _reduce(shape: tuple[int, ...], answered: list[Answered]) -> NDArray[np.float32]:
-    if len(answered) == 1 and answered[0].part.row_index is None:
-        return answered[0].answer.partial_sums
-    sums = np.zeros(shape, dtype=np.float32)
-    for one in answered:
-        if one.part.row_index is None:
-            sums += one.answer.partial_sums
-        else:
-            sums[one.part.row_index] += one.answer.partial_sums
-    return sums

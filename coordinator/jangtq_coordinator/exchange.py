@@ -1,13 +1,16 @@
-"""One layer's exchange while it is under way: what was asked of whom, and what went wrong so far."""
+"""One layer's exchange while it is under way: what was asked of whom, what went wrong, how answers add up."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from jangtq_coordinator.lane import Lane, LayerAnswer, LayerCall
 from jangtq_coordinator.plan import Member
 from jangtq_coordinator.routing import HolderRows
 from jangtq_coordinator.timing import ExchangeTimes
-from jangtq_proto.codec import Rows
+from jangtq_kernels.grid import FINEST
 from jangtq_proto.errors import ClusterError
 
 
@@ -41,10 +44,12 @@ class Failure:
 
 @dataclass
 class Exchange:
-    """`asked` are the calls whose answers are missing, `unanswered` the parts nobody is asked for now."""
+    """`asked` are the calls whose answers are missing, `unanswered` the parts nobody is asked for now.
 
-    layer: int
-    rows: Rows
+    whole: everything that is asked, of whomever.
+    """
+
+    whole: LayerCall
     began_ns: int
     started_ns: int
     sent_ns: int = 0
@@ -54,8 +59,11 @@ class Exchange:
 
     def call(self, part: HolderRows) -> LayerCall:
         """The message for a part."""
-        rows = self.rows if part.row_index is None else self.rows[part.row_index]
-        return LayerCall(self.layer, rows, part.expert_ids, part.router_weights)
+        picked = replace(self.whole, expert_ids=part.expert_ids, router_weights=part.router_weights)
+        if part.row_index is None:
+            return picked
+        rows, exponents = self.whole.rows[part.row_index], self.whole.exponents[part.row_index]
+        return replace(picked, rows=rows, exponents=exponents)
 
     def fail(self, failure: Failure) -> None:
         """Somebody else has to be asked for this part."""
@@ -63,12 +71,41 @@ class Exchange:
         self.unanswered.append(failure.part)
 
 
+def add_up(whole: LayerCall, answered: list[Answered]) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
+    """Sums of all holders, in units of each row's grid, and the finest exponents of all answers of a row."""
+    sums = np.zeros(whole.rows.shape, dtype=np.int32)
+    finest = np.full(len(sums), FINEST, dtype=np.int8)
+    for one in answered:
+        if one.part.row_index is None:
+            sums += one.answer.partial_sums
+            np.maximum(finest, one.answer.finest, out=finest)
+        else:
+            index = one.part.row_index
+            sums[index] += one.answer.partial_sums
+            finest[index] = np.maximum(finest[index], one.answer.finest)
+    return sums, finest
+
+
+def ask_again(whole: LayerCall, rows: list[int], finest: NDArray[np.int8]) -> Exchange:
+    """A new exchange of some rows, on their finest grids."""
+    started_ns = time.perf_counter_ns()
+    call = LayerCall(
+        whole.layer,
+        whole.rows[rows],
+        whole.expert_ids[rows],
+        whole.router_weights[rows],
+        exponents=finest[rows],
+        prefill=whole.prefill,
+    )
+    return Exchange(call, started_ns, started_ns)
+
+
 def times_of(exchange: Exchange, answered: list[Answered], *, waited_ns: int, read_ns: int) -> ExchangeTimes:
     """Where the time of an exchange went that ends now; both stamps are of time.perf_counter_ns."""
     slowest = max(answered, key=lambda one: one.answer.queue_ns + one.answer.compute_ns)
     return ExchangeTimes(
-        exchange.layer,
-        exchange.rows.shape[0],
+        exchange.whole.layer,
+        len(exchange.whole.rows),
         began=exchange.began_ns,
         started=exchange.started_ns,
         sent=exchange.sent_ns,

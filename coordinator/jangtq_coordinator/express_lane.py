@@ -7,12 +7,20 @@ import grpc
 
 from jangtq_coordinator.express_door import Door, ExpressSettings, enter
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
-from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, never
+from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, decoded_call, never
 from jangtq_coordinator.pending import PendingCalls, Received
-from jangtq_proto.codec import DecodedCall, decode_partial_sums
+from jangtq_proto.codec import decode_finest, decode_partial_sums
 from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerFaultError, error_of_number
 from jangtq_proto.frame_socket import FrameSocket
-from jangtq_proto.frames import NO_CALL, OK, AnswerFrame, call_frame, frame_limit, read_answer
+from jangtq_proto.frames import (
+    NO_CALL,
+    OK,
+    AnswerFrame,
+    call_frame,
+    frame_limit,
+    read_answer,
+    split_answer,
+)
 
 _log = logging.getLogger("jangtq.cluster")
 
@@ -37,11 +45,11 @@ class ExpressLane:
         if frames is None:
             return self._control.send(call)
         call_id = self._control.next_call_id()
-        message = DecodedCall(call_id, call.layer, call.rows, call.expert_ids, call.router_weights)
         may_answer = self._limit * len(self._pending)
         self._pending.begin(call_id, (call.rows.shape[0], call.rows.shape[1]))
         try:
-            frames.send(call_frame(message, self._settings.row_type), reading_up_to=may_answer)
+            message = call_frame(decoded_call(call_id, call), self._settings.row_type)
+            frames.send(message, reading_up_to=may_answer)
         except OSError as error:
             raise self._broken(error, waited_seconds=self._settings.call_timeout_seconds) from error
         return call_id
@@ -89,9 +97,13 @@ class ExpressLane:
         if answer.status != OK:
             raise self._failure(answer.status, payload)
         started = time.perf_counter_ns()
-        sums = decode_partial_sums(payload, shape, self._settings.row_type)
+        sums, finest = split_answer(payload, shape[0])
         return LayerAnswer(
-            sums, answer.queue_ns, answer.compute_ns, decode_ns=time.perf_counter_ns() - started
+            decode_partial_sums(sums, shape),
+            decode_finest(finest, shape[0]),
+            answer.queue_ns,
+            answer.compute_ns,
+            decode_ns=time.perf_counter_ns() - started,
         )
 
     def _failure(self, status: int, payload: bytes) -> ClusterError:

@@ -11,16 +11,11 @@ from google.protobuf.message import DecodeError
 
 from jangtq_coordinator.channels import WorkerChannel, open_channel
 from jangtq_coordinator.expert_stream import ExpertStream, StreamBrokenError
-from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, never
+from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, decoded_call, never
 from jangtq_coordinator.pending import PendingCalls, Received
 from jangtq_coordinator.roster import Holder, holder_from
 from jangtq_proto.addresses import Address
-from jangtq_proto.codec import (
-    DecodedCall,
-    RowType,
-    decode_partial_sums,
-    encode_call,
-)
+from jangtq_proto.codec import RowType, decode_finest, decode_partial_sums, encode_call
 from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import ClusterError, WorkerFaultError, WorkerMismatchError, error_of, error_of_number
 from jangtq_proto.local_sockets import SocketFolder, answers
@@ -114,10 +109,7 @@ class GrpcLane:
 
     def send(self, call: LayerCall) -> int:
         call_id = self.next_call_id()
-        message = encode_call(
-            DecodedCall(call_id, call.layer, call.rows, call.expert_ids, call.router_weights),
-            self._settings.row_type,
-        )
+        message = encode_call(decoded_call(call_id, call), self._settings.row_type)
         stream = self._open_stream()
         self._pending.begin(call_id, (call.rows.shape[0], call.rows.shape[1]))
         try:
@@ -174,8 +166,13 @@ class GrpcLane:
         if reply.WhichOneof("result") == "failure":
             raise error_of_number(reply.failure.status, f"worker {self._address}: {reply.failure.message}")
         started = time.perf_counter_ns()
-        sums = decode_partial_sums(reply.partial_sums, shape, self._settings.row_type)
-        return LayerAnswer(sums, reply.queue_ns, reply.compute_ns, decode_ns=time.perf_counter_ns() - started)
+        return LayerAnswer(
+            decode_partial_sums(reply.partial_sums, shape),
+            decode_finest(reply.finest, shape[0]),
+            reply.queue_ns,
+            reply.compute_ns,
+            decode_ns=time.perf_counter_ns() - started,
+        )
 
     def _broken(self, error: StreamBrokenError) -> ClusterError:
         self.abandon()

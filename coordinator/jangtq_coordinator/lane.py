@@ -7,24 +7,27 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_proto.codec import Rows
+from jangtq_proto.codec import DecodedCall, Rows
 
 
 @dataclass(frozen=True)
 class LayerCall:
-    """One layer's rows for one holder; shapes as in HolderRows."""
+    """One layer's rows for one holder, or for all; members as in jangtq_kernels.backend.ExpertRows."""
 
     layer: int
     rows: Rows
     expert_ids: NDArray[np.int32]
     router_weights: NDArray[np.float32]
+    exponents: NDArray[np.int8]
+    prefill: bool
 
 
 @dataclass(frozen=True)
 class LayerAnswer:
-    """float32 [rows, hidden] partial sums, what the holder says of its own time, and what decoding took."""
+    """int32 [rows, hidden] partial sums, int8 [rows] finest exponents; nanoseconds of holder and decoding."""
 
-    partial_sums: NDArray[np.float32]
+    partial_sums: NDArray[np.int32]
+    finest: NDArray[np.int8]
     queue_ns: int
     compute_ns: int
     decode_ns: int = 0
@@ -36,6 +39,19 @@ GiveUp = Callable[[], bool]
 def never() -> bool:
     """For whoever waits as long as the lane itself allows."""
     return False
+
+
+def decoded_call(call_id: int, call: LayerCall) -> DecodedCall:
+    """The call as the wire knows it."""
+    return DecodedCall(
+        call_id,
+        call.layer,
+        call.rows,
+        call.expert_ids,
+        call.router_weights,
+        call.exponents,
+        call.prefill,
+    )
 
 
 class Lane(Protocol):

@@ -6,7 +6,7 @@ import time
 from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, never
 from jangtq_kernels.backend import LoadedLayer
 from jangtq_kernels.errors import KernelInputError
-from jangtq_proto.errors import CallRejectedError
+from jangtq_proto.errors import CallRejectedError, WorkerFaultError
 
 
 class LocalLane:
@@ -30,10 +30,13 @@ class LocalLane:
         call = self._calls.pop(call_id)
         started = time.perf_counter_ns()
         try:
-            sums = self._layers[call.layer].forward(call.rows, call.expert_ids, call.router_weights)
+            found = self._layers[call.layer].forward(call)
         except KernelInputError as error:
             raise CallRejectedError(f"layer {call.layer}, local experts: {error}") from error
-        return LayerAnswer(sums, queue_ns=0, compute_ns=time.perf_counter_ns() - started)
+        except OverflowError as error:
+            raise WorkerFaultError(f"layer {call.layer}, local experts: {error}") from error
+        compute_ns = time.perf_counter_ns() - started
+        return LayerAnswer(found.sums, found.finest, queue_ns=0, compute_ns=compute_ns)
 
     def abandon(self) -> None:
         self._calls.clear()

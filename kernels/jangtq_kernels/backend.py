@@ -1,5 +1,6 @@
 """The one interface of every backend: load a layer's weights once, then ask for partial sums."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,45 @@ ACTIVATIONS = ("float32", "int8")
 NO_EXPERT = -1
 """Fills the slots of `expert_ids` that hold no expert of this shard; such a slot costs nothing."""
 
+PREFILL_ROWS_PER_EXPERT = 5
+"""From this mean number of rows on, over all experts that a layer's rows picked wherever they are, the rows
+count as prefill. Metal's tiles win from there: see METAL.md."""
+
+
+class ExpertRows(Protocol):
+    """What a layer is asked.
+
+    rows: float32, float16 or ml_dtypes.bfloat16 [rows, hidden].
+    expert_ids: int32 [rows, slots], model-wide ids, NO_EXPERT where a slot is unused; SLOTS at most.
+    router_weights: float32 [rows, slots], finite, without effect where the slot is unused.
+    exponents: int8 [rows], of the grids on which the rows' answers are added, see `grid`.
+    prefill: whether the layer has PREFILL_ROWS_PER_EXPERT. Backends choose between ways of computing whose
+    last bits differ by this alone, since the number of rows asked of one shard depends on placement.
+    """
+
+    @property
+    def rows(self) -> NDArray[np.generic]: ...
+    @property
+    def expert_ids(self) -> NDArray[np.int32]: ...
+    @property
+    def router_weights(self) -> NDArray[np.float32]: ...
+    @property
+    def exponents(self) -> NDArray[np.int8]: ...
+    @property
+    def prefill(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class PartialSums:
+    """What a shard adds to each row.
+
+    sums: int32 [rows, hidden], in units of 2^exponent; without meaning where the exponent is below `finest`.
+    finest: int8 [rows], the smallest exponent on whose grid the row's answers fit.
+    """
+
+    sums: NDArray[np.int32]
+    finest: NDArray[np.int8]
+
 
 class LoadedLayer(Protocol):
     """One layer's experts in the form a backend wants them."""
@@ -21,19 +61,12 @@ class LoadedLayer(Protocol):
     def nbytes(self) -> int:
         """Bytes of weights held."""
 
-    def forward(
-        self,
-        rows: NDArray[np.generic],
-        expert_ids: NDArray[np.int32],
-        router_weights: NDArray[np.float32],
-    ) -> NDArray[np.float32]:
-        """Weighted sum of the shard's experts for each row.
+    def forward(self, asked: ExpertRows) -> PartialSums:
+        """The sum of each row's weighted answers, as `grid` defines it; a row with no expert here is zero.
 
-        rows: float32, float16 or ml_dtypes.bfloat16 [rows, hidden].
-        expert_ids: int32 [rows, slots], model-wide ids, NO_EXPERT where a slot is unused.
-        router_weights: float32 [rows, slots], finite, without effect where the slot is unused.
-        Returns float32 [rows, hidden]; a row with no expert here is zero.
-        Raises KernelInputError for an id outside the shard, a wrong shape or dtype, or values not finite.
+        An expert's answer for a row depends on both and on `prefill` alone: not on what else is asked, by
+        whom or how often. Raises KernelInputError for an id outside the shard, a wrong shape, dtype or
+        exponent, or values not finite, and OverflowError where an answer is not finite or too large.
         """
 
 

@@ -1,12 +1,9 @@
-"""Which backends this machine has, and the forward that all of them share. Knows no bundle and no wire."""
+"""Which backends this machine has. Knows no bundle and no wire."""
 
 import logging
 import sys
 
-import numpy as np
-from numpy.typing import NDArray
-
-from jangtq_kernels.backend import ACTIVATIONS, Backend, LoadedLayer
+from jangtq_kernels.backend import ACTIVATIONS, Backend
 from jangtq_kernels.errors import BackendMissingError, KernelInputError
 from jangtq_kernels.reference import ReferenceBackend
 
@@ -41,19 +38,6 @@ def _check_choice(device: str, activations: str) -> None:
         raise KernelInputError(f"activations {activations!r}: allowed are {', '.join(ACTIVATIONS)}")
     if activations != "float32" and device not in ("auto", "cpu"):
         raise KernelInputError(f"activations {activations!r}: device {device} computes in float32 only")
-
-
-def experts_forward(
-    rows: NDArray[np.generic],
-    expert_ids: NDArray[np.int32],
-    router_weights: NDArray[np.float32],
-    layer: LoadedLayer,
-) -> NDArray[np.float32]:
-    """The partial sum of each row over the experts of this shard, float32 [rows, hidden].
-
-    Shapes and errors are those of LoadedLayer.forward.
-    """
-    return layer.forward(rows, expert_ids, router_weights)
 
 
 def _open_best(threads: int | None) -> Backend:

@@ -6,8 +6,9 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_kernels.backend import NO_EXPERT
+from jangtq_kernels.backend import NO_EXPERT, ExpertRows
 from jangtq_kernels.errors import KernelInputError
+from jangtq_kernels.grid import COARSEST, FINEST, SLOTS
 from jangtq_kernels.weights import ExpertWeights, PackedMatrix
 
 ROW_DTYPES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
@@ -25,26 +26,26 @@ def check_weights(weights: ExpertWeights) -> None:
     _check_matrix("down", weights.down, (count, hidden, intermediate))
 
 
-def check_rows(
-    rows: NDArray[np.generic],
-    expert_ids: NDArray[np.int32],
-    router_weights: NDArray[np.float32],
-    *,
-    hidden_size: int,
-) -> None:
-    """Raises KernelInputError naming the argument that has a wrong shape, dtype or value."""
+def check_rows(asked: ExpertRows, *, hidden_size: int) -> None:
+    """Raises KernelInputError naming the member that has a wrong shape, dtype or value."""
+    rows, expert_ids = asked.rows, asked.expert_ids
     if rows.dtype not in ROW_DTYPES:
         raise KernelInputError(f"rows are {rows.dtype}, allowed are {', '.join(map(str, ROW_DTYPES))}")
     if rows.ndim != 2 or rows.shape[1] != hidden_size:
         raise KernelInputError(f"rows are {list(rows.shape)}, expected [rows, {hidden_size}]")
-    if expert_ids.ndim != 2 or expert_ids.shape[0] != rows.shape[0]:
-        raise KernelInputError(f"expert_ids are {list(expert_ids.shape)}, expected [{rows.shape[0]}, slots]")
+    if expert_ids.ndim != 2 or expert_ids.shape[0] != rows.shape[0] or expert_ids.shape[1] > SLOTS:
+        raise KernelInputError(
+            f"expert_ids are {list(expert_ids.shape)}, expected [{rows.shape[0]}, up to {SLOTS}]"
+        )
     _check_array("expert_ids", expert_ids, expert_ids.shape, np.dtype(np.int32))
-    _check_array("router_weights", router_weights, expert_ids.shape, np.dtype(np.float32))
+    _check_array("router_weights", asked.router_weights, expert_ids.shape, np.dtype(np.float32))
+    _check_array("exponents", asked.exponents, rows.shape[:1], np.dtype(np.int8))
     if not np.isfinite(rows).all():
         raise KernelInputError("rows hold values that are not finite")
-    if not np.isfinite(router_weights).all():
+    if not np.isfinite(asked.router_weights).all():
         raise KernelInputError("router_weights hold values that are not finite")
+    if (asked.exponents < FINEST).any() or (asked.exponents > COARSEST).any():
+        raise KernelInputError(f"exponents {asked.exponents.tolist()}: allowed are {FINEST} to {COARSEST}")
 
 
 def local_positions(expert_ids: NDArray[np.int32], positions: Mapping[int, int]) -> NDArray[np.int32]:

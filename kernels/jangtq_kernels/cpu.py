@@ -7,10 +7,11 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_kernels.backend import ACTIVATIONS, NO_EXPERT
+from jangtq_kernels.backend import ACTIVATIONS, NO_EXPERT, ExpertRows, PartialSums
 from jangtq_kernels.checks import check_rows, check_weights
 from jangtq_kernels.cpu_library import Call, Layer, Matrix, NativeLibrary, Status, ThreadPool, native_library
 from jangtq_kernels.errors import BackendMissingError, KernelInputError
+from jangtq_kernels.grid import ANSWER_BITS, COARSEST
 from jangtq_kernels.weights import ExpertWeights, PackedMatrix
 
 MOST_THREADS = 1024
@@ -93,32 +94,30 @@ class CpuLayer:
     def nbytes(self) -> int:
         return sum(array.nbytes for array in self._kept)
 
-    def forward(
-        self,
-        rows: NDArray[np.generic],
-        expert_ids: NDArray[np.int32],
-        router_weights: NDArray[np.float32],
-    ) -> NDArray[np.float32]:
+    def forward(self, asked: ExpertRows) -> PartialSums:
         """As LoadedLayer.forward."""
-        check_rows(rows, expert_ids, router_weights, hidden_size=self._hidden_size)
+        check_rows(asked, hidden_size=self._hidden_size)
         # Contiguous, aligned and float32, whatever came; a copy only where it is not so already.
-        rows = np.require(rows, np.float32, ["C", "A"])
-        expert_ids = np.require(expert_ids, None, ["C", "A"])
-        router_weights = np.require(router_weights, None, ["C", "A"])
-        sums = np.empty(rows.shape, dtype=np.float32)
+        rows = np.require(asked.rows, np.float32, ["C", "A"])
+        expert_ids = np.require(asked.expert_ids, None, ["C", "A"])
+        router_weights = np.require(asked.router_weights, None, ["C", "A"])
+        exponents = np.ascontiguousarray(asked.exponents)
+        found = PartialSums(np.empty(rows.shape, np.int32), np.empty(exponents.shape, np.int8))
         call = Call(
             rows=rows.ctypes.data,
             expert_ids=expert_ids.ctypes.data,
             router_weights=router_weights.ctypes.data,
+            exponents=exponents.ctypes.data,
             row_count=rows.shape[0],
             slot_count=expert_ids.shape[1],
-            partial_sums=sums.ctypes.data,
+            sums=found.sums.ctypes.data,
+            finest=found.finest.ctypes.data,
         )
         with self._turn:
             status, offender = self._library.forward(self._pool, self._layer, call)
         if status is not Status.OK:
             raise _error_of(status, int(expert_ids.flat[offender]) if expert_ids.size else NO_EXPERT)
-        return sums
+        return found
 
     def _take(self, matrix: PackedMatrix) -> Matrix:
         """Lay the codes out anew, expert by expert; the bundle's arrays are not kept."""
@@ -164,4 +163,6 @@ def _error_of(status: Status, expert: int) -> Exception:
         return KernelInputError("rows hold values that are not finite")
     if status is Status.WEIGHTS_NOT_FINITE:
         return KernelInputError("router_weights hold values that are not finite")
+    if status is Status.ANSWERS_OUT_OF_RANGE:
+        return OverflowError(f"an answer is not finite, or not below 2^{COARSEST + ANSWER_BITS}")
     return MemoryError("the cpu backend ran out of memory")

@@ -23,6 +23,7 @@ class Status(IntEnum):
     ROWS_NOT_FINITE = 2
     WEIGHTS_NOT_FINITE = 3
     OUT_OF_MEMORY = 4
+    ANSWERS_OUT_OF_RANGE = 5
 
 
 class Matrix(ctypes.Structure):
@@ -59,9 +60,11 @@ class Call(ctypes.Structure):
         ("rows", ctypes.c_void_p),
         ("expert_ids", ctypes.c_void_p),
         ("router_weights", ctypes.c_void_p),
+        ("exponents", ctypes.c_void_p),
         ("row_count", ctypes.c_int64),
         ("slot_count", ctypes.c_int64),
-        ("partial_sums", ctypes.c_void_p),
+        ("sums", ctypes.c_void_p),
+        ("finest", ctypes.c_void_p),
     ]
 
 

@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_kernels.backend import NO_EXPERT
+from jangtq_kernels.backend import NO_EXPERT, ExpertRows, PartialSums
 from jangtq_kernels.checks import check_rows, check_weights, local_positions
+from jangtq_kernels.grid import finest_exponents, grid_scales, magnitudes_of, to_grid
 from jangtq_kernels.packing import unpack
 from jangtq_kernels.rotation import rotate
 from jangtq_kernels.weights import ExpertWeights, PackedMatrix
@@ -33,23 +34,25 @@ class ReferenceLayer:
     def nbytes(self) -> int:
         return self._weights.nbytes
 
-    def forward(
-        self,
-        rows: NDArray[np.generic],
-        expert_ids: NDArray[np.int32],
-        router_weights: NDArray[np.float32],
-    ) -> NDArray[np.float32]:
-        """As LoadedLayer.forward."""
+    def forward(self, asked: ExpertRows) -> PartialSums:
+        """As LoadedLayer.forward; an answer is computed in float64 and rounded to float32 once."""
         weights = self._weights
-        check_rows(rows, expert_ids, router_weights, hidden_size=weights.hidden_size)
-        positions = local_positions(expert_ids, self._positions)
-        rotated = rotate(rows.astype(np.float64), weights.gate.signs)
-        sums = np.zeros((rows.shape[0], weights.hidden_size))
+        check_rows(asked, hidden_size=weights.hidden_size)
+        positions = local_positions(asked.expert_ids, self._positions)
+        rotated = rotate(asked.rows.astype(np.float64), weights.gate.signs)
+        scales = grid_scales(asked.exponents)
+        sums = np.zeros((len(rotated), weights.hidden_size), dtype=np.int32)
+        magnitudes = np.zeros(len(rotated), dtype=np.uint32)
         for position in np.unique(positions[positions != NO_EXPERT]).tolist():
             row, slot = np.nonzero(positions == position)
-            answers = expert_forward(weights, position, rotated[row])
-            np.add.at(sums, row, router_weights[row, slot].astype(np.float64)[:, None] * answers)
-        return sums.astype(np.float32)
+            answers = asked.router_weights[row, slot][:, None] * expert_forward(
+                weights, position, rotated[row]
+            )
+            with np.errstate(over="ignore"):
+                weighted = answers.astype(np.float32)
+            np.maximum.at(magnitudes, row, magnitudes_of(weighted))
+            np.add.at(sums, row, to_grid(weighted, scales[row]))
+        return PartialSums(sums, finest_exponents(magnitudes))
 
 
 def expert_forward(
@@ -70,5 +73,7 @@ def _multiply(matrix: PackedMatrix, position: int, rotated: NDArray[np.float64])
     """y[r] = norm[r] * sum_i rotated[i] * codebook[code[r, i]]."""
     codes = unpack(matrix.codes[position], matrix.bits, matrix.in_features)
     dense = matrix.codebook.astype(np.float64)[codes]
-    result: NDArray[np.float64] = rotated @ dense.T * matrix.norms[position].astype(np.float64)
+    # Row by row: one product of two matrices would add in an order that depends on the number of rows.
+    products = np.stack([dense @ row for row in rotated])
+    result: NDArray[np.float64] = products * matrix.norms[position].astype(np.float64)
     return result

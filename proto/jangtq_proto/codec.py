@@ -1,5 +1,6 @@
 """Rows, expert ids and router weights as bytes on the wire, and the checks of whatever arrives."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.v1 import expert_pb2 as pb
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 MAX_ROWS_PER_CALL: Final = 4096
-MAX_SLOTS: Final = 64
+MAX_SLOTS: Final = 32
 _MESSAGE_OVERHEAD: Final = 4096
 
 Rows = NDArray[np.generic]
@@ -22,7 +23,7 @@ Bytes = bytes | memoryview
 
 
 class RowType(StrEnum):
-    """How rows and partial sums are written; the values are those of `--wire-dtype`."""
+    """How rows are written; the values are those of `--wire-dtype`."""
 
     FLOAT32 = "float32"
     FLOAT16 = "float16"
@@ -42,6 +43,8 @@ _DTYPE: Final[Mapping[pb.RowType, np.dtype[np.generic]]] = {
 
 _EXPERT_ID: Final = np.dtype(np.int32).newbyteorder("<")
 _ROUTER_WEIGHT: Final = np.dtype(np.float32).newbyteorder("<")
+_EXPONENT: Final = np.dtype(np.int8)
+_SUM: Final = np.dtype(np.int32).newbyteorder("<")
 _Item = TypeVar("_Item", bound=np.generic)
 
 
@@ -72,6 +75,10 @@ class WireCall(Protocol):
     def expert_ids(self) -> Bytes: ...
     @property
     def router_weights(self) -> Bytes: ...
+    @property
+    def exponents(self) -> Bytes: ...
+    @property
+    def prefill(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -83,11 +90,13 @@ class DecodedCall:
     rows: Rows
     expert_ids: NDArray[np.int32]
     router_weights: NDArray[np.float32]
+    exponents: NDArray[np.int8]
+    prefill: bool
 
 
 def message_limit(hidden_size: int) -> int:
     """Bytes of the largest message a model with this hidden size needs."""
-    return MAX_ROWS_PER_CALL * (hidden_size * 4 + MAX_SLOTS * 8) + _MESSAGE_OVERHEAD
+    return MAX_ROWS_PER_CALL * (hidden_size * 4 + MAX_SLOTS * 8 + 1) + _MESSAGE_OVERHEAD
 
 
 def wire_row_type(row_type: RowType) -> pb.RowType:
@@ -111,6 +120,8 @@ def encode_call(call: DecodedCall, row_type: RowType) -> pb.ExpertCall:
         rows=call.rows.astype(row_dtype(row_type), copy=False).tobytes(),
         expert_ids=call.expert_ids.tobytes(),
         router_weights=call.router_weights.tobytes(),
+        exponents=call.exponents.tobytes(),
+        prefill=call.prefill,
     )
 
 
@@ -129,22 +140,19 @@ def decode_call(message: WireCall, shape: CallShape) -> DecodedCall:
         ),
         expert_ids=_decode("expert_ids", message.expert_ids, _EXPERT_ID, slots),
         router_weights=_decode("router_weights", message.router_weights, _ROUTER_WEIGHT, slots),
+        exponents=_decode("exponents", message.exponents, _EXPONENT, (message.row_count,)),
+        prefill=message.prefill,
     )
 
 
-def encode_partial_sums(partial_sums: NDArray[np.float32], row_type: pb.RowType) -> bytes:
-    """Partial sums in the row type that the call came in."""
-    return cast_partial_sums(partial_sums, row_type).tobytes()
+def decode_partial_sums(data: Bytes, shape: tuple[int, int]) -> NDArray[np.int32]:
+    """Partial sums of a reply, int32 [rows, hidden]. Raises CallRejectedError for a wrong length."""
+    return _decode("partial_sums", data, _SUM, shape)
 
 
-def cast_partial_sums(partial_sums: NDArray[np.float32], row_type: pb.RowType) -> Rows:
-    """The same as an array, copied only where the type differs."""
-    return partial_sums.astype(_dtype_of(row_type), copy=False)
-
-
-def decode_partial_sums(data: Bytes, shape: tuple[int, int], row_type: RowType) -> NDArray[np.float32]:
-    """Partial sums of a reply as float32 [rows, hidden]. Raises CallRejectedError for a wrong length."""
-    return _decode("partial_sums", data, row_dtype(row_type), shape).astype(np.float32, copy=False)
+def decode_finest(data: Bytes, row_count: int) -> NDArray[np.int8]:
+    """Finest exponents of a reply, int8 [rows]. Raises CallRejectedError for a wrong length."""
+    return _decode("finest", data, _EXPONENT, (row_count,))
 
 
 def _dtype_of(row_type: pb.RowType) -> np.dtype[np.generic]:
@@ -159,8 +167,8 @@ def _check_count(name: str, count: int, most: int) -> None:
         raise CallRejectedError(f"{name} {count}: allowed are 1 to {most}")
 
 
-def _decode(name: str, data: Bytes, dtype: np.dtype[_Item], shape: tuple[int, int]) -> NDArray[_Item]:
-    expected = shape[0] * shape[1] * dtype.itemsize
+def _decode(name: str, data: Bytes, dtype: np.dtype[_Item], shape: tuple[int, ...]) -> NDArray[_Item]:
+    expected = math.prod(shape) * dtype.itemsize
     if len(data) != expected:
         raise CallRejectedError(f"{name} has {len(data)} bytes: {list(shape)} of {dtype} takes {expected}")
     return np.ndarray(shape, dtype, data)

@@ -5,21 +5,24 @@ All numbers are little-endian; every frame begins with the count of bytes that f
 
 import struct
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jangtq_proto.codec import Bytes, DecodedCall, Rows, RowType, message_limit, row_dtype, wire_row_type
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.v1 import expert_pb2 as pb
 
 LENGTH: Final = struct.Struct("<I")
-# length, layer, call id, row count, slot count, row type, bytes of router weights, expert ids and rows
-_CALL: Final = struct.Struct("<IIQIIIIII")
+# length, layer, call id, row count, slot count, row type, prefill, bytes of router weights, expert ids, rows
+# and exponents
+_CALL: Final = struct.Struct("<IIQIIIIIIII")
 # length, status, call id, queue and compute nanoseconds
 _ANSWER: Final = struct.Struct("<IIQQQ")
 _GREETING: Final = struct.Struct("<I8s32s")
-_MAGIC: Final = b"JANGTQX1"
+_MAGIC: Final = b"JANGTQX2"
 
 TICKET_BYTES: Final = 32
 GREETING_LIMIT: Final = _GREETING.size
@@ -41,10 +44,12 @@ class CallFrame(NamedTuple):
     rows: memoryview
     expert_ids: memoryview
     router_weights: memoryview
+    exponents: memoryview
+    prefill: bool
 
 
 class AnswerFrame(NamedTuple):
-    """Partial sums where status is 0, else a gRPC status number with its message in UTF-8."""
+    """Partial sums, then finest exponents where status is 0, else a gRPC status with its message in UTF-8."""
 
     call_id: int
     status: int
@@ -77,49 +82,59 @@ def call_frame(call: DecodedCall, row_type: RowType) -> Frame:
     """A call to be sent as one; rows are converted to `row_type`, and nothing else is copied."""
     rows = call.rows.astype(row_dtype(row_type), order="C", copy=False)
     weights, ids = np.ascontiguousarray(call.router_weights), np.ascontiguousarray(call.expert_ids)
+    exponents = np.ascontiguousarray(call.exponents)
     row_count, slot_count = ids.shape
     header = _CALL.pack(
-        _CALL.size - LENGTH.size + weights.nbytes + ids.nbytes + rows.nbytes,
+        _CALL.size - LENGTH.size + weights.nbytes + ids.nbytes + rows.nbytes + exponents.nbytes,
         call.layer,
         call.call_id,
         row_count,
         slot_count,
         wire_row_type(row_type),
+        call.prefill,
         weights.nbytes,
         ids.nbytes,
         rows.nbytes,
+        exponents.nbytes,
     )
-    return header, weights.data, ids.data, _plain(rows)
+    return header, weights.data, ids.data, _plain(rows), exponents.data
 
 
 def read_call(frame: memoryview) -> CallFrame:
     """The fields of a call, unchecked but for the lengths. Raises CallRejectedError."""
     if len(frame) < _CALL.size:
         raise CallRejectedError(f"a call has at least {_CALL.size} bytes, not {len(frame)}")
-    _, layer, call_id, row_count, slot_count, row_type, weights, ids, rows = _CALL.unpack_from(frame)
-    if _CALL.size + weights + ids + rows != len(frame):
-        raise CallRejectedError(
-            f"a call of {len(frame)} bytes says it holds {weights}, {ids} and {rows} after {_CALL.size}"
-        )
-    ids_at = _CALL.size + weights
-    rows_at = ids_at + ids
+    _, layer, call_id, row_count, slot_count, row_type, prefill, *sizes = _CALL.unpack_from(frame)
+    ends = list(accumulate(sizes, initial=_CALL.size))
+    if ends[-1] != len(frame):
+        raise CallRejectedError(f"a call of {len(frame)} bytes says it holds {sizes} after {_CALL.size}")
+    weights, ids, rows, exponents = (frame[start:end] for start, end in pairwise(ends))
     return CallFrame(
         call_id,
         layer,
         row_count,
         slot_count,
         row_type,
-        rows=frame[rows_at:],
-        expert_ids=frame[ids_at:rows_at],
-        router_weights=frame[_CALL.size : ids_at],
+        rows=rows,
+        expert_ids=ids,
+        router_weights=weights,
+        exponents=exponents,
+        prefill=prefill != 0,
     )
 
 
-def answer_frame(call_id: int, partial_sums: Rows, *, queue_ns: int, compute_ns: int) -> Frame:
-    """An answer with partial sums in the row type of the call."""
-    sums = np.ascontiguousarray(partial_sums)
-    length = _ANSWER.size - LENGTH.size + sums.nbytes
-    return _ANSWER.pack(length, OK, call_id, queue_ns, compute_ns), _plain(sums)
+def answer_frame(
+    call_id: int,
+    partial_sums: NDArray[np.int32],
+    finest: NDArray[np.int8],
+    *,
+    queue_ns: int,
+    compute_ns: int,
+) -> Frame:
+    """An answer with partial sums and finest exponents."""
+    length = _ANSWER.size - LENGTH.size + partial_sums.nbytes + finest.nbytes
+    header = _ANSWER.pack(length, OK, call_id, queue_ns, compute_ns)
+    return header, np.ascontiguousarray(partial_sums).data, np.ascontiguousarray(finest).data
 
 
 def failure_frame(call_id: int, status: int, message: str) -> Frame:
@@ -134,6 +149,13 @@ def read_answer(frame: memoryview) -> AnswerFrame:
         raise CallRejectedError(f"an answer has at least {_ANSWER.size} bytes, not {len(frame)}")
     _, status, call_id, queue_ns, compute_ns = _ANSWER.unpack_from(frame)
     return AnswerFrame(call_id, status, frame[_ANSWER.size :], queue_ns, compute_ns)
+
+
+def split_answer(payload: Bytes, row_count: int) -> tuple[memoryview, memoryview]:
+    """The partial sums and the finest exponents of an answer to so many rows, not copied and unchecked."""
+    view = memoryview(payload)
+    finest_at = max(len(view) - row_count, 0)
+    return view[:finest_at], view[finest_at:]
 
 
 def _plain(array: Rows) -> memoryview:

@@ -107,6 +107,7 @@ inline float sqrt(float x) { return __builtin_sqrtf(x); }
 inline float rsqrt(float x) { return 1.0f / __builtin_sqrtf(x); }
 inline float exp(float x) { return __builtin_expf(x); }
 inline float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+inline float rint(float x) { return __builtin_rintf(x); }
 inline uint clz(uint x) { return x == 0 ? 32 : __builtin_clz(x); }
 
 template <typename T>
@@ -141,6 +142,16 @@ T simd_sum(T value, int line = __builtin_LINE()) {
     if (met.present >> lane & 1) total += simulator::payload_of<T>(met, lane);
   }
   return total;
+}
+
+template <typename T>
+T simd_max(T value, int line = __builtin_LINE()) {
+  auto met = simulator::exchange(&value, sizeof(T), "simd_max", line);
+  T largest = value;
+  for (uint lane = 0; lane < simulator::simd_width; ++lane) {
+    if (met.present >> lane & 1) largest = max(largest, simulator::payload_of<T>(met, lane));
+  }
+  return largest;
 }
 
 // Lane l keeps row l / 4, columns 2 * (l % 4) and the next; Metal leaves the mapping unsaid, so it is private.

@@ -5,7 +5,7 @@ from types import TracebackType
 
 from jangtq_proto.codec import CallShape, WireCall, decode_call
 from jangtq_proto.errors import ClusterError, WorkerBusyError, WorkerFaultError, WorkerUnreachableError
-from jangtq_worker.shard import PartialSums, Shard
+from jangtq_worker.shard import Answer, Shard
 
 
 class Tally:
@@ -70,7 +70,7 @@ class Desk:
             raise WorkerBusyError("this worker is still loading its experts")
         return self._shard
 
-    def compute(self, call: WireCall) -> PartialSums:
+    def compute(self, call: WireCall) -> Answer:
         """Check a call and compute it. Raises ClusterError, whatever goes wrong."""
         try:
             return self.shard().forward(decode_call(call, self.shape))

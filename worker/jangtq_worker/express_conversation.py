@@ -5,7 +5,6 @@ from typing import Final
 
 import grpc
 
-from jangtq_proto.codec import cast_partial_sums
 from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerBusyError, status_number
 from jangtq_proto.frame_socket import FrameLimitError, FrameSocket
 from jangtq_proto.frames import (
@@ -69,8 +68,10 @@ class Conversation:
         try:
             call = read_call(frame)
             call_id = call.call_id
-            sums = self._desk.compute(call)
+            answer = self._desk.compute(call)
         except ClusterError as error:
             return failure_frame(call_id, status_number(error), str(error))
-        rows = cast_partial_sums(sums.rows, call.row_type)
-        return answer_frame(call_id, rows, queue_ns=sums.queue_ns, compute_ns=sums.compute_ns)
+        found = answer.partial_sums
+        return answer_frame(
+            call_id, found.sums, found.finest, queue_ns=answer.queue_ns, compute_ns=answer.compute_ns
+        )

@@ -9,7 +9,7 @@ import grpc
 import psutil
 
 from jangtq_bundle.bundle import Bundle
-from jangtq_proto.codec import PROTOCOL_VERSION, encode_partial_sums
+from jangtq_proto.codec import PROTOCOL_VERSION
 from jangtq_proto.errors import ClusterError, status_number, status_of
 from jangtq_proto.ranges import ExpertRange
 from jangtq_proto.v1 import expert_pb2 as pb
@@ -90,13 +90,14 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
 
     def _answer(self, message: pb.ExpertCall) -> pb.ExpertReply:
         try:
-            sums = self._desk.compute(message)
+            answer = self._desk.compute(message)
         except ClusterError as error:
             failure = pb.Failure(status=status_number(error), message=str(error))
             return pb.ExpertReply(call_id=message.call_id, failure=failure)
         return pb.ExpertReply(
             call_id=message.call_id,
-            partial_sums=encode_partial_sums(sums.rows, message.row_type),
-            queue_ns=sums.queue_ns,
-            compute_ns=sums.compute_ns,
+            partial_sums=answer.partial_sums.sums.tobytes(),
+            finest=answer.partial_sums.finest.tobytes(),
+            queue_ns=answer.queue_ns,
+            compute_ns=answer.compute_ns,
         )

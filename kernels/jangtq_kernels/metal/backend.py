@@ -7,8 +7,10 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from jangtq_kernels.backend import ExpertRows, PartialSums
 from jangtq_kernels.checks import check_rows, check_weights, local_positions
 from jangtq_kernels.errors import BackendMissingError, KernelInputError
+from jangtq_kernels.grid import finest_exponents
 from jangtq_kernels.metal._common import KernelFactory
 from jangtq_kernels.metal._tile import TILE_ROWS
 from jangtq_kernels.metal.combine import Combine
@@ -27,10 +29,6 @@ from jangtq_kernels.metal.routing import (
     plan_pairs,
 )
 from jangtq_kernels.weights import ExpertWeights
-
-PREFILL_ROWS_PER_EXPERT = 5
-"""From this mean on, tiles win: by METAL.md's counts, the three weights that gate, up and down hold at one
-place cost 43 lane cycles in a tile of up to 8 rows, and 33 for 4 rows or 46 for 5 in the decode kernels."""
 
 
 @dataclass(frozen=True)
@@ -90,27 +88,23 @@ class MetalLayer:
     def nbytes(self) -> int:
         return self._gate.nbytes + self._up.nbytes + self._down.nbytes
 
-    def forward(
-        self,
-        rows: NDArray[np.generic],
-        expert_ids: NDArray[np.int32],
-        router_weights: NDArray[np.float32],
-    ) -> NDArray[np.float32]:
-        """Weighted sum of the shard's experts for each row; see LoadedLayer.forward."""
-        check_rows(rows, expert_ids, router_weights, hidden_size=self._gate.in_features)
-        plan = plan_pairs(local_positions(expert_ids, self._positions), router_weights)
+    def forward(self, asked: ExpertRows) -> PartialSums:
+        """As LoadedLayer.forward."""
+        check_rows(asked, hidden_size=self._gate.in_features)
+        plan = plan_pairs(local_positions(asked.expert_ids, self._positions), asked.router_weights)
         if plan.pairs == 0:
-            return np.zeros(rows.shape, dtype=np.float32)
-        sums = self._chain(mx.array(rows.astype(np.float32)), plan)
-        mx.eval(sums)
-        return np.array(sums)
+            nothing = np.zeros(len(asked.exponents), dtype=np.uint32)
+            return PartialSums(np.zeros(asked.rows.shape, dtype=np.int32), finest_exponents(nothing))
+        sums, magnitudes = self._chain(asked, plan)
+        mx.eval(sums, magnitudes)
+        return PartialSums(np.array(sums), finest_exponents(np.array(magnitudes).max(axis=1)))
 
-    def _chain(self, rows: mx.array, plan: Plan) -> mx.array:
-        routing = move_to_device(plan)
-        rotated = self._rotate(rows, self._hidden_signs, self._gate)
-        tile_rows = choose_tile_rows(plan.rows_of_experts)
-        tiles = move_tiles_to_device(plan, tile_rows)
-        return (self._decode if tile_rows <= MAX_ROWS else self._prefill)(rotated, routing, tiles)
+    def _chain(self, asked: ExpertRows, plan: Plan) -> tuple[mx.array, mx.array]:
+        routing = move_to_device(plan, asked.exponents)
+        rotated = self._rotate(mx.array(asked.rows.astype(np.float32)), self._hidden_signs, self._gate)
+        tiles = move_tiles_to_device(plan, choose_tile_rows(plan.rows_of_experts, prefill=asked.prefill))
+        projected = (self._prefill if asked.prefill else self._decode)(rotated, routing, tiles)
+        return self._kernels.combine(projected, routing)
 
     def _decode(self, rotated: mx.array, routing: Routing, tiles: Tiles) -> mx.array:
         activated = self._kernels.gate_up_decode(rotated, routing, gate=self._gate, up=self._up, tiles=tiles)
@@ -119,8 +113,7 @@ class MetalLayer:
     def _prefill(self, rotated: mx.array, routing: Routing, tiles: Tiles) -> mx.array:
         activated = self._kernels.gate_up_prefill(rotated, routing, gate=self._gate, up=self._up, tiles=tiles)
         again = self._rotate_activated(activated)
-        projected = self._kernels.down_prefill(again, routing, down=self._down, tiles=tiles)
-        return self._kernels.combine(projected, routing)
+        return self._kernels.down_prefill(again, routing, down=self._down, tiles=tiles)
 
     def _rotate_activated(self, activated: mx.array) -> mx.array:
         return self._rotate(activated, self._intermediate_signs, self._down)
@@ -129,9 +122,9 @@ class MetalLayer:
         return self._kernels.rotate(rows, signs, stride=reader.row_stride)
 
 
-def choose_tile_rows(rows_of_experts: NDArray[np.intp]) -> int:
+def choose_tile_rows(rows_of_experts: NDArray[np.intp], *, prefill: bool) -> int:
     """Rows that share one decoding of an expert's codes: 1, 2 or 4 in decode, 32 in prefill."""
-    if rows_of_experts.mean() >= PREFILL_ROWS_PER_EXPERT:
+    if prefill:
         return TILE_ROWS
     most = int(rows_of_experts.max())
     return min(1 << (most - 1).bit_length(), MAX_ROWS)

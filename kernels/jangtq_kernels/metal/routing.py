@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jangtq_kernels.backend import NO_EXPERT
+from jangtq_kernels.grid import grid_scales
 from jangtq_kernels.metal._common import MIN_DEVICE_ELEMENTS
 
 TILE_FIELDS = 3
@@ -42,13 +43,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class Routing:
-    """A plan on the device; the arrays are padded, so that MLX gives every kernel one signature."""
+    """A plan on the device; the arrays are padded, so that MLX gives every kernel one signature.
+
+    scales: float32 [rows], of the rows' grids.
+    """
 
     pair_experts: mx.array
     pair_rows: mx.array
     slot_pairs: mx.array
     slot_weights: mx.array
     row_starts: mx.array
+    scales: mx.array
     pairs: int
     rows: int
 
@@ -82,13 +87,14 @@ def plan_pairs(positions: NDArray[np.int32], router_weights: NDArray[np.float32]
     )
 
 
-def move_to_device(plan: Plan) -> Routing:
+def move_to_device(plan: Plan, exponents: NDArray[np.int8]) -> Routing:
     return Routing(
         pair_experts=_padded(plan.pair_experts),
         pair_rows=_padded(plan.pair_rows),
         slot_pairs=_padded(plan.slot_pairs),
         slot_weights=_padded(plan.slot_weights),
         row_starts=_padded(plan.row_starts),
+        scales=_padded(grid_scales(exponents)),
         pairs=plan.pairs,
         rows=plan.rows,
     )

@@ -7,6 +7,7 @@
 #include <new>
 #include <string>
 
+#include "grid.h"
 #include "kernel.h"
 #include "layout.h"
 
@@ -37,6 +38,17 @@ std::vector<Isa> available_isas() {
 #endif
     isas.push_back({"portable", jangtq::portable::forward, jangtq::portable_int8::forward});
     return isas;
+}
+
+// False where an answer is not finite or needs a grid coarser than there is.
+bool find_finest(const std::vector<uint32_t>& magnitudes, int8_t* finest) {
+    bool fits = true;
+    for (size_t row = 0; row < magnitudes.size(); ++row) {
+        const int32_t exponent = jangtq::finest_exponent(magnitudes[row]);
+        fits &= exponent <= jangtq::kCoarsest;
+        finest[row] = static_cast<int8_t>(exponent);
+    }
+    return fits;
 }
 
 Forward find_forward(const char* name, bool int8) {
@@ -97,12 +109,14 @@ int32_t jangtq_forward(JangtqPool* pool, const JangtqLayer* layer, const JangtqC
         if (status != JANGTQ_OK) return status;
         jangtq::cut_chunks(pool->plan);
         pool->space.finite = true;
+        pool->space.magnitudes.assign(static_cast<size_t>(call->row_count), 0);
         pool->space.rows.reset();
         pool->space.products.reset();
         pool->space.pairs.reset();
         pool->space.sums.reset();
         pool->forward(pool->pool, pool->space, *layer, *call, pool->plan);
-        return pool->space.finite ? JANGTQ_OK : JANGTQ_ROWS_NOT_FINITE;
+        if (!pool->space.finite) return JANGTQ_ROWS_NOT_FINITE;
+        return find_finest(pool->space.magnitudes, call->finest) ? JANGTQ_OK : JANGTQ_ANSWERS_OUT_OF_RANGE;
     } catch (const std::bad_alloc&) {
         return JANGTQ_OUT_OF_MEMORY;
     }

@@ -30,9 +30,11 @@ struct JangtqCall {
     const float* rows;            // [rows][hidden]
     const int32_t* expert_ids;    // [rows][slots], -1 where a slot is unused
     const float* router_weights;  // [rows][slots]
+    const int8_t* exponents;      // [rows], of the grids of the sums
     int64_t row_count;
     int64_t slot_count;
-    float* partial_sums;  // [rows][hidden]
+    int32_t* sums;   // [rows][hidden], in units of 2^exponent
+    int8_t* finest;  // [rows], the smallest exponent whose grid holds the row's answers
 };
 
 enum JangtqStatus : int32_t {
@@ -41,6 +43,7 @@ enum JangtqStatus : int32_t {
     JANGTQ_ROWS_NOT_FINITE = 2,
     JANGTQ_WEIGHTS_NOT_FINITE = 3,
     JANGTQ_OUT_OF_MEMORY = 4,
+    JANGTQ_ANSWERS_OUT_OF_RANGE = 5,
 };
 
 struct JangtqPool;

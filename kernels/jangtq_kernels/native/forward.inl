@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "grid.h"
 #include "kernel.h"
 #include "layout.h"
 #include "multiply.h"
@@ -113,6 +114,31 @@ inline void rotate_pair(const Task& task, int64_t pair) {
     rotate(h, task.layer.down.signs, size);
 }
 
+// Nearest integer, ties to even, of a magnitude up to 2^26; from 2^23 on there are no fractions left.
+inline int32_t nearest(float steps) {
+    const float fraction_bits = std::copysign(8388608.0f, steps);
+    return static_cast<int32_t>(std::fabs(steps) < 8388608.0f ? (steps + fraction_bits) - fraction_bits : steps);
+}
+
+// Adds weighted answers on their grid to a row's sums; returns the largest magnitude among them.
+inline uint32_t add_answers(const float* products, const uint16_t* norms, int64_t count, float weight, float scale,
+                            int32_t* sums) {
+    constexpr float kMost = 1 << jangtq::kAnswerBits;
+    int32_t largest = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        const float answer = weight * (products[i] * widen(norms[i]));
+        int32_t magnitude;
+        std::memcpy(&magnitude, &answer, sizeof magnitude);
+        magnitude &= 0x7fffffff;
+        largest = magnitude > largest ? magnitude : largest;
+        // What does not fit is cut off, for the conversion's sake; so is NaN.
+        const float steps = answer * scale;
+        const float above = steps > -kMost ? steps : -kMost;
+        sums[i] += nearest(above < kMost ? above : kMost);
+    }
+    return static_cast<uint32_t>(largest);
+}
+
 // Adds one block of a chunk's weighted answers to its rows' sums.
 inline void add_block(const Task& task, const Chunk& chunk, int64_t first, const float* const* prepared) {
     const JangtqMatrix& down = task.layer.down;
@@ -126,8 +152,10 @@ inline void add_block(const Task& task, const Chunk& chunk, int64_t first, const
     const uint16_t* norms = down.norms + chunk.position * down.out + first;
     for (int64_t r = 0; r < chunk.count; ++r) {
         const Pair& pair = task.plan.pairs[static_cast<size_t>(chunk.first + r)];
-        float* sums = task.call.partial_sums + pair.row * down.out + first;
-        for (int64_t i = 0; i < end; ++i) sums[i] += pair.weight * (answers[r][i] * widen(norms[i]));
+        const float scale = jangtq::grid_scale(task.call.exponents[pair.row]);
+        int32_t* sums = task.call.sums + pair.row * down.out + first;
+        jangtq::raise_magnitude(task.space.magnitudes[static_cast<size_t>(pair.row)],
+                      add_answers(answers[r], norms, end, pair.weight, scale, sums));
     }
 }
 
@@ -136,7 +164,7 @@ inline void clear_block(const Task& task, int64_t first) {
     const int64_t outputs = jangtq::block_rows(first, jangtq::padded_out(out));
     const int64_t end = first + outputs < out ? outputs : out - first;
     for (int64_t row = 0; row < task.call.row_count; ++row)
-        std::memset(task.call.partial_sums + row * out + first, 0, static_cast<size_t>(end) * sizeof(float));
+        std::memset(task.call.sums + row * out + first, 0, static_cast<size_t>(end) * sizeof(int32_t));
 }
 
 inline std::vector<int64_t> block_starts(int64_t out) {

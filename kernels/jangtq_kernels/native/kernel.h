@@ -17,6 +17,7 @@ struct Workspace {
     Scratch prepared_rows;
     Scratch prepared_pairs;
     std::vector<Scratch> prepared_by_thread;
+    std::vector<uint32_t> magnitudes;  // of the largest answer of each row
     TaskCounter rows, products, pairs, sums;
     std::atomic<bool> finite{true};
 };

@@ -28,7 +28,7 @@ inline Ints add_dot(Ints sum, Bytes codes, int32_t inputs) {
     return _mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi32(inputs));
 }
 inline Floats add_scaled(Floats total, Ints sum, float scale) {
-    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(scale), total);
+    return _mm512_add_ps(total, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(scale)));
 }
 
 #elif defined(JANGTQ_AVX2)
@@ -58,7 +58,7 @@ inline Ints add_dot(Ints sum, Bytes codes, int32_t inputs) {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 inline Floats add_scaled(Floats total, Ints sum, float scale) {
-    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(scale), total);
+    return _mm256_add_ps(total, _mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(scale)));
 }
 
 #elif defined(JANGTQ_NEON)
@@ -88,7 +88,7 @@ inline Ints add_dot(Ints sum, Bytes codes, int32_t inputs) {
 #endif
 }
 inline Floats add_scaled(Floats total, Ints sum, float scale) {
-    return vfmaq_n_f32(total, vcvtq_f32_s32(sum), scale);
+    return vaddq_f32(total, vmulq_n_f32(vcvtq_f32_s32(sum), scale));
 }
 
 #else

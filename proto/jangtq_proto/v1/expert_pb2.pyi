@@ -81,7 +81,7 @@ class ExpertRange(_message.Message):
     def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
 
 class ExpertCall(_message.Message):
-    __slots__ = ("call_id", "layer", "row_count", "slot_count", "row_type", "rows", "expert_ids", "router_weights")
+    __slots__ = ("call_id", "layer", "row_count", "slot_count", "row_type", "rows", "expert_ids", "router_weights", "exponents", "prefill")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
     ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -90,6 +90,8 @@ class ExpertCall(_message.Message):
     ROWS_FIELD_NUMBER: _ClassVar[int]
     EXPERT_IDS_FIELD_NUMBER: _ClassVar[int]
     ROUTER_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    EXPONENTS_FIELD_NUMBER: _ClassVar[int]
+    PREFILL_FIELD_NUMBER: _ClassVar[int]
     call_id: int
     layer: int
     row_count: int
@@ -98,21 +100,25 @@ class ExpertCall(_message.Message):
     rows: bytes
     expert_ids: bytes
     router_weights: bytes
-    def __init__(self, call_id: _Optional[int] = ..., layer: _Optional[int] = ..., row_count: _Optional[int] = ..., slot_count: _Optional[int] = ..., row_type: _Optional[_Union[RowType, str]] = ..., rows: _Optional[bytes] = ..., expert_ids: _Optional[bytes] = ..., router_weights: _Optional[bytes] = ...) -> None: ...
+    exponents: bytes
+    prefill: bool
+    def __init__(self, call_id: _Optional[int] = ..., layer: _Optional[int] = ..., row_count: _Optional[int] = ..., slot_count: _Optional[int] = ..., row_type: _Optional[_Union[RowType, str]] = ..., rows: _Optional[bytes] = ..., expert_ids: _Optional[bytes] = ..., router_weights: _Optional[bytes] = ..., exponents: _Optional[bytes] = ..., prefill: bool = ...) -> None: ...
 
 class ExpertReply(_message.Message):
-    __slots__ = ("call_id", "partial_sums", "failure", "queue_ns", "compute_ns")
+    __slots__ = ("call_id", "partial_sums", "failure", "queue_ns", "compute_ns", "finest")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_SUMS_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     QUEUE_NS_FIELD_NUMBER: _ClassVar[int]
     COMPUTE_NS_FIELD_NUMBER: _ClassVar[int]
+    FINEST_FIELD_NUMBER: _ClassVar[int]
     call_id: int
     partial_sums: bytes
     failure: Failure
     queue_ns: int
     compute_ns: int
-    def __init__(self, call_id: _Optional[int] = ..., partial_sums: _Optional[bytes] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., queue_ns: _Optional[int] = ..., compute_ns: _Optional[int] = ...) -> None: ...
+    finest: bytes
+    def __init__(self, call_id: _Optional[int] = ..., partial_sums: _Optional[bytes] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., queue_ns: _Optional[int] = ..., compute_ns: _Optional[int] = ..., finest: _Optional[bytes] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("status", "message")

@@ -1,0 +1,78 @@
+"""Chooses the grid on which a row's answers are added, from values alone, and reads sums off it. Pure.
+
+Why sums on a grid do not depend on placement is proven in jangtq_kernels.grid; what the proof asks of whoever
+chooses the grid is kept here. The first choice depends on the row and the bundle, the decision to ask again
+and the second choice on the finest exponent of all the row's answers.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jangtq_bundle.bundle import Bundle
+from jangtq_bundle.vocabulary import Projection
+from jangtq_kernels.backend import PREFILL_ROWS_PER_EXPERT
+from jangtq_kernels.grid import ANSWER_BITS, COARSEST, FINEST
+from jangtq_proto.codec import Rows
+
+SLACK_BITS = 12
+"""How much coarser than its finest a row's grid may be: the largest answer then has 14 bits at least."""
+
+PEAK = 4
+"""The largest of an answer's thousands of values, over the root of their mean square as the scale tells it;
+measured on the demo model, where picked experts answer louder than others."""
+
+_EXPERTS_LOOKED_AT = 8
+_SMALLEST, _LARGEST = 1e-300, 1e300
+
+
+def layer_scales(bundle: Bundle) -> NDArray[np.float64]:
+    """float64 [layers]: how large an expert's answer is for a row whose mean square is 1, roughly.
+
+    Gate, up and down each multiply by their norms, since the codes of a row of weights make a unit vector;
+    SwiGLU multiplies gate and up. Some experts stand for all.
+    """
+    count = bundle.config.expert_count
+    experts = tuple(range(0, count, max(1, count // _EXPERTS_LOOKED_AT)))
+    scales = np.ones(bundle.config.layer_count)
+    for layer in range(bundle.config.layer_count):
+        for projection in Projection:
+            norms = bundle.reader.read_norms(layer, projection, experts)
+            scales[layer] *= np.sqrt(np.mean(np.square(norms, dtype=np.float64)))
+    return scales
+
+
+def first_exponents(rows: Rows, scale: float) -> NDArray[np.int8]:
+    """int8 [rows]: the exponents that leave half of SLACK_BITS on either side if the scale is right."""
+    values = rows.astype(np.float32, copy=False)
+    factor = PEAK * scale / values.shape[1]
+    with np.errstate(over="ignore"):
+        squares: list[float] = np.vecdot(values, values).tolist()
+    return np.array([_first_exponent(square * factor) for square in squares], dtype=np.int8)
+
+
+def _first_exponent(expected_answer: float) -> int:
+    _, above = math.frexp(min(max(expected_answer, _SMALLEST), _LARGEST))
+    return min(max(above - (ANSWER_BITS - SLACK_BITS // 2), FINEST), COARSEST)
+
+
+def find_misfits(exponents: NDArray[np.int8], finest: NDArray[np.int8]) -> list[int]:
+    """The rows to ask again with their finest exponents: their answers did not fit, or lost too many bits."""
+    both = zip(exponents.tolist(), finest.tolist(), strict=True)
+    return [row for row, (given, needed) in enumerate(both) if not 0 <= given - needed <= SLACK_BITS]
+
+
+def read_sums(sums: NDArray[np.int32], exponents: NDArray[np.int8]) -> NDArray[np.float32]:
+    """Whole sums as float32, rounded once."""
+    result = sums.astype(np.float32)
+    result *= np.ldexp(np.float32(1), exponents.astype(np.int32))[:, None]
+    return result
+
+
+def is_prefill(expert_ids: NDArray[np.int32]) -> bool:
+    """Whether a layer's picked experts, int32 [rows, slots], have PREFILL_ROWS_PER_EXPERT in the mean."""
+    if expert_ids.shape[0] < PREFILL_ROWS_PER_EXPERT:
+        return False
+    picked = int(np.count_nonzero(np.bincount(expert_ids.ravel())))
+    return expert_ids.size >= PREFILL_ROWS_PER_EXPERT * picked
