@@ -1,6 +1,7 @@
 """A running cluster whose worker is killed, as clients see it: real processes, one sole holder each."""
 
 import json
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from cluster_processes import start_coordinator, start_worker
+from cluster_processes import run_coordinator, start_coordinator, start_worker
 
 from jangtq_coordinator.children import Child, Children
 from jangtq_proto.addresses import Address, parse_address
@@ -86,10 +87,42 @@ def test_a_lost_worker_pauses_running_answers_and_they_go_on_when_it_is_back(run
     assert health.json()["cluster"]["uncovered_experts"] == "128-255"
     assert str(running.address) in health.json()["cluster"]["away"]
     refused = httpx.post(f"{running.url}/v1/chat/completions", json=ENDLESS)
-    assert refused.status_code == 503
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
     assert "128-255" in refused.json()["error"]["message"]
     assert stream.is_alive()
     running.restart()
     stream.join(100)
     assert (stream.errors, stream.text) == ([], undisturbed.text)
     assert httpx.get(f"{running.url}/health").status_code == 200
+
+
+def test_a_worker_is_drained_upgraded_and_added_while_an_answer_runs(running: Running) -> None:
+    undisturbed = Stream(running.url, max_tokens=400)
+    undisturbed.join(100)
+    third = start_worker(running.children, running.bundle, "100-255")
+    third.ready()
+    stream = Stream(running.url, max_tokens=400)
+    while stream.pieces < 5:
+        assert stream.is_alive()
+    refused = command("drain", running.address, running.url)
+    assert refused.returncode == 2
+    assert f"worker {running.address} alone serves experts 128-255" in refused.stderr
+    for name, worker, words in (
+        ("add", third.listening(), "with experts 100-255 is serving"),
+        ("drain", running.address, "with experts 128-255 is draining"),
+    ):
+        done = command(name, worker, running.url)
+        assert (done.returncode, words in done.stdout) == (0, True), done.stderr
+    running.second.process.terminate()
+    assert running.second.process.wait(60) == 0
+    running.restart()
+    assert command("add", running.address, running.url).returncode == 0
+    third.process.terminate()
+    stream.join(100)
+    assert (stream.errors, stream.text) == ([], undisturbed.text)
+    states = {h["name"]: h["state"] for h in httpx.get(f"{running.url}/cluster").json()["holders"]}
+    assert states[str(running.address)] == "serving"
+
+
+def command(name: str, worker: object, url: str) -> subprocess.CompletedProcess[str]:
+    return run_coordinator(name, str(worker), "--url", url)

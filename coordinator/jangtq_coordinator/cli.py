@@ -8,6 +8,7 @@ from pathlib import Path
 from jangtq_coordinator import logs
 from jangtq_coordinator.certs import add_certs, certs_settings, make_certificates
 from jangtq_coordinator.cluster_options import add_cluster, cluster_settings
+from jangtq_coordinator.running import add_url
 from jangtq_coordinator.serve_options import add_api_keys, add_serve, serve_settings
 from jangtq_kernels.errors import BackendMissingError
 from jangtq_proto.errors import JangtqError
@@ -20,6 +21,7 @@ examples:
   jangtq-coord key --api-keys ~/.jangtq/keys --name laptop
   jangtq-coord generate --model ~/MiniMax-M2.7-JANGTQ --experts 0-255 --prompt "Hello"
   jangtq-coord certs tls --workers 10.0.0.1,10.0.0.2
+  jangtq-coord drain 10.0.0.2:7700
   jangtq-coord demo
 """
 
@@ -40,6 +42,8 @@ def parser() -> argparse.ArgumentParser:
     _add_generate(commands.add_parser("generate", help="write one answer to the terminal"))
     add_certs(commands.add_parser("certs", help="make the certificates of a cluster"))
     add_model(commands.add_parser("hash", help="compare a bundle with its hashes, or write them"))
+    _add_worker(commands.add_parser("add", help="let a worker in to a running cluster, or in again"))
+    _add_worker(commands.add_parser("drain", help="ask a worker nothing more, so that it may be stopped"))
     _add_trace(commands.add_parser("trace", help="keep what a running coordinator did in a Perfetto file"))
     _add_demo(commands.add_parser("demo", help="show two workers and a coordinator on this machine"))
     return result
@@ -59,10 +63,13 @@ def _add_generate(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, metavar="N", help="same seed, same answer")
 
 
+def _add_worker(command: argparse.ArgumentParser) -> None:
+    command.add_argument("worker", metavar="HOST:PORT", help="where it listens")
+    add_url(command)
+
+
 def _add_trace(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--url", default="http://127.0.0.1:8080", help="of the coordinator (default: %(default)s)"
-    )
+    add_url(command)
     which = command.add_mutually_exclusive_group()
     which.add_argument("--request", metavar="ID", help="one request, by the x-request-id of its answer")
     which.add_argument("--last", action="store_true", help="the request that began last (the default)")
@@ -100,6 +107,10 @@ def run(given: argparse.Namespace) -> None:
         from jangtq_coordinator.api_keys import add_key
 
         print(add_key(given.api_keys, given.name))
+    elif given.command in ("add", "drain"):
+        from jangtq_coordinator.workers import change_worker
+
+        change_worker(given.url, given.command, given.worker)
     elif given.command == "trace":
         from jangtq_coordinator.trace import TraceQuestion, save_trace
 

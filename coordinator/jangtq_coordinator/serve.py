@@ -18,9 +18,11 @@ from jangtq_coordinator.api.access import Access
 from jangtq_coordinator.api.app import ApiSettings, create_app
 from jangtq_coordinator.api.connections import protocol_within
 from jangtq_coordinator.api.trace import trace_router
+from jangtq_coordinator.api.workers import workers_router
 from jangtq_coordinator.api_keys import KeyFile
 from jangtq_coordinator.assembly import loader, model_name, row_type_of
 from jangtq_coordinator.cluster import Cluster, connect
+from jangtq_coordinator.cluster_options import DEFAULT_WORKER_PORT
 from jangtq_coordinator.coordinator_metrics import ClusterCollector, EngineCollector
 from jangtq_coordinator.engine import Engine
 from jangtq_coordinator.metrics import RequestMetrics
@@ -151,5 +153,6 @@ def _app(engine: Engine, cluster: Cluster, bundle: Bundle, settings: ApiSettings
     metrics.registry.register(ClusterCollector(cluster))
     app = create_app(engine, settings=settings, metrics=metrics, cluster_health=lambda: health_of(cluster))
     app.include_router(cluster_router(cluster, bundle.fingerprint))
+    app.include_router(workers_router(cluster.membership, cluster.keeper, default_port=DEFAULT_WORKER_PORT))
     app.include_router(trace_router(cluster.dispatcher.timeline))
     return app

@@ -18,6 +18,7 @@ from jangtq_coordinator import logs
 from jangtq_proto.errors import (
     ClusterError,
     ContextOverflowError,
+    CoverageError,
     EngineUnavailableError,
     JangtqError,
     QueueFullError,
@@ -28,6 +29,7 @@ from jangtq_proto.errors import (
 
 _log = logging.getLogger("jangtq.api")
 _INVALID: Final = "invalid_request_error"
+_RETRY_AFTER_SECONDS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,14 @@ def problem_of(error: Exception) -> Problem:
                 type="rate_limit_error",
                 code="queue_full",
                 retry_after_seconds=error.retry_after_seconds,
+            )
+        case CoverageError():
+            return Problem(
+                503,
+                str(error),
+                type="server_error",
+                code="cluster_incomplete",
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
         case ClusterError():
             return Problem(503, str(error), type="server_error", code="cluster_error")

@@ -1,0 +1,62 @@
+"""POST /cluster/workers and /cluster/workers/drain: workers join and leave while requests run."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fastapi import APIRouter, Depends, HTTPException
+from pydantic import BaseModel
+
+from jangtq_coordinator.api.access import require_admin
+from jangtq_coordinator.keeper import Keeper
+from jangtq_coordinator.membership import Membership
+from jangtq_proto.addresses import parse_address
+from jangtq_proto.errors import ClusterError, ConfigurationError
+from jangtq_proto.ranges import format_ranges
+
+
+class WorkerName(BaseModel):
+    """Which worker, as HOST:PORT."""
+
+    worker: str
+
+
+class WorkerChange(BaseModel):
+    """What became of it."""
+
+    worker: str
+    experts: str
+    state: str
+
+
+def workers_router(membership: Membership, keeper: Keeper, *, default_port: int) -> APIRouter:
+    """The routes that change who belongs to the cluster."""
+    router = APIRouter(dependencies=[Depends(require_admin)])
+
+    @router.post("/cluster/workers")
+    def post_worker(body: WorkerName) -> WorkerChange:
+        """Let a worker in, a new one, or one that was drained or in quarantine."""
+        with _as_http():
+            holder = keeper.admit(parse_address(body.worker, default_port=default_port))
+        return WorkerChange(worker=holder.name, experts=format_ranges(holder.ranges), state="serving")
+
+    @router.post("/cluster/workers/drain")
+    def post_drain(body: WorkerName) -> WorkerChange:
+        """Ask a worker nothing more, so that it may be stopped; others must hold all of its experts."""
+        with _as_http():
+            name = str(parse_address(body.worker, default_port=default_port))
+            member = membership.drain(name)
+        return WorkerChange(
+            worker=member.name, experts=format_ranges(member.holder.ranges), state=member.state
+        )
+
+    return router
+
+
+@contextmanager
+def _as_http() -> Iterator[None]:
+    try:
+        yield
+    except ConfigurationError as error:
+        raise HTTPException(400, str(error)) from error
+    except ClusterError as error:
+        raise HTTPException(409, str(error)) from error

@@ -1,0 +1,55 @@
+"""Asks a running coordinator over HTTP, for the commands that act on one."""
+
+import argparse
+import os
+from collections.abc import Mapping
+from typing import Final
+
+import httpx
+
+from jangtq_proto.errors import JangtqError
+
+KEY_VARIABLE: Final = "JANGTQ_API_KEY"
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+_MARGIN_SECONDS: Final = 30
+
+
+class CoordinatorAnswerError(JangtqError):
+    """The coordinator could not be asked, or did not do as it was asked."""
+
+
+def add_url(command: argparse.ArgumentParser) -> None:
+    """--url."""
+    command.add_argument("--url", default=DEFAULT_URL, help="of the coordinator (default: %(default)s)")
+
+
+def get(url: str, path: str, parameters: Mapping[str, str | float], *, seconds: float = 0) -> bytes:
+    """The body of an answer that may take `seconds` by intent. Raises CoordinatorAnswerError."""
+    return _ask(httpx.Request("GET", url.rstrip("/") + path, params=dict(parameters)), seconds)
+
+
+def post(url: str, path: str, body: Mapping[str, object]) -> bytes:
+    """The same for a request that changes something."""
+    return _ask(httpx.Request("POST", url.rstrip("/") + path, json=dict(body)), 0)
+
+
+def _ask(request: httpx.Request, seconds: float) -> bytes:
+    key = os.environ.get(KEY_VARIABLE)
+    if key:
+        request.headers["Authorization"] = f"Bearer {key}"
+    where = f"{request.url.scheme}://{request.url.netloc.decode()}"
+    try:
+        with httpx.Client(timeout=seconds + _MARGIN_SECONDS) as client:
+            response = client.send(request)
+    except httpx.HTTPError as error:
+        raise CoordinatorAnswerError(f"{where}: {error or type(error).__name__}") from error
+    if response.is_error:
+        raise CoordinatorAnswerError(f"{where} answered {response.status_code}: {_message_of(response)}")
+    return response.content
+
+
+def _message_of(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text[:200]
