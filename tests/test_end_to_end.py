@@ -135,6 +135,12 @@ def test_metrics_and_heat_follow_the_answers(client: openai.OpenAI, base_url: st
     assert now["jangtq_first_token_seconds_count"] - before["jangtq_first_token_seconds_count"] == 1
     assert now['jangtq_layer_stage_seconds_bucket{le="+Inf",stage="wire"}'] > 0
     assert 'jangtq_requests{stage="decoding"}' in now
+    holders = httpx.get(f"{base_url}/cluster").json()["holders"]
+    for name, times in ((holder["name"], holder["times"]) for holder in holders):
+        assert now[f'jangtq_worker_picks_total{{worker="{name}"}}'] > 0
+        assert now[f'jangtq_dispatch_seconds_count{{worker="{name}"}}'] > 0
+        assert 0 < times["round_trip_ms"] <= times["wait_p50_ms"] <= times["wait_p99_ms"]
+    assert now["jangtq_uncovered_experts"] == 0
     heat = httpx.get(f"{base_url}/cluster/heat").json()
     rows = {sum(layer) for layer in heat["layers"]}
     # Every layer picks as many experts for a token.

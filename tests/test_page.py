@@ -1,6 +1,7 @@
 """The page at / in a real browser, over real processes with the demo's trained model."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -108,7 +109,10 @@ def test_tools_run_in_the_page_and_are_shown(page: Page) -> None:
 def test_the_cluster_is_shown_as_it_runs(page: Page) -> None:
     ask(page, QUESTION)
     expect(page.locator("#workers .worker")).to_have_count(2)
-    expect(page.locator("#workers .facts").first).to_contain_text("experts 0-127 · ")
+    expect(page.locator("#workers .facts").first).to_have_text(
+        re.compile(r"experts 0-127 · \d+\.\d MB · [\d.]+ ms away")
+    )
+    expect(page.locator("#workers .state").first).to_have_text(re.compile(r"[1-9]\d?%"))
     expect(page.locator("#health")).to_have_text("ready")
     expect(page.locator("#now")).to_contain_text("Running")
     expect(page.locator("#rate")).not_to_have_text("0")
@@ -123,9 +127,13 @@ def test_the_cluster_is_shown_as_it_runs(page: Page) -> None:
 def test_a_lost_worker_is_told_and_its_return_is_enough(page: Page, shown: Shown) -> None:
     shown.second.process.kill()
     shown.second.process.wait()
+    expect(page.locator("#health")).to_have_text("degraded: nobody holds experts 128-255")
+    expect(page.locator(".worker.lost")).to_contain_text(shown.second_address)
+    expect(page.locator("#ruler i")).to_have_count(1)
     ask(page, QUESTION)
-    expect(page.locator(".failure")).to_contain_text(shown.second_address)
+    expect(page.locator(".failure")).to_contain_text("128-255")
     shown.start_second()
+    expect(page.locator("#health")).to_have_text("ready")
     ask(page, QUESTION)
     expect(page.locator(".turn .foot")).to_contain_text("tokens")
 

@@ -1,7 +1,8 @@
 """What Prometheus is told of engine and cluster: read from their own counters when it asks."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -9,7 +10,9 @@ from prometheus_client.registry import Collector
 
 from jangtq_coordinator.cluster import Cluster
 from jangtq_coordinator.engine import Engine
-from jangtq_coordinator.timing import StageHistogram
+from jangtq_coordinator.plan import State
+from jangtq_coordinator.timing import UPPER_BOUNDS_SECONDS, StageHistogram
+from jangtq_coordinator.traffic import HolderTraffic
 
 
 class EngineCollector(Collector):
@@ -47,16 +50,47 @@ class EngineCollector(Collector):
 
 
 class ClusterCollector(Collector):
-    """Times of the exchange with the holders of experts."""
+    """The exchange with the holders of experts: its times, its losses, and what each holder had to do."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
     def collect(self) -> Iterator[Metric]:
-        yield stage_times(self._cluster.dispatcher.times.histograms())
+        dispatcher, membership = self._cluster.dispatcher, self._cluster.membership
+        yield stage_times(dispatcher.times.histograms())
+        traffic = dispatcher.traffic.all()
+        yield waits(traffic)
+        yield counter(
+            "jangtq_worker_picks",
+            "Rows computed by a worker, one for each of a row's experts.",
+            "worker",
+            {name: of.picks for name, of in traffic.items()},
+        )
+        yield gauge(
+            "jangtq_worker_serving",
+            "1 while a worker is asked, 0 while it is lost, draining or in quarantine.",
+            "worker",
+            {member.name: float(member.state is State.SERVING) for member in membership.members},
+        )
+        events = asdict(membership.counters)
+        paused = events.pop("paused_seconds")
+        yield counter("jangtq_cluster_events", "What happened to the cluster, by kind.", "kind", events)
+        yield CounterMetricFamily(
+            "jangtq_paused_seconds", "Seconds in which passes waited for experts that nobody held.", paused
+        )
+        uncovered = sum(len(held) == 0 for held in membership.plan.holders_of)
+        yield GaugeMetricFamily("jangtq_uncovered_experts", "Experts that nobody serves.", uncovered)
 
 
-def gauge(name: str, told: str, label: str, values: dict[str, float]) -> Metric:
+def counter(name: str, told: str, label: str, values: Mapping[str, float]) -> Metric:
+    """One counter with a value for each value of its label."""
+    family = CounterMetricFamily(name, told, labels=(label,))
+    for given, value in values.items():
+        family.add_metric((given,), value)
+    return family
+
+
+def gauge(name: str, told: str, label: str, values: Mapping[str, float]) -> Metric:
     """One gauge with a value for each value of its label."""
     family = GaugeMetricFamily(name, told, labels=(label,))
     for given, value in values.items():
@@ -65,12 +99,28 @@ def gauge(name: str, told: str, label: str, values: dict[str, float]) -> Metric:
 
 
 def stage_times(histograms: Iterable[StageHistogram]) -> Metric:
-    """Where a layer's time goes; Prometheus wants buckets that hold all smaller ones too."""
+    """Where a layer's time goes."""
     family = HistogramMetricFamily(
         "jangtq_layer_stage_seconds", "Seconds of one stage of one layer of one pass.", labels=("stage",)
     )
     for histogram in histograms:
-        bounds = (*map(str, histogram.upper_bounds_seconds), "+Inf")
-        buckets = list(zip(bounds, itertools.accumulate(histogram.counts), strict=True))
-        family.add_metric((histogram.stage,), buckets, histogram.sum_seconds)
+        family.add_metric((histogram.stage,), buckets(histogram.counts), histogram.sum_seconds)
     return family
+
+
+def waits(traffic: Mapping[str, HolderTraffic]) -> Metric:
+    """How long each worker's answers were waited for."""
+    family = HistogramMetricFamily(
+        "jangtq_dispatch_seconds",
+        "Seconds from a layer's calls to a worker's answer, the worker's own time included.",
+        labels=("worker",),
+    )
+    for name, of in traffic.items():
+        family.add_metric((name,), buckets(of.wait_counts), of.wait_ns / 1e9)
+    return family
+
+
+def buckets(counts: Iterable[int]) -> list[tuple[str, float]]:
+    """Counts between the bounds of `timing` as Prometheus wants them: each with all smaller ones."""
+    bounds = (*map(str, UPPER_BOUNDS_SECONDS), "+Inf")
+    return list(zip(bounds, itertools.accumulate(counts), strict=True))

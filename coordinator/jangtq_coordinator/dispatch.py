@@ -24,6 +24,7 @@ from jangtq_coordinator.routes import Routes
 from jangtq_coordinator.routing import NOBODY, HolderRows
 from jangtq_coordinator.timeline import Timeline
 from jangtq_coordinator.timing import LayerTimes
+from jangtq_coordinator.traffic import Traffic
 from jangtq_proto.codec import Rows
 from jangtq_proto.errors import ClusterError, WorkerFaultError
 
@@ -63,6 +64,7 @@ class Dispatcher:
         self._scales: list[float] | None = None if scales is None else scales.tolist()
         self._load = load
         self.timeline = Timeline()
+        self.traffic = Traffic()
         self._patience = patience or Patience()
         self._failover = Failover(
             membership,
@@ -182,7 +184,7 @@ class Dispatcher:
             except ClusterError as error:
                 self._note(exchange, Failure(part, member, error))
             else:
-                exchange.asked.append(Asked(part, member, lane, call_id))
+                exchange.asked.append(Asked(part, member, lane, call_id, time.perf_counter_ns()))
 
     def _collect(self, exchange: Exchange) -> list[Answered]:
         """Every part's answer, of whomever it comes in the end."""
@@ -217,6 +219,12 @@ class Dispatcher:
                 self._note(exchange, Failure(one.part, one.member, error))
                 continue
             self._routes.record(one, answer, time.monotonic() - started)
+            self.traffic.record(
+                one.member.name,
+                one.part.expert_ids,
+                wait_ns=time.perf_counter_ns() - one.sent_ns,
+                holder_ns=answer.queue_ns + answer.compute_ns,
+            )
             answered.append(Answered(one.part, one.member, answer))
         return answered
 

@@ -16,12 +16,13 @@ from jangtq_proto.errors import ClusterError
 
 @dataclass(frozen=True)
 class Asked:
-    """A part that a member was asked for, under a call id of its lane."""
+    """A part that a member was asked for, under a call id of its lane; `sent_ns` is of perf_counter_ns."""
 
     part: HolderRows
     member: Member
     lane: Lane
     call_id: int
+    sent_ns: int
 
 
 @dataclass(frozen=True)

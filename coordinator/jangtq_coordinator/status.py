@@ -11,7 +11,24 @@ from jangtq_coordinator.expert_load import WINDOW_SECONDS
 from jangtq_coordinator.overlap import OverlapState
 from jangtq_coordinator.plan import Member, State
 from jangtq_coordinator.timing import LayerSplit
+from jangtq_coordinator.traffic import HolderTraffic, RecentTimes
 from jangtq_proto.ranges import format_ranges
+
+
+class HolderTimes(BaseModel):
+    """Milliseconds of a holder's newest calls: what was waited, and what of it its own time leaves."""
+
+    wait_p50_ms: float
+    wait_p99_ms: float
+    round_trip_ms: float
+
+    @classmethod
+    def of(cls, recent: RecentTimes) -> "HolderTimes":
+        return cls(
+            wait_p50_ms=recent.wait_p50 * 1e3,
+            wait_p99_ms=recent.wait_p99 * 1e3,
+            round_trip_ms=recent.trip_p50 * 1e3,
+        )
 
 
 class HolderStatus(BaseModel):
@@ -24,10 +41,11 @@ class HolderStatus(BaseModel):
     device: str
     weight_bytes: int
     resident_bytes: int
+    times: HolderTimes | None
 
     @classmethod
-    def of(cls, member: Member) -> "HolderStatus":
-        holder = member.holder
+    def of(cls, member: Member, traffic: HolderTraffic) -> "HolderStatus":
+        holder, recent = member.holder, traffic.recent()
         return cls(
             name=holder.name,
             state=member.state,
@@ -36,6 +54,7 @@ class HolderStatus(BaseModel):
             device=holder.device,
             weight_bytes=holder.weight_bytes,
             resident_bytes=holder.resident_bytes,
+            times=None if recent is None else HolderTimes.of(recent),
         )
 
 
@@ -90,13 +109,14 @@ class ClusterStatus(BaseModel):
 def cluster_router(cluster: Cluster, fingerprint: str) -> APIRouter:
     """GET /cluster and /cluster/heat."""
     router = APIRouter()
+    traffic = cluster.dispatcher.traffic
 
     @router.get("/cluster")
     async def get_cluster() -> ClusterStatus:
         """Who holds which experts, and where each layer's time goes."""
         return ClusterStatus(
             fingerprint=fingerprint,
-            holders=[HolderStatus.of(member) for member in cluster.membership.members],
+            holders=[HolderStatus.of(m, traffic.of(m.name)) for m in cluster.membership.members],
             layers=[LayerStatus.of(split) for split in cluster.dispatcher.times.splits()],
             overlap=[OverlapStatus.of(state) for state in cluster.overlap.states()],
         )

@@ -13,6 +13,12 @@ UPPER_BOUNDS_SECONDS: Final = tuple(2 ** (_FIRST_BOUND_BITS + i) / 1e9 for i in 
 """Of the histograms' buckets: 1.024 us, and each twice the one before, up to 8.6 s."""
 
 
+def bucket_of(nanoseconds: int) -> int:
+    """The histogram's bucket: the first whose bound is not smaller, or one past the last."""
+    bucket = (nanoseconds - 1).bit_length() - _FIRST_BOUND_BITS if nanoseconds > 1 else 0
+    return min(max(bucket, 0), _BOUNDS)
+
+
 class ExchangeTimes(NamedTuple):
     """One layer's stamps of time.perf_counter_ns, and durations in nanoseconds.
 
@@ -86,8 +92,7 @@ class LayerTimes:
         self.waited_ns += times.read - times.waited
         counts, sums = self._counts[times.layer], self._sums[times.layer]
         for stage, nanoseconds in enumerate(times.stages()):
-            bucket = (nanoseconds - 1).bit_length() - _FIRST_BOUND_BITS if nanoseconds > 1 else 0
-            counts[stage][min(max(bucket, 0), _BOUNDS)] += 1
+            counts[stage][bucket_of(nanoseconds)] += 1
             sums[stage] += nanoseconds
 
     def histograms(self) -> tuple[StageHistogram, ...]:

@@ -68,7 +68,7 @@ function tellHealth(kind, words) {
 
 function drawHealth({ status, model, cluster }) {
   if (model) $("model").textContent = document.title = model;
-  const missing = cluster?.uncovered ? `: experts ${cluster.uncovered} are missing` : "";
+  const missing = cluster?.uncovered_experts ? `: nobody holds experts ${cluster.uncovered_experts}` : "";
   tellHealth(status === "ok" ? "good" : status === "degraded" || status === "starting" ? "wait" : "bad", status === "ok" ? "ready" : `${status}${missing}`);
 }
 
@@ -119,7 +119,7 @@ function drawEngine() {
     "KV cache": kv === undefined ? null : budget ? `${bytes(kv)} of ${bytes(budget)}` : bytes(kv),
     "Prompt tokens from the cache": share("jangtq_cached_prompt_tokens_total", "jangtq_admitted_prompt_tokens_total"),
     "Guessed tokens accepted": share("jangtq_draft_tokens_accepted_total", "jangtq_draft_tokens_total"),
-    "Taken over by another worker": last("jangtq_failovers_total") || null,
+    "Taken over by another worker": last("jangtq_cluster_events_total failovers") || null,
   };
   describe($("engine"), shown);
   $("engine-section").hidden = !$("engine").childElementCount;
@@ -138,15 +138,15 @@ function drawWorkers(holders) {
 }
 
 function workerView(holder, index, load) {
-  const state = holder.state ?? "serving";
+  const state = holder.state;
   const swatch = el("span", "swatch");
   swatch.style.background = colour(index);
   const name = el("span", "name", holder.name);
-  name.title = holder.reason ?? holder.name;
+  name.title = holder.reason || holder.name;
   const facts = [
     `experts ${holder.experts}`,
     bytes(holder.resident_bytes),
-    holder.round_trip_seconds ? milliseconds(holder.round_trip_seconds) : null,
+    holder.times && `${milliseconds(holder.times.round_trip_ms / 1000)} away`,
   ];
   const fill = el("i");
   fill.style.width = `${Math.round(load * 100)}%`;
@@ -168,7 +168,7 @@ function drawRuler(holders) {
   const experts = heat.layers[0].length;
   const parts = [];
   holders.forEach((holder, index) => {
-    if ((holder.state ?? "serving") !== "serving") return;
+    if (holder.state !== "serving") return;
     for (const range of holder.experts.split(",")) {
       const [first, end = first] = range.split("-").map(Number);
       const part = el("i");

@@ -1,0 +1,73 @@
+"""How much each holder was asked, and how long its answers took, since the start and lately."""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jangtq_coordinator.timing import UPPER_BOUNDS_SECONDS, bucket_of
+
+_RECENT: Final = 2048
+
+
+@dataclass(frozen=True)
+class RecentTimes:
+    """Seconds of a holder's newest calls: medians and 99th percentiles.
+
+    wait: from the call to the moment its answer was read, which is longer than the answer took where the
+    coordinator was busy or read another one first. trip: wait less the holder's own time.
+    """
+
+    wait_p50: float
+    wait_p99: float
+    trip_p50: float
+
+
+class HolderTraffic:
+    """Totals since the start; a pick is one row for one expert."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.picks = 0
+        self.wait_ns = 0
+        self.wait_counts = [0] * (len(UPPER_BOUNDS_SECONDS) + 1)
+        self._recent: deque[tuple[int, int]] = deque(maxlen=_RECENT)
+
+    def record(self, picks: int, *, wait_ns: int, holder_ns: int) -> None:
+        """One answered call; `holder_ns` is what the holder says of its own time."""
+        self.calls += 1
+        self.picks += picks
+        self.wait_ns += wait_ns
+        self.wait_counts[bucket_of(wait_ns)] += 1
+        self._recent.append((wait_ns, holder_ns))
+
+    def recent(self) -> RecentTimes | None:
+        """None before the first call."""
+        calls = np.array(self._recent.copy(), dtype=np.float64) / 1e9
+        if not len(calls):
+            return None
+        p50, p99 = np.quantile(calls[:, 0], (0.5, 0.99)).tolist()
+        return RecentTimes(p50, p99, float(np.median(np.maximum(calls[:, 0] - calls[:, 1], 0))))
+
+
+class Traffic:
+    """Of each holder by its name, also of those that left. Written by the engine's thread, read by any."""
+
+    def __init__(self) -> None:
+        self._holders: dict[str, HolderTraffic] = {}
+
+    def record(self, holder: str, expert_ids: NDArray[np.int32], *, wait_ns: int, holder_ns: int) -> None:
+        """One answered call for `expert_ids`, int32 [rows, slots] with NO_EXPERT in some places."""
+        picks = int(np.count_nonzero(expert_ids >= 0))
+        self.of(holder).record(picks, wait_ns=wait_ns, holder_ns=holder_ns)
+
+    def of(self, holder: str) -> HolderTraffic:
+        """Of one that was never asked all is zero."""
+        known = self._holders.get(holder)
+        return self._holders.setdefault(holder, HolderTraffic()) if known is None else known
+
+    def all(self) -> dict[str, HolderTraffic]:
+        """A copy that stays as it is when others are asked."""
+        return self._holders.copy()
