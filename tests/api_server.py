@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import anthropic
 import httpx
 import openai
 import uvicorn
-from tiny_model import ProbedModel, loader
+from tiny_model import ProbedModel, ScriptedModel, loader
 
 from jangtq_coordinator.api.app import ApiSettings, create_app
 from jangtq_coordinator.api.health import ClusterHealth
@@ -22,13 +23,26 @@ from jangtq_coordinator.settings import ConnectionLimits, ServeSettings
 
 @dataclass(frozen=True)
 class Served:
-    """A running API, what is behind it, and two ways to call it."""
+    """A running API, what is behind it, and ways to call it."""
 
     engine: Engine
     model: ProbedModel
     port: int
     http: httpx.AsyncClient
     openai: openai.AsyncOpenAI
+    anthropic: anthropic.AsyncAnthropic
+
+
+@asynccontextmanager
+async def answering(
+    reply: str | Callable[[str], str], settings: ApiSettings | None = None
+) -> AsyncIterator[Served]:
+    """The API over a model that says what `reply` makes of a prompt's text, or always the same."""
+    answer = (lambda prompt: reply) if isinstance(reply, str) else reply
+    async with serving(
+        new_model=lambda: ScriptedModel(answer), settings=settings, context_length=4096
+    ) as served:
+        yield served
 
 
 @asynccontextmanager
@@ -58,8 +72,9 @@ async def serving(
         async with (
             httpx.AsyncClient(base_url=base_url, timeout=60) as http,
             openai.AsyncOpenAI(base_url=f"{base_url}/v1", api_key="none", max_retries=0) as client,
+            anthropic.AsyncAnthropic(base_url=base_url, api_key="none", max_retries=0) as other_client,
         ):
-            yield Served(engine, probe[0], listener.getsockname()[1], http, client)
+            yield Served(engine, probe[0], listener.getsockname()[1], http, client, other_client)
     finally:
         probe[0].gate.set()
         server.should_exit = True

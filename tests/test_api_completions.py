@@ -5,8 +5,8 @@ from typing import Any
 
 import openai
 import pytest
-from api_server import Served, serving
-from tiny_model import MODEL_NAME, ScriptedModel, load_tiny_tokenizer, make_model
+from api_server import Served, answering, serving
+from tiny_model import MODEL_NAME, load_tiny_tokenizer, make_model
 
 from jangtq_coordinator.mlx_lm_import import stream_generate
 
@@ -67,7 +67,7 @@ async def test_logprobs_as_parallel_lists(served: Served) -> None:
 
 async def test_markers_are_text() -> None:
     text = "<think> so</think>\n\nx<minimax:tool_call>\n"
-    async with serving(new_model=lambda: ScriptedModel(lambda prompt: text)) as served:
+    async with answering(text) as served:
         (choice,) = (await complete(served, "]~b]ai\n", max_tokens=400)).choices
         assert (choice.text, choice.finish_reason) == (text, "stop")
         (choice,) = (await complete(served, "]~b]ai\n", max_tokens=400, stop="</think>")).choices

@@ -1,14 +1,13 @@
 """Tools through the official client: offered, called, streamed, and their results given back."""
 
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
-from api_server import Served, serving
+from api_server import Served, answering, serving
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
-from tiny_model import MODEL_NAME, ScriptedModel, load_tiny_tokenizer
+from tiny_model import MODEL_NAME, load_tiny_tokenizer
 
 from jangtq_coordinator.api.app import ApiSettings
 from jangtq_coordinator.api.messages import AssistantMessage, ChatMessage, ToolMessage
@@ -38,15 +37,6 @@ CALLS = (
     '<parameter name="days">2</parameter>\n</invoke>\n<invoke name="now">\n</invoke>\n</minimax:tool_call>'
 )
 THOUGHT = "They ask.\n</think>\n\nI look."
-
-
-@asynccontextmanager
-async def answering(text: str, settings: ApiSettings | None = None) -> AsyncIterator[Served]:
-    """The API over a model that always says `text`."""
-    async with serving(
-        new_model=lambda: ScriptedModel(lambda prompt: text), settings=settings, context_length=4096
-    ) as served:
-        yield served
 
 
 async def ask(served: Served, **options: Any) -> Any:

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from jangtq_coordinator.api.access import Access, KeyCheck, OriginCheck
+from jangtq_coordinator.api.anthropic import anthropic_router
 from jangtq_coordinator.api.body_limit import BodyLimit
 from jangtq_coordinator.api.chat import chat_router
 from jangtq_coordinator.api.completions import completions_router
@@ -16,6 +17,7 @@ from jangtq_coordinator.api.metrics import metrics_router
 from jangtq_coordinator.api.models import models_router
 from jangtq_coordinator.api.page import page_router
 from jangtq_coordinator.api.request_log import ID_HEADERS, RequestLog
+from jangtq_coordinator.api.responses import responses_router
 from jangtq_coordinator.api.sse import Answering
 from jangtq_coordinator.api.turns import Turns
 from jangtq_coordinator.engine import Engine
@@ -52,6 +54,8 @@ def create_app(
     turns, answering = Turns(engine), Answering(keepalive_seconds=settings.keepalive_seconds)
     app.include_router(chat_router(turns, answering))
     app.include_router(completions_router(turns, answering))
+    app.include_router(responses_router(turns, answering))
+    app.include_router(anthropic_router(turns, answering))
     app.include_router(models_router(engine))
     app.include_router(health_router(engine, cluster_health))
     app.include_router(metrics_router(metrics.registry))

@@ -22,7 +22,7 @@ class CompletionRequest(GenerationFields):
         | Annotated[list[Unicode], Field(min_length=1, max_length=_MAX_PROMPTS)]
         | Annotated[list[Tokens], Field(min_length=1, max_length=_MAX_PROMPTS)]
     )
-    logprobs: int | None = Field(None, ge=0, le=5)
+    logprobs: int | None = Field(default=None, ge=0, le=5)
 
     best_of: Annotated[JsonValue, only(1)] = None
     echo: Annotated[JsonValue, only(False)] = None

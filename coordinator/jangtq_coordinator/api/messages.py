@@ -1,10 +1,13 @@
 """The messages of a conversation as clients send them, checked. Knows no other field of a request."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from jangtq_coordinator.tool_arguments import parse_json
+
+# OpenAI's responses tell apart who wrote a text.
+_TEXT_KINDS: Final = ("text", "input_text", "output_text", "reasoning_text", "summary_text")
 
 
 class Strict(BaseModel):
@@ -29,7 +32,7 @@ def join_text(content: object) -> object:
 
 def _text_of(part: object) -> str:
     kind = part.get("type") if isinstance(part, dict) else None
-    if kind not in (None, "text"):
+    if kind not in (None, *_TEXT_KINDS):
         raise ValueError(f"a content part of type {kind!r} is not supported: this model reads text only")
     text = part.get("text") if isinstance(part, dict) else None
     if kind is None or not isinstance(text, str):
@@ -74,14 +77,17 @@ def parse_arguments(arguments: object) -> object:
     return value
 
 
+Arguments = Annotated[
+    dict[str, JsonValue],
+    BeforeValidator(parse_arguments, json_schema_input_type=str | dict[str, JsonValue]),
+]
+
+
 class CalledFunction(Strict):
     """What was called; clients send the arguments as JSON text, some as an object."""
 
     name: Unicode
-    arguments: Annotated[
-        dict[str, JsonValue],
-        BeforeValidator(parse_arguments, json_schema_input_type=str | dict[str, JsonValue]),
-    ]
+    arguments: Arguments
 
 
 class ToolCall(Strict):

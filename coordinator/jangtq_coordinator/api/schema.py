@@ -28,7 +28,7 @@ class NamedSchema(Strict):
     """A JSON schema; without one, any object."""
 
     name: str | None = None
-    schema_: dict[str, JsonValue] | None = Field(None, alias="schema")
+    schema_: dict[str, JsonValue] | None = Field(default=None, alias="schema")
     strict: bool | None = None
 
 
@@ -52,14 +52,14 @@ class ChatRequest(GenerationFields):
     """OpenAI's chat completion request, with chat_template_kwargs as vLLM has them."""
 
     messages: list[ChatMessage] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
     chat_template_kwargs: dict[str, JsonValue] | None = None
     tools: list[Tool] | None = None
     tool_choice: Choice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=20)
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
 
     audio: Annotated[JsonValue, only()] = None
     function_call: Annotated[JsonValue, only("none")] = None

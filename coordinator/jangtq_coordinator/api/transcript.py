@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from jangtq_coordinator.api.messages import AssistantMessage, CalledFunction, ToolCall
 from jangtq_coordinator.events import Finished, TokenGenerated, Usage
 from jangtq_coordinator.picking import TokenLogprobs
 from jangtq_coordinator.reasoning import Channel
@@ -64,6 +65,23 @@ class Transcript:
     def text(self, channel: Channel) -> str:
         """All text of a channel."""
         return "".join(block.text for block in self.blocks if block.channel is channel)
+
+    @property
+    def message(self) -> AssistantMessage:
+        """The answer as a later turn's history has it."""
+        calls = [
+            ToolCall(
+                id=f"call_{call.id}",
+                function=CalledFunction.model_validate({"name": call.name, "arguments": call.text}),
+            )
+            for call in self.calls
+        ]
+        return AssistantMessage(
+            role="assistant",
+            content=self.text(Channel.CONTENT),
+            reasoning_content=self.text(Channel.REASONING) or None,
+            tool_calls=calls or None,
+        )
 
     @property
     def calls(self) -> list[Block]:

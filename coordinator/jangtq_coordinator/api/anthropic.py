@@ -1,0 +1,144 @@
+"""POST /v1/messages and /v1/messages/count_tokens, for Anthropic's clients."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from jangtq_coordinator.api.anthropic_schema import MessageRequest, PromptRequest
+from jangtq_coordinator.api.errors import Problem
+from jangtq_coordinator.api.sse import Answering, Frame
+from jangtq_coordinator.api.transcript import Block, Change, Step, Transcript
+from jangtq_coordinator.api.turns import Turn, Turns
+from jangtq_coordinator.events import Finished, TokenGenerated
+from jangtq_coordinator.reasoning import Channel
+from jangtq_coordinator.tool_arguments import parse_json
+
+_REASONS: Final = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
+Body = dict[str, object]
+
+
+def anthropic_router(turns: Turns, answering: Answering) -> APIRouter:
+    """The routes of Anthropic's messages API over one engine."""
+    router = APIRouter()
+
+    @router.post("/v1/messages", response_model=None)
+    async def create_message(body: MessageRequest, request: Request) -> Response:
+        """Continue a conversation by one message of the model."""
+        turn = await turns.begin(body.chat())
+        return await answering.answer(turn.stream, MessageWriter(turn), request, streaming=bool(body.stream))
+
+    @router.post("/v1/messages/count_tokens", response_model=None)
+    async def count_tokens(body: PromptRequest) -> Response:
+        """How many tokens the prompt of such a request has."""
+        return JSONResponse({"input_tokens": await turns.count(body.chat())})
+
+    return router
+
+
+class MessageWriter:
+    """A turn as Anthropic's message, or as its events."""
+
+    named = True
+    closing = b""
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self._transcript = Transcript(turn.schemas)
+
+    def begin(self) -> Sequence[Frame]:
+        return [{"type": "message_start", "message": self.whole()}]
+
+    def write(self, choice: int, event: TokenGenerated | Finished) -> Sequence[Frame]:
+        return [frame for change in self._transcript.add(event) for frame in _frames(change)]
+
+    def end(self) -> Sequence[Frame]:
+        return [
+            {"type": "message_delta", "delta": self._stop(), "usage": self._usage()},
+            {"type": "message_stop"},
+        ]
+
+    def fail(self, problem: Problem) -> Frame:
+        return problem.anthropic_body()
+
+    def whole(self) -> Body:
+        return {
+            "id": f"msg_{self._turn.id}",
+            "type": "message",
+            "role": "assistant",
+            "model": self._turn.model,
+            "content": [_block(block) for block in self._transcript.blocks],
+            "usage": self._usage(),
+            **self._stop(),
+        }
+
+    def _stop(self) -> Body:
+        end = self._transcript.end
+        reason = "stop_sequence" if end and end.stop else _REASONS[end.reason] if end else None
+        return {"stop_reason": reason, "stop_sequence": end.stop if end else None}
+
+    def _usage(self) -> dict[str, int]:
+        """Tokens so far; those of the prompt that were known already stand apart."""
+        usage = self._transcript.end.usage if self._transcript.end else None
+        cached = usage.cached_tokens if usage else 0
+        return {
+            "input_tokens": self._turn.prompt_tokens - cached,
+            "output_tokens": usage.completion_tokens if usage else 0,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": cached,
+        }
+
+
+def _block(block: Block) -> Body:
+    match block.channel:
+        case Channel.REASONING:
+            return {"type": "thinking", "thinking": block.text, "signature": _signature(block)}
+        case Channel.CONTENT:
+            return {"type": "text", "text": block.text}
+        case Channel.TOOL:
+            return _tool_use(block) | {"input": parse_json(block.text)}
+
+
+def _tool_use(block: Block) -> Body:
+    return {"type": "tool_use", "id": f"toolu_{block.id}", "name": block.name, "input": {}}
+
+
+def _frames(change: Change) -> Iterator[Frame]:
+    block, place = change.block, {"index": change.block.index}
+    match change.step:
+        case Step.START:
+            yield {"type": "content_block_start", **place, "content_block": _empty(block)}
+        case Step.DELTA:
+            yield {"type": "content_block_delta", **place, "delta": _delta(block.channel, change.text)}
+        case Step.STOP:
+            if block.channel is Channel.REASONING:
+                signed = {"type": "signature_delta", "signature": _signature(block)}
+                yield {"type": "content_block_delta", **place, "delta": signed}
+            yield {"type": "content_block_stop", **place}
+
+
+def _empty(block: Block) -> Body:
+    match block.channel:
+        case Channel.REASONING:
+            return {"type": "thinking", "thinking": "", "signature": ""}
+        case Channel.CONTENT:
+            return {"type": "text", "text": ""}
+        case Channel.TOOL:
+            return _tool_use(block)
+
+
+def _delta(channel: Channel, text: str) -> Body:
+    match channel:
+        case Channel.REASONING:
+            return {"type": "thinking_delta", "thinking": text}
+        case Channel.CONTENT:
+            return {"type": "text_delta", "text": text}
+        case Channel.TOOL:
+            return {"type": "input_json_delta", "partial_json": text}
+
+
+def _signature(block: Block) -> str:
+    """Clients give thinking back only with one; it proves nothing here."""
+    return hashlib.sha256(block.text.encode()).hexdigest()

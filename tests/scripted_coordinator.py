@@ -1,0 +1,35 @@
+"""A coordinator process whose model says what a script says: `python scripted_coordinator.py`.
+
+Everything but the model is real. It prints its base URL and serves until its standard input ends.
+"""
+
+import socket
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from agent_script import reply  # noqa: E402
+from tiny_model import ScriptedModel, loader  # noqa: E402
+
+from jangtq_coordinator.api.app import create_app  # noqa: E402
+from jangtq_coordinator.engine import Engine  # noqa: E402
+from jangtq_coordinator.engine_settings import EngineSettings  # noqa: E402
+from jangtq_coordinator.serve import run_server, server_config  # noqa: E402
+from jangtq_coordinator.settings import ServeSettings  # noqa: E402
+
+
+def main() -> None:
+    engine = Engine(
+        loader(new_model=lambda: ScriptedModel(reply), context_length=8192), settings=EngineSettings()
+    )
+    engine.start()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+        config = server_config(create_app(engine), ServeSettings())
+        run_server(config, listener, engine=engine, watch_stdin=True)
+    engine.stop()
+
+
+if __name__ == "__main__":
+    main()
