@@ -2,6 +2,7 @@
 
 from typing import Final
 
+_LEAST_VARIANCE: Final = 1e-6
 _MEMORY: Final = 0.95
 """What a measurement still weighs after the next one."""
 
@@ -20,12 +21,20 @@ class PassCost:
         self._xx = self._xx * _MEMORY + rows * rows
         self._xy = self._xy * _MEMORY + rows * seconds
 
+    @property
+    def has_varied(self) -> bool:
+        """Whether passes had different numbers of rows of late, so that their parts can be told apart."""
+        return self._weight > 0 and self._variance > _LEAST_VARIANCE
+
     def seconds(self, rows: int) -> float:
         """The expected time of a pass; until rows have varied, the mean of all. 0 before the first."""
         if self._weight == 0:
             return 0.0
         mean_x, mean_y = self._x / self._weight, self._y / self._weight
-        variance = self._xx / self._weight - mean_x * mean_x
         covariance = self._xy / self._weight - mean_x * mean_y
-        slope = max(covariance / variance, 0.0) if variance > 1e-9 else 0.0
+        slope = max(covariance / self._variance, 0.0) if self.has_varied else 0.0
         return max(mean_y + slope * (rows - mean_x), 0.0)
+
+    @property
+    def _variance(self) -> float:
+        return self._xx / self._weight - (self._x / self._weight) ** 2

@@ -65,6 +65,7 @@ class Speculator:
         self._mode = mode
         self._cost = PassCost()
         self._guesses: dict[int, Guesses] = {}
+        self._has_guessed = False
 
     def drafts(self, sequences: Sequence[TokenSequence]) -> list[tuple[int, ...]]:
         """One for each sequence; all empty where guessing does not pay."""
@@ -73,12 +74,11 @@ class Speculator:
         drafts = [self._draft(sequence) for sequence in sequences]
         if self._mode is Speculation.ON:
             return drafts
-        chances = [self._guesses[sequence.uid].chance for sequence in sequences]
-        depth = best_depth([len(draft) for draft in drafts], chances, self._cost.seconds)
-        if depth == 0:
-            for sequence, draft in zip(sequences, drafts, strict=True):
-                if draft:
-                    self._guesses[sequence.uid].record(guessed=0, right=0)
+        depth = self._depth(sequences, [len(draft) for draft in drafts])
+        self._has_guessed = depth > 0
+        for sequence, draft in zip(sequences, drafts, strict=True):
+            if draft and depth == 0:
+                self._guesses[sequence.uid].record(guessed=0, right=0)
         return [draft[:depth] for draft in drafts]
 
     def record(self, uid: int, *, guessed: int, right: int) -> None:
@@ -93,6 +93,13 @@ class Speculator:
     def forget(self, uid: int) -> None:
         """A sequence ended."""
         self._guesses.pop(uid, None)
+
+    def _depth(self, sequences: Sequence[TokenSequence], lengths: Sequence[int]) -> int:
+        if not self._cost.has_varied:
+            # What guessing costs is learned by passes with and without, in turn.
+            return 0 if self._has_guessed else max(lengths, default=0)
+        chances = [self._guesses[sequence.uid].chance for sequence in sequences]
+        return best_depth(lengths, chances, self._cost.seconds)
 
     def _draft(self, sequence: TokenSequence) -> tuple[int, ...]:
         guesses = self._guesses.setdefault(sequence.uid, Guesses())
