@@ -57,6 +57,20 @@ def test_prefill_tells_its_progress_between_decode_steps() -> None:
     ]
 
 
+def test_a_short_prompt_waits_for_one_chunk_of_a_long_one_at_most() -> None:
+    generator = new_generator(ProbedModel(), prefill_rows=16)
+    long = generator.add([1] * 400, max_tokens=1, picker=GREEDY)
+    assert [step.uid for step in generator.prefill()] == [long]
+    short = generator.add(PROMPTS[1], max_tokens=30, picker=GREEDY)
+    (step,) = generator.prefill()
+    assert (step.uid, step.done) == (short, 5) and step.first
+    # From now on each chunk lets the other sequence go on by one token.
+    for _ in range(24):
+        assert [step.uid for step in generator.decode()] == [short]
+        assert [step.uid for step in generator.prefill()] == [long]
+    assert not generator.prefilling
+
+
 def test_a_stop_token_ends_its_sequence_only() -> None:
     stop = stock_tokens(PROMPTS[1], 8)[4]
     other = stock_tokens(PROMPTS[3], 8)

@@ -21,7 +21,7 @@ KV_SHAPE = KvShape(layer_count=2, head_count=2, head_size=16)
 MODEL_NAME = "tiny-minimax"
 
 
-def make_model() -> minimax.Model:
+def make_model(*, head_size: int = 16) -> minimax.Model:
     """The same weights at every call, evaluated in the calling thread."""
     args = minimax.ModelArgs(
         model_type="minimax",
@@ -38,7 +38,7 @@ def make_model() -> minimax.Model:
         rope_theta=10000.0,
         rotary_dim=8,
         vocab_size=VOCABULARY_SIZE,
-        head_dim=16,
+        head_dim=head_size,
     )
     model = minimax.Model(args)
     keys = iter(mx.random.split(mx.random.key(7), 1000))
@@ -65,8 +65,8 @@ def write_tokenizer(directory: Path) -> Path:
 class ProbedModel:
     """The tiny model that counts its passes, and stops or fails in the middle of one when told to."""
 
-    def __init__(self) -> None:
-        self._model = make_model()
+    def __init__(self, *, head_size: int = 16) -> None:
+        self._model = make_model(head_size=head_size)
         self.layers = self._model.layers
         self.passes: list[tuple[int, ...]] = []
         self.failures: list[Exception] = []

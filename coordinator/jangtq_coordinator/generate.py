@@ -10,7 +10,7 @@ from jangtq_coordinator.assembly import loader, row_type_of
 from jangtq_coordinator.chat_prompt import ChatTemplate
 from jangtq_coordinator.cluster import connect
 from jangtq_coordinator.engine import Engine
-from jangtq_coordinator.engine_settings import EngineSettings
+from jangtq_coordinator.engine_settings import EngineSettings, Speculation
 from jangtq_coordinator.events import Failed, Finished, TokenGenerated
 from jangtq_coordinator.reasoning import Channel, Piece
 from jangtq_coordinator.requests import GenerationRequest
@@ -33,7 +33,9 @@ def generate(settings: ClusterSettings, question: Question) -> None:
     """Print one answer as it comes. Raises JangtqError."""
     bundle = Bundle.open(settings.model)
     cluster = connect(bundle, settings, row_type=row_type_of(settings))
-    engine = Engine(loader(bundle, cluster, settings), settings=EngineSettings(batch_size=1))
+    engine = Engine(
+        loader(bundle, cluster, settings), settings=EngineSettings(batch_size=1, speculation=Speculation.AUTO)
+    )
     try:
         engine.start()
         asyncio.run(_print_answer(engine, question))
