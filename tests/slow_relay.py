@@ -60,8 +60,8 @@ class Relay:
                 _Pump(self._slowness, self._count_sent).run(reader, there_writer),
                 _Pump(self._slowness, self._count_returned).run(there_reader, writer),
             )
-        except OSError:
-            pass  # one side is gone, and the other is to notice
+        except (OSError, asyncio.CancelledError):
+            pass  # one side is gone, or we are, and the other is to notice
         finally:
             writer.close()
             there_writer.close()
