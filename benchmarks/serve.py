@@ -1,0 +1,193 @@
+"""Tokens per second of many clients at once, how long each waits, and what a long prompt costs the others.
+
+Run as `python -m benchmarks.serve [--write]`: the demo model with two workers of one thread, over HTTP.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.results import write_section
+from benchmarks.stream_client import Timed, ask
+from jangtq_bundle.models import demo_model
+from jangtq_coordinator.children import Children
+from jangtq_coordinator.demo import start_cluster
+from jangtq_coordinator.engine_settings import EngineSettings
+
+CLIENTS = (1, 4, 16, 64)
+LEAST_ANSWERS = 24
+TOKENS = 128
+NEIGHBOURS = 4
+LONG_PROMPT_TOKENS = 8000
+CONTEXT_TOKENS = 16_384
+QUESTIONS = (
+    "Explain photosynthesis in five sentences.",
+    "How does a rainbow form?",
+    "What do bees do for flowers?",
+    "Why is the sea salty?",
+)
+
+
+@dataclass(frozen=True)
+class Load:
+    """The answers that a number of clients got in some seconds."""
+
+    clients: int
+    seconds: float
+    answers: tuple[Timed, ...]
+
+    @property
+    def tokens_per_second(self) -> float:
+        return sum(answer.completion_tokens for answer in self.answers) / self.seconds
+
+
+@contextmanager
+def cluster() -> Iterator[str]:
+    """The demo model, told that its context is long enough for the long prompt; gives the API's base URL."""
+    with tempfile.TemporaryDirectory() as directory, Children() as children:
+        bundle = Path(shutil.copytree(demo_model(), Path(directory) / "jangtq-demo"))
+        config = json.loads((bundle / "config.json").read_text())
+        config["max_position_embeddings"] = CONTEXT_TOKENS
+        (bundle / "config.json").write_text(json.dumps(config))
+        yield start_cluster(children, bundle, threads=1)
+
+
+async def measure_load(base_url: str, clients: int) -> Load:
+    """Each client asks one question after the other, none of them twice."""
+    numbers = itertools.count()
+    rounds = max(2, -(-LEAST_ANSWERS // clients))
+
+    async def run_client() -> list[Timed]:
+        return [await ask(base_url, _question(next(numbers)), max_tokens=TOKENS) for _ in range(rounds)]
+
+    started = time.perf_counter()
+    answers = await asyncio.gather(*(run_client() for _ in range(clients)))
+    return Load(clients, time.perf_counter() - started, tuple(itertools.chain.from_iterable(answers)))
+
+
+def _question(number: int) -> str:
+    return f"{QUESTIONS[number % len(QUESTIONS)]} ({number})"
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """Gaps between tokens of the neighbours, alone and while the long prompt is computed."""
+
+    prompt_tokens: int
+    prompt_seconds: float
+    quiet: tuple[float, ...]
+    disturbed: tuple[float, ...]
+
+
+async def measure_disturbance(base_url: str) -> Disturbance:
+    """Clients stream all the time; in the middle of it, somebody sends the long prompt."""
+    stopped = asyncio.Event()
+
+    async def stream_on(client: int) -> list[Timed]:
+        answers = []
+        while not stopped.is_set():
+            answers.append(await ask(base_url, _question(10_000 + client), max_tokens=TOKENS))
+        return answers
+
+    prompt = await _long_prompt(base_url)
+    neighbours = [asyncio.create_task(stream_on(client)) for client in range(NEIGHBOURS)]
+    await asyncio.sleep(5)
+    long = await ask(base_url, prompt, max_tokens=1)
+    stopped.set()
+    answers = list(itertools.chain.from_iterable(await asyncio.gather(*neighbours)))
+    return Disturbance(
+        prompt_tokens=long.prompt_tokens,
+        prompt_seconds=long.first_seconds,
+        quiet=tuple(_gaps(answers, long.asked - 4, long.asked)),
+        disturbed=tuple(_gaps(answers, long.asked, long.pieces[0])),
+    )
+
+
+async def _long_prompt(base_url: str) -> str:
+    """Words that make about LONG_PROMPT_TOKENS tokens."""
+    short, longer = [(await ask(base_url, _words(count), max_tokens=1)).prompt_tokens for count in (100, 300)]
+    return _words(int(100 + (LONG_PROMPT_TOKENS - short) * 200 / (longer - short)))
+
+
+def _words(count: int) -> str:
+    return " ".join(f"{QUESTIONS[number % len(QUESTIONS)].split()[number % 4]}" for number in range(count))
+
+
+def _gaps(answers: Iterable[Timed], begin: float, end: float) -> Iterator[float]:
+    """Gaps that ended between two stamps."""
+    for answer in answers:
+        for gap, ended in zip(answer.gaps, answer.pieces[1:], strict=True):
+            if begin <= ended <= end:
+                yield gap
+
+
+def report(loads: Iterable[Load], disturbance: Disturbance) -> str:
+    """Two Markdown tables."""
+    batch = EngineSettings().batch_size
+    lines = [
+        f"Answers of up to {TOKENS} tokens; {batch} sequences decode together, others wait.\n",
+        "| clients | tokens/s | first token p50 s | p99 s | between tokens p50 ms | p99 ms |",
+        "|---|---|---|---|---|---|",
+        *map(_load_row, loads),
+        "",
+        f"{NEIGHBOURS} clients stream while another sends {disturbance.prompt_tokens} tokens, which take "
+        f"{disturbance.prompt_seconds:.1f} s; stated is a chunk time (`--prefill-ms`) of "
+        f"{EngineSettings().prefill_ms} ms.\n",
+        "| between tokens of the others | p50 ms | p99 ms | longest ms |",
+        "|---|---|---|---|",
+        _gap_row("alone", disturbance.quiet),
+        _gap_row("beside the long prompt", disturbance.disturbed),
+    ]
+    return "\n".join(lines)
+
+
+def _load_row(load: Load) -> str:
+    firsts = _quantiles([answer.first_seconds for answer in load.answers])
+    gaps = _quantiles([gap for answer in load.answers for gap in answer.gaps])
+    return (
+        f"| {load.clients} | {load.tokens_per_second:.1f} | {firsts[0]:.3f} | {firsts[1]:.3f} "
+        f"| {gaps[0] * 1e3:.1f} | {gaps[1] * 1e3:.1f} |"
+    )
+
+
+def _gap_row(name: str, gaps: tuple[float, ...]) -> str:
+    p50, p99 = _quantiles(gaps)
+    return f"| {name} | {p50 * 1e3:.1f} | {p99 * 1e3:.1f} | {max(gaps) * 1e3:.1f} |"
+
+
+def _quantiles(values: Iterable[float]) -> tuple[float, float]:
+    p50, p99 = np.quantile(list(values), (0.5, 0.99)).tolist()
+    return p50, p99
+
+
+async def run(base_url: str) -> str:
+    """Everything, after a few answers that warm up."""
+    await measure_load(base_url, 2)
+    loads = [await measure_load(base_url, clients) for clients in CLIENTS]
+    return report(loads, await measure_disturbance(base_url))
+
+
+def main() -> None:
+    """Print the tables, and keep them with --write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="replace the section in benchmarks/RESULTS.md")
+    given = parser.parse_args()
+    with cluster() as base_url:
+        tables = asyncio.run(run(base_url))
+    print(tables)
+    if given.write:
+        write_section("Serving", "python -m benchmarks.serve --write", tables)
+
+
+if __name__ == "__main__":
+    main()
