@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from jangtq_coordinator.dispatch import Dispatcher, Patience
+from jangtq_coordinator.collector import Patience
+from jangtq_coordinator.dispatch import Dispatcher
 from jangtq_coordinator.lane import Lane
 from jangtq_coordinator.membership import Membership
 from jangtq_coordinator.pause import Pause
@@ -28,6 +29,7 @@ def dispatcher_of(
     layers: int = 1,
     patience: Patience | None = None,
     pause: Pause | None = None,
+    audit: float = 0.0,
 ) -> Dispatcher:
     """A dispatcher that reaches each member over the lane of its name."""
     return Dispatcher(
@@ -36,6 +38,7 @@ def dispatcher_of(
         LayerTimes(layers),
         patience=patience,
         pause=pause,
+        audit=audit,
     )
 
 

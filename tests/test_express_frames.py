@@ -94,16 +94,16 @@ def test_no_bytes_are_taken_for_what_they_are_not(data: bytes) -> None:
         assert sum(sizes) + 48 == len(data)
     with pytest.raises(CallRejectedError):
         read_greeting(frame)
-    if len(data) < 32:
-        with pytest.raises(CallRejectedError, match="at least 32 bytes"):
+    if len(data) < 36:
+        with pytest.raises(CallRejectedError, match="at least 36 bytes"):
             read_answer(frame)
 
 
 def test_a_greeting_carries_its_ticket() -> None:
     ticket = bytes(range(TICKET_BYTES))
     assert read_greeting(memoryview(greeting(ticket))) == ticket
-    with pytest.raises(CallRejectedError, match="begins with b'JANGTQX2', not b'HTTP/1.1'"):
-        read_greeting(memoryview(greeting(ticket).replace(b"JANGTQX2", b"HTTP/1.1")))
+    with pytest.raises(CallRejectedError, match="begins with b'JANGTQX3', not b'HTTP/1.1'"):
+        read_greeting(memoryview(greeting(ticket).replace(b"JANGTQX3", b"HTTP/1.1")))
 
 
 @settings(deadline=None, max_examples=40)

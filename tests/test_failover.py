@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from lane_answers import answer_on_grid
 from numpy.typing import NDArray
 
-from jangtq_coordinator.dispatch import Dispatcher, Patience
+from jangtq_coordinator.collector import Patience
+from jangtq_coordinator.dispatch import Dispatcher
 from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, never
 from jangtq_coordinator.membership import Membership
 from jangtq_coordinator.pause import Pause
@@ -50,6 +51,7 @@ class ScriptedLane:
         self.calls: dict[int, LayerCall] = {}
         self.asked = 0
         self.is_silent = False
+        self.lies = False
 
     def send(self, call: LayerCall) -> int:
         self.asked += 1
@@ -63,7 +65,7 @@ class ScriptedLane:
         (self.acts.pop(0) if len(self.acts) > 1 else self.acts[0])()
         call = self.calls.pop(call_id)
         used = np.where(call.expert_ids >= 0, call.router_weights, np.float32(0))
-        factors = (call.expert_ids + 1).astype(np.float32) * used
+        factors = (call.expert_ids + 1 + self.lies).astype(np.float32) * used
         return answer_on_grid(
             call, factors[..., None] * call.rows.astype(np.float32)[:, None], compute_ns=1000
         )
@@ -85,12 +87,14 @@ def until(condition: Callable[[], bool]) -> None:
 class Scene:
     """Members with overlapping ranges, their lanes, and a dispatcher over them."""
 
-    def __init__(self, ranges: dict[str, str], *, patience: Patience | None = None) -> None:
+    def __init__(
+        self, ranges: dict[str, str], *, patience: Patience | None = None, audit: float = 0.0
+    ) -> None:
         self.lanes = {name: ScriptedLane() for name in ranges}
         self.pause = Pause()
         self.membership: Membership = membership_of(ranges, EXPERTS)
         self.dispatcher: Dispatcher = dispatcher_of(
-            self.membership, self.lanes, patience=patience, pause=self.pause
+            self.membership, self.lanes, patience=patience, pause=self.pause, audit=audit
         )
 
     def exchange(self, rows: int = 3, *, seed: int = 0) -> None:
@@ -277,3 +281,43 @@ def test_exchanges_under_way_together_survive_a_loss() -> None:
     for (x, ids, weights), exchange in zip(work, exchanges, strict=True):
         expected = x * ((ids + 1) * weights).sum(axis=1, keepdims=True)
         np.testing.assert_allclose(scene.dispatcher.finish(exchange), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("liar", ["a", "b", "c"])
+def test_an_audit_finds_who_lies_and_no_lie_gets_through(liar: str) -> None:
+    scene = Scene({"a": "0-7", "b": "0-7", "c": "0-3,6-7", "d": "4-5"}, audit=1.0)
+    scene.lanes[liar].lies = True
+    first_lie = 0
+    while scene.state(liar) is not State.QUARANTINED:
+        x, ids, weights = some_rows(3, first_lie)
+        scene.dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
+        first_lie += 1
+        assert first_lie < 100
+    assert all(scene.state(name) is State.SERVING for name in "abcd" if name != liar)
+    assert scene.membership.counters.disagreements >= 1
+    for seed in range(5):
+        scene.exchange(seed=seed)
+
+
+def test_an_audit_that_finds_nothing_changes_nothing() -> None:
+    scene = Scene(REPLICAS, audit=1.0)
+    for seed in range(10):
+        scene.exchange(seed=seed)
+    counters = scene.membership.counters
+    assert (counters.audits, counters.disagreements, counters.failovers) == (10, 0, 0)
+
+
+def test_two_that_disagree_without_a_third_are_reported_and_go_on(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene(REPLICAS, audit=1.0)
+    scene.lanes["a"].lies = True
+    x, ids, weights = some_rows(3, 0)
+    for _ in range(4):
+        scene.dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
+    assert "worker a and worker b disagree" in caplog.text or "worker b and worker a disagree" in caplog.text
+    assert {scene.state("a"), scene.state("b")} == {State.SERVING}
+
+
+def test_nobody_is_audited_whose_experts_nobody_else_has() -> None:
+    scene = Scene({"a": "0-3", "b": "4-7"}, audit=1.0)
+    scene.exchange()
+    assert scene.membership.counters.audits == 0

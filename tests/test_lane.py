@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
 from jangtq_coordinator.lane import LayerCall
 from jangtq_proto.addresses import parse_address
-from jangtq_proto.codec import RowType
+from jangtq_proto.codec import RowType, answer_checksum
 from jangtq_proto.errors import (
     CallRejectedError,
-    ClusterError,
     WorkerFaultError,
     WorkerMismatchError,
     WorkerUnreachableError,
@@ -30,8 +29,16 @@ Behaviour = Callable[[pb.ExpertCall], pb.ExpertReply]
 
 def echo(message: pb.ExpertCall) -> pb.ExpertReply:
     """The bits of the rows for sums."""
+    return reply(message.call_id, message.rows, message.exponents)
+
+
+def reply(call_id: int, partial_sums: bytes, finest: bytes, *, sent_id: int | None = None) -> pb.ExpertReply:
     return pb.ExpertReply(
-        call_id=message.call_id, partial_sums=message.rows, finest=message.exponents, compute_ns=5
+        call_id=call_id if sent_id is None else sent_id,
+        partial_sums=partial_sums,
+        finest=finest,
+        checksum=answer_checksum(call_id, partial_sums, finest),
+        compute_ns=5,
     )
 
 
@@ -122,17 +129,20 @@ def test_a_failure_is_the_callers_error_and_the_lane_goes_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lie", "error"),
+    ("lie", "words"),
     [
-        (lambda m: pb.ExpertReply(call_id=m.call_id + 1, partial_sums=m.rows), WorkerFaultError),
-        (lambda m: pb.ExpertReply(call_id=m.call_id, partial_sums=m.rows[:-1]), ClusterError),
-        (lambda m: pb.ExpertReply(call_id=m.call_id), ClusterError),
+        (lambda m: reply(m.call_id + 1, m.rows, m.exponents), "answered call 2, the newest is 1"),
+        (lambda m: reply(m.call_id, m.rows[:-1], m.exponents), "partial_sums has 63 bytes"),
+        (lambda m: reply(m.call_id, m.rows, m.exponents[:-1]), "finest has 1 bytes"),
+        (lambda m: reply(m.call_id + 1, m.rows, m.exponents, sent_id=m.call_id), "checksum is wrong"),
+        (lambda m: pb.ExpertReply(call_id=m.call_id, partial_sums=m.rows), "checksum is wrong"),
+        (lambda m: pb.ExpertReply(call_id=m.call_id), "checksum is wrong"),
     ],
-    ids=["other call", "short", "empty"],
+    ids=["other call", "short", "short finest", "another's answer", "no checksum", "empty"],
 )
-def test_a_lie_is_noticed_and_forgiven(lie: Behaviour, error: type[ClusterError]) -> None:
+def test_a_lie_is_noticed_and_forgiven(lie: Behaviour, words: str) -> None:
     with scripted_worker(lie) as (worker, port), lane_to(port) as lane:
-        with pytest.raises(error):
+        with pytest.raises(WorkerFaultError, match=words):
             ask(lane)
         worker.behaviour = echo
         assert ask(lane).shape == (2, HIDDEN)

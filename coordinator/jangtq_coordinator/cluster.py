@@ -10,7 +10,8 @@ import psutil
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
-from jangtq_coordinator.dispatch import Dispatcher, Patience
+from jangtq_coordinator.collector import Patience
+from jangtq_coordinator.dispatch import Dispatcher
 from jangtq_coordinator.expert_load import ExpertLoad
 from jangtq_coordinator.exponents import layer_scales
 from jangtq_coordinator.express_door import ExpressSettings
@@ -164,6 +165,7 @@ def _assemble(
         load=load,
         patience=Patience(settings.call_timeout_seconds, settings.worker_timeout_seconds),
         pause=pause,
+        audit=settings.audit,
     )
     for address in settings.workers:
         keeper.look_after(address)

@@ -77,6 +77,13 @@ def add_cluster(command: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long requests wait for experts that nobody holds any more (default: %(default)g)",
     )
+    command.add_argument(
+        "--audit",
+        type=float,
+        default=0.0,
+        metavar="PART",
+        help="ask a second holder in this part of all exchanges, such as 0.001, and compare to the bit",
+    )
 
 
 def cluster_settings(given: argparse.Namespace) -> ClusterSettings:
@@ -96,4 +103,5 @@ def cluster_settings(given: argparse.Namespace) -> ClusterSettings:
         connect_timeout_seconds=given.connect_timeout,
         call_timeout_seconds=given.call_timeout,
         worker_timeout_seconds=given.worker_timeout,
+        audit=given.audit,
     )

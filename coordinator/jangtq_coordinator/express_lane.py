@@ -5,11 +5,11 @@ import time
 
 import grpc
 
+from jangtq_coordinator.answer_decoding import AnswerBytes
 from jangtq_coordinator.express_door import Door, ExpressSettings, enter
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
 from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, decoded_call, never
 from jangtq_coordinator.pending import PendingCalls, Received
-from jangtq_proto.codec import decode_finest, decode_partial_sums
 from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerFaultError, error_of_number
 from jangtq_proto.frame_socket import FrameSocket
 from jangtq_proto.frames import (
@@ -96,15 +96,9 @@ class ExpressLane:
     def _decode(self, answer: AnswerFrame, payload: bytes, shape: tuple[int, int]) -> LayerAnswer:
         if answer.status != OK:
             raise self._failure(answer.status, payload)
-        started = time.perf_counter_ns()
         sums, finest = split_answer(payload, shape[0])
-        return LayerAnswer(
-            decode_partial_sums(sums, shape),
-            decode_finest(finest, shape[0]),
-            answer.queue_ns,
-            answer.compute_ns,
-            decode_ns=time.perf_counter_ns() - started,
-        )
+        found = AnswerBytes(answer.call_id, sums, finest, answer.checksum, answer.queue_ns, answer.compute_ns)
+        return found.decode(f"worker {self._control.address}", shape)
 
     def _failure(self, status: int, payload: bytes) -> ClusterError:
         return error_of_number(status, f"worker {self._control.address}: {payload.decode(errors='replace')}")

@@ -2,20 +2,20 @@
 
 import itertools
 import logging
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from jangtq_coordinator.answer_decoding import AnswerBytes
 from jangtq_coordinator.channels import WorkerChannel, open_channel
 from jangtq_coordinator.expert_stream import ExpertStream, StreamBrokenError
 from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, decoded_call, never
 from jangtq_coordinator.pending import PendingCalls, Received
 from jangtq_coordinator.roster import Holder, holder_from
 from jangtq_proto.addresses import Address
-from jangtq_proto.codec import RowType, decode_finest, decode_partial_sums, encode_call
+from jangtq_proto.codec import RowType, encode_call
 from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import ClusterError, WorkerFaultError, WorkerMismatchError, error_of, error_of_number
 from jangtq_proto.local_sockets import SocketFolder, answers
@@ -165,14 +165,10 @@ class GrpcLane:
     def _decode(self, reply: pb.ExpertReply, shape: tuple[int, int]) -> LayerAnswer:
         if reply.WhichOneof("result") == "failure":
             raise error_of_number(reply.failure.status, f"worker {self._address}: {reply.failure.message}")
-        started = time.perf_counter_ns()
-        return LayerAnswer(
-            decode_partial_sums(reply.partial_sums, shape),
-            decode_finest(reply.finest, shape[0]),
-            reply.queue_ns,
-            reply.compute_ns,
-            decode_ns=time.perf_counter_ns() - started,
+        found = AnswerBytes(
+            reply.call_id, reply.partial_sums, reply.finest, reply.checksum, reply.queue_ns, reply.compute_ns
         )
+        return found.decode(f"worker {self._address}", shape)
 
     def _broken(self, error: StreamBrokenError) -> ClusterError:
         self.abandon()

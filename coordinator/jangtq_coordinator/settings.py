@@ -38,6 +38,7 @@ class ClusterSettings:
     call_timeout_seconds: float = 60.0
     connect_timeout_seconds: float = 30.0
     worker_timeout_seconds: float = 60.0
+    audit: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.workers and not self.local_ranges:
@@ -45,6 +46,8 @@ class ClusterSettings:
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise ConfigurationError(f"--threads {self.threads}: allowed are 1 to 1024")
         check_poll_us(self.poll_us)
+        if not 0 <= self.audit <= 1:
+            raise ConfigurationError(f"--audit {self.audit}: allowed are 0 (never) to 1 (every exchange)")
         for name, seconds in (
             ("--call-timeout", self.call_timeout_seconds),
             ("--connect-timeout", self.connect_timeout_seconds),

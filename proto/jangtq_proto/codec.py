@@ -1,6 +1,7 @@
 """Rows, expert ids and router weights as bytes on the wire, and the checks of whatever arrives."""
 
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.v1 import expert_pb2 as pb
 
-PROTOCOL_VERSION: Final = 2
+PROTOCOL_VERSION: Final = 3
 MAX_ROWS_PER_CALL: Final = 4096
 MAX_SLOTS: Final = 32
 _MESSAGE_OVERHEAD: Final = 4096
@@ -143,6 +144,11 @@ def decode_call(message: WireCall, shape: CallShape) -> DecodedCall:
         exponents=_decode("exponents", message.exponents, _EXPONENT, (message.row_count,)),
         prefill=message.prefill,
     )
+
+
+def answer_checksum(call_id: int, partial_sums: Bytes, finest: Bytes) -> int:
+    """CRC-32 of an answer; it begins from the call's id, so that no answer passes for another call's."""
+    return zlib.crc32(finest, zlib.crc32(partial_sums, call_id & 0xFFFFFFFF))
 
 
 def decode_partial_sums(data: Bytes, shape: tuple[int, int]) -> NDArray[np.int32]:

@@ -11,7 +11,16 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_proto.codec import Bytes, DecodedCall, Rows, RowType, message_limit, row_dtype, wire_row_type
+from jangtq_proto.codec import (
+    Bytes,
+    DecodedCall,
+    Rows,
+    RowType,
+    answer_checksum,
+    message_limit,
+    row_dtype,
+    wire_row_type,
+)
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.v1 import expert_pb2 as pb
 
@@ -19,10 +28,10 @@ LENGTH: Final = struct.Struct("<I")
 # length, layer, call id, row count, slot count, row type, prefill, bytes of router weights, expert ids, rows
 # and exponents
 _CALL: Final = struct.Struct("<IIQIIIIIIII")
-# length, status, call id, queue and compute nanoseconds
-_ANSWER: Final = struct.Struct("<IIQQQ")
+# length, status, call id, queue and compute nanoseconds, checksum
+_ANSWER: Final = struct.Struct("<IIQQQI")
 _GREETING: Final = struct.Struct("<I8s32s")
-_MAGIC: Final = b"JANGTQX2"
+_MAGIC: Final = b"JANGTQX3"
 
 TICKET_BYTES: Final = 32
 GREETING_LIMIT: Final = _GREETING.size
@@ -56,6 +65,7 @@ class AnswerFrame(NamedTuple):
     payload: memoryview
     queue_ns: int
     compute_ns: int
+    checksum: int
 
 
 def frame_limit(hidden_size: int) -> int:
@@ -132,23 +142,24 @@ def answer_frame(
     compute_ns: int,
 ) -> Frame:
     """An answer with partial sums and finest exponents."""
-    length = _ANSWER.size - LENGTH.size + partial_sums.nbytes + finest.nbytes
-    header = _ANSWER.pack(length, OK, call_id, queue_ns, compute_ns)
-    return header, np.ascontiguousarray(partial_sums).data, np.ascontiguousarray(finest).data
+    sums, exponents = np.ascontiguousarray(partial_sums).data, np.ascontiguousarray(finest).data
+    length = _ANSWER.size - LENGTH.size + sums.nbytes + exponents.nbytes
+    checksum = answer_checksum(call_id, sums, exponents)
+    return _ANSWER.pack(length, OK, call_id, queue_ns, compute_ns, checksum), sums, exponents
 
 
 def failure_frame(call_id: int, status: int, message: str) -> Frame:
     """An answer that says why there are no partial sums."""
     text = message.encode()
-    return (_ANSWER.pack(_ANSWER.size - LENGTH.size + len(text), status, call_id, 0, 0) + text,)
+    return (_ANSWER.pack(_ANSWER.size - LENGTH.size + len(text), status, call_id, 0, 0, 0) + text,)
 
 
 def read_answer(frame: memoryview) -> AnswerFrame:
     """The fields of an answer. Raises CallRejectedError."""
     if len(frame) < _ANSWER.size:
         raise CallRejectedError(f"an answer has at least {_ANSWER.size} bytes, not {len(frame)}")
-    _, status, call_id, queue_ns, compute_ns = _ANSWER.unpack_from(frame)
-    return AnswerFrame(call_id, status, frame[_ANSWER.size :], queue_ns, compute_ns)
+    _, status, call_id, queue_ns, compute_ns, checksum = _ANSWER.unpack_from(frame)
+    return AnswerFrame(call_id, status, frame[_ANSWER.size :], queue_ns, compute_ns, checksum)
 
 
 def split_answer(payload: Bytes, row_count: int) -> tuple[memoryview, memoryview]:

@@ -9,7 +9,7 @@ import grpc
 import psutil
 
 from jangtq_bundle.bundle import Bundle
-from jangtq_proto.codec import PROTOCOL_VERSION
+from jangtq_proto.codec import PROTOCOL_VERSION, answer_checksum
 from jangtq_proto.errors import ClusterError, status_number, status_of
 from jangtq_proto.ranges import ExpertRange
 from jangtq_proto.v1 import expert_pb2 as pb
@@ -94,10 +94,12 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
         except ClusterError as error:
             failure = pb.Failure(status=status_number(error), message=str(error))
             return pb.ExpertReply(call_id=message.call_id, failure=failure)
+        sums, finest = answer.partial_sums.sums.tobytes(), answer.partial_sums.finest.tobytes()
         return pb.ExpertReply(
             call_id=message.call_id,
-            partial_sums=answer.partial_sums.sums.tobytes(),
-            finest=answer.partial_sums.finest.tobytes(),
+            partial_sums=sums,
+            finest=finest,
+            checksum=answer_checksum(message.call_id, sums, finest),
             queue_ns=answer.queue_ns,
             compute_ns=answer.compute_ns,
         )

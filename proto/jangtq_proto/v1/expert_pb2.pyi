@@ -105,20 +105,22 @@ class ExpertCall(_message.Message):
     def __init__(self, call_id: _Optional[int] = ..., layer: _Optional[int] = ..., row_count: _Optional[int] = ..., slot_count: _Optional[int] = ..., row_type: _Optional[_Union[RowType, str]] = ..., rows: _Optional[bytes] = ..., expert_ids: _Optional[bytes] = ..., router_weights: _Optional[bytes] = ..., exponents: _Optional[bytes] = ..., prefill: bool = ...) -> None: ...
 
 class ExpertReply(_message.Message):
-    __slots__ = ("call_id", "partial_sums", "failure", "queue_ns", "compute_ns", "finest")
+    __slots__ = ("call_id", "partial_sums", "failure", "queue_ns", "compute_ns", "finest", "checksum")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_SUMS_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     QUEUE_NS_FIELD_NUMBER: _ClassVar[int]
     COMPUTE_NS_FIELD_NUMBER: _ClassVar[int]
     FINEST_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
     call_id: int
     partial_sums: bytes
     failure: Failure
     queue_ns: int
     compute_ns: int
     finest: bytes
-    def __init__(self, call_id: _Optional[int] = ..., partial_sums: _Optional[bytes] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., queue_ns: _Optional[int] = ..., compute_ns: _Optional[int] = ..., finest: _Optional[bytes] = ...) -> None: ...
+    checksum: int
+    def __init__(self, call_id: _Optional[int] = ..., partial_sums: _Optional[bytes] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., queue_ns: _Optional[int] = ..., compute_ns: _Optional[int] = ..., finest: _Optional[bytes] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("status", "message")

@@ -1,0 +1,146 @@
+"""Gets every part of an exchange answered, by whomever it takes. Adds nothing up."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jangtq_coordinator.exchange import Answered, Asked, Exchange, Failure
+from jangtq_coordinator.failover import Failover
+from jangtq_coordinator.lane_book import LaneBook, OpenLane
+from jangtq_coordinator.membership import Membership
+from jangtq_coordinator.pause import Pause
+from jangtq_coordinator.plan import Member
+from jangtq_coordinator.routes import Routes
+from jangtq_coordinator.routing import NOBODY, HolderRows
+from jangtq_coordinator.traffic import Traffic
+from jangtq_proto.errors import ClusterError
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a call may take where nobody else can be asked, and how long experts may have no holder."""
+
+    call_seconds: float = 60.0
+    worker_seconds: float = 60.0
+
+
+class Collector:
+    """Used by the thread that dispatches."""
+
+    def __init__(self, membership: Membership, open_lane: OpenLane, patience: Patience, pause: Pause) -> None:
+        self._membership = membership
+        self._lanes = LaneBook(open_lane)
+        self._failover = Failover(
+            membership,
+            pause=pause,
+            worker_timeout_seconds=patience.worker_seconds,
+            busy_seconds=patience.call_seconds,
+        )
+        self._routes = Routes(membership, patience.call_seconds)
+        self._retired = self._routes.plan
+        self.traffic = Traffic()
+
+    def keep_up(self, *, idle: bool) -> None:
+        """Follow the plan; when idle, close the lanes to whoever left it."""
+        self._routes.keep_up()
+        if idle and self._retired is not self._routes.plan:
+            self._retired = self._routes.plan
+            self._lanes.retire(self._retired)
+
+    def strike(self, member: Member, reason: str) -> None:
+        """A member is proven to have answered wrong."""
+        self._failover.strike(member, reason)
+
+    def ask(self, exchange: Exchange, *, avoid: frozenset[str] = frozenset()) -> None:
+        """Ask every holder of what an exchange wants; those to be avoided where there is nobody else."""
+        router = self._routes.router_around(avoid) if avoid else self._routes.router
+        self._ask(exchange, router.split(exchange.whole.expert_ids, exchange.whole.router_weights))
+
+    def abandon(self) -> None:
+        """Give up every exchange under way, so that no lane keeps a half-done call."""
+        self._lanes.abandon()
+
+    def close(self) -> None:
+        """Close every lane."""
+        self._lanes.close()
+
+    def _ask(self, exchange: Exchange, parts: tuple[HolderRows, ...]) -> None:
+        for part in parts:
+            if part.holder == NOBODY:
+                exchange.unanswered.append(part)
+                continue
+            member = self._routes.plan.members[part.holder]
+            try:
+                lane = self._lanes.lane(member)
+                call_id = lane.send(exchange.call(part))
+            except ClusterError as error:
+                self._note(exchange, Failure(part, member, error))
+            else:
+                exchange.asked.append(Asked(part, member, lane, call_id, time.perf_counter_ns()))
+
+    def collect(self, exchange: Exchange) -> list[Answered]:
+        """Every part's answer, of whomever it comes in the end. May wait; raises ClusterError."""
+        answered = self._receive(exchange)
+        while exchange.unanswered:
+            self._ask_others(exchange)
+            answered += self._receive(exchange)
+        self._failover.finish(exchange)
+        return answered
+
+    def _receive(self, exchange: Exchange) -> list[Answered]:
+        asked, exchange.asked = exchange.asked, []
+        answered = []
+        for one in asked:
+            started = time.monotonic()
+            try:
+                answer = one.lane.receive(one.call_id, self._giving_up(one, started))
+            except ClusterError as error:
+                self._note(exchange, Failure(one.part, one.member, error))
+                continue
+            self._routes.record(one, answer, time.monotonic() - started)
+            self.traffic.record(
+                one.member.name,
+                one.part.expert_ids,
+                wait_ns=time.perf_counter_ns() - one.sent_ns,
+                holder_ns=answer.queue_ns + answer.compute_ns,
+            )
+            answered.append(Answered(one.part, one.member, answer))
+        return answered
+
+    def _giving_up(self, asked: Asked, started: float) -> Callable[[], bool]:
+        """Whether to wait no longer, because the member is lost, or late and somebody else can be asked."""
+        member, ids = asked.member, asked.part.expert_ids
+        deadline = started + self._routes.deadline_seconds(member, ids.shape[0])
+
+        def give_up() -> bool:
+            if self._membership.is_lost(member):
+                return True
+            if time.monotonic() < deadline:
+                return False
+            return self._membership.plan.can_spare(member.name, ids[ids >= 0].tolist())
+
+        return give_up
+
+    def _note(self, exchange: Exchange, failure: Failure) -> None:
+        exchange.fail(failure)
+        self._failover.judge(failure)
+
+    def _ask_others(self, exchange: Exchange) -> None:
+        """Ask for what is missing once more, of whoever holds it now. May wait; raises ClusterError."""
+        self._failover.wait_for_holders(exchange)
+        avoid = self._failover.to_avoid(exchange)
+        router = self._routes.router_around(avoid)
+        parts, exchange.unanswered = exchange.unanswered, []
+        for part in parts:
+            again = router.split(part.expert_ids, part.router_weights)
+            self._count(part, exchange.failures, again)
+            self._ask(exchange, tuple(piece.within(part.row_index) for piece in again))
+
+    def _count(self, part: HolderRows, failures: list[Failure], again: tuple[HolderRows, ...]) -> None:
+        members = self._routes.plan.members
+        before = next((f.member.name for f in reversed(failures) if f.part is part), None)
+        same = all(piece.holder != NOBODY and members[piece.holder].name == before for piece in again)
+        if same:
+            self._membership.counters.retries += 1
+        else:
+            self._membership.counters.failovers += 1
