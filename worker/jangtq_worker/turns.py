@@ -1,0 +1,90 @@
+"""Who uses the device next: whoever came first, together with everybody whose call can go along.
+
+A stream has one call here at a time, so that streams take turns however long or many their calls are. The
+thread that brought a call computes it; only who has to wait is woken. Knows no experts.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Call = TypeVar("Call")
+Answer = TypeVar("Answer")
+
+
+@dataclass(slots=True)
+class _Place(Generic[Call, Answer]):
+    """A call in the queue; `woken` is held until it is answered or it is its turn."""
+
+    call: Call
+    woken: threading.Lock = field(default_factory=threading.Lock)
+    outcome: Answer | BaseException | None = None
+
+
+class Turns(Generic[Call, Answer]):
+    """`compute` answers calls that go together, each by an answer or its error; one thread at a time runs it.
+
+    goes_along: whether a waiting call may be computed together with these.
+    """
+
+    def __init__(
+        self,
+        compute: Callable[[Sequence[Call]], Sequence[Answer | BaseException]],
+        goes_along: Callable[[Sequence[Call], Call], bool],
+    ) -> None:
+        self._compute = compute
+        self._goes_along = goes_along
+        self._state = threading.Lock()
+        self._is_taken = False
+        self._waiting: deque[_Place[Call, Answer]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def take(self, call: Call) -> Answer:
+        """The answer to a call, in its turn. Raises the call's error."""
+        place: _Place[Call, Answer] = _Place(call)
+        with self._state:
+            must_wait, self._is_taken = self._is_taken, True
+            if must_wait:
+                place.woken.acquire()
+                self._waiting.append(place)
+        if must_wait:
+            place.woken.acquire()
+        if place.outcome is None:
+            self._answer(self._gather(place) if self._waiting else [place])
+        if isinstance(place.outcome, BaseException):
+            raise place.outcome
+        assert place.outcome is not None, "every call gets an answer or an error"
+        return place.outcome
+
+    def _gather(self, first: _Place[Call, Answer]) -> list[_Place[Call, Answer]]:
+        together, calls = [first], [first.call]
+        with self._state:
+            for place in tuple(self._waiting):
+                if self._goes_along(calls, place.call):
+                    self._waiting.remove(place)
+                    together.append(place)
+                    calls.append(place.call)
+        return together
+
+    def _answer(self, together: list[_Place[Call, Answer]]) -> None:
+        try:
+            outcomes = self._compute([place.call for place in together])
+        except BaseException as error:
+            outcomes = [error] * len(together)
+        for place, outcome in zip(together, outcomes, strict=True):
+            place.outcome = outcome
+        self._pass_on()
+        for place in together[1:]:
+            place.woken.release()
+
+    def _pass_on(self) -> None:
+        with self._state:
+            if self._waiting:
+                self._waiting.popleft().woken.release()
+            else:
+                self._is_taken = False
