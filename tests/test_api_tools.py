@@ -95,15 +95,14 @@ async def test_the_clients_own_stream_helper_agrees() -> None:
     assert choice.message.tool_calls and called(choice.message.tool_calls) == EXPECTED
 
 
-async def test_a_long_call_keeps_the_stream_alive() -> None:
-    """Its tokens bring no data before it is whole."""
-    text = f'</think>\n\nI look.<minimax:tool_call><invoke name="now"><parameter name="x">{"x" * 400}'
+async def test_a_long_number_keeps_the_stream_alive() -> None:
+    """Its tokens bring no data before its end shows what it is."""
+    text = f'</think>\n\n<minimax:tool_call><invoke name="weather"><parameter name="days">{"1" * 400}'
     settings = ApiSettings(keepalive_seconds=0.1)
     async with answering(f"{text}</parameter></invoke></minimax:tool_call>", settings=settings) as served:
         body = {"messages": ASK, "tools": TOOLS, "temperature": 0, "stream": True}
         reply = await served.http.post("/v1/chat/completions", json=body)
-    said, called = reply.text.index('"content":"."'), reply.text.index('"tool_calls"')
-    assert ": keep-alive" in reply.text[said:called]
+    assert ": keep-alive" in reply.text[reply.text.index("days") : reply.text.index("1" * 400)]
 
 
 @pytest.mark.parametrize("options", [{"tools": []}, {"tool_choice": "none"}])
@@ -115,15 +114,16 @@ async def test_calls_are_text_when_none_were_offered(options: dict[str, object])
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_an_unfinished_call_is_content(stream: bool) -> None:
-    cut = CALLS[: CALLS.index("</parameter>")]
+async def test_a_call_that_is_cut_off_stays_a_call_whose_arguments_are_cut(stream: bool) -> None:
+    cut = CALLS[: CALLS.index("</parameter>") + 8]
     async with answering(THOUGHT + cut) as served:
         answer = await ask(served, stream=stream)
         parts = [c.choices[0] async for c in answer] if stream else answer.choices
     messages = [part.delta if stream else part.message for part in parts]
-    assert "".join(message.content or "" for message in messages) == "I look." + cut
+    assert "".join(message.content or "" for message in messages) == "I look."
     assert parts[-1].finish_reason == "stop"
-    assert not any(message.tool_calls for message in messages)
+    arguments = "".join(call.function.arguments for m in messages for call in m.tool_calls or ())
+    assert arguments == '{"city": " Köln\\n</parame'
 
 
 async def test_an_answer_cut_in_a_later_call_keeps_the_first() -> None:
@@ -131,6 +131,15 @@ async def test_an_answer_cut_in_a_later_call_keeps_the_first() -> None:
         (choice,) = (await ask(served, max_tokens=len((THOUGHT + CALLS).encode()) - 70)).choices
     assert choice.finish_reason == "length"
     assert called(choice.message.tool_calls) == EXPECTED[:1]
+
+
+async def test_arguments_come_while_the_model_writes_them() -> None:
+    """The value is longer than the answer may be, so its call never ends."""
+    text = f'</think>\n\n<minimax:tool_call>\n<invoke name="weather">\n<parameter name="city">{"x" * 100}'
+    async with answering(text) as served:
+        chunks = [chunk.choices[0].delta async for chunk in await ask(served, max_tokens=150, stream=True)]
+    fragments = [call.function.arguments for delta in chunks for call in delta.tool_calls or ()]
+    assert fragments[:4] == ["", '{"city": ', '"x', "x"] and fragments.count("x") > 50
 
 
 async def test_results_go_back_to_the_model() -> None:

@@ -4,18 +4,22 @@ import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tiny_model import KV_SHAPE, MODEL_NAME, ProbedModel, load_tiny_tokenizer
 
 import jangtq_bundle
+from jangtq_coordinator.api.transcript import Transcript
 from jangtq_coordinator.capabilities import Capabilities, read_capabilities
 from jangtq_coordinator.constraints import GrammarConstraint, Grammars
+from jangtq_coordinator.events import TokenGenerated
 from jangtq_coordinator.loaded import LoadedModel
 from jangtq_coordinator.mlx_lm_import import load_tokenizer
-from jangtq_coordinator.tool_arguments import Schema, argument_fragments
-from jangtq_coordinator.tool_calls import BLOCK_START, Invoke, ToolBlock
+from jangtq_coordinator.reasoning import Channel, Piece
+from jangtq_coordinator.tool_arguments import Schema
+from jangtq_coordinator.tool_calls import BLOCK_START, ToolBlock
 from jangtq_coordinator.tool_grammar import answer_grammar
 from jangtq_proto.errors import BundleError, RequestError
 
@@ -100,15 +104,18 @@ def test_calls_of_the_offered_tools(grammars: Grammars, seed: int, several: bool
     head, found, rest = text.partition(BLOCK_START)
     assert found and not head.strip("\n")
     block = ToolBlock()
-    calls = [*block.feed(rest), *block.finish()]
+    transcript = Transcript(TOOLS)
+    pieces = [Piece(Channel.TOOL, part.text, part.step) for part in (*block.feed(rest), *block.finish())]
+    transcript.add(TokenGenerated(0, tuple(pieces)))
+    calls = transcript.calls
     assert calls and (several or len(calls) == 1) and not block.rest
     for call in calls:
-        check_call(call)
+        assert call.whole
+        check_call(call.name, json.loads(call.text))
 
 
-def check_call(call: Invoke) -> None:
-    arguments = json.loads("".join(argument_fragments(call, TOOLS[call.name])))
-    if call.name == "now":
+def check_call(name: str, arguments: dict[str, Any]) -> None:
+    if name == "now":
         assert arguments == {}
         return
     assert {"city", "unit"} <= set(arguments) <= {"city", "days", "unit", "exact"}

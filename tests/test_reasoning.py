@@ -15,9 +15,8 @@ from jangtq_coordinator.reasoning import (
     Piece,
     ReasoningMarkers,
     join_pieces,
-    overlap,
 )
-from jangtq_coordinator.stop_strings import StopStrings
+from jangtq_coordinator.stop_strings import StopStrings, overlap
 
 MARKERS = ReasoningMarkers()
 THINKING = Opening(Channel.REASONING)

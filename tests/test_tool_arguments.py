@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jangtq_coordinator.tool_arguments import allowed_types, argument_fragments, value_json
-from jangtq_coordinator.tool_calls import Invoke
+from jangtq_coordinator.tool_arguments import ArgumentWriter, allowed_types, value_json
 
 
 @given(st.text())
@@ -89,9 +88,37 @@ def test_allowed_types(schema: object, expected: str) -> None:
     assert allowed_types(schema, ROOT) == set(expected.split())
 
 
-def test_fragments_make_one_object() -> None:
+def test_parts_make_one_object() -> None:
     schema = {"properties": {"n": {"type": "integer"}}, "additionalProperties": {"type": "boolean"}}
-    invoke = Invoke("f", (("n", "5"), ('q"', "true"), ("s", "x\n")))
-    fragments = list(argument_fragments(invoke, schema))
-    assert fragments == ['{"n": 5', ', "q\\"": true', ', "s": "x\\n"', "}"]
-    assert list(argument_fragments(Invoke("f"), schema)) == ["{}"]
+    writer = ArgumentWriter(schema)
+    parts = [
+        writer.parameter("n"),
+        writer.value("5"),
+        writer.parameter('q"'),
+        writer.value("tr"),
+        writer.value("ue"),
+    ]
+    parts += [writer.parameter("s"), writer.value("x\n"), writer.end()]
+    assert "".join(parts) == '{"n": 5, "q\\"": true, "s": "x\\n"}'
+    assert ArgumentWriter(schema).end() == "{}"
+
+
+TYPES = [["string"], ["string", "null"], ["number", "null"], ["object"], [], ["null"]]
+
+
+@given(
+    st.lists(st.sampled_from(["nul", "l", "null", '"', "\\", "é\n", " ", "1e999", "{}", "7"]), max_size=5),
+    st.sampled_from(TYPES),
+)
+def test_the_cut_of_a_value_changes_nothing(texts: list[str], types: list[str]) -> None:
+    schema = {"properties": {"x": {"type": types} if types else {}}}
+    whole, parts = ArgumentWriter(schema), ArgumentWriter(schema)
+    expected = whole.parameter("x") + whole.value("".join(texts)) + whole.end()
+    found = parts.parameter("x") + "".join(parts.value(c) for text in texts for c in text) + parts.end()
+    assert found == expected == f'{{"x": {value_json("".join(texts), frozenset(types))}}}'
+
+
+def test_the_text_of_a_string_leaves_as_it_comes() -> None:
+    writer = ArgumentWriter({"properties": {"x": {"type": ["string", "null"]}}})
+    parts = [writer.parameter("x"), *map(writer.value, ("nu", "ance", '"')), writer.end()]
+    assert parts == ['{"x": ', "", '"nuance', '\\"', '"}']

@@ -14,7 +14,7 @@ from jangtq_coordinator.reasoning import (
     ReasoningMarkers,
     join_pieces,
 )
-from jangtq_coordinator.tool_calls import Invoke
+from jangtq_coordinator.tool_calls import CallStep, ToolBlock
 
 ANSWERING = Opening(Channel.CONTENT)
 
@@ -57,8 +57,17 @@ def split(parts: Sequence[str], opening: Opening = ANSWERING, *, tool_calls: boo
     return join_pieces([*(piece for part in parts for piece in splitter.feed(part)), *splitter.finish()])
 
 
-def calls_of(text: str) -> list[Invoke]:
-    return [piece.invoke for piece in split([text]) if piece.invoke]
+def invoke(name: str, *parameters: tuple[str, str], whole: bool = True) -> list[Piece]:
+    """The parts of a call."""
+    pieces = [Piece(Channel.TOOL, name, CallStep.START)]
+    for key, value in parameters:
+        pieces.append(Piece(Channel.TOOL, key, CallStep.PARAMETER))
+        pieces += [Piece(Channel.TOOL, value, CallStep.VALUE)] if value else []
+    return [*pieces, Piece(Channel.TOOL, "", CallStep.END)] if whole else pieces
+
+
+def calls_of(text: str) -> list[Piece]:
+    return [piece for piece in split([text]) if piece.step]
 
 
 def content_of(text: str) -> str:
@@ -84,8 +93,8 @@ def test_every_single_cut_of_a_long_answer() -> None:
     assert whole == [
         Piece(Channel.REASONING, "why"),
         Piece(Channel.CONTENT, "So:"),
-        Piece(Channel.TOOL, "f", Invoke("f", (("x", " 1\n"), ("y", "</parameter>")))),
-        Piece(Channel.TOOL, "g", Invoke("g")),
+        *invoke("f", ("x", " 1\n"), ("y", "</parameter>")),
+        *invoke("g"),
         Piece(Channel.CONTENT, "\nDone."),
     ]
     for place in range(len(text)):
@@ -99,9 +108,28 @@ def test_without_a_whole_call_the_text_is_unchanged(text: str) -> None:
         assert split([text]) == split([text], tool_calls=False)
 
 
-def test_what_an_unfinished_call_holds_is_content_whatever_it_looks_like() -> None:
+def test_a_value_comes_as_soon_as_it_is_certain() -> None:
+    block, given = ToolBlock(), list[str]()
+    for text in (
+        '<invoke name="f">\n<parameter name="x">a',
+        "b</para",
+        "b</parameter>\n</inv",
+        "o</parameter>\n",
+    ):
+        given.append("".join(part.text for part in block.feed(text) if part.step is CallStep.VALUE))
+    assert given == ["a", "b", "</parab", "</parameter>\n</invo"]
+    assert [part.step for part in block.feed("</invoke>\n</minimax:tool_call> x")] == [CallStep.END]
+    assert block.rest == " x"
+
+
+@pytest.mark.parametrize(
+    "end", ["", "</para", "</parameter>", "</parameter>\n</invoke", "</parameter>\n<param"]
+)
+def test_nothing_of_a_call_that_is_cut_off_becomes_content(end: str) -> None:
     text = '<minimax:tool_call>\n<invoke name="f">\n<parameter name="x"><think>' + block(call("g"))[:-1]
-    assert split([text]) == [Piece(Channel.CONTENT, text)]
+    pieces = split([text + end])
+    value = text.partition('"x">')[2] + ("</para" if end == "</para" else "")
+    assert pieces == invoke("f", ("x", value), whole=False)
 
 
 values = st.text(max_size=20) | st.lists(
@@ -119,8 +147,7 @@ def is_clear(value: str) -> bool:
 
 @given(st.dictionaries(st.sampled_from("xyz"), values.filter(is_clear), max_size=3))
 def test_values_come_out_exactly_as_written(parameters: dict[str, str]) -> None:
-    (found,) = calls_of(block(call("f", **parameters)))
-    assert dict(found.parameters) == parameters
+    assert calls_of(block(call("f", **parameters))) == invoke("f", *parameters.items())
 
 
 @pytest.mark.parametrize(
@@ -135,7 +162,7 @@ def test_values_come_out_exactly_as_written(parameters: dict[str, str]) -> None:
     ],
 )
 def test_tags_inside_a_value(value: str) -> None:
-    assert calls_of(block(call("f", x=value))) == [Invoke("f", (("x", value),))]
+    assert calls_of(block(call("f", x=value))) == invoke("f", ("x", value))
 
 
 @pytest.mark.parametrize(
@@ -144,8 +171,8 @@ def test_tags_inside_a_value(value: str) -> None:
         "<minimax:tool_call>",
         "a\n<minimax:tool_call>\n</minimax:tool_call> b",
         "<minimax:tool_call>\nnothing</minimax:tool_call>",
-        '<minimax:tool_call>\n<invoke name="f">\n<parameter name="x">1',
-        '<minimax:tool_call>\n<invoke name="f">\n<parameter name="x">1</parameter>',
+        '<minimax:tool_call>\n<invoke name="f">\n<parameter name="x',
+        '<minimax:tool_call>\n<invoke name="f">\n<parameter name="x\n">1</parameter>',
         '<minimax:tool_call>\n<invoke name="f">\nx = 1\n</invoke>\n</minimax:tool_call>',
         '<minimax:tool_call>\n<invoke name="f\n">\n</invoke>\n</minimax:tool_call>',
         '<minimax:tool_call>\n<invoke name="">\n</invoke>\n</minimax:tool_call>',
@@ -157,21 +184,24 @@ def test_what_is_no_call_is_given_back(text: str) -> None:
 
 
 def test_a_call_after_a_broken_block_is_found() -> None:
-    assert calls_of("<minimax:tool_call>oops\n" + block(call("f"))) == [Invoke("f")]
+    assert calls_of("<minimax:tool_call>oops\n" + block(call("f"))) == invoke("f")
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\n</minimax:tool_c"])
 def test_a_whole_call_counts_without_the_end_of_its_block(end: str) -> None:
     text = "<minimax:tool_call>\n" + call("f", x="1") + end
-    assert calls_of(text) == [Invoke("f", (("x", "1"),))]
+    assert calls_of(text) == invoke("f", ("x", "1"))
     assert content_of(text) == ""
 
 
-def test_a_call_cut_off_after_a_whole_one_is_given_back() -> None:
-    cut = '\n<invoke name="g">\n<parameter name="x">1'
-    text = "<minimax:tool_call>\n" + call("f") + cut
-    assert calls_of(text) == [Invoke("f")]
-    assert content_of(text) == cut
+def test_a_call_cut_off_after_a_whole_one() -> None:
+    text = "<minimax:tool_call>\n" + call("f") + '\n<invoke name="g">\n<parameter name="x">1'
+    assert split([text]) == invoke("f") + invoke("g", ("x", "1"), whole=False)
+
+
+def test_a_parameter_without_a_name_is_part_of_the_value_before() -> None:
+    value = '1</parameter>\n<parameter name="">2</parameter>\n<parameter name="a\n">'
+    assert calls_of(block(call("f", x=value))) == invoke("f", ("x", value))
 
 
 def test_blocks_in_the_reasoning_are_reasoning() -> None:

@@ -6,6 +6,7 @@ from jangtq_coordinator.answer_text import AnswerText
 from jangtq_coordinator.events import Finished, FinishReason, GenerationEvent, TokenGenerated, Usage
 from jangtq_coordinator.picking import TokenLogprobs
 from jangtq_coordinator.reasoning import Channel, Piece
+from jangtq_coordinator.tool_calls import CallStep
 
 
 class Answer:
@@ -48,7 +49,7 @@ class Answer:
         return events
 
     def _note_calls(self, pieces: Iterable[Piece]) -> None:
-        self._called = self._called or any(piece.channel is Channel.TOOL for piece in pieces)
+        self._called = self._called or any(piece.step is CallStep.END for piece in pieces)
 
     def _end(self, reason: FinishReason, pieces: Iterable[Piece] = ()) -> Finished:
         """An answer that stops after calls waits for their results."""

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from jangtq_coordinator.tool_calls import BLOCK_START, BlockState, Invoke, ToolBlock
+from jangtq_coordinator.stop_strings import overlap
+from jangtq_coordinator.tool_calls import BLOCK_START, BlockState, CallPart, CallStep, ToolBlock
 
 
 class Channel(StrEnum):
@@ -17,11 +18,11 @@ class Channel(StrEnum):
 
 @dataclass(frozen=True)
 class Piece:
-    """Text of one channel, never empty; in the channel TOOL one whole call instead."""
+    """Text of one channel, never empty; in the channel TOOL a part of a call, whose text may be."""
 
     channel: Channel
     text: str
-    invoke: Invoke | None = None
+    step: CallStep | None = None
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ class Opening:
 class ChannelSplitter:
     """Sends each character to its channel as soon as it cannot belong to a marker any more.
 
-    With `tool_calls`, the calls of a tool block leave whole; what is no call there is content. Without an
-    opening everything is content, markers included.
+    With `tool_calls`, the calls of a tool block leave part by part; what is no call there is content.
+    Without an opening everything is content, markers included.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class ChannelSplitter:
         return join_pieces(pieces)
 
     def finish(self) -> list[Piece]:
-        """What was held back, an unfinished call as content; the answer ends here."""
+        """What was held back; the answer ends here."""
         if self._channel is not Channel.TOOL:
             return self._release(len(self._held))
         calls = self._pieces_of(self._block.finish())
@@ -137,8 +138,8 @@ class ChannelSplitter:
         self._held = self._block.rest
         return pieces
 
-    def _pieces_of(self, calls: Iterable[Invoke]) -> list[Piece]:
-        pieces = [Piece(Channel.TOOL, call.name, call) for call in calls]
+    def _pieces_of(self, parts: Iterable[CallPart]) -> list[Piece]:
+        pieces = [Piece(Channel.TOOL, part.text, part.step) for part in parts]
         if pieces:
             self._newlines = 0
         return pieces
@@ -182,23 +183,13 @@ class ChannelSplitter:
         return [Piece(self._channel, text)] if text else []
 
 
-def overlap(text: str, patterns: Iterable[str]) -> int:
-    """Length of the longest end of `text` that begins one of the patterns without completing it."""
-    longest = 0
-    for pattern in patterns:
-        for length in range(min(len(pattern) - 1, len(text)), longest, -1):
-            if text.endswith(pattern[:length]):
-                longest = length
-                break
-    return longest
-
-
 def join_pieces(pieces: Sequence[Piece]) -> list[Piece]:
-    """The same text with neighbours of one channel joined; calls stay apart."""
+    """The same text with neighbours of one channel joined; of calls only the parts of one value."""
     joined: list[Piece] = []
     for piece in pieces:
-        if joined and joined[-1].channel is piece.channel and piece.invoke is None:
-            joined[-1] = Piece(piece.channel, joined[-1].text + piece.text)
+        alike = joined and joined[-1].channel is piece.channel and joined[-1].step is piece.step
+        if alike and piece.step in (None, CallStep.VALUE):
+            joined[-1] = Piece(piece.channel, joined[-1].text + piece.text, piece.step)
         else:
             joined.append(piece)
     return joined

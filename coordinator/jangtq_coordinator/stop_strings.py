@@ -1,8 +1,6 @@
 """Ends an answer's text before the first stop string, however the text is cut."""
 
-from collections.abc import Sequence
-
-from jangtq_coordinator.reasoning import overlap
+from collections.abc import Iterable, Sequence
 
 
 class StopStrings:
@@ -37,3 +35,14 @@ class StopStrings:
         """What was held back; the answer ends here."""
         held, self._held = self._held, ""
         return held
+
+
+def overlap(text: str, patterns: Iterable[str]) -> int:
+    """Length of the longest end of `text` that begins one of the patterns without completing it."""
+    longest = 0
+    for pattern in patterns:
+        for length in range(min(len(pattern) - 1, len(text)), longest, -1):
+            if text.endswith(pattern[:length]):
+                longest = length
+                break
+    return longest

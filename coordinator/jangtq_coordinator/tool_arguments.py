@@ -6,10 +6,9 @@ schema allows that too. Other values are the JSON that the model wrote, digit by
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from enum import Enum, auto
 from typing import Final
-
-from jangtq_coordinator.tool_calls import Invoke
 
 Schema = Mapping[str, object]
 
@@ -24,20 +23,63 @@ _TYPE_OF: Final[dict[type, str]] = {
 }
 
 
-def argument_fragments(invoke: Invoke, schema: Schema) -> Iterator[str]:
-    """The call's arguments in parts that together are one JSON object. `schema` is that of the object."""
-    opening = "{"
-    for name, text in invoke.parameters:
-        value = value_json(text, allowed_types(_property(schema, name), schema))
-        yield f"{opening}{json.dumps(name, ensure_ascii=False)}: {value}"
-        opening = ", "
-    yield "}" if invoke.parameters else "{}"
+class ArgumentWriter:
+    """One call's arguments as one JSON object, part by part. `schema` is that of the object.
+
+    The text of a string leaves as it comes; other values wait for their end, which decides what they are.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._types: frozenset[str] = frozenset()
+        self._held = ""
+        self._state = _Writing.NOTHING
+
+    def parameter(self, name: str) -> str:
+        """The value before this ends, and another one begins."""
+        separator = "{" if self._state is _Writing.NOTHING else f"{self._end_value()}, "
+        self._types = allowed_types(_property(self._schema, name), self._schema)
+        self._state, self._held = _Writing.HELD, ""
+        return f"{separator}{json.dumps(name, ensure_ascii=False)}: "
+
+    def value(self, text: str) -> str:
+        """More of the value."""
+        if self._state is _Writing.STRING:
+            return _escaped(text)
+        self._held += text
+        if not is_text(self._types) or ("null" in self._types and "null".startswith(self._held)):
+            return ""
+        self._state = _Writing.STRING
+        return f'"{_escaped(self._held)}'
+
+    def end(self) -> str:
+        """The end of all."""
+        return "{}" if self._state is _Writing.NOTHING else f"{self._end_value()}}}"
+
+    def _end_value(self) -> str:
+        return '"' if self._state is _Writing.STRING else value_json(self._held, self._types)
+
+
+class _Writing(Enum):
+    """What an ArgumentWriter is in the middle of."""
+
+    NOTHING = auto()
+    HELD = auto()
+    STRING = auto()
+
+
+def is_text(types: frozenset[str]) -> bool:
+    """Whether the text itself is the value."""
+    return "string" in types or not types
+
+
+def _escaped(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def value_json(text: str, types: frozenset[str]) -> str:
     """`text` as JSON of one of `types`; a string where it is nothing else, or where there are no types."""
-    plain = "string" in types or not types
-    if plain and not (text == "null" and "null" in types):
+    if is_text(types) and not (text == "null" and "null" in types):
         return json.dumps(text, ensure_ascii=False)
     try:
         value = parse_json(text)

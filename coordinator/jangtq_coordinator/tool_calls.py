@@ -1,4 +1,4 @@
-"""The calls in a <minimax:tool_call> block, however its text is cut. Knows no tokens and no schemas.
+"""The calls in a <minimax:tool_call> block, part by part, however it is cut. Knows no tokens, no schemas.
 
 A value ends at the first </parameter> whose next tag, white space aside, is <parameter name=" or an </invoke>
 that is itself followed by <invoke name=", by </minimax:tool_call> or by the end of the answer. Such tags
@@ -10,22 +10,37 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
+from jangtq_coordinator.stop_strings import overlap
+
 BLOCK_START: Final = "<minimax:tool_call>"
 BLOCK_END: Final = "</minimax:tool_call>"
 _INVOKE: Final = '<invoke name="'
 _INVOKE_END: Final = "</invoke>"
 _PARAMETER: Final = '<parameter name="'
 _PARAMETER_END: Final = "</parameter>"
+_NAMED: Final = (_INVOKE, _PARAMETER)
 _NAME_END: Final = '">'
 _WHITE_SPACE: Final = " \t\r\n"
 
 
-@dataclass(frozen=True)
-class Invoke:
-    """One whole call: parameter names with their values as the model wrote them, in its order."""
+class CallStep(Enum):
+    """A call is START, then for each parameter PARAMETER and any number of VALUE, then END.
 
-    name: str
-    parameters: tuple[tuple[str, str], ...] = ()
+    It has no END where the answer ends inside it.
+    """
+
+    START = auto()
+    PARAMETER = auto()
+    VALUE = auto()
+    END = auto()
+
+
+@dataclass(frozen=True)
+class CallPart:
+    """`text` is the function's name, the parameter's name, or more of its value exactly as it was written."""
+
+    step: CallStep
+    text: str = ""
 
 
 class BlockState(Enum):
@@ -38,130 +53,110 @@ class BlockState(Enum):
 
 @dataclass(frozen=True)
 class _Tag:
-    """The next tag after white space; an empty text says that other text is there."""
+    """The next tag after white space, and the name in it; an empty text says that other text is there."""
 
     text: str
     end: int
+    name: str = ""
 
 
 class ToolBlock:
-    """Reads what follows BLOCK_START. A call is given when it is whole, never in part."""
+    """Reads what follows BLOCK_START. A call's parts are given as soon as they are certain.
+
+    Nothing of a call is given before its first tag, so that what is no call can be given back.
+    """
 
     def __init__(self) -> None:
         self._text = ""
-        self._at = 0
         self._step = self._read_between
         self._finishing = False
         self._name = ""
-        self._key = ""
-        self._value_start = 0
-        self._parameters: list[tuple[str, str]] = []
-        self._calls: list[Invoke] = []
-        self._called = False
+        self._name_end = 0
+        self._parts: list[CallPart] = []
+        self.called = False
+        """Whether a call has begun."""
         self.state = BlockState.OPEN
 
     @property
     def rest(self) -> str:
-        """What belongs to no whole call: after the end the text behind it, before that all text in hand."""
+        """What belongs to no call: after the end the text behind it, before that all text in hand."""
         return self._text
 
-    @property
-    def called(self) -> bool:
-        """Whether there has been a whole call."""
-        return self._called
-
-    def feed(self, text: str) -> list[Invoke]:
-        """The calls that are whole now."""
+    def feed(self, text: str) -> list[CallPart]:
+        """The parts that are certain now."""
         self._text += text
         while self.state is BlockState.OPEN and self._step():
             pass
-        calls, self._calls = self._calls, []
-        return calls
+        parts, self._parts = self._parts, []
+        return parts
 
-    def finish(self) -> list[Invoke]:
-        """The call that only waited for what would follow it; the answer ends here.
+    def finish(self) -> list[CallPart]:
+        """What waited for more text; the answer ends here.
 
-        An end tag that was cut off is dropped, since all calls before it are whole.
+        What remains of a call that is cut off inside a tag is dropped, and so is a cut end tag of the block.
         """
         self._finishing = True
-        calls = self.feed("")
-        if self._called and BLOCK_END.startswith(self._text.strip(_WHITE_SPACE)):
+        parts = self.feed("")
+        inside = self._step == self._read_value
+        if inside and not self._text.startswith(_PARAMETER_END):
+            parts += [CallPart(CallStep.VALUE, self._text)] if self._text else []
+        if inside or (self.called and BLOCK_END.startswith(self._text.strip(_WHITE_SPACE))):
             self._text = ""
-        return calls
+        return parts
 
     def _read_between(self) -> bool:
         """Between two calls."""
-        ends = (BLOCK_END,) if self._called else ()
-        tag = self._next_tag(self._at, (_INVOKE, *ends))
+        tag = self._next_tag(0, (_INVOKE, BLOCK_END) if self.called else (_INVOKE,))
         if tag is None:
             return False
         if tag.text == _INVOKE:
-            self._at, self._step = tag.end, self._read_invoke_name
+            self._name, self._name_end, self._step = tag.name, tag.end, self._read_first_tag
             return True
         self.state = BlockState.OVER if tag.text else BlockState.BROKEN
-        if tag.text:
-            self._text = self._text[tag.end :]
+        self._text = self._text[tag.end :]
         return False
-
-    def _read_invoke_name(self) -> bool:
-        name = self._read_name()
-        if name is None:
-            return False
-        self._name, self._parameters = name, []
-        self._step = self._read_first_tag
-        return True
 
     def _read_first_tag(self) -> bool:
         """After the name of a call."""
-        if (tag := self._next_in_call(self._at)) is None:
+        if (tag := self._next_in_call(self._name_end)) is None:
             return False
         if not tag.text:
             self.state = BlockState.BROKEN
             return False
+        self.called = True
+        self._parts.append(CallPart(CallStep.START, self._name))
         self._take(tag)
-        return True
-
-    def _read_parameter_name(self) -> bool:
-        name = self._read_name()
-        if name is None:
-            return False
-        self._key, self._value_start = name, self._at
-        self._step = self._read_value
         return True
 
     def _read_value(self) -> bool:
-        end = self._text.find(_PARAMETER_END, self._at)
+        end = self._text.find(_PARAMETER_END)
         if end < 0:
-            self._at = max(self._at, len(self._text) - len(_PARAMETER_END) + 1)
+            self._give(len(self._text) - overlap(self._text, [_PARAMETER_END]))
             return False
-        self._at = end
-        if (tag := self._next_in_call(end + len(_PARAMETER_END))) is None:
+        self._give(end)
+        if (tag := self._next_in_call(len(_PARAMETER_END))) is None:
             return False
-        if not tag.text:
-            self._at = end + 1
-            return True
-        self._parameters.append((self._key, self._text[self._value_start : end]))
-        self._take(tag)
+        if tag.text:
+            self._take(tag)
+        else:
+            self._give(1)
         return True
 
-    def _read_name(self) -> str | None:
-        """A name up to its closing quote; an empty one or a line break in it breaks the block."""
-        name, end, _ = self._text[self._at :].partition(_NAME_END)
-        if "\n" in name or (end and not name):
-            self.state = BlockState.BROKEN
-            return None
-        if not end:
-            return None
-        self._at += len(name) + len(end)
-        return name
+    def _give(self, count: int) -> None:
+        """The first characters in hand are certain to be of the value."""
+        value, self._text = self._text[:count], self._text[count:]
+        if value:
+            self._parts.append(CallPart(CallStep.VALUE, value))
 
     def _take(self, tag: _Tag) -> None:
         """Go on behind a tag inside a call."""
-        self._at, self._step = tag.end, self._read_parameter_name
-        if tag.text == _INVOKE_END:
-            self._calls.append(Invoke(self._name, tuple(self._parameters)))
-            self._called = True
-            self._text, self._at, self._step = self._text[tag.end :], 0, self._read_between
+        self._text = self._text[tag.end :]
+        if tag.text == _PARAMETER:
+            self._parts.append(CallPart(CallStep.PARAMETER, tag.name))
+            self._step = self._read_value
+        else:
+            self._parts.append(CallPart(CallStep.END))
+            self._step = self._read_between
 
     def _next_in_call(self, at: int) -> _Tag | None:
         """The next tag of a call; </invoke> counts only where the call can end."""
@@ -176,7 +171,17 @@ class ToolBlock:
     def _next_tag(self, at: int, tags: Sequence[str]) -> _Tag | None:
         """None while more text may still complete one of `tags`."""
         text = self._text[at:].lstrip(_WHITE_SPACE)
+        start = len(self._text) - len(text)
         for tag in tags:
             if text.startswith(tag):
-                return _Tag(tag, len(self._text) - len(text) + len(tag))
+                return (
+                    self._named(tag, start + len(tag), at) if tag in _NAMED else _Tag(tag, start + len(tag))
+                )
         return None if any(tag.startswith(text) for tag in tags) else _Tag("", at)
+
+    def _named(self, tag: str, start: int, at: int) -> _Tag | None:
+        """A tag with the name that begins at `start`; without a name, or with a line break in it, none."""
+        name, end, _ = self._text[start:].partition(_NAME_END)
+        if "\n" in name or (end and not name):
+            return _Tag("", at)
+        return _Tag(tag, start + len(name) + len(end), name) if end else None

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from jangtq_coordinator.tool_arguments import Schema, allowed_types
+from jangtq_coordinator.tool_arguments import Schema, allowed_types, is_text
 from jangtq_coordinator.tool_calls import BLOCK_END, BLOCK_START
 
 _BREAK: Final = "\n"
@@ -65,7 +65,7 @@ def _parameter(name: str, schema: object, root: Schema) -> str:
     types = allowed_types(schema, root)
     if choices := _literals(schema):
         return f"{opening} ({' | '.join(map(_text, choices))}) {closing}"
-    if "string" in types or not types:
+    if is_text(types):
         return f"{opening} text"
     return f"{opening} {_json(schema, root)} {closing}"
 

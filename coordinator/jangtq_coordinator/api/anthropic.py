@@ -98,7 +98,8 @@ def _block(block: Block) -> Body:
         case Channel.CONTENT:
             return {"type": "text", "text": block.text}
         case Channel.TOOL:
-            return _tool_use(block) | {"input": parse_json(block.text)}
+            # What is left of a call that was cut off is no input.
+            return _tool_use(block) | {"input": parse_json(block.text) if block.whole else {}}
 
 
 def _tool_use(block: Block) -> Body:

@@ -122,7 +122,7 @@ class ResponseWriter:
                 yield self._event(_DONE, place | {"item": self._item(block)})
 
     def _item(self, block: Block, *, open: bool = False) -> Body:
-        status = "in_progress" if open else "completed"
+        status = "in_progress" if open else "completed" if block.whole else "incomplete"
         item: Body = {"id": _id(block), "status": status}
         match block.channel:
             case Channel.TOOL:

@@ -1,26 +1,30 @@
 """What one choice of a turn has said, as blocks of one kind each, and what each event adds. Knows no API."""
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from jangtq_coordinator.api.messages import AssistantMessage, CalledFunction, ToolCall
 from jangtq_coordinator.events import Finished, TokenGenerated, Usage
 from jangtq_coordinator.picking import TokenLogprobs
-from jangtq_coordinator.reasoning import Channel
-from jangtq_coordinator.tool_arguments import Schema, argument_fragments
-from jangtq_coordinator.tool_calls import Invoke
+from jangtq_coordinator.reasoning import Channel, Piece
+from jangtq_coordinator.tool_arguments import ArgumentWriter, Schema
+from jangtq_coordinator.tool_calls import CallStep
 
 
 @dataclass(eq=False)
 class Block:
-    """A stretch of one channel. That of a call has the function's name, and as text the arguments' JSON."""
+    """A stretch of one channel. That of a call has the function's name, and as text the arguments' JSON.
+
+    A call that is not `whole` was cut off by the end of the answer, and its JSON with it.
+    """
 
     channel: Channel
     index: int
     name: str = ""
     text: str = ""
+    whole: bool = True
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:24])
 
 
@@ -47,6 +51,7 @@ class Transcript:
     def __init__(self, schemas: Mapping[str, Schema]) -> None:
         self._schemas = schemas
         self._open: Block | None = None
+        self._arguments = ArgumentWriter({})
         self.blocks: list[Block] = []
         self.logprobs: list[tuple[int, TokenLogprobs]] = []
         self.end: Finished | None = None
@@ -59,7 +64,7 @@ class Transcript:
             self.logprobs.append((event.token, event.logprobs))
         changes: list[Change] = []
         for piece in event.pieces:
-            changes += self._call(piece.invoke) if piece.invoke else self._grow(piece.channel, piece.text)
+            changes += self._grow(piece.channel, piece.text) if piece.step is None else self._call(piece)
         return changes + (self._close() if self.end else [])
 
     def text(self, channel: Channel) -> str:
@@ -75,6 +80,7 @@ class Transcript:
                 function=CalledFunction.model_validate({"name": call.name, "arguments": call.text}),
             )
             for call in self.calls
+            if call.whole
         ]
         return AssistantMessage(
             role="assistant",
@@ -93,16 +99,23 @@ class Transcript:
             changes = [*self._close(), self._start(Block(channel, len(self.blocks)))]
         block = self.blocks[-1]
         block.text += text
-        return [*changes, Change(Step.DELTA, block, text)]
+        return [*changes, Change(Step.DELTA, block, text)] if text else changes
 
-    def _call(self, invoke: Invoke) -> Iterator[Change]:
-        yield from self._close()
-        block = Block(Channel.TOOL, len(self.blocks), invoke.name)
-        yield self._start(block)
-        for fragment in argument_fragments(invoke, self._schemas.get(invoke.name, {})):
-            block.text += fragment
-            yield Change(Step.DELTA, block, fragment)
-        yield from self._close()
+    def _call(self, piece: Piece) -> list[Change]:
+        if piece.step is CallStep.START:
+            self._arguments = ArgumentWriter(self._schemas.get(piece.text, {}))
+            return [
+                *self._close(),
+                self._start(Block(Channel.TOOL, len(self.blocks), piece.text, whole=False)),
+            ]
+        match piece.step:
+            case CallStep.PARAMETER:
+                return self._grow(Channel.TOOL, self._arguments.parameter(piece.text))
+            case CallStep.VALUE:
+                return self._grow(Channel.TOOL, self._arguments.value(piece.text))
+        changes = self._grow(Channel.TOOL, self._arguments.end())
+        self.blocks[-1].whole = True
+        return [*changes, *self._close()]
 
     def _start(self, block: Block) -> Change:
         self.blocks.append(block)
