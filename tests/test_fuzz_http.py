@@ -12,7 +12,7 @@ import psutil
 import pytest
 from api_server import Served, serving
 from mutations import Mutator, scaled
-from tiny_model import ScriptedModel
+from tiny_model import MODEL_NAME, ScriptedModel
 
 CHAT = "/v1/chat/completions"
 SECONDS = 60
@@ -56,7 +56,7 @@ RESPONSE: dict[str, object] = {
     "text": {"format": {"type": "text"}},
 }
 ANTHROPIC: dict[str, object] = {
-    "model": "m",
+    "model": MODEL_NAME,
     "max_tokens": 4,
     "system": "s",
     "messages": [{"role": "user", "content": [{"type": "text", "text": "u"}]}],
