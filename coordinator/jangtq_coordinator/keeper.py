@@ -111,12 +111,12 @@ class Keeper:
     def _readmit(self, member: Member, holder: Holder, visit: "_Visit") -> None:
         try:
             self._check(holder)
+            self._membership.admit(holder)
         except ClusterError as error:
             visit.complain(str(error))
             self._membership.lose(member, str(error))
-            return
-        visit.note_return()
-        self._membership.admit(holder)
+        else:
+            visit.note_return()
 
 
 class _Visit:

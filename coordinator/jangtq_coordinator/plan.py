@@ -68,10 +68,11 @@ def make_plan(members: Sequence[Member], expert_count: int) -> Plan:
     serving = tuple(member for member in members if member.state is State.SERVING)
     holders_of: list[list[int]] = [[] for _ in range(expert_count)]
     for position, member in enumerate(serving):
+        last = max((held.last for held in member.holder.ranges), default=0)
+        if last >= expert_count:
+            raise WorkerMismatchError(
+                f"{member.name} says it holds expert {last}, the model has 0-{expert_count - 1}"
+            )
         for expert in expert_ids(member.holder.ranges):
-            if expert >= expert_count:
-                raise WorkerMismatchError(
-                    f"{member.name} says it holds expert {expert}, the model has 0-{expert_count - 1}"
-                )
             holders_of[expert].append(position)
     return Plan(serving, tuple(map(tuple, holders_of)))

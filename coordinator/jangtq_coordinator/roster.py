@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jangtq_proto.errors import WorkerMismatchError
+from jangtq_proto.errors import ConfigurationError, WorkerMismatchError
 from jangtq_proto.ranges import ExpertRange
 from jangtq_proto.v1 import expert_pb2 as pb
 
@@ -33,10 +33,14 @@ class Holder:
 
 
 def holder_from(name: str, reply: pb.DescribeReply) -> Holder:
-    """What a worker said of itself."""
+    """What a worker said of itself. Raises WorkerMismatchError for what cannot be."""
+    try:
+        ranges = tuple(ExpertRange(r.first, r.last) for r in reply.expert_ranges)
+    except ConfigurationError as error:
+        raise WorkerMismatchError(f"worker {name}: {error}") from error
     return Holder(
         name=name,
-        ranges=tuple(ExpertRange(r.first, r.last) for r in reply.expert_ranges),
+        ranges=ranges,
         fingerprint=reply.fingerprint,
         protocol_version=reply.protocol_version,
         device=reply.device,
