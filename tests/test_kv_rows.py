@@ -66,7 +66,7 @@ def test_rows_hold_what_was_added_and_not_cut(steps: list[tuple[str, int]]) -> N
 
 
 def test_pieces_put_together_are_the_row() -> None:
-    cache = KvRows(PLAIN)
+    cache = KvRows(PLAIN, rows=2)
     rows = append(cache, [np.zeros((HEADS, 0, SIZE), np.float32)] * 2, tokens=300, seed=4)
     pieces = [cache.piece(1, start=start, stop=stop) for start, stop in ((0, 256), (256, 290))]
     again = KvRows.of(PLAIN, pieces)
