@@ -65,13 +65,15 @@ async def test_lines_name_no_path_that_a_client_chose(
     assert "secret" not in caplog.text
 
 
-async def test_a_failure_that_nobody_foresaw(caplog: pytest.LogCaptureFixture) -> None:
-    async with serving() as served:
-        served.model.failures.append(RuntimeError("the details"))
-        reply = await served.http.post("/v1/chat/completions", json=CHAT, headers={"X-Request-Id": "mine"})
+async def test_a_failure_that_nobody_foresaw(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    served.model.failures.append(RuntimeError("the details"))
+    reply = await served.http.post("/v1/chat/completions", json=CHAT, headers={"X-Request-Id": "mine"})
     assert (reply.status_code, reply.headers["x-request-id"]) == (500, "mine")
     assert "RuntimeError" in reply.json()["error"]["message"] and "the details" not in reply.text
-    assert any("POST /v1/chat/completions failed" in record.getMessage() for record in caplog.records)
+    assert facts(caplog)[0]["end"] == "failed" and facts(caplog)[0]["error"] == "the details"
+    told = [record.getMessage() for record in caplog.records]
+    assert "a prefill pass of request mine failed: the details" in told
+    assert "POST /v1/chat/completions failed" in told
 
 
 async def test_metrics_count_requests_and_tokens() -> None:
@@ -94,7 +96,7 @@ async def test_metrics_count_requests_and_tokens() -> None:
 def test_a_line_as_json_and_as_text() -> None:
     record = logging.makeLogRecord(
         {"name": "jangtq.x", "levelno": logging.INFO, "levelname": "INFO", "msg": "a %s", "args": ("\n",)}
-        | {"facts": {"status": 200, "key": None}}
+        | {"facts": {"status": 200, "key": None, "error": "two\nlines"}}
     )
     token = logs.request_id.set("req_1")
     try:
@@ -111,5 +113,6 @@ def test_a_line_as_json_and_as_text() -> None:
         "request_id": "req_1",
         "status": 200,
         "key": None,
+        "error": "two\nlines",
     }
-    assert text.endswith("jangtq.x INFO a \n request_id=req_1 status=200")
+    assert text.endswith('jangtq.x INFO a \n request_id=req_1 status=200 error="two\\nlines"')

@@ -43,7 +43,7 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         facts = _id_of(record) | facts_of(record)
-        told = "".join(f" {name}={value}" for name, value in facts.items() if value is not None)
+        told = "".join(f" {name}={_plain(value)}" for name, value in facts.items() if value is not None)
         return super().formatMessage(record) + told
 
 
@@ -59,6 +59,12 @@ def facts_of(record: logging.LogRecord) -> dict[str, object]:
     """What was logged beside the message, by `extra={"facts": ...}`."""
     facts = getattr(record, "facts", None)
     return facts if isinstance(facts, dict) else {}
+
+
+def _plain(value: object) -> str:
+    """One word as it is, all else quoted."""
+    text = str(value)
+    return text if text.isprintable() and " " not in text else json.dumps(text)
 
 
 def _id_of(record: logging.LogRecord) -> dict[str, object]:

@@ -206,8 +206,9 @@ class StepLoop:
             self.counters.failed_passes += 1
             tried = self._patience.is_tried
             if not self._patience.allows(error, started=started, now=time.monotonic()):
-                _report(f"a {kind} pass", error)
-                self._fail(drop(), error)
+                dropped = drop()
+                _report(f"a {kind} pass of {', '.join(map(self._name, dropped))}", error)
+                self._fail(dropped, error)
             elif not tried:
                 _log.warning("a %s pass failed and is tried again: %s", kind, error)
             return []
@@ -234,7 +235,7 @@ class StepLoop:
                 raise step.failure
             events = running.answer.add(step.token, step.finish_reason, step.logprobs)
         except Exception as error:
-            _report("one request", error)
+            _report(self._name(step.uid), error)
             events = [Failed(error)]
         for event in events:
             self._outbox.put(running.stream, event)
@@ -244,6 +245,10 @@ class StepLoop:
             if isinstance(events[-1], Finished):
                 self._generator.finish(step.uid)
             self._forget([step.uid])
+
+    def _name(self, uid: int) -> str:
+        """What logs call a request."""
+        return f"request {self._running[uid].stream.request_id or uid}"
 
     def _fail(self, uids: Sequence[int], error: Exception) -> None:
         for uid in uids:

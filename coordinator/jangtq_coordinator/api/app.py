@@ -76,7 +76,7 @@ def _add_layers(app: FastAPI, settings: ApiSettings, metrics: RequestMetrics) ->
         app.add_middleware(
             CORSMiddleware,
             allow_origins=origins,
-            allow_methods=("GET", "POST"),
+            allow_methods=("DELETE", "GET", "POST"),
             allow_headers=("*",),
             expose_headers=ID_HEADERS,
         )

@@ -45,8 +45,9 @@ class _LimitedProtocol(H11Protocol):
         self._arrival = _Alarm(self._give_up_waiting)
         self._stall = _Alarm(self._give_up_stalled)
         super().connection_made(transport)
-        # Any unsent byte pauses writing, so that a client that reads nothing is noticed at once.
-        transport.set_write_buffer_limits(high=0)
+        # Any unsent data pauses writing, so that a client that reads nothing is noticed at once. Not 0:
+        # TLS would take an empty buffer for one that is too full.
+        transport.set_write_buffer_limits(high=1)
         if len(self.connections) > self.limits.most:
             self._refuse(
                 Problem(503, f"{self.limits.most} connections are open already", type="server_error")

@@ -56,6 +56,7 @@ class RequestRecord:
             "queue_seconds": _earliest([stream.queue_seconds for stream in self._streams]),
             "first_token_seconds": _earliest([stream.first_token_seconds for stream in self._streams]),
             "end": ",".join(sorted({stream.end for stream in self._streams})),
+            "error": next((stream.error for stream in self._streams if stream.error), None),
         }
 
 
@@ -71,6 +72,7 @@ class StreamRecord:
         self.queue_seconds: float | None = None
         self.first_token_seconds: float | None = None
         self.end = "running"
+        self.error: str | None = None
 
     def saw(self, event: GenerationEvent) -> None:
         match event:
@@ -81,6 +83,7 @@ class StreamRecord:
             case Finished():
                 self._close(event.reason)
             case Failed():
+                self.error = str(event.error)
                 self._close("failed")
 
     def cancelled(self) -> None:
