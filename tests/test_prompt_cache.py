@@ -127,6 +127,18 @@ def test_answers_are_the_same_with_and_without(shared: int) -> None:
     assert generator.counters.cached_tokens == shared
 
 
+def test_several_answers_to_one_prompt_compute_it_once() -> None:
+    model = ProbedModel()
+    generator = new_generator(model, plan=PLAN, kept=PromptCache(PLAN.form), prefill_rows=100)
+    uids = [generator.add(LONG[:300], max_tokens=5, picker=GREEDY) for _ in range(3)]
+    generator.prefill()
+    assert generator.prefilling == 3
+    steps = run_to_end(generator)
+    assert [[step.token for step in steps[uid]] for uid in uids] == [stock_tokens(LONG[:300], 5)] * 3
+    assert sum(rows * length for rows, length in model.passes if length > 1) == 300
+    assert generator.counters.cached_tokens == 2 * 299
+
+
 def test_an_ended_neighbour_is_kept_out_of_the_middle_of_a_batch() -> None:
     generator = new_generator(ProbedModel(), plan=PLAN, kept=PromptCache(PLAN.form), prefill_rows=512)
     prompts = [LONG[:n] for n in (30, 50, 40)]

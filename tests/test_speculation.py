@@ -27,7 +27,10 @@ def draft_by_search(tokens: Sequence[int], most: int) -> tuple[int, ...]:
     tail = list(tokens[-NGRAM:])
     for end in range(len(tokens) - 1, NGRAM - 1, -1):
         if len(tail) == NGRAM and list(tokens[end - NGRAM : end]) == tail:
-            return tuple(tokens[end : end + most])
+            whole = list(tokens)
+            for place in range(most):
+                whole.append(whole[end + place])
+            return tuple(whole[len(tokens) :])
     return ()
 
 

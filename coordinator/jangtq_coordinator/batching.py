@@ -127,6 +127,7 @@ class BatchGenerator:
         When it raises, nothing has changed: call it again, or `drop_prefill`.
         """
         self._admit()
+        self._look_again()
         step = self._prefilling.next(others_wait=len(self._decoding) > 0)
         if step is None:
             return []
@@ -175,15 +176,30 @@ class BatchGenerator:
             if sequence is None:
                 return
             spare = max(self._spare_bytes(headroom=COLUMN_STEP, more=[sequence]), 0)
-            prefix = self._kept.find(sequence.tokens)
-            kv = self._kept.restore(prefix, spare_bytes=spare) if prefix.length else self._plan.new_kv()
+            kv = self._restore(sequence, spare_bytes=spare)
             self._kept.shrink(spare)
-            if not sequence.answered:
-                sequence.cached_tokens = prefix.length
             self.counters.admitted += 1
             self.counters.prompt_tokens += len(sequence.tokens)
-            self.counters.cached_tokens += prefix.length
-            self._prefilling.add(sequence, kv)
+            self._prefilling.add(sequence, kv or self._plan.new_kv())
+
+    def _look_again(self) -> None:
+        """Before a prompt's first chunk: others that begin alike may have been kept since it was admitted."""
+        prompt = self._prefilling.first_turn()
+        if prompt is not None:
+            spare = max(self._spare_bytes(headroom=COLUMN_STEP), 0)
+            kv = self._restore(prompt.sequence, spare_bytes=spare, beyond=prompt.done)
+            if kv is not None:
+                self._prefilling.renew(prompt, kv)
+
+    def _restore(self, sequence: TokenSequence, *, spare_bytes: int, beyond: int = 0) -> KvBatch | None:
+        """What is kept of a sequence's beginning, where that is more than `beyond` tokens."""
+        prefix = self._kept.find(sequence.tokens)
+        if prefix.length <= beyond:
+            return None
+        if not sequence.answered:
+            sequence.cached_tokens = prefix.length
+        self.counters.cached_tokens += prefix.length - beyond
+        return self._kept.restore(prefix, spare_bytes=spare_bytes)
 
     def _make_room(self) -> None:
         """Before a pass: kept prompts give way, then the sequence that came last goes back to the line."""

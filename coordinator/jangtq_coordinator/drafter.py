@@ -1,5 +1,6 @@
 """Guesses the next tokens from what the sequence says already: prompt lookup. Pure; knows no model."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Final
 
@@ -22,6 +23,12 @@ class Drafter:
             self._tokens.append(token)
 
     def draft(self, most: int) -> tuple[int, ...]:
-        """What followed the last three tokens where they stood before: `most` tokens or fewer, often none."""
+        """`most` tokens as they followed the last three where these stood before; none where they never did.
+
+        What followed reaches the end sooner or later, and goes on into the draft itself.
+        """
         start = self._after.get(tuple(self._tokens[-NGRAM:]))
-        return () if start is None or most < 1 else tuple(self._tokens[start : start + most])
+        if start is None or most < 1:
+            return ()
+        period = self._tokens[start : start + most]
+        return tuple(itertools.islice(itertools.cycle(period), most))

@@ -34,6 +34,7 @@ class Prompt:
     sequence: TokenSequence
     kv: KvBatch
     turn: PromptTurn
+    has_begun: bool = False
 
     @property
     def done(self) -> int:
@@ -56,6 +57,18 @@ class Prefilling:
         remaining = len(sequence.tokens) - kv.lengths[0]
         self.prompts[sequence.uid] = Prompt(sequence, kv, PromptTurn(sequence.uid, remaining))
 
+    def renew(self, prompt: Prompt, kv: KvBatch) -> None:
+        """Give a prompt that has not begun KV that holds more of it."""
+        prompt.kv = kv
+        prompt.turn.remaining = len(prompt.sequence.tokens) - prompt.done
+
+    def first_turn(self) -> Prompt | None:
+        """The prompt whose turn it is, where that is its first one."""
+        if not self.prompts:
+            return None
+        prompt = self.prompts[self._next_uid()]
+        return None if prompt.has_begun else prompt
+
     def drop(self, uids: Collection[int]) -> None:
         """Forget prompts; unknown uids are left alone."""
         self.prompts = {uid: prompt for uid, prompt in self.prompts.items() if uid not in uids}
@@ -67,8 +80,9 @@ class Prefilling:
         """
         if not self.prompts:
             return None
-        self.turn_of = next_turn([prompt.turn for prompt in self.prompts.values()]).uid
+        self.turn_of = self._next_uid()
         prompt = self.prompts[self.turn_of]
+        prompt.has_begun = True
         before, total = prompt.done, len(prompt.sequence.tokens)
         chunk = prompt.sequence.tokens[before : before + self._chunk.rows(others_wait=others_wait)]
         started = time.perf_counter()
@@ -82,6 +96,9 @@ class Prefilling:
         return PrefillStep(
             self.turn_of, before + len(chunk), total, cached=prompt.sequence.cached_tokens, first=first
         )
+
+    def _next_uid(self) -> int:
+        return next_turn([prompt.turn for prompt in self.prompts.values()]).uid
 
     def _compute(self, prompt: Prompt, chunk: list[int], *, is_last: bool) -> TokenStep | None:
         inputs = mx.array([chunk])
