@@ -5,6 +5,7 @@ give back the rows that they get.
 """
 
 import argparse
+import os
 import socket
 import time
 from pathlib import Path
@@ -46,6 +47,7 @@ def read_exactly(sock: socket.socket, view: memoryview, *, poll_us: int = 0) -> 
         try:
             count = sock.recv_into(view[filled:], 0, socket.MSG_DONTWAIT if polls else 0)
         except BlockingIOError:
+            os.sched_yield()
             continue
         if count == 0:
             return False

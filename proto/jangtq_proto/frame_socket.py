@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import select
 import socket
 import ssl
@@ -160,10 +161,13 @@ class FrameSocket:
         self._view = view
 
     def _spin(self) -> None:
-        """Look again and again for a while: a thread that never sleeps need not be woken."""
+        """Look again and again for a while: a thread that never sleeps need not be woken.
+
+        Where there are fewer cores than pollers, whoever has something to do goes first.
+        """
         end = time.perf_counter_ns() + self._poll_ns
         while not self._poller.poll(0) and time.perf_counter_ns() < end:
-            pass
+            os.sched_yield()
 
 
 class _Deadline:

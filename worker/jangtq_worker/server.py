@@ -1,5 +1,6 @@
 """A worker's life: listen, load, serve, drain, stop."""
 
+import gc
 import logging
 import signal
 import threading
@@ -101,6 +102,7 @@ class WorkerServer:
                 "the bundle has no hashes, flipped bits go unnoticed: `jangtq-coord hash` writes some"
             )
         shard = Shard(load_layers(self._bundle, self._backend, self._experts, on_layer=self._report_layer))
+        gc.freeze()  # or every collection would look at all that was just loaded
         self.desk.serve(shard)
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
         print(
