@@ -11,15 +11,20 @@ import numpy as np
 
 from benchmarks.echo import read_exactly
 from jangtq_coordinator.children import Child, Children
+from jangtq_coordinator.dispatch import Dispatcher
 from jangtq_coordinator.express_door import ExpressSettings
 from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
 from jangtq_coordinator.lane import Lane, LayerCall, decoded_call
+from jangtq_coordinator.timing import ExchangeTimes, LayerTimes
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.codec import RowType
 from jangtq_proto.frames import LENGTH, Frame, answer_frame, call_frame
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
 HIDDEN = 3072
+INTERMEDIATE = 1536
 SLOTS = 8
 EXPERTS = 32
 HALVES = ("0-15", "16-31")
@@ -57,13 +62,12 @@ POLLING = LaneChoice("express over TCP, polling", express=True, unix=False, poll
 
 
 def write_bundle(folder: Path) -> Path:
-    """Experts of zeros, as wide as MiniMax-M2.7's rows and otherwise small."""
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    """One layer of experts of MiniMax-M2.7's shape, all zeros, and few."""
     from small_checkpoints import Sizes
     from sparse_bundles import write_sparse_bundle
 
     return write_sparse_bundle(
-        folder / "bundle", Sizes(EXPERTS, hidden_size=HIDDEN, intermediate_size=32, layer_count=1)
+        folder / "bundle", Sizes(EXPERTS, hidden_size=HIDDEN, intermediate_size=INTERMEDIATE, layer_count=1)
     )
 
 
@@ -112,6 +116,57 @@ def lane_way(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice, *, 
         return exchange
 
     return Way(choice.name + suffix, tuple(exchange_with(count) for count in (1, 2)))
+
+
+def block_way(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice) -> Way:
+    """Whole MoE blocks over such lanes: eight experts of one row, shared out, asked for and added up."""
+    return Way(
+        f"{choice.name}, MoE block",
+        tuple(_block(stack, workers[:count], choice) for count in range(1, len(workers) + 1)),
+    )
+
+
+def _block(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice) -> Exchange:
+    times = NewestTimes(1)
+    dispatcher = block_dispatcher([_open_lane(worker, choice) for worker in workers], times)
+    stack.callback(dispatcher.close)
+    block = block_exchange(dispatcher, peers=len(workers))
+
+    def exchange() -> int:
+        block()
+        return times.newest.queue + times.newest.compute
+
+    return exchange
+
+
+class NewestTimes(LayerTimes):
+    """Remembers the newest exchange, too."""
+
+    newest: ExchangeTimes
+
+    def record(self, times: ExchangeTimes) -> None:
+        self.newest = times
+        super().record(times)
+
+
+def block_dispatcher(lanes: Sequence[Lane], times: LayerTimes) -> Dispatcher:
+    """Over as many halves of the experts as there are lanes."""
+    from fixed_cluster import membership_of
+
+    ranges = dict(zip(map(str, range(len(lanes))), HALVES, strict=False))
+    membership = membership_of(ranges, len(lanes) * EXPERTS // len(HALVES))
+    # Experts of zeros answer on the finest grid; any other would have them asked twice.
+    scales = np.zeros(1)
+    return Dispatcher(membership, lambda member: lanes[int(member.name)], times, scales=scales)
+
+
+def block_exchange(dispatcher: Dispatcher, *, peers: int) -> Callable[[], object]:
+    """One row for eight experts, of each peer as many."""
+    row = np.random.default_rng(0).standard_normal((1, HIDDEN)).astype(np.float32)
+    ids = np.arange(0, peers * EXPERTS // len(HALVES), 2 * peers, dtype=np.int32)[None]
+    weights = np.full(ids.shape, 1 / SLOTS, dtype=np.float32)
+    assert ids.shape == (1, SLOTS)
+    return lambda: dispatcher.forward(0, row, expert_ids=ids, router_weights=weights)
 
 
 def _open_lane(worker: Child, choice: LaneChoice) -> Lane:

@@ -15,8 +15,8 @@ UPPER_BOUNDS_SECONDS: Final = tuple(2 ** (_FIRST_BOUND_BITS + i) / 1e9 for i in 
 
 def bucket_of(nanoseconds: int) -> int:
     """The histogram's bucket: the first whose bound is not smaller, or one past the last."""
-    bucket = (nanoseconds - 1).bit_length() - _FIRST_BOUND_BITS if nanoseconds > 1 else 0
-    return min(max(bucket, 0), _BOUNDS)
+    bucket = (nanoseconds - 1 >> _FIRST_BOUND_BITS).bit_length() if nanoseconds > 0 else 0
+    return bucket if bucket < _BOUNDS else _BOUNDS
 
 
 class ExchangeTimes(NamedTuple):
