@@ -68,11 +68,14 @@ class ScriptedBackend:
 class ScriptedWorker:
     """Serves from `start` to `stop`, which may be repeated; the port stays the same."""
 
-    def __init__(self, bundle: Path, *, max_streams: int = 16, tls: Path | None = None) -> None:
+    def __init__(
+        self, bundle: Path, *, max_streams: int = 16, max_calls: int = 16, tls: Path | None = None
+    ) -> None:
         self.script = Script()
         self.address = Address("127.0.0.1", 0)
         self._bundle = bundle
         self._max_streams = max_streams
+        self._max_calls = max_calls
         self._tls = tls
         self._server: WorkerServer | None = None
 
@@ -87,7 +90,12 @@ class ScriptedWorker:
 
     def start(self, experts: str = f"0-{EXPERTS - 1}") -> None:
         settings = WorkerSettings(
-            self._bundle, parse_ranges(experts), self.address, max_streams=self._max_streams, tls=self._tls
+            self._bundle,
+            parse_ranges(experts),
+            self.address,
+            max_streams=self._max_streams,
+            max_calls=self._max_calls,
+            tls=self._tls,
         )
         self._server = WorkerServer(settings, ScriptedBackend(self.script))
         self._server.startup()
@@ -102,9 +110,9 @@ class ScriptedWorker:
 
 @contextmanager
 def scripted_worker(
-    bundle: Path, *, max_streams: int = 16, tls: Path | None = None
+    bundle: Path, *, max_streams: int = 16, max_calls: int = 16, tls: Path | None = None
 ) -> Iterator[ScriptedWorker]:
-    worker = ScriptedWorker(bundle, max_streams=max_streams, tls=tls)
+    worker = ScriptedWorker(bundle, max_streams=max_streams, max_calls=max_calls, tls=tls)
     worker.start()
     try:
         yield worker

@@ -4,18 +4,20 @@ Every expert always has a holder, so no request may fail and no token may differ
 """
 
 import asyncio
+import contextlib
 import random
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from cluster_processes import start_coordinator, start_worker
 from harmful_relay import Harm, HarmfulRelay
+from scripted_workers import HIDDEN, some_call
 from small_bundles import dense_model
 from small_checkpoints import Sizes
 from streamed_load import Load, Question
@@ -23,9 +25,14 @@ from streamed_load import Load, Question
 from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.writer import write_bundle
 from jangtq_coordinator.children import Child, Children
+from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
 from jangtq_proto.addresses import Address, parse_address
+from jangtq_proto.codec import RowType
+from jangtq_proto.errors import WorkerBusyError
+from jangtq_proto.ranges import parse_ranges
 
 STREAMS = 50
+NARROW = ("--max-calls", "1")
 RANGES = ("0-19", "12-31", "0-11,20-31")
 QUESTIONS = [Question(f"{word}?", 24 + 7 * i, seed=i if i % 2 else None) for i, word in enumerate("abcdefgh")]
 
@@ -53,7 +60,8 @@ class Worker:
     relay: HarmfulRelay
 
     def restart(self) -> None:
-        self.child = start_worker(self.children, self.bundle, self.experts, listen=str(self.address))
+        listen = str(self.address)
+        self.child = start_worker(self.children, self.bundle, self.experts, listen=listen, options=NARROW)
         self.child.ready()
 
     def signal(self, number: signal.Signals) -> None:
@@ -115,6 +123,18 @@ class Chaos:
         act.__name__ = harm.value
         return act
 
+    def crowd(self, worker: Worker) -> None:
+        """Somebody else asks the worker for so much that it pushes back."""
+        lane = GrpcLane(worker.address, LaneSettings(HIDDEN, RowType.FLOAT32, 10, 30))
+        end = time.monotonic() + 1.0
+        call = some_call(rows=1024)
+        held = np.full_like(call.expert_ids, parse_ranges(worker.experts)[0].first)
+        call = replace(call, expert_ids=held)
+        while time.monotonic() < end:
+            with contextlib.suppress(WorkerBusyError):
+                lane.receive(lane.send(call))
+        lane.close()
+
     def run(self, events: Sequence[Event], *, seed: int) -> list[Disturbance]:
         """Every event once, in an order and of workers that the seed gives."""
         chance = random.Random(seed)
@@ -131,7 +151,7 @@ class Chaos:
 @pytest.fixture(scope="module")
 def workers(layered_bundle: Path) -> Iterator[list[Worker]]:
     with Children() as children:
-        started = [start_worker(children, layered_bundle, experts) for experts in RANGES]
+        started = [start_worker(children, layered_bundle, e, options=NARROW) for e in RANGES]
         found = []
         for experts, child in zip(RANGES, started, strict=True):
             child.ready()
@@ -142,7 +162,7 @@ def workers(layered_bundle: Path) -> Iterator[list[Worker]]:
             worker.relay.close()
 
 
-@contextmanager
+@contextlib.contextmanager
 def chaos_over(transport: str, workers: list[Worker]) -> Iterator[Chaos]:
     options = ["--transport", transport, "--no-unix-sockets", "--batch-size", str(STREAMS)]
     addresses = [worker.relay.address for worker in workers]
@@ -163,12 +183,13 @@ async def test_no_request_fails_and_no_token_differs_while_every_expert_has_a_ho
         asking = asyncio.create_task(load.ask_until_over(QUESTIONS, STREAMS))
         while not load.arrivals:
             await asyncio.sleep(0.01)
-        events: list[Event] = [chaos.kill, chaos.terminate, chaos.freeze]
+        events: list[Event] = [chaos.kill, chaos.terminate, chaos.freeze, chaos.crowd]
         if transport == "grpc":
             events += map(chaos.harm, (Harm.CUT, Harm.SLOW, Harm.DAMAGE))
         disturbances = await asyncio.to_thread(chaos.run, events, seed=6)
         load.end()
         await asking
+        told = httpx.get(f"{chaos.url}/metrics").text
     for one in disturbances:
         gap = load.longest_gap(one.began, one.ended)
         print(f"{transport}, {one.event}: nothing for {gap:.2f} s, whole after {one.ended - one.began:.2f} s")
@@ -176,4 +197,6 @@ async def test_no_request_fails_and_no_token_differs_while_every_expert_has_a_ho
     assert set(load.answers) == set(undisturbed.answers) == set(QUESTIONS)
     for question, answers in load.answers.items():
         assert set(answers) == set(undisturbed.answers[question])
+    for kind in ("failovers", "losses", "returns", "pushbacks"):
+        assert f'jangtq_cluster_events_total{{kind="{kind}"}} 0.0' not in told
     assert transport != "grpc" or sum(worker.relay.damaged for worker in workers) > 0

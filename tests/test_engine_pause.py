@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import mlx.core as mx
-from running_engine import PROMPTS, collect, request, stock_tokens, tokens_of, until
+from running_engine import PROMPTS, collect, request, running_engine, stock_tokens, tokens_of, until
 from tiny_model import ProbedModel, loader
 
 from jangtq_coordinator.engine import Engine, EngineState
@@ -82,3 +82,19 @@ async def test_a_pass_that_waits_for_the_cluster_does_not_hold_up_stopping() -> 
         end = (await collect(stream))[-1]
     assert isinstance(end, Failed) and isinstance(end.error, EngineUnavailableError)
     assert engine.state is EngineState.STOPPED
+
+
+async def test_no_prompt_begins_beside_a_running_answer_while_a_worker_has_too_much_to_do() -> None:
+    with running_engine() as (engine, _):
+        crowded = threading.Event()
+        crowded.set()
+        engine.loaded.pause.when_crowded(crowded.is_set)
+        first = engine.submit(request(max_tokens=300))
+        await anext(first)
+        second = engine.submit(request(PROMPTS[1]))
+        for _ in range(20):
+            await anext(first)
+        assert second.pending() == []
+        crowded.clear()
+        assert tokens_of(await collect(second)) == stock_tokens(PROMPTS[1], 8)
+        assert len(tokens_of(await collect(first))) > 200

@@ -282,3 +282,21 @@ def test_a_worker_with_all_streams_taken_says_so(small_bundle: Path, way: Way) -
             with pytest.raises(WorkerBusyError, match="already serves 1 streams"):
                 ask(second)
             assert ask(first).shape == (2, HIDDEN)
+
+
+@every_way
+def test_a_worker_with_too_much_to_do_pushes_back_at_once(small_bundle: Path, way: Way) -> None:
+    go_on = threading.Event()
+    with scripted_worker(small_bundle, max_calls=1) as worker:
+        with lane_to(worker, way) as first, lane_to(worker, way) as second:
+            ask(second)
+            worker.script.asked.clear()
+            worker.script.act = lambda: go_on.wait(30)
+            working = threading.Thread(target=ask, args=(first,))
+            working.start()
+            assert worker.script.asked.wait(30)
+            with pytest.raises(WorkerBusyError, match="already serves 1 calls at once"):
+                ask(second)
+            go_on.set()
+            working.join()
+            assert ask(second).shape == (2, HIDDEN)

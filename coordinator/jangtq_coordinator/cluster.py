@@ -154,6 +154,7 @@ def _assemble(
     )
     pause = Pause()
     pause.before_requests(membership.check_covered)
+    pause.when_crowded(membership.is_crowded)
     load = ExpertLoad(bundle.config.layer_count, bundle.config.expert_count)
     # Without workers nobody computes while attention does.
     overlap = OverlapChooser(settings.overlap if settings.workers else OverlapMode.OFF)

@@ -48,7 +48,7 @@ class Failover:
         if isinstance(failure.error, _GONE):
             self._membership.lose(failure.member, str(failure.error))
         elif isinstance(failure.error, WorkerBusyError):
-            counters.pushbacks += 1
+            self._membership.note_pushback()
         else:
             counters.faults += 1
 

@@ -15,6 +15,7 @@ from jangtq_coordinator.roster import LOCAL, Holder
 from jangtq_proto.errors import ConfigurationError, CoverageError
 from jangtq_proto.ranges import expert_ids, format_ranges, ranges_of
 
+_CROWDED_SECONDS = 1.0
 _log = logging.getLogger("jangtq.cluster")
 
 
@@ -28,6 +29,16 @@ class Membership:
         self._changed = threading.Condition()
         self._plan = make_plan(list(self._members.values()), expert_count)
         self._uncovered_since: float | None = None
+        self._pushed_back_at = float("-inf")
+
+    def note_pushback(self) -> None:
+        """A member had too much to do."""
+        self.counters.pushbacks += 1
+        self._pushed_back_at = time.monotonic()
+
+    def is_crowded(self) -> bool:
+        """Whether some member lately had too much to do, so that nothing new should begin."""
+        return time.monotonic() - self._pushed_back_at < _CROWDED_SECONDS
 
     @property
     def plan(self) -> Plan:

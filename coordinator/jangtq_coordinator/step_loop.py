@@ -188,7 +188,7 @@ class StepLoop:
             self._take_token(step)
 
     def _prefill(self) -> None:
-        if self._patience.is_tried and self._generator.decoding:
+        if self._generator.decoding and (self._patience.is_tried or self._loaded.pause.is_crowded()):
             return
         for step in self._try("prefill", self._generator.prefill, self._generator.drop_prefill):
             self._take_prefill(step)

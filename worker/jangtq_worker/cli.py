@@ -49,6 +49,20 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="allow an address that other machines reach, without encryption and certificates",
     )
+    result.add_argument(
+        "--max-streams",
+        type=int,
+        default=16,
+        metavar="N",
+        help="streams of coordinators served at a time (default: %(default)s)",
+    )
+    result.add_argument(
+        "--max-calls",
+        type=int,
+        default=16,
+        metavar="N",
+        help="calls computing and waiting at a time; more are sent to another holder (default: %(default)s)",
+    )
     add_poll(result)
     add_lifeline(result)
     return result
@@ -66,6 +80,8 @@ def settings_from(arguments: Sequence[str] | None) -> WorkerSettings:
         insecure=given.insecure,
         tls=given.tls,
         poll_us=given.poll_us,
+        max_streams=given.max_streams,
+        max_calls=given.max_calls,
         stop_on_stdin_close=given.stop_on_stdin_close,
     )
 

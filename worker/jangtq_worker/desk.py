@@ -46,10 +46,11 @@ class Desk:
     Whoever brings calls counts each stream in `streams`, and each call in `in_flight` until its answer left.
     """
 
-    def __init__(self, shape: CallShape, *, max_streams: int) -> None:
+    def __init__(self, shape: CallShape, *, max_streams: int, max_calls: int | None = None) -> None:
         self.shape = shape
         self.streams = Tally("streams", max_streams)
         self.in_flight = Tally("calls")
+        self._computing = Tally("calls at once", max_calls)
         self._shard: Shard | None = None
         self._draining = False
 
@@ -71,9 +72,13 @@ class Desk:
         return self._shard
 
     def compute(self, call: WireCall) -> Answer:
-        """Check a call and compute it. Raises ClusterError, whatever goes wrong."""
+        """Check a call and compute it. Raises ClusterError, whatever goes wrong.
+
+        Who finds too many others here is told to come later or to ask another holder, by WorkerBusyError.
+        """
         try:
-            return self.shard().forward(decode_call(call, self.shape))
+            with self._computing:
+                return self.shard().forward(decode_call(call, self.shape))
         except ClusterError:
             raise
         except Exception as error:  # a kernel that fails must cost this call, not the stream

@@ -59,7 +59,7 @@ class WorkerServer:
         identity = Identity(self._bundle, settings.ranges, self._backend.name)
         config = self._bundle.config
         shape = CallShape(config.layer_count, config.hidden_size)
-        self.desk = Desk(shape, max_streams=settings.max_streams)
+        self.desk = Desk(shape, max_streams=settings.max_streams, max_calls=settings.max_calls)
         self._service = ExpertService(identity, self.desk)
         self._folder = SocketFolder()
         self._local_socket: pb.LocalSocket | None = None

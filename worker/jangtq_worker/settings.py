@@ -25,6 +25,7 @@ class WorkerSettings:
     tls: Path | None = None
     poll_us: int = 0
     max_streams: int = 16
+    max_calls: int = 16
     grace_seconds: float = 30.0
     stop_on_stdin_close: bool = False
 
@@ -32,6 +33,9 @@ class WorkerSettings:
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise ConfigurationError(f"--threads {self.threads}: allowed are 1 to 1024")
         check_poll_us(self.poll_us)
+        for name, most in (("--max-streams", self.max_streams), ("--max-calls", self.max_calls)):
+            if not 1 <= most <= 1024:
+                raise ConfigurationError(f"{name} {most}: allowed are 1 to 1024")
         if self.tls and self.insecure:
             raise ConfigurationError("--tls and --insecure: one of them, they say the opposite")
         if not self.listen.is_loopback and not self.tls and not self.insecure:
