@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import mlx.core as mx
@@ -59,11 +60,11 @@ def stock_model(bundle: Bundle) -> nn.Module:
     return model
 
 
-def check_equal(
+def continuations(
     bundle_path: Path, workers: Sequence[str], *, local: str = "", overlap: OverlapMode = OverlapMode.OFF
-) -> None:
+) -> list[Continuation]:
+    """Of every prompt, by a cluster with these workers and local experts."""
     bundle = Bundle.open(bundle_path)
-    stock = stock_model(bundle)
     with running_workers(bundle_path, workers) as addresses:
         settings = ClusterSettings(
             model=bundle_path,
@@ -75,10 +76,27 @@ def check_equal(
         cluster = connect(bundle, settings, row_type=RowType.FLOAT32)
         try:
             model = load_model(bundle, cluster.dispatcher, RowType.FLOAT32, cluster.overlap)
-            for prompt in prompts(bundle.config.vocabulary_size):
-                compare(continue_greedily(stock, prompt), continue_greedily(model, prompt))
+            return [continue_greedily(model, prompt) for prompt in prompts(bundle.config.vocabulary_size)]
         finally:
             cluster.close()
+
+
+@cache
+def stock_continuations(bundle_path: Path) -> list[Continuation]:
+    bundle = Bundle.open(bundle_path)
+    stock = stock_model(bundle)
+    return [continue_greedily(stock, prompt) for prompt in prompts(bundle.config.vocabulary_size)]
+
+
+@cache
+def local_continuations(bundle_path: Path) -> list[Continuation]:
+    """By a coordinator that holds every expert itself."""
+    return continuations(bundle_path, [], local="0-255")
+
+
+def check_equal(bundle_path: Path, found: list[Continuation]) -> None:
+    for expected, continuation in zip(stock_continuations(bundle_path), found, strict=True):
+        compare(expected, continuation)
 
 
 def compare(expected: Continuation, found: Continuation) -> None:
@@ -92,26 +110,37 @@ def test_two_workers_equal_stock(variant: Variant, reference_bundle: BundleMaker
     path = reference_bundle(variant)
     last = Bundle.open(path).config.expert_count - 1
     half = last // 2
-    check_equal(path, [f"0-{half}", f"{half + 1}-{last}"])
-
-
-@pytest.mark.parametrize(
-    "workers",
-    [
-        ["0-255"],
-        ["0-63", "64-127", "128-255"],
-        ["0-63", "64-127", "128-191", "192-255"],
-        ["0-9,250-255", "10-249"],
-    ],
-    ids=["one", "three", "four", "uneven"],
-)
-def test_any_placement_equals_stock(workers: list[str], reference_bundle: BundleMaker) -> None:
-    check_equal(reference_bundle(Variant.JANGTQ2), workers)
+    check_equal(path, continuations(path, [f"0-{half}", f"{half + 1}-{last}"]))
 
 
 def test_halved_prefills_equal_stock(reference_bundle: BundleMaker) -> None:
-    check_equal(reference_bundle(Variant.JANGTQ2), ["0-127", "128-255"], overlap=OverlapMode.ON)
+    path = reference_bundle(Variant.JANGTQ2)
+    check_equal(path, continuations(path, ["0-127", "128-255"], overlap=OverlapMode.ON))
 
 
-def test_local_experts_beside_a_worker_equal_stock(reference_bundle: BundleMaker) -> None:
-    check_equal(reference_bundle(Variant.JANGTQ2), ["96-255"], local="0-95")
+def test_local_experts_alone_equal_stock(reference_bundle: BundleMaker) -> None:
+    path = reference_bundle(Variant.JANGTQ2)
+    check_equal(path, local_continuations(path))
+
+
+@pytest.mark.parametrize(
+    ("workers", "local"),
+    [
+        (["0-255"], ""),
+        (["0-127", "128-255"], ""),
+        (["0-63", "64-127", "128-255"], ""),
+        (["0-63", "64-127", "128-191", "192-255"], ""),
+        (["0-9,250-255", "10-249"], ""),
+        (["0-191", "64-255"], ""),
+        (["96-255"], "0-95"),
+    ],
+    ids=["one", "two", "three", "four", "uneven", "doubled", "local"],
+)
+def test_any_placement_gives_the_same_tokens_and_log_probabilities_to_the_bit(
+    workers: list[str], local: str, reference_bundle: BundleMaker
+) -> None:
+    path = reference_bundle(Variant.JANGTQ2)
+    found = continuations(path, workers, local=local)
+    for expected, continuation in zip(local_continuations(path), found, strict=True):
+        assert continuation.tokens == expected.tokens
+        assert continuation.logprobs.tobytes() == expected.logprobs.tobytes()
