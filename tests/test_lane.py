@@ -57,6 +57,9 @@ class ScriptedWorker(expert_pb2_grpc.ExpertServiceServicer):
     ) -> pb.OpenExpressReply:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "no express lane here")
 
+    def TakeOver(self, request: pb.TakeOverRequest, context: grpc.ServicerContext) -> pb.TakeOverReply:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "nothing is taken over here")
+
     def Forward(
         self, request_iterator: Iterator[pb.ExpertCall], context: grpc.ServicerContext
     ) -> Iterator[pb.ExpertReply]:

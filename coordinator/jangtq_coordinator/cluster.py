@@ -26,6 +26,7 @@ from jangtq_coordinator.overlap import OverlapChooser, OverlapMode
 from jangtq_coordinator.pause import Pause
 from jangtq_coordinator.plan import Member
 from jangtq_coordinator.prober import Prober
+from jangtq_coordinator.rebalance import Rebalancer
 from jangtq_coordinator.roster import LOCAL, Holder, check_holders
 from jangtq_coordinator.settings import ClusterSettings, Transport
 from jangtq_coordinator.timing import LayerTimes
@@ -38,6 +39,7 @@ from jangtq_proto.errors import ClusterError, WorkerBusyError, WorkerUnreachable
 from jangtq_proto.ranges import expert_ids, format_ranges
 
 _LOADING_PAUSE_SECONDS = 0.2
+_ASK_SECONDS = 5.0
 _log = logging.getLogger("jangtq.cluster")
 
 
@@ -51,6 +53,7 @@ class Cluster:
     load: ExpertLoad
     overlap: OverlapChooser
     pause: Pause
+    rebalancer: Rebalancer | None = None
 
     @property
     def holders(self) -> tuple[Holder, ...]:
@@ -59,6 +62,8 @@ class Cluster:
 
     def close(self) -> None:
         """Leave the workers."""
+        if self.rebalancer is not None:
+            self.rebalancer.stop()
         self.keeper.stop()
         self.dispatcher.close()
 
@@ -170,7 +175,23 @@ def _assemble(
     )
     for address in settings.workers:
         keeper.look_after(address)
-    return Cluster(membership, keeper, dispatcher, load, overlap, pause)
+    rebalancer = _start_rebalancer(bundle, settings, membership, prober)
+    return Cluster(membership, keeper, dispatcher, load, overlap, pause, rebalancer)
+
+
+def _start_rebalancer(
+    bundle: Bundle, settings: ClusterSettings, membership: Membership, prober: Prober
+) -> Rebalancer | None:
+    if settings.rebalance_seconds is None:
+        return None
+    rebalancer = Rebalancer(
+        membership,
+        lambda address, ranges: prober.take_over(address, ranges, timeout_seconds=_ASK_SECONDS),
+        after_seconds=settings.rebalance_seconds,
+        expert_bytes=bundle.expert_nbytes * bundle.config.layer_count,
+    )
+    rebalancer.start()
+    return rebalancer
 
 
 def _describe_self(bundle: Bundle, settings: ClusterSettings) -> Holder:

@@ -78,6 +78,12 @@ def add_cluster(command: argparse.ArgumentParser) -> None:
         help="how long requests wait for experts that nobody holds any more (default: %(default)g)",
     )
     command.add_argument(
+        "--rebalance",
+        type=float,
+        metavar="SECONDS",
+        help="when experts have had no holder for so long, ask workers with --spare-gb to take them over",
+    )
+    command.add_argument(
         "--audit",
         type=float,
         default=0.0,
@@ -104,4 +110,5 @@ def cluster_settings(given: argparse.Namespace) -> ClusterSettings:
         call_timeout_seconds=given.call_timeout,
         worker_timeout_seconds=given.worker_timeout,
         audit=given.audit,
+        rebalance_seconds=given.rebalance,
     )

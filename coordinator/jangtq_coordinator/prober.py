@@ -1,5 +1,7 @@
 """Asks workers what they hold, each time over a new connection, so that an old one's state never shows."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import grpc
@@ -9,6 +11,7 @@ from jangtq_coordinator.roster import Holder, holder_from
 from jangtq_proto.addresses import Address
 from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import error_of
+from jangtq_proto.ranges import ExpertRange
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 
@@ -22,13 +25,23 @@ class Prober:
 
     def ask(self, address: Address, *, timeout_seconds: float) -> Holder:
         """What a worker says of itself. Raises ClusterError that names the address."""
-        channel = WorkerChannel(address, self.hidden_size, self.credentials)
-        stub = expert_pb2_grpc.ExpertServiceStub(channel.current())
-        try:
+        with self._stub(address) as stub:
             reply = stub.Describe(pb.DescribeRequest(), timeout=timeout_seconds)
+        return holder_from(str(address), reply)
+
+    def take_over(self, address: Address, ranges: Sequence[ExpertRange], *, timeout_seconds: float) -> None:
+        """Have a worker begin to load more experts. Raises ClusterError that names the address."""
+        wanted = [pb.ExpertRange(first=held.first, last=held.last) for held in ranges]
+        with self._stub(address) as stub:
+            stub.TakeOver(pb.TakeOverRequest(expert_ranges=wanted), timeout=timeout_seconds)
+
+    @contextmanager
+    def _stub(self, address: Address) -> Iterator[expert_pb2_grpc.ExpertServiceStub]:
+        channel = WorkerChannel(address, self.hidden_size, self.credentials)
+        try:
+            yield expert_pb2_grpc.ExpertServiceStub(channel.current())
         except grpc.RpcError as error:
             assert isinstance(error, grpc.Call)
             raise error_of(error.code(), f"worker {address}: {error.details()}") from error
         finally:
             channel.close()
-        return holder_from(str(address), reply)

@@ -22,6 +22,7 @@ class Holder:
     weight_bytes: int
     resident_bytes: int
     instance: str = ""
+    spare_bytes: int = 0
 
     def is_same(self, other: "Holder") -> bool:
         """Whether it is the same process with the same experts."""
@@ -47,6 +48,7 @@ def holder_from(name: str, reply: pb.DescribeReply) -> Holder:
         weight_bytes=reply.weight_bytes,
         resident_bytes=reply.resident_bytes,
         instance=reply.instance,
+        spare_bytes=reply.spare_bytes,
     )
 
 

@@ -39,6 +39,7 @@ class ClusterSettings:
     connect_timeout_seconds: float = 30.0
     worker_timeout_seconds: float = 60.0
     audit: float = 0.0
+    rebalance_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if not self.workers and not self.local_ranges:
@@ -46,6 +47,8 @@ class ClusterSettings:
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise ConfigurationError(f"--threads {self.threads}: allowed are 1 to 1024")
         check_poll_us(self.poll_us)
+        if self.rebalance_seconds is not None and not 0 <= self.rebalance_seconds <= 86400:
+            raise ConfigurationError(f"--rebalance {self.rebalance_seconds}: allowed are 0 seconds to a day")
         if not 0 <= self.audit <= 1:
             raise ConfigurationError(f"--audit {self.audit}: allowed are 0 (never) to 1 (every exchange)")
         for name, seconds in (

@@ -50,6 +50,14 @@ def parser() -> argparse.ArgumentParser:
         help="allow an address that other machines reach, without encryption and certificates",
     )
     result.add_argument(
+        "--spare-gb",
+        type=float,
+        default=0.0,
+        metavar="GB",
+        help="memory for experts of lost workers, which a coordinator with --rebalance may ask to take over "
+        "(default: none)",
+    )
+    result.add_argument(
         "--max-streams",
         type=int,
         default=16,
@@ -80,6 +88,7 @@ def settings_from(arguments: Sequence[str] | None) -> WorkerSettings:
         insecure=given.insecure,
         tls=given.tls,
         poll_us=given.poll_us,
+        spare_bytes=int(given.spare_gb * 1e9),
         max_streams=given.max_streams,
         max_calls=given.max_calls,
         stop_on_stdin_close=given.stop_on_stdin_close,

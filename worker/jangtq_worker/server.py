@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
-from jangtq_kernels.backend import Backend
+from jangtq_kernels.backend import Backend, LoadedLayer
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.addresses import Address
 from jangtq_proto.certificates import Role
@@ -23,11 +23,12 @@ from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.lifeline import stop_at_end_of_stdin
 from jangtq_proto.local_sockets import SocketFolder, socket_name
-from jangtq_proto.ranges import expert_ids, format_ranges
+from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_worker.desk import Desk
 from jangtq_worker.express import ExpressListener, ExpressSettings
+from jangtq_worker.extension import Extension
 from jangtq_worker.service import ExpertService, Identity
 from jangtq_worker.settings import WorkerSettings
 from jangtq_worker.shard import Shard
@@ -56,11 +57,14 @@ class WorkerServer:
         self._bundle = Bundle.open(settings.model)
         self._bundle.check_experts(self._experts)
         self._backend = backend or open_backend(settings.device, threads=settings.threads)
-        identity = Identity(self._bundle, settings.ranges, self._backend.name)
+        identity = Identity(self._bundle, self._backend.name)
         config = self._bundle.config
         shape = CallShape(config.layer_count, config.hidden_size)
         self.desk = Desk(shape, max_streams=settings.max_streams, max_calls=settings.max_calls)
-        self._service = ExpertService(identity, self.desk)
+        self._extension = Extension(
+            self._bundle, self._backend, spare_bytes=settings.spare_bytes, held=self._hold
+        )
+        self._service = ExpertService(identity, self.desk, self._extension)
         self._folder = SocketFolder()
         self._local_socket: pb.LocalSocket | None = None
         self._express: ExpressListener | None = None
@@ -101,8 +105,11 @@ class WorkerServer:
             _log.warning(
                 "the bundle has no hashes, flipped bits go unnoticed: `jangtq-coord hash` writes some"
             )
-        shard = Shard(load_layers(self._bundle, self._backend, self._experts, on_layer=self._report_layer))
+        layers = load_layers(self._bundle, self._backend, self._experts, on_layer=self._report_layer)
         gc.freeze()  # or every collection would look at all that was just loaded
+        shard = Shard(layers)
+        self._extension.begin_with(self._experts, layers)
+        self._service.hold(self._settings.ranges)
         self.desk.serve(shard)
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
         print(
@@ -114,6 +121,7 @@ class WorkerServer:
     def shutdown(self) -> None:
         """NOT_SERVING, finish the calls in flight, close every stream."""
         self._health.enter_graceful_shutdown()
+        self._extension.stop()
         if not self.desk.drain(self._settings.grace_seconds):
             _log.warning("calls were still running after %.0f s", self._settings.grace_seconds)
         if self._express is not None:
@@ -122,6 +130,11 @@ class WorkerServer:
         if self._local_socket is not None:
             Path(self._local_socket.path).unlink(missing_ok=True)
         print("stopped", flush=True)
+
+    def _hold(self, ranges: tuple[ExpertRange, ...], layers: tuple[LoadedLayer, ...]) -> None:
+        """More than before: calls first, or a coordinator might ask for what is announced too early."""
+        self.desk.shard().hold(layers)
+        self._service.hold(ranges)
 
     def _build(self) -> grpc.Server:
         limit = message_limit(self._bundle.config.hidden_size)

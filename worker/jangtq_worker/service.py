@@ -10,13 +10,20 @@ import psutil
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_proto.codec import PROTOCOL_VERSION, answer_checksum
-from jangtq_proto.errors import ClusterError, status_number, status_of
+from jangtq_proto.errors import (
+    CallRejectedError,
+    ClusterError,
+    ConfigurationError,
+    status_number,
+    status_of,
+)
 from jangtq_proto.ranges import ExpertRange
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_worker.call_stream import CallStream
 from jangtq_worker.desk import Desk
 from jangtq_worker.express import ExpressListener
+from jangtq_worker.extension import Extension
 
 
 @dataclass(frozen=True)
@@ -24,16 +31,17 @@ class Identity:
     """What never changes while a worker runs."""
 
     bundle: Bundle
-    ranges: tuple[ExpertRange, ...]
     device: str
 
 
 class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
     """Answers at the desk, over streams of its own or over the express lane to which it lets in."""
 
-    def __init__(self, identity: Identity, desk: Desk) -> None:
+    def __init__(self, identity: Identity, desk: Desk, extension: Extension) -> None:
         self._identity = identity
         self._desk = desk
+        self._extension = extension
+        self._ranges: tuple[ExpertRange, ...] = ()
         self._instance = secrets.token_hex(8)
         self._local_socket: pb.LocalSocket | None = None
         self._express: ExpressListener | None = None
@@ -41,6 +49,10 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
     def announce(self, local_socket: pb.LocalSocket | None) -> None:
         """From now on tell where coordinators on this machine find the service."""
         self._local_socket = local_socket
+
+    def hold(self, ranges: tuple[ExpertRange, ...]) -> None:
+        """From now on say that these experts are held."""
+        self._ranges = ranges
 
     def offer(self, express: ExpressListener) -> None:
         """From now on let coordinators in to the express lane."""
@@ -58,14 +70,23 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
             layer_count=config.layer_count,
             expert_count=config.expert_count,
             hidden_size=config.hidden_size,
-            expert_ranges=[pb.ExpertRange(first=r.first, last=r.last) for r in self._identity.ranges],
+            expert_ranges=[pb.ExpertRange(first=r.first, last=r.last) for r in self._ranges],
             device=self._identity.device,
             weight_bytes=shard.weight_bytes,
             resident_bytes=psutil.Process().memory_info().rss,
             version=version("jangtq-cluster"),
             local_socket=self._local_socket,
             instance=self._instance,
+            spare_bytes=self._extension.spare_bytes,
         )
+
+    def TakeOver(self, request: pb.TakeOverRequest, context: grpc.ServicerContext) -> pb.TakeOverReply:
+        try:
+            self._desk.shard()
+            self._extension.take_over(_ranges_of(request))
+        except ClusterError as error:
+            context.abort(status_of(error), str(error))
+        return pb.TakeOverReply()
 
     def OpenExpress(
         self, request: pb.OpenExpressRequest, context: grpc.ServicerContext
@@ -103,3 +124,10 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
             queue_ns=answer.queue_ns,
             compute_ns=answer.compute_ns,
         )
+
+
+def _ranges_of(request: pb.TakeOverRequest) -> tuple[ExpertRange, ...]:
+    try:
+        return tuple(ExpertRange(r.first, r.last) for r in request.expert_ranges)
+    except ConfigurationError as error:
+        raise CallRejectedError(str(error)) from error

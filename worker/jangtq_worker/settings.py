@@ -24,6 +24,7 @@ class WorkerSettings:
     insecure: bool = False
     tls: Path | None = None
     poll_us: int = 0
+    spare_bytes: int = 0
     max_streams: int = 16
     max_calls: int = 16
     grace_seconds: float = 30.0
@@ -33,6 +34,8 @@ class WorkerSettings:
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise ConfigurationError(f"--threads {self.threads}: allowed are 1 to 1024")
         check_poll_us(self.poll_us)
+        if self.spare_bytes < 0:
+            raise ConfigurationError("--spare-gb: allowed are 0 and above")
         for name, most in (("--max-streams", self.max_streams), ("--max-calls", self.max_calls)):
             if not 1 <= most <= 1024:
                 raise ConfigurationError(f"{name} {most}: allowed are 1 to 1024")

@@ -37,6 +37,10 @@ class Shard:
         self._layers = layers
         self._turns = Turns(self._compute, goes_along)
 
+    def hold(self, layers: tuple[LoadedLayer, ...]) -> None:
+        """From the next call on ask these layers instead."""
+        self._layers = layers
+
     @property
     def weight_bytes(self) -> int:
         return sum(layer.nbytes for layer in self._layers)

@@ -49,6 +49,11 @@ class ExpertServiceStub(object):
                 request_serializer=jangtq__proto_dot_v1_dot_expert__pb2.OpenExpressRequest.SerializeToString,
                 response_deserializer=jangtq__proto_dot_v1_dot_expert__pb2.OpenExpressReply.FromString,
                 _registered_method=True)
+        self.TakeOver = channel.unary_unary(
+                '/jangtq_proto.v1.ExpertService/TakeOver',
+                request_serializer=jangtq__proto_dot_v1_dot_expert__pb2.TakeOverRequest.SerializeToString,
+                response_deserializer=jangtq__proto_dot_v1_dot_expert__pb2.TakeOverReply.FromString,
+                _registered_method=True)
 
 
 class ExpertServiceServicer(object):
@@ -75,6 +80,13 @@ class ExpertServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TakeOver(self, request, context):
+        """Asks the worker to hold more experts. They are loaded while it serves, and Describe tells when they are there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExpertServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +104,11 @@ def add_ExpertServiceServicer_to_server(servicer, server):
                     servicer.OpenExpress,
                     request_deserializer=jangtq__proto_dot_v1_dot_expert__pb2.OpenExpressRequest.FromString,
                     response_serializer=jangtq__proto_dot_v1_dot_expert__pb2.OpenExpressReply.SerializeToString,
+            ),
+            'TakeOver': grpc.unary_unary_rpc_method_handler(
+                    servicer.TakeOver,
+                    request_deserializer=jangtq__proto_dot_v1_dot_expert__pb2.TakeOverRequest.FromString,
+                    response_serializer=jangtq__proto_dot_v1_dot_expert__pb2.TakeOverReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +192,33 @@ class ExpertService(object):
             '/jangtq_proto.v1.ExpertService/OpenExpress',
             jangtq__proto_dot_v1_dot_expert__pb2.OpenExpressRequest.SerializeToString,
             jangtq__proto_dot_v1_dot_expert__pb2.OpenExpressReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TakeOver(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jangtq_proto.v1.ExpertService/TakeOver',
+            jangtq__proto_dot_v1_dot_expert__pb2.TakeOverRequest.SerializeToString,
+            jangtq__proto_dot_v1_dot_expert__pb2.TakeOverReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class ExpertServiceStub:
     """One stream a coordinator, open for as long as both live. Replies come in any order, by call_id."""
     OpenExpress: _grpc.UnaryUnaryMultiCallable[_expert_pb2.OpenExpressRequest, _expert_pb2.OpenExpressReply]
     """Hands out the way to one express connection: a socket that carries expert calls and answers as frames."""
+    TakeOver: _grpc.UnaryUnaryMultiCallable[_expert_pb2.TakeOverRequest, _expert_pb2.TakeOverReply]
+    """Asks the worker to hold more experts. They are loaded while it serves, and Describe tells when they are there."""
 
 @_typing.type_check_only
 class ExpertServiceAsyncStub(ExpertServiceStub):
@@ -47,6 +49,8 @@ class ExpertServiceAsyncStub(ExpertServiceStub):
     """One stream a coordinator, open for as long as both live. Replies come in any order, by call_id."""
     OpenExpress: _aio.UnaryUnaryMultiCallable[_expert_pb2.OpenExpressRequest, _expert_pb2.OpenExpressReply]  # type: ignore[assignment]
     """Hands out the way to one express connection: a socket that carries expert calls and answers as frames."""
+    TakeOver: _aio.UnaryUnaryMultiCallable[_expert_pb2.TakeOverRequest, _expert_pb2.TakeOverReply]  # type: ignore[assignment]
+    """Asks the worker to hold more experts. They are loaded while it serves, and Describe tells when they are there."""
 
 class ExpertServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -72,5 +76,13 @@ class ExpertServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_expert_pb2.OpenExpressReply, _abc.Awaitable[_expert_pb2.OpenExpressReply]]:
         """Hands out the way to one express connection: a socket that carries expert calls and answers as frames."""
+
+    @_abc_1.abstractmethod
+    def TakeOver(
+        self,
+        request: _expert_pb2.TakeOverRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_expert_pb2.TakeOverReply, _abc.Awaitable[_expert_pb2.TakeOverReply]]:
+        """Asks the worker to hold more experts. They are loaded while it serves, and Describe tells when they are there."""
 
 def add_ExpertServiceServicer_to_server(servicer: ExpertServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
