@@ -148,7 +148,7 @@ def test_sigterm_finishes_what_is_in_flight(bundle: Bundle) -> None:
         worker = start_worker(children, bundle.path, "0-255", device="reference")
         worker.ready()
         with grpc.insecure_channel(worker.listening()) as channel:
-            calls = iter([encode_call(some_call(bundle, rows=1000), RowType.FLOAT32)])
+            calls = iter([encode_call(some_call(bundle, rows=4000), RowType.FLOAT32)])
             replies = expert_pb2_grpc.ExpertServiceStub(channel).Forward(calls)
             wait_until_computing(worker.process.pid)
             worker.process.send_signal(signal.SIGTERM)

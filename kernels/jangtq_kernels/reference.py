@@ -73,7 +73,7 @@ def _multiply(matrix: PackedMatrix, position: int, rotated: NDArray[np.float64])
     """y[r] = norm[r] * sum_i rotated[i] * codebook[code[r, i]]."""
     codes = unpack(matrix.codes[position], matrix.bits, matrix.in_features)
     dense = matrix.codebook.astype(np.float64)[codes]
-    # Row by row: one product of two matrices would add in an order that depends on the number of rows.
-    products = np.stack([dense @ row for row in rotated])
+    # Sum by sum: a product of matrices would add in an order that depends on the number of rows.
+    products = np.vecdot(rotated[:, None], dense)
     result: NDArray[np.float64] = products * matrix.norms[position].astype(np.float64)
     return result
