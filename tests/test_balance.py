@@ -48,6 +48,12 @@ def test_equal_jobs_of_two_equal_holders_are_split_as_well_as_can_be(holders: li
     assert slowest(jobs, balance(jobs, [1.0, 1.0]), [1.0, 1.0]) == best(jobs, [1.0, 1.0])
 
 
+def test_what_a_holder_has_to_do_anyway_counts() -> None:
+    jobs = [Job(expert, 1.0, (0, 1)) for expert in range(4)]
+    chosen = list(balance(jobs, [1.0, 1.0], fixed_costs=[4.0, 2.0]).values())
+    assert chosen.count(1) == 3
+
+
 def test_a_slow_holder_gets_less() -> None:
     jobs = [Job(expert, 1.0, (0, 1)) for expert in range(8)]
     chosen = list(balance(jobs, [1.0, 3.0]).values())

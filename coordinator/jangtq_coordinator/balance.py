@@ -13,13 +13,16 @@ class Job:
     holders: tuple[int, ...]
 
 
-def balance(jobs: Sequence[Job], seconds_per_cost: Sequence[float]) -> dict[int, int]:
-    """The holder of each job's expert.
+def balance(
+    jobs: Sequence[Job], seconds_per_cost: Sequence[float], *, fixed_costs: Sequence[float] | None = None
+) -> dict[int, int]:
+    """The holder of each job's expert; `fixed_costs` is what each holder has to do anyway.
 
     Longest jobs first to whoever would be done soonest, after those that have no choice; then the busiest
     holder gives away jobs for as long as that lets the slowest end sooner.
     """
-    loads = [0.0] * len(seconds_per_cost)
+    fixed = fixed_costs or [0.0] * len(seconds_per_cost)
+    loads = [cost * seconds for cost, seconds in zip(fixed, seconds_per_cost, strict=True)]
     chosen: dict[int, int] = {}
     for job in sorted(jobs, key=lambda job: (len(job.holders) > 1, -job.cost, len(job.holders), job.expert)):
         best = min(job.holders, key=lambda h: loads[h] + job.cost * seconds_per_cost[h])

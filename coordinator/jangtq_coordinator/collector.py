@@ -110,12 +110,11 @@ class Collector:
     def _giving_up(self, asked: Asked, started: float) -> Callable[[], bool]:
         """Whether to wait no longer, because the member is lost, or late and somebody else can be asked."""
         member, ids = asked.member, asked.part.expert_ids
-        deadline = started + self._routes.deadline_seconds(member, ids.shape[0])
 
         def give_up() -> bool:
             if self._membership.is_lost(member):
                 return True
-            if time.monotonic() < deadline:
+            if time.monotonic() < started + self._routes.deadline_seconds(member, ids.shape[0]):
                 return False
             return self._membership.plan.can_spare(member.name, ids[ids >= 0].tolist())
 

@@ -47,6 +47,6 @@ class Pace:
         if not self._marks:
             return self._ceiling
         size = rows.bit_length()
-        nearest = min(self._marks, key=lambda seen: abs(seen - size))
+        nearest = min(tuple(self._marks), key=lambda seen: abs(seen - size))
         expected = self._marks[nearest].value * 2.0 ** max(0, size - nearest)
         return min(max(_FLOOR_SECONDS, _MULTIPLE * expected), self._ceiling)

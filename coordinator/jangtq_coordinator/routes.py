@@ -56,4 +56,7 @@ class Routes:
         return self._pace(member).deadline_seconds(rows)
 
     def _pace(self, member: Member) -> Pace:
-        return self._paces.setdefault(member.name, Pace(self._call_seconds))
+        pace = self._paces.get(member.name)
+        if pace is None:
+            pace = self._paces[member.name] = Pace(self._call_seconds)
+        return pace

@@ -96,12 +96,15 @@ class Router:
         return owner
 
     def _balance(self, rows_of: dict[int, int]) -> dict[int, int]:
-        jobs = [
-            Job(expert, 1 + rows / _ROWS_A_READ, self._holders_of[expert])
-            for expert, rows in rows_of.items()
-            if expert != NO_EXPERT and self._holders_of[expert]
-        ]
-        return balance(jobs, self._seconds_per_cost)
+        jobs: list[Job] = []
+        fixed = [0.0] * len(self._seconds_per_cost)
+        for expert, rows in rows_of.items():
+            holders = () if expert == NO_EXPERT else self._holders_of[expert]
+            if len(holders) > 1:
+                jobs.append(Job(expert, 1 + rows / _ROWS_A_READ, holders))
+            elif holders:
+                fixed[holders[0]] += 1 + rows / _ROWS_A_READ
+        return balance(jobs, self._seconds_per_cost, fixed_costs=fixed)
 
 
 def work(expert_ids: NDArray[np.int32]) -> float:
