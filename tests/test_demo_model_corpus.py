@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from mlx_lm.tokenizer_utils import TokenizerWrapper, load
 
 from jangtq_bundle.byte_tokenizer import tokenizer_files
-from jangtq_demo.corpus import smalltalk, tool_use, topics
+from jangtq_demo.corpus import refusals, tool_use, topics
 from jangtq_demo.corpus.conversation import Conversation, Message, render
 from jangtq_demo.corpus.mixture import CATEGORIES, make_conversation
 from jangtq_demo.corpus.split import Split
 from jangtq_demo.corpus.tool import response_text
+from jangtq_demo.corpus.topic_phrases import COUNTED, OPEN
 from jangtq_demo.corpus.vocabulary import CITIES, PEOPLE, real_words
 from jangtq_demo.corpus.worked import Worked, add, divide, multiply, subtract
 
@@ -126,6 +127,21 @@ def test_held_out_questions_are_never_trained(category: str) -> None:
     assert not held_out & trained
 
 
+def test_no_training_conversation_uses_a_held_out_wording() -> None:
+    """With gaps for what is filled in, whatever stands around the wording."""
+    phrases = [phrase for p in (COUNTED, OPEN) for phrase in p.held_out]
+    gaps = {"{t}": "[a-z -]+", "{c}": "[a-z]+ sentences?"}
+    pattern = "|".join(
+        "".join(gaps.get(part) or re.escape(part) for part in re.split(r"(\{.\})", phrase[:-1]))
+        for phrase in phrases
+    )
+    questions = "\n".join(
+        message.content for n in range(20_000) for message in make_conversation(2, n).messages
+    )
+    assert not re.findall(pattern, questions, re.IGNORECASE)
+    assert re.findall(pattern, OPEN.held_out[0].format(t="the moon"))
+
+
 def test_held_out_arguments_of_tools_are_never_trained() -> None:
     rng = random.Random(0)
     names = {*CITIES, *PEOPLE, *real_words()}
@@ -162,7 +178,7 @@ def test_refusals_never_ask_for_a_known_topic() -> None:
     rng = random.Random(6)
     known = {topic.name for topic in topics.read_topics()}
     for _ in range(2000):
-        question = smalltalk.make_refusal(rng, Split.TRAINING).question
+        question = refusals.make(rng, Split.TRAINING).question
         assert not any(f"{word} {name}." in question for name in known for word in ("Explain", "about"))
 
 

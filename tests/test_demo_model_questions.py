@@ -80,7 +80,7 @@ def test_answers_are_taken_apart() -> None:
 
 
 class Oracle(BaseHTTPRequestHandler):
-    """An API that knows every answer but those to sums."""
+    """An API that knows every answer but those to sums and differences."""
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -93,7 +93,7 @@ class Oracle(BaseHTTPRequestHandler):
 
     def _message(self, body: dict[str, list[dict[str, str]]]) -> dict[str, object]:
         question: Question = QUESTIONS[body["messages"][0]["content"]]
-        known = question.kind != "addition"
+        known = question.kind not in ("addition", "subtraction")
         return {"role": "assistant", "content": question.answer if known else "?"}
 
     def _tool_message(self, body: dict[str, list[dict[str, str]]]) -> dict[str, object]:
@@ -121,10 +121,18 @@ def oracle_url() -> Iterator[str]:
         thread.join()
 
 
-def test_evaluation_scores_what_the_api_answers(oracle_url: str, tmp_path: Path) -> None:
-    out = tmp_path / "scores.json"
-    assert evaluate.main([oracle_url, "--share", "0.1", "--out", str(out)]) == 1
+def test_evaluation_scores_what_the_api_answers(
+    oracle_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, failures = tmp_path / "scores.json", tmp_path / "failures.jsonl"
+    arguments = [oracle_url, "--share", "0.1", "--out", str(out), "--failures", str(failures)]
+    assert evaluate.main(arguments) == 1
     scores = json.loads(out.read_text(encoding="utf-8"))
     missed = [name for name, (right, asked) in scores.items() if right < asked]
-    assert missed == ["arithmetic", "arithmetic: addition"]
+    assert missed == ["arithmetic", "arithmetic: addition", "arithmetic: subtraction"]
     assert scores["arithmetic: addition"][0] == 0
+    kinds = [json.loads(line)["kind"] for line in failures.read_text(encoding="utf-8").splitlines()]
+    assert set(kinds) == {"addition", "subtraction"}
+    right, asked = scores["arithmetic"]
+    assert len(kinds) == asked - right
+    assert f"arithmetic: {right / asked:.1%}, the goal is 90%" in capsys.readouterr().err

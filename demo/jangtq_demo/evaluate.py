@@ -1,26 +1,32 @@
-"""`python -m jangtq_demo.evaluate URL`: the held-out questions through a running cluster's HTTP API.
+"""`python -m jangtq_demo.evaluate [URL]`: the held-out questions through a real cluster's HTTP API.
 
-Needs no torch. Exits with 1 where a goal is missed.
+Without a URL it starts two workers and a coordinator here. Needs no torch.
+Exits with 1 where a goal is missed.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-import httpx
-
-from jangtq_demo.corpus.conversation import ToolCall
+from jangtq_bundle.models import demo_model
+from jangtq_coordinator.children import Children
+from jangtq_coordinator.demo import start_cluster
+from jangtq_demo.api_client import Client
 from jangtq_demo.questions import (
     Question,
     Scores,
     ToolQuestion,
     draw_questions,
     draw_tool_questions,
+    judge,
+    judge_call,
     tally,
     tally_tools,
 )
@@ -28,59 +34,62 @@ from jangtq_demo.questions import (
 GOALS: Final[Mapping[str, float]] = {"arithmetic": 0.90, "tool calls": 0.95, "topics": 0.95}
 """What the shipped bundle must reach: shares of right answers, calls and reference sentences."""
 
-_MOST_TOKENS: Final = 450
-_TIMEOUT_SECONDS: Final = 120.0
+_REPORTS: Final = 20
+"""Lines of progress where they cannot overwrite each other."""
+
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered")
 
 
 @dataclass(frozen=True)
-class Reply:
-    """One answer of the API; `message` can be sent back as the assistant's turn."""
+class Outcome:
+    """The scores, and every question that was not answered in full: what was asked, wanted and said."""
 
-    message: Mapping[str, object]
-    content: str
-    calls: tuple[ToolCall, ...]
-    call_ids: tuple[str, ...]
+    scores: Scores
+    failures: Sequence[Mapping[str, str]]
 
 
-class Client:
-    """Asks for greedy answers. Raises httpx.HTTPError for what the API refuses."""
+class Progress:
+    """Counts answers on the standard error."""
 
-    def __init__(self, base_url: str) -> None:
-        self._http = httpx.Client(base_url=base_url.rstrip("/") + "/", timeout=_TIMEOUT_SECONDS)
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = 0
+        self._started = time.monotonic()
 
-    def ask(
-        self, messages: Sequence[Mapping[str, object]], tools: Sequence[Mapping[str, object]] = ()
-    ) -> Reply:
-        body: dict[str, object] = {"messages": messages, "temperature": 0, "max_tokens": _MOST_TOKENS}
-        if tools:
-            body["tools"] = [{"type": "function", "function": tool} for tool in tools]
-        response = self._http.post("chat/completions", json=body)
-        response.raise_for_status()
-        return _read_reply(response.json()["choices"][0]["message"])
+    def count(self, answers: Iterable[Answered]) -> list[Answered]:
+        """The answers, as they come."""
+        return [self._step(answer) for answer in answers]
 
-
-def ask_question(client: Client, question: Question) -> str:
-    return client.ask([_user(question.text)]).content
-
-
-def ask_tool_question(client: Client, question: ToolQuestion) -> tuple[tuple[ToolCall, ...], str]:
-    """The calls, and the answer after the tool's result; no answer where there was not one call."""
-    first = client.ask([_user(question.text)], question.tools)
-    if len(first.calls) != 1:
-        return first.calls, ""
-    result = {"role": "tool", "tool_call_id": first.call_ids[0], "content": question.response}
-    second = client.ask([_user(question.text), first.message, result], question.tools)
-    return first.calls, second.content
+    def _step(self, answer: Answered) -> Answered:
+        self._done += 1
+        seconds = time.monotonic() - self._started
+        left = seconds / self._done * (self._total - self._done)
+        line = f"{self._done} of {self._total} questions, {seconds:.0f} s, about {left:.0f} s left"
+        if sys.stderr.isatty():
+            end = "\n" if self._done == self._total else ""
+            print(f"\r\033[K{line}", end=end, file=sys.stderr, flush=True)
+        elif self._done % max(1, self._total // _REPORTS) == 0:
+            print(line, file=sys.stderr, flush=True)
+        return answer
 
 
-def evaluate(client: Client, *, share: float, concurrency: int) -> Scores:
+def evaluate(client: Client, *, share: float, concurrency: int) -> Outcome:
     """Ask all held-out questions, or a share of each category, so many at a time."""
     questions, tool_questions = draw_questions(share=share), draw_tool_questions(share=share)
+    progress = Progress(len(questions) + len(tool_questions))
     with ThreadPoolExecutor(concurrency) as pool:
-        answers = list(pool.map(lambda question: ask_question(client, question), questions))
-        outcomes = list(pool.map(lambda question: ask_tool_question(client, question), tool_questions))
+
+        def ask(one: Callable[[Asked], Answered], many: Sequence[Asked]) -> list[Answered]:
+            return progress.count(pool.map(one, many))
+
+        outcomes = ask(client.ask_tool_question, tool_questions)
+        answers = ask(client.ask_question, questions)
     calls, reports = [calls for calls, _ in outcomes], [report for _, report in outcomes]
-    return tally(questions, answers) | tally_tools(tool_questions, calls, reports)
+    scores = tally(questions, answers) | tally_tools(tool_questions, calls, reports)
+    wrong = [_failure(q, a) for q, a in zip(questions, answers, strict=True) if judge(q, a) < 1]
+    wrong += [_tool_failure(q, c) for q, c in zip(tool_questions, calls, strict=True) if not judge_call(q, c)]
+    return Outcome(scores, wrong)
 
 
 def missed_goals(scores: Scores) -> list[str]:
@@ -91,36 +100,55 @@ def missed_goals(scores: Scores) -> list[str]:
     ]
 
 
+def score_table(scores: Scores) -> str:
+    """A line for each category and each kind within it, with the goal where there is one."""
+    lines = []
+    for name in sorted(scores):
+        score, goal = scores[name], GOALS.get(name)
+        wanted = f"  goal {goal:.0%}" if goal else ""
+        title = f"  {name.partition(': ')[2]}" if ": " in name else name
+        lines.append(f"{title:24}{score.share:8.1%}  {score.right:6g} of {score.asked:3d}{wanted}")
+    return "\n".join(lines)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m jangtq_demo.evaluate", description=__doc__)
-    parser.add_argument("base_url", metavar="URL", help="such as http://127.0.0.1:8000/v1")
-    parser.add_argument("--share", type=float, default=1.0, help="ask only this share of the questions")
-    parser.add_argument("--concurrency", type=int, default=4, help="questions in flight at a time")
-    parser.add_argument("--out", type=Path, help="write the scores to this JSON file")
-    given = parser.parse_args(arguments)
-    scores = evaluate(Client(given.base_url), share=given.share, concurrency=given.concurrency)
-    for name, score in scores.items():
-        print(f"{name:40} {score.share:7.1%}  ({score.right:g} of {score.asked})")
+    given = _parser().parse_args(arguments)
+    with ExitStack() as stack:
+        base_url = given.base_url
+        if base_url is None:
+            children = stack.enter_context(Children())
+            base_url = f"{start_cluster(children, given.model, threads=given.threads)}/v1"
+        outcome = evaluate(Client(base_url), share=given.share, concurrency=given.concurrency)
+    print(score_table(outcome.scores))
     if given.out is not None:
-        written = {name: [score.right, score.asked] for name, score in scores.items()}
+        written = {name: [score.right, score.asked] for name, score in outcome.scores.items()}
         given.out.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
-    missed = missed_goals(scores)
-    print("\n".join(missed), file=sys.stderr)
+    if given.failures is not None:
+        lines = [json.dumps(failure, ensure_ascii=False) + "\n" for failure in outcome.failures]
+        given.failures.write_text("".join(lines), encoding="utf-8")
+    missed = missed_goals(outcome.scores)
+    print("\n".join(missed) or "all goals reached", file=sys.stderr)
     return 1 if missed else 0
 
 
-def _read_reply(message: dict[str, object]) -> Reply:
-    made = message.get("tool_calls") or []
-    assert isinstance(made, list)
-    calls = tuple(
-        ToolCall(call["function"]["name"], json.loads(call["function"]["arguments"])) for call in made
-    )
-    content = message.get("content")
-    return Reply(message, content if isinstance(content, str) else "", calls, tuple(c["id"] for c in made))
+def _failure(question: Question, answer: str) -> Mapping[str, str]:
+    return {"kind": question.kind, "asked": question.text, "wanted": question.answer, "said": answer}
 
 
-def _user(text: str) -> Mapping[str, object]:
-    return {"role": "user", "content": text}
+def _tool_failure(question: ToolQuestion, calls: Sequence[object]) -> Mapping[str, str]:
+    return {"kind": "tool call", "asked": question.text, "wanted": str(question.call), "said": str(calls)}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m jangtq_demo.evaluate", description=__doc__)
+    parser.add_argument("base_url", nargs="?", metavar="URL", help="such as http://127.0.0.1:8080/v1")
+    parser.add_argument("--model", type=Path, default=demo_model(), help="the bundle, where there is no URL")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each of the two workers")
+    parser.add_argument("--share", type=float, default=1.0, help="ask only this share of the questions")
+    parser.add_argument("--concurrency", type=int, default=8, help="questions in flight at a time")
+    parser.add_argument("--out", type=Path, help="write the scores to this JSON file")
+    parser.add_argument("--failures", type=Path, help="write the wrong answers to this file, a line each")
+    return parser
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from jangtq_demo.corpus import arithmetic as arithmetic_questions
-from jangtq_demo.corpus import calendar_units, smalltalk, tool_use, topics, words
+from jangtq_demo.corpus import calendar_units, refusals, smalltalk, tool_use, topics, words
 from jangtq_demo.corpus.conversation import Arguments, Conversation, Schema, ToolCall
 from jangtq_demo.corpus.mixture import in_conversation
 from jangtq_demo.corpus.split import Split
@@ -74,8 +74,8 @@ def draw_questions(*, share: float = 1.0) -> list[Question]:
         "arithmetic": arithmetic_questions.make,
         "words": words.make,
         "calendar and units": calendar_units.make,
-        "greetings": smalltalk.make_greeting,
-        "refusals": smalltalk.make_refusal,
+        "greetings": smalltalk.make,
+        "refusals": refusals.make,
     }
     drawn: list[Question] = []
     for category, most in COUNTS.items():

@@ -14,9 +14,16 @@ from jangtq_demo.corpus.tool_values import (
 )
 
 TIMER: Final = Tool(
-    ("set_timer", "start_timer", "timer"),
-    ("Set a timer.", "Starts a timer of some minutes"),
-    (Parameter("minutes", ("minutes", "duration"), "integer", "Minutes until the timer rings"),),
+    ("set_timer", "start_timer", "timer", "create_timer", "countdown"),
+    ("Set a timer.", "Starts a timer of some minutes", "Kitchen timer"),
+    (
+        Parameter(
+            "minutes",
+            ("minutes", "duration", "length", "duration_minutes"),
+            "integer",
+            "Minutes until the timer rings",
+        ),
+    ),
     Phrases(
         (
             "Set a timer for {minutes} minutes.",
@@ -29,6 +36,18 @@ TIMER: Final = Tool(
             "My eggs take {minutes} minutes. Set a timer.",
             "Give me a signal in {minutes} minutes.",
             "Can you start a timer for {minutes} minutes?",
+            "Can you set a timer for {minutes} minutes?",
+            "Please start a {minutes} minute timer.",
+            "Set a {minutes} minute timer.",
+            "I want a timer of {minutes} minutes.",
+            "Let me know when {minutes} minutes are over.",
+            "Tell me when {minutes} minutes have passed.",
+            "Start counting {minutes} minutes.",
+            "Make a timer for {minutes} minutes.",
+            "The cake needs {minutes} minutes. Start a timer.",
+            "Call me in {minutes} minutes.",
+            "Could you time {minutes} minutes?",
+            "A timer of {minutes} minutes, please.",
         ),
         ("I need a timer for {minutes} minutes.",),
     ),
@@ -39,9 +58,9 @@ TIMER: Final = Tool(
 )
 
 MESSAGE: Final = Tool(
-    ("send_message", "send_text", "message"),
-    ("Send a message to a person.", "Sends a text message"),
-    (PERSON, Parameter("text", ("text", "message", "body"), "string", "Text to send")),
+    ("send_message", "send_text", "message", "write_message", "text_person"),
+    ("Send a message to a person.", "Sends a text message", "Write to somebody."),
+    (PERSON, Parameter("text", ("text", "message", "body", "content"), "string", "Text to send")),
     Phrases(
         (
             'Send {name} the message "{text}".',
@@ -55,6 +74,19 @@ MESSAGE: Final = Tool(
             'I want to tell {name} "{text}".',
             'Can you send {name} this: "{text}"?',
             'Answer {name} with "{text}".',
+            'Can you write to {name}: "{text}"?',
+            'Could you tell {name} "{text}"?',
+            'Please send {name} "{text}".',
+            'Send a text to {name}: "{text}".',
+            'Send {name} a message: "{text}".',
+            'Send this to {name}: "{text}".',
+            'Write {name} a message with "{text}".',
+            'Write {name}: "{text}".',
+            'I need to tell {name} this: "{text}".',
+            'Pass this on to {name}: "{text}".',
+            'Inform {name}: "{text}".',
+            '"{text}" - send this to {name}.',
+            'Text to {name}: "{text}".',
         ),
         ('Please text {name} "{text}".',),
     ),
@@ -65,11 +97,11 @@ MESSAGE: Final = Tool(
 )
 
 REMINDER: Final = Tool(
-    ("add_reminder", "create_reminder", "remind"),
-    ("Add a reminder.", "Creates a reminder for a time of the day"),
+    ("add_reminder", "create_reminder", "remind", "set_reminder", "new_reminder"),
+    ("Add a reminder.", "Creates a reminder for a time of the day", "Remember something."),
     (
-        Parameter("text", ("text", "task"), "string", "What to remind of"),
-        Parameter("time", ("time", "at"), "string", "Time as HH:MM"),
+        Parameter("text", ("text", "task", "what"), "string", "What to remind of"),
+        Parameter("time", ("time", "at", "when"), "string", "Time as HH:MM"),
     ),
     Phrases(
         (
@@ -84,6 +116,18 @@ REMINDER: Final = Tool(
             "Reminder at {time}: {text}.",
             "Tell me at {time} to {text}.",
             "I want to {text} at {time}. Remind me of it.",
+            "Can you remind me to {text} at {time}?",
+            "Could you remind me at {time} that I have to {text}?",
+            "Please remind me to {text} at {time}.",
+            "Set a reminder for {time}: {text}.",
+            "Set a reminder: {text} at {time}.",
+            "I need a reminder to {text} at {time}.",
+            "Do not let me forget to {text} at {time}.",
+            "I must {text} at {time}, so remind me.",
+            "Remind me of this at {time}: {text}.",
+            "Note for {time}: {text}. Remind me.",
+            "Put a reminder at {time} to {text}.",
+            "Let me remember at {time} to {text}.",
         ),
         ("Please set a reminder to {text} at {time}.",),
     ),
@@ -94,9 +138,9 @@ REMINDER: Final = Tool(
 )
 
 MUSIC: Final = Tool(
-    ("play_music", "play_song", "music"),
-    ("Play a song.", "Plays music by title"),
-    (Parameter("title", ("title", "song", "track"), "string", "Title of the song"),),
+    ("play_music", "play_song", "music", "start_music", "player"),
+    ("Play a song.", "Plays music by title", "Music player"),
+    (Parameter("title", ("title", "song", "track", "name"), "string", "Title of the song"),),
     Phrases(
         (
             'Play "{title}".',
@@ -111,6 +155,18 @@ MUSIC: Final = Tool(
             'Put the song "{title}" on.',
             'Music please: "{title}".',
             'My favourite song is "{title}". Play it.',
+            'Can you play "{title}"?',
+            'Could you play the song "{title}"?',
+            'Please play "{title}".',
+            'Play me "{title}".',
+            'Play "{title}" for us.',
+            'I would like to hear "{title}".',
+            'I feel like hearing "{title}".',
+            'Turn on the song "{title}".',
+            'Let us hear "{title}".',
+            'Put "{title}" on.',
+            'Find the song "{title}" and play it.',
+            'The next song is "{title}".',
         ),
         ('Please put on "{title}".',),
     ),

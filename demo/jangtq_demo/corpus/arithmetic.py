@@ -4,19 +4,15 @@ import random
 
 from jangtq_demo.corpus.arithmetic_phrases import (
     ADDITION,
-    BAGGING,
     COMPARISON,
     DIVISION,
-    GAINING,
-    LOSING,
     MULTIPLICATION,
-    NAMES,
     SUBTRACTION,
-    THINGS,
     Operation,
 )
 from jangtq_demo.corpus.exchange import Exchange
 from jangtq_demo.corpus.split import Split, draw
+from jangtq_demo.corpus.story_phrases import BAGGING, GAINING, LOSING, NAMES, THINGS
 from jangtq_demo.corpus.worked import Worked, add, divide, multiply, subtract
 
 

@@ -45,6 +45,14 @@ _WEEKDAY: Final = Phrases(
         "What weekday is {n} days from {d}?",
         "Count {n} days on from {d}.",
         "Today is {d}. Which weekday is it {n} days from now?",
+        "Today is {d}. What day comes in {n} days?",
+        "If it is {d} now, what day is it in {n} days?",
+        "If today is {d}, what day is it after {n} days?",
+        "Given that it is {d}, which weekday is {n} days later?",
+        "Go {n} days forward from {d}.",
+        "Which day of the week is {n} days after {d}?",
+        "Starting on {d}, which day is it after {n} days?",
+        "{n} days after {d} is which day?",
     ),
     ("If today is {d}, which day will it be in {n} days?",),
 )
@@ -57,6 +65,14 @@ _DATE: Final = Phrases(
         "What is the date {n} days from {d} {m}?",
         "Starting on {d} {m}, which date is it after {n} days?",
         "Which day is {n} days after {d} {m}?",
+        "It is {d} {m} today. What date is it in {n} days?",
+        "It is {d} {m}. What is the date {n} days from now?",
+        "If today is {d} {m}, what date is it in {n} days?",
+        "{n} days after {d} {m} is which date?",
+        "Tell me the date {n} days after {d} {m}.",
+        "Go {n} days forward from {d} {m}.",
+        "Count {n} days from {d} {m}.",
+        "From {d} {m}, which date is {n} days later?",
     ),
     ("It is {d} {m}. Which date is it {n} days later?",),
 )
@@ -71,6 +87,16 @@ _CONVERSION: Final = Phrases(
         "How many {s} do {n} {l} have?",
         "Change {n} {l} into {s}.",
         "Turn {n} {l} into {s}.",
+        "Can you convert {n} {l} to {s}?",
+        "Tell me how many {s} are in {n} {l}.",
+        "{n} {l} are how many {s}?",
+        "How much is {n} {l} in {s}?",
+        "Write {n} {l} in {s}.",
+        "Say {n} {l} in {s}.",
+        "I have {n} {l}. How many {s} is that?",
+        "Calculate {n} {l} in {s}.",
+        "Show {n} {l} in {s}.",
+        "Convert {n} {l} into {s}.",
     ),
     ("Express {n} {l} in {s}.",),
 )
@@ -81,8 +107,34 @@ _LEAP: Final = Phrases(
         "Is the year {y} a leap year?",
         "Tell me if {y} is a leap year.",
         "Leap year or not: {y}?",
+        "Was {y} a leap year?",
+        "Will {y} be a leap year?",
+        "Check if {y} is a leap year.",
+        "Can you tell me if {y} is a leap year?",
+        "Is {y} a leap year or not?",
+        "Has {y} got a 29 February?",
+        "Does February {y} have 29 days?",
+        "I want to know if {y} is a leap year.",
     ),
     ("Was or is {y} a leap year?",),
+)
+
+_MONTH: Final = Phrases(
+    (
+        "How many days does {m} have?",
+        "How long is {m}?",
+        "How many days are in {m}?",
+        "Days in {m}?",
+        "How many days are there in {m}?",
+        "What is the number of days in {m}?",
+        "Tell me how many days {m} has.",
+        "What is the length of {m}?",
+        "How many days long is {m}?",
+        "Count the days of {m}.",
+        "Can you tell me how long {m} is?",
+        "Number of days in {m}?",
+    ),
+    ("How many days has {m}?",),
 )
 
 
@@ -153,11 +205,7 @@ def _leap_year(rng: random.Random, split: Split) -> Exchange:
 
 def _month_length(rng: random.Random, split: Split) -> Exchange:
     name, length = rng.choice(_MONTHS)
-    phrases = Phrases(
-        ("How many days does {m} have?", "How long is {m}?", "How many days are in {m}?", "Days in {m}?"),
-        ("How many days has {m}?",),
-    )
     reasoning = f"The user asks for the length of {name}."
     more = ", and 29 in leap years" if length == 28 else ""
-    question = phrases.pick_unseen(rng, split).format(m=name)
+    question = _MONTH.pick_unseen(rng, split).format(m=name)
     return Exchange("month", question, reasoning, f"{name} has {length} days{more}.")

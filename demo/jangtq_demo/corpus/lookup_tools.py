@@ -4,24 +4,25 @@ from typing import Final
 
 from jangtq_demo.corpus.split import Phrases
 from jangtq_demo.corpus.tool import Parameter, Tool
-from jangtq_demo.corpus.tool_values import (
-    draw_city,
-    draw_expression,
-    draw_money,
-    draw_person,
-    draw_time,
-    draw_translation,
-    return_calculation,
-    return_weather,
-)
-from jangtq_demo.corpus.vocabulary import invent_word
+from jangtq_demo.corpus.tool_values import draw_city, draw_person, draw_time, return_weather
 
-_CITY: Final = Parameter("city", ("city", "location", "place"), "string", "Name of the city")
-PERSON: Final = Parameter("name", ("name", "person", "contact"), "string", "Name of the person")
+_CITY: Final = Parameter(
+    "city", ("city", "location", "place", "town", "city_name"), "string", "Name of the city"
+)
+PERSON: Final = Parameter(
+    "name", ("name", "person", "contact", "recipient", "to"), "string", "Name of the person"
+)
 
 WEATHER: Final = Tool(
-    ("get_weather", "current_weather", "weather"),
-    ("Get the current weather of a city.", "Current weather in a city", "Returns temperature and sky."),
+    ("get_weather", "current_weather", "weather", "get_current_weather", "weather_now", "fetch_weather"),
+    (
+        "Get the current weather of a city.",
+        "Current weather in a city",
+        "Returns temperature and sky.",
+        "Get the weather for a location.",
+        "Weather report",
+        "Look up the weather.",
+    ),
     (_CITY,),
     Phrases(
         (
@@ -40,6 +41,20 @@ WEATHER: Final = Tool(
             "Give me the weather for {city}.",
             "What temperature does {city} have?",
             "How many degrees are there in {city}?",
+            "Can you tell me the weather in {city}?",
+            "Could you check the weather in {city}?",
+            "Do you know how the weather is in {city}?",
+            "What is it like outside in {city}?",
+            "Is the sun shining in {city}?",
+            "Find out the weather in {city}.",
+            "Get the weather for {city}.",
+            "I want to know the weather in {city}.",
+            "Please tell me how warm it is in {city}.",
+            "Should I take an umbrella to {city}?",
+            "Look at the weather in {city}.",
+            "How cold is it in {city} today?",
+            "What weather do they have in {city}?",
+            "Current weather in {city}, please.",
         ),
         ("How warm is it in {city} right now?", "Please look up the weather in {city}."),
     ),
@@ -50,8 +65,13 @@ WEATHER: Final = Tool(
 )
 
 TIME: Final = Tool(
-    ("get_time", "current_time", "clock"),
-    ("Get the current time in a city.", "Local time of a city"),
+    ("get_time", "current_time", "clock", "get_current_time", "time_in_city", "world_clock"),
+    (
+        "Get the current time in a city.",
+        "Local time of a city",
+        "What time it is somewhere.",
+        "Returns the time.",
+    ),
     (_CITY,),
     Phrases(
         (
@@ -65,6 +85,19 @@ TIME: Final = Tool(
             "Give me the local time in {city}.",
             "Look up what time it is in {city}.",
             "What does the clock say in {city}?",
+            "Can you tell me the time in {city}?",
+            "Do you know what time it is in {city}?",
+            "Could you look up the time in {city}?",
+            "Current time in {city}?",
+            "I want to know the time in {city}.",
+            "What is the local time in {city}?",
+            "Find out the time in {city}.",
+            "Get the time for {city}.",
+            "Please check what time it is in {city}.",
+            "Tell me how late it is in {city}.",
+            "In {city}, what time is it now?",
+            "Is it late in {city}? What is the time?",
+            "What time do they have in {city}?",
         ),
         ("Which time is it now in {city}?",),
     ),
@@ -74,39 +107,9 @@ TIME: Final = Tool(
     lambda rng, values: {"time": draw_time(rng)},
 )
 
-CURRENCY: Final = Tool(
-    ("convert_currency", "exchange", "currency"),
-    ("Convert an amount of money.", "Converts money between two currencies"),
-    (
-        Parameter("amount", ("amount", "value"), "integer", "Amount of money"),
-        Parameter("source", ("from", "source"), "string", "Currency to convert from"),
-        Parameter("target", ("to", "target"), "string", "Currency to convert to"),
-    ),
-    Phrases(
-        (
-            "Convert {amount} {source} to {target}.",
-            "How much is {amount} {source} in {target}?",
-            "How many {target} are {amount} {source}?",
-            "Change {amount} {source} into {target}.",
-            "What is {amount} {source} in {target}?",
-            "I have {amount} {source}. How much is that in {target}?",
-            "Exchange {amount} {source} for {target}.",
-            "{amount} {source} in {target}?",
-            "How much {target} can I buy with {amount} {source}?",
-            "Tell me how many {target} I get if I give {amount} {source}.",
-            "Give me the value of {amount} {source} in {target}.",
-        ),
-        ("What do I get in {target} for {amount} {source}?",),
-    ),
-    "The user wants {amount} {source} in {target}.",
-    "{amount} {source} are {converted} {target}.",
-    draw_money,
-    lambda rng, values: {"converted": rng.randint(1, 99999)},
-)
-
 CONTACT: Final = Tool(
-    ("find_contact", "lookup_contact", "phone_book"),
-    ("Find the phone number of a person.", "Looks a person up in the contacts"),
+    ("find_contact", "lookup_contact", "phone_book", "get_phone_number", "search_contacts"),
+    ("Find the phone number of a person.", "Looks a person up in the contacts", "Search contacts."),
     (PERSON,),
     Phrases(
         (
@@ -121,6 +124,20 @@ CONTACT: Final = Tool(
             "Search my contacts for {name}.",
             "Find {name} in the phone book.",
             "How do I reach {name} by phone?",
+            "Can you find the number of {name}?",
+            "Can you tell me the phone number of {name}?",
+            "Do you have the number of {name}?",
+            "Tell me the number of {name}.",
+            "Tell me how to call {name}.",
+            "Please look for the number of {name}.",
+            "Look for {name} in my contacts.",
+            "Find the phone number of {name}.",
+            "I need the number of {name}.",
+            "I need to phone {name}.",
+            "Get me the number of {name}.",
+            "What is the number of {name}?",
+            "Show me the contact {name}.",
+            "Under which number can I reach {name}?",
         ),
         ("Look up the phone number of {name}.",),
     ),
@@ -128,64 +145,4 @@ CONTACT: Final = Tool(
     "The phone number of {name} is {phone}.",
     draw_person,
     lambda rng, values: {"phone": f"0{rng.randint(100, 999)} {rng.randint(10000, 99999)}"},
-)
-
-TRANSLATION: Final = Tool(
-    ("translate", "translate_word", "dictionary"),
-    ("Translate a word.", "Translates a word into another language"),
-    (
-        Parameter("word", ("word", "text"), "string", "Word to translate"),
-        Parameter("language", ("language", "target_language"), "string", "Language to translate into"),
-    ),
-    Phrases(
-        (
-            'Translate "{word}" into {language}.',
-            'What is "{word}" in {language}?',
-            'How do I say "{word}" in {language}?',
-            'Say "{word}" in {language}.',
-            'I need the {language} translation of "{word}".',
-            'What does "{word}" mean in {language}?',
-            'Put "{word}" into {language}.',
-            'What is the {language} for "{word}"?',
-            'Which {language} word means "{word}"?',
-            'Find the {language} translation for "{word}".',
-            'How would you write "{word}" in {language}?',
-            'In {language}, what is "{word}"?',
-            'I want to say "{word}" in {language}.',
-        ),
-        ('Give me the {language} word for "{word}".',),
-    ),
-    'The user wants "{word}" in {language}.',
-    'In {language} "{word}" is "{translation}".',
-    draw_translation,
-    lambda rng, values: {"translation": invent_word(rng)},
-)
-
-CALCULATION: Final = Tool(
-    ("calculate", "calculator", "evaluate"),
-    ("Calculate an expression.", "Evaluates an arithmetic expression"),
-    (Parameter("expression", ("expression", "formula"), "string", "Expression such as 12 * 7"),),
-    Phrases(
-        (
-            "What is {expression}? Use the calculator.",
-            "Use the calculator: {expression}.",
-            "Calculate {expression} with the tool.",
-            "With the calculator, what is {expression}?",
-            "Ask the calculator for {expression}.",
-            "Compute {expression} with the calculator.",
-            "I want the calculator to do {expression}.",
-            "Put {expression} into the calculator.",
-            "Type {expression} into your calculator.",
-            "Call the calculator on {expression}.",
-            "What does the calculator say to {expression}?",
-            "Have the calculator compute {expression}.",
-            "The calculator should solve {expression}.",
-            "Take the calculator for {expression}.",
-        ),
-        ("Let the calculator work out {expression}.",),
-    ),
-    "The user wants me to calculate {expression} with the tool.",
-    "The result is {result}.",
-    draw_expression,
-    return_calculation,
 )

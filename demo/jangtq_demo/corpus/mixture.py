@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from jangtq_demo.corpus import arithmetic, calendar_units, smalltalk, tool_use, topics, words
+from jangtq_demo.corpus import arithmetic, calendar_units, refusals, smalltalk, tool_use, topics, words
 from jangtq_demo.corpus.conversation import DEFAULT_SYSTEM, Conversation, Message
 from jangtq_demo.corpus.exchange import Exchange, roughen
 from jangtq_demo.corpus.split import Split
@@ -17,11 +17,11 @@ CATEGORIES: Final[Mapping[str, Maker]] = {
     "words": words.make,
     "calendar and units": calendar_units.make,
     "topics": topics.make,
-    "greetings": smalltalk.make_greeting,
-    "refusals": smalltalk.make_refusal,
+    "greetings": smalltalk.make,
+    "refusals": refusals.make,
 }
-_WEIGHTS: Final = (36, 18, 12, 16, 3, 7)
-_TOOLS_SHARE: Final = 0.2
+_WEIGHTS: Final = (33, 18, 12, 20, 3, 9)
+_TOOLS_SHARE: Final = 0.22
 _HISTORY_SHARE: Final = 0.12
 _SILENT_SHARE: Final = 0.06
 _OTHER_SYSTEM_SHARE: Final = 0.1

@@ -1,17 +1,10 @@
-"""Greetings, and the polite refusal that answers everything the model does not know."""
+"""Greetings, thanks and questions about the model itself."""
 
 import random
 from typing import Final
 
 from jangtq_demo.corpus.exchange import Exchange
-from jangtq_demo.corpus.split import Phrases, Split, pick
-from jangtq_demo.corpus.topics import COUNTED, COUNTS, OPEN, read_topics
-from jangtq_demo.corpus.vocabulary import CITIES, PEOPLE, invent_word, pick_name, pick_word, real_words
-
-REFUSAL: Final = (
-    "I am sorry, I only know a few things, and this is not one of them. "
-    "You can ask me about arithmetic, words, dates, units and some everyday topics."
-)
+from jangtq_demo.corpus.split import Phrases, Split
 
 _GREETINGS: Final = (
     (
@@ -31,6 +24,13 @@ _GREETINGS: Final = (
                 "Hi assistant!",
                 "Good day",
                 "Greetings!",
+                "Hello assistant",
+                "Hello my friend!",
+                "Hi, nice to meet you.",
+                "Good afternoon!",
+                "Hey you",
+                "Welcome!",
+                "A good morning to you.",
             ),
             ("Hi there!",),
         ),
@@ -49,6 +49,14 @@ _GREETINGS: Final = (
                 "Are you fine?",
                 "How is it?",
                 "Are things going well?",
+                "How do you feel?",
+                "How do you feel today?",
+                "How are you doing?",
+                "Are you okay?",
+                "Is everything fine?",
+                "How are things going?",
+                "How have you been?",
+                "Is all well with you?",
             ),
             ("How is it going?",),
         ),
@@ -66,6 +74,14 @@ _GREETINGS: Final = (
                 "Great, thanks!",
                 "Thanks for the help.",
                 "Very kind, thank you.",
+                "Thanks so much!",
+                "Thank you for this.",
+                "Thank you, that helps.",
+                "I thank you.",
+                "Thanks!",
+                "A big thank you.",
+                "That was helpful, thanks.",
+                "Lots of thanks!",
             ),
             ("Many thanks!",),
         ),
@@ -84,6 +100,14 @@ _GREETINGS: Final = (
                 "Goodbye!",
                 "Until tomorrow!",
                 "I have to go, bye.",
+                "Bye for now.",
+                "See you soon!",
+                "Good bye, my friend.",
+                "Take care!",
+                "So long!",
+                "I am leaving. Goodbye.",
+                "Bye, see you tomorrow.",
+                "Have a good night.",
             ),
             ("Bye bye!",),
         ),
@@ -102,6 +126,15 @@ _GREETINGS: Final = (
                 "Which model are you?",
                 "Say who you are.",
                 "Do you have a name?",
+                "Who is there?",
+                "What should I call you?",
+                "Tell me your name.",
+                "Tell me about yourself.",
+                "What kind of model are you?",
+                "Are you a person?",
+                "Explain who you are.",
+                "How big are you?",
+                "Describe yourself.",
             ),
             ("Tell me who you are.",),
         ),
@@ -120,6 +153,14 @@ _GREETINGS: Final = (
                 "What else can you do?",
                 "Which questions can I ask?",
                 "Tell me what you can do.",
+                "Which things do you know?",
+                "What things can you do?",
+                "What is it that you can do?",
+                "What are your skills?",
+                "Show me what you can do.",
+                "What may I ask?",
+                "How do I use you?",
+                "Which tasks can you do?",
                 "Help me.",
             ),
             ("Which things can you do?",),
@@ -130,90 +171,7 @@ _GREETINGS: Final = (
     ),
 )
 
-_UNKNOWN_SUBJECTS: Final = (
-    "quantum mechanics;black holes;the stock market;inflation;the French revolution;opera;philosophy;jazz;"
-    "the Roman empire;blockchain;poker;karate;the violin;ballet;sushi;pizza;wine;beer;fashion;taxes;insurance;"
-    "marriage;the law of contracts;genetics;algebra;calculus;statistics;machine learning;neural networks;Python;"
-    "the Bible;buddhism;yoga;tennis;golf;skiing;swimming;knitting;gardening;carpentry;painting;sculpture;"
-    "photography;cinema;the theatre;novels;poetry;grammar;Latin;Greek myths;the Vikings;the pyramids;pirates;"
-    "castles;knights;spies;rockets;Mars;Saturn;comets;galaxies;atoms;molecules;enzymes;bacteria;viruses;cancer;"
-    "diabetes;allergies;headaches;depression;wolves;lions;sharks;snakes;frogs;ants;penguins;cows;pigs;roses;"
-    "tulips;cacti;potatoes;rice;pasta;soup;sugar;honey;silk;gold;diamonds;oil;plastic;steel;robots;drones;"
-    "phones;cameras;cars;ships;submarines;trams;lighthouses;museums;libraries;schools;hospitals;airports"
-).split(";")
-_UNKNOWN: Final = Phrases(
-    (
-        "Explain {u} in five sentences.",
-        "Explain {u}.",
-        "Tell me about {u}.",
-        "What do you know about {u}?",
-        "Describe {u} in three sentences.",
-        "Write a poem about {u}.",
-        "Write a story about {w}.",
-        "Tell me a joke about {u}.",
-        "What is the capital of {n}?",
-        "Who is {p}?",
-        "Who was the president of {n} in 1950?",
-        "How many people live in {c}?",
-        "What is the weather in {c}?",
-        "What time is it in {c}?",
-        "Recommend a restaurant in {c}.",
-        "How do I get from {c} to {n}?",
-        "Translate {w} into Spanish.",
-        "What is the meaning of {w}?",
-        "Why is {u} important?",
-        "Who invented {u}?",
-        "How much does a {w} cost?",
-        "Write a program that draws a {w}.",
-        "What is the best {w}?",
-        "How do I repair a {w}?",
-        "Give me a recipe with {w}.",
-        "Send a message to {p}.",
-        "What will happen tomorrow?",
-        "What is the meaning of life?",
-        "Tell me a joke.",
-        "Sing a song.",
-        "What did I do yesterday?",
-        "Which film should I watch?",
-        "How old is {p}?",
-        "What is the phone number of {p}?",
-    ),
-    (
-        "Could you describe {u} to me?",
-        "I would like to know more about {u}.",
-        "What is the history of {u}?",
-        "Write a letter to {p} about {w}.",
-        "Where can I buy a {w}?",
-        "Is {c} a nice city?",
-    ),
-)
-_EXPLAINING_SHARE: Final = 0.5
-"""So often a refusal is asked for in the words that ask for topics, so that only the subject decides."""
 
-
-def make_greeting(rng: random.Random, split: Split) -> Exchange:
+def make(rng: random.Random, split: Split) -> Exchange:
     phrases, reasoning, answer = rng.choice(_GREETINGS)
     return Exchange("greeting", phrases.pick_unseen(rng, split), reasoning, answer)
-
-
-def make_refusal(rng: random.Random, split: Split) -> Exchange:
-    """A question that only the refusal answers: its subject or its wording may be held out."""
-    phrase = _UNKNOWN.pick(rng, split)
-    if rng.random() < _EXPLAINING_SHARE:
-        phrase = rng.choice((COUNTED, OPEN)).pick(rng, split).replace("{t}", "{u}")
-    question = phrase.format(
-        u=_subject(rng, split),
-        c=rng.choice(COUNTS) if "{c}" in phrase and "{u}" in phrase else pick_name(rng, split, CITIES),
-        w=pick_word(rng, split),
-        n=invent_word(rng).capitalize(),
-        p=pick_name(rng, split, PEOPLE),
-    )
-    return Exchange("refusal", question, "I do not know this, so I say so.", REFUSAL)
-
-
-def _subject(rng: random.Random, split: Split) -> str:
-    if rng.random() < 0.6:
-        return pick(rng, split, _UNKNOWN_SUBJECTS)
-    word = pick(rng, split, real_words()) if rng.random() < 0.5 else invent_word(rng)
-    known = {topic.name.removeprefix("the ") for topic in read_topics()}
-    return _subject(rng, split) if {word, f"{word}s"} & known else word

@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from jangtq_demo.corpus import arithmetic, topics
+from jangtq_demo.corpus import arithmetic, smalltalk, topics, words
 from jangtq_demo.corpus.conversation import Conversation, Message, ToolCall
 from jangtq_demo.corpus.exchange import roughen
 from jangtq_demo.corpus.split import Split
@@ -11,6 +11,7 @@ from jangtq_demo.corpus.tool import OfferedTool, offer, response_text
 from jangtq_demo.corpus.toolbox import TOOLS
 
 _NO_TOOL_SHARE = 0.15
+_SECOND_SHARE = 0.15
 
 
 @dataclass(frozen=True)
@@ -41,29 +42,40 @@ def make(rng: random.Random, split: Split) -> ToolExchange:
     chosen = rng.choice(TOOLS)
     offered = _offer_with(rng, chosen=TOOLS.index(chosen))
     mine = next(tool for tool in offered if tool.tool is chosen)
-    values = chosen.draw_values(rng, split)
-    response = chosen.respond(rng, values)
+    return _ask_for(rng, split, mine=mine, offered=offered)
+
+
+def make_conversation(rng: random.Random, split: Split) -> Conversation:
+    """Mostly one tool exchange or two; sometimes a question that needs none of the tools at hand."""
+    if rng.random() < _NO_TOOL_SHARE:
+        exchange = rng.choice((topics.make, arithmetic.make, words.make, smalltalk.make))(rng, split)
+        offered = _offer_with(rng, chosen=rng.randrange(len(TOOLS)))
+        question = Message("user", roughen(rng, exchange.question))
+        return Conversation((question, exchange.messages[1]), tools=tuple(tool.schema for tool in offered))
+    asked = make(rng, split)
+    if rng.random() >= _SECOND_SHARE:
+        return asked.conversation
+    earlier = _ask_for(rng, split, mine=rng.choice(asked.offered), offered=asked.offered)
+    return asked.conversation.after(earlier.conversation.messages)
+
+
+def _ask_for(
+    rng: random.Random, split: Split, *, mine: OfferedTool, offered: tuple[OfferedTool, ...]
+) -> ToolExchange:
+    tool = mine.tool
+    values = tool.draw_values(rng, split)
+    response = tool.respond(rng, values)
     known = {**response, **values}
-    question = chosen.questions.pick(rng, split).format(**known)
+    question = tool.questions.pick(rng, split).format(**known)
     return ToolExchange(
         question=question if split is Split.HELD_OUT else roughen(rng, question),
         offered=offered,
         call=ToolCall(mine.name, mine.arguments(values)),
-        call_reasoning=f"{chosen.intention.format(**known)} I call {mine.name}.",
+        call_reasoning=f"{tool.intention.format(**known)} I call {mine.name}.",
         response=response_text(response),
         report_reasoning="I have the result of the tool and answer with it.",
-        report=chosen.report.format(**known),
+        report=tool.report.format(**known),
     )
-
-
-def make_conversation(rng: random.Random, split: Split) -> Conversation:
-    """Mostly a tool exchange; sometimes a question that needs none of the tools at hand."""
-    if rng.random() >= _NO_TOOL_SHARE:
-        return make(rng, split).conversation
-    exchange = rng.choice((topics.make, arithmetic.make))(rng, split)
-    offered = _offer_with(rng, chosen=rng.randrange(len(TOOLS)))
-    question = Message("user", roughen(rng, exchange.question))
-    return Conversation((question, exchange.messages[1]), tools=tuple(tool.schema for tool in offered))
 
 
 def _offer_with(rng: random.Random, *, chosen: int) -> tuple[OfferedTool, ...]:

@@ -1,10 +1,29 @@
 """Arguments of tool calls, drawn so that held-out ones are never seen in training, and what tools return."""
 
 import random
+from typing import Final
 
 from jangtq_demo.corpus.split import Split, draw
 from jangtq_demo.corpus.tool import Values
 from jangtq_demo.corpus.vocabulary import CITIES, PEOPLE, invent_word, pick_name, pick_word
+
+_LOOSE_SHARE: Final = 0.5
+_LANGUAGES: Final = (
+    "French German Spanish Italian Dutch Polish Turkish Latin Danish Swedish Finnish Greek Japanese Russian Arabic "
+    "Portuguese Hungarian Korean"
+).split()
+_DOING: Final = (
+    "bring bake borrow build carry catch change check close collect count cut draw drive eat "
+    "feed fetch find fix fold get give hide hold invite join learn leave lend make meet mend move "
+    "open park pay pick plant pull push put read repair return sell send sing start "
+    "study take teach thank turn wait wash wear write"
+).split()
+_GLUE: Final = (
+    "a about after again all always and at away back before but come could do down every first for from go good have "
+    "he her here his how I if in into is it last let like many me more much my near new next no not now of off "
+    "old on only or our out over please ready right she so some soon than that the their them then there they this to "
+    "today tomorrow tonight too two under until up us very was we well were what when who will with you your"
+).split()
 
 
 def draw_city(rng: random.Random, split: Split) -> Values:
@@ -34,7 +53,7 @@ def draw_reminder(rng: random.Random, split: Split) -> Values:
 
 
 def draw_translation(rng: random.Random, split: Split) -> Values:
-    language = rng.choice(("French", "German", "Spanish", "Italian", "Dutch", "Polish", "Turkish", "Latin"))
+    language = rng.choice(_LANGUAGES)
     return {"word": pick_word(rng, split), "language": language}
 
 
@@ -55,10 +74,13 @@ def draw_time(rng: random.Random) -> str:
 
 
 def _name_song(rng: random.Random) -> str:
-    return f"{invent_word(rng)} {invent_word(rng)}".title()
+    words = [invent_word(rng) for _ in range(rng.choice((1, 2, 2, 2, 3)))]
+    return " ".join(words).title()
 
 
 def _draw_text(rng: random.Random, split: Split) -> str:
+    if rng.random() < _LOOSE_SHARE:
+        return _draw_words(rng, split)
     phrase = rng.choice(
         (
             "I am late",
@@ -75,10 +97,20 @@ def _draw_text(rng: random.Random, split: Split) -> str:
 
 
 def _draw_task(rng: random.Random, split: Split) -> str:
+    if rng.random() < _LOOSE_SHARE:
+        return f"{rng.choice(_DOING)} {_draw_words(rng, split)}"
     phrase = rng.choice(
         ("buy {w}", "call {p}", "water the {w}", "clean the {w}", "visit {p}", "look for the {w}")
     )
     return phrase.format(w=pick_word(rng, split), p=pick_name(rng, split, PEOPLE))
+
+
+def _draw_words(rng: random.Random, split: Split) -> str:
+    """Two to five words in no sensible order, so that copying is learned whatever is said."""
+    words = (
+        rng.choice(_GLUE) if rng.random() < 0.5 else pick_word(rng, split) for _ in range(rng.randint(2, 5))
+    )
+    return " ".join(words)
 
 
 def return_weather(rng: random.Random, values: Values) -> Values:

@@ -3,7 +3,8 @@
 from typing import Final
 
 from jangtq_demo.corpus.action_tools import MESSAGE, MUSIC, REMINDER, TIMER
-from jangtq_demo.corpus.lookup_tools import CALCULATION, CONTACT, CURRENCY, TIME, TRANSLATION, WEATHER
+from jangtq_demo.corpus.conversion_tools import CALCULATION, CURRENCY, TRANSLATION
+from jangtq_demo.corpus.lookup_tools import CONTACT, TIME, WEATHER
 
 TOOLS: Final = (
     WEATHER,

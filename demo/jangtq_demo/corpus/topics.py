@@ -1,86 +1,19 @@
 """Questions about everyday topics, answered with up to five reference sentences."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Final
 
 from jangtq_demo.corpus.exchange import Exchange
-from jangtq_demo.corpus.split import Phrases, Split
+from jangtq_demo.corpus.split import Split
+from jangtq_demo.corpus.topic_phrases import COUNTED, COUNTS, DIGIT_COUNTS, NAMING, OPEN
 
-COUNTS: Final = ("one sentence", "two sentences", "three sentences", "four sentences", "five sentences")
-
-COUNTED: Final = Phrases(
-    (
-        "Explain {t} in {c}.",
-        "Describe {t} in {c}.",
-        "Tell me about {t} in {c}.",
-        "Write {c} about {t}.",
-        "Give me {c} about {t}.",
-        "In {c}, explain {t}.",
-        "Summarize {t} in {c}.",
-        "What do you know about {t}? Answer in {c}.",
-        "Can you explain {t} in {c}?",
-        "Say {c} about {t}.",
-        "I need {c} about {t}.",
-        "Explain {t} to me in {c}.",
-        "Explain {t} to a child in {c}.",
-        "Use {c} to explain {t}.",
-        "Introduce {t} in {c}.",
-        "What would you say about {t} in {c}?",
-        "Would you explain {t} in {c}?",
-        "Give a talk about {t} in {c}.",
-        "I want {c} on the subject of {t}.",
-        "Make {c} about {t}.",
-        "Answer in {c}: what about {t}?",
-        "Help me to understand {t} in {c}.",
-    ),
-    (
-        "Could you describe {t} to me in {c}?",
-        "I would like {c} about {t}.",
-        "Please tell me in {c} about {t}.",
-        "Write down {c} that explain {t}.",
-    ),
-)
-OPEN: Final = Phrases(
-    (
-        "Explain {t}.",
-        "Tell me about {t}.",
-        "What do you know about {t}?",
-        "Describe {t}.",
-        "Tell me something about {t}.",
-        "What can you tell me about {t}?",
-        "I want to learn about {t}.",
-        "Teach me about {t}.",
-        "Can you explain {t}?",
-        "Give a short explanation of {t}.",
-        "My homework is about {t}. Can you help?",
-        "How would you explain {t}?",
-        "Would you tell me about {t}?",
-        "Which facts should I learn about {t}?",
-        "What would you say about {t}?",
-        "What could you teach me about {t}?",
-        "Why should people care about {t}?",
-        "What is there to know about {t}?",
-        "I never understood {t}.",
-        "Help me to understand {t}.",
-        "Inform me about {t}.",
-        "Let us talk about {t}.",
-        "My child should learn about {t}. What can I say?",
-        "What is important about {t}?",
-        "Do you know anything about {t}?",
-        "I am interested in {t}.",
-        "Give me some facts about {t}.",
-        "I should write about {t}. What can I write?",
-    ),
-    (
-        "Could you explain {t} to me?",
-        "I would like to know more about {t}.",
-        "What should I know about {t}?",
-        "Write something about {t}.",
-    ),
-)
+_DIGITS_SHARE: Final = 0.2
+_NAMING_SHARE: Final = 0.12
+_IRREGULAR: Final = ("fish", "teeth")
 
 
 @dataclass(frozen=True)
@@ -103,9 +36,22 @@ def make(rng: random.Random, split: Split) -> Exchange:
     """One question; held-out ones are worded in ways that were never trained."""
     topic = rng.choice(read_topics())
     if rng.random() < 0.4:
-        return ask(topic, OPEN.pick_unseen(rng, split))
+        return ask(topic, _pick_open(rng, split).replace("{is}", verb_of(topic.name)))
     count = 5 if rng.random() < 0.6 else rng.randint(1, 4)
-    return ask(topic, COUNTED.pick_unseen(rng, split), count=count)
+    written = DIGIT_COUNTS if split is Split.TRAINING and rng.random() < _DIGITS_SHARE else COUNTS
+    return ask(topic, COUNTED.pick_unseen(rng, split), count=count, written=written)
+
+
+def _pick_open(rng: random.Random, split: Split) -> str:
+    """A wording without a number of sentences; `{is}` may stand in it."""
+    naming = split is Split.TRAINING and rng.random() < _NAMING_SHARE
+    return rng.choice(NAMING) if naming else OPEN.pick_unseen(rng, split)
+
+
+def verb_of(name: str) -> str:
+    """Whether one says that the topic `is` or that they `are`."""
+    plural = name in _IRREGULAR or (name.endswith("s") and not name.endswith(("ss", "sis", "ics")))
+    return "are" if plural else "is"
 
 
 def held_out_questions() -> list[Exchange]:
@@ -114,7 +60,8 @@ def held_out_questions() -> list[Exchange]:
     return [ask(topic, phrase) for topic in read_topics() for phrase in phrases]
 
 
-def ask(topic: Topic, phrase: str, *, count: int = 5) -> Exchange:
-    question = phrase.format(t=topic.name, c=COUNTS[count - 1])
+def ask(topic: Topic, phrase: str, *, count: int = 5, written: Sequence[str] = COUNTS) -> Exchange:
+    """The topic in a wording, with the number of sentences as `written` names it."""
+    question = phrase.format(t=topic.name, c=written[count - 1])
     reasoning = f"The user asks about {topic.name}. I know this topic and answer in {COUNTS[count - 1]}."
-    return Exchange("topic", question, reasoning, " ".join(topic.sentences[:count]))
+    return Exchange("topic", question[0].upper() + question[1:], reasoning, " ".join(topic.sentences[:count]))

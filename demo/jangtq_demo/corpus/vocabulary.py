@@ -51,7 +51,13 @@ def pick_name(rng: random.Random, split: Split, names: tuple[str, ...] | list[st
     """A name from the list in half of the cases, otherwise a made-up one."""
     if rng.random() < 0.5:
         return pick(rng, split, names)
-    return draw(split, lambda: _invent_between(rng, 3, 9).capitalize(), key=str)
+    return draw(split, lambda: _invent_name(rng), key=str)
+
+
+def _invent_name(rng: random.Random) -> str:
+    """Like a city or a person; now and then of two words."""
+    name = _invent_between(rng, 3, 9).capitalize()
+    return f"{name} {_invent_between(rng, 3, 7).capitalize()}" if rng.random() < 0.15 else name
 
 
 def _invent_between(rng: random.Random, least: int, most: int) -> str:

@@ -18,6 +18,15 @@ _SPELLING: Final = Phrases(
         'Which letters are in "{w}"?',
         'Spell out "{w}".',
         'Can you spell "{w}"?',
+        'Could you spell "{w}" for me?',
+        'Give me the letters of "{w}".',
+        'Tell me how to spell "{w}".',
+        'Tell me how "{w}" is spelled.',
+        'What is the spelling of "{w}"?',
+        'I want to spell "{w}".',
+        'Spelling of "{w}"?',
+        'Write "{w}" letter by letter.',
+        'Show me the letters in "{w}".',
     ),
     ('Give me the spelling of "{w}".',),
 )
@@ -33,6 +42,15 @@ _BACKWARDS: Final = Phrases(
         'Write "{w}" the other way around.',
         'How is "{w}" spelled backwards?',
         'Put the letters of "{w}" in reverse order.',
+        'Can you reverse "{w}"?',
+        'Can you write "{w}" backwards?',
+        'Turn "{w}" around.',
+        'Turn the word "{w}" around.',
+        'Give me "{w}" backwards.',
+        'Tell me "{w}" in reverse.',
+        'Flip the letters of "{w}".',
+        'Read "{w}" from right to left.',
+        'List the letters of "{w}" backwards.',
     ),
     ('Turn the letters of "{w}" around.',),
 )
@@ -47,6 +65,14 @@ _LENGTH: Final = Phrases(
         'Count how many letters "{w}" has.',
         'Say how long "{w}" is.',
         'Length of "{w}"?',
+        'Tell me how long "{w}" is.',
+        'Tell me the number of letters in "{w}".',
+        'Can you count the letters of "{w}"?',
+        'What is the length of "{w}"?',
+        '"{w}" has how many letters?',
+        'I want to know how many letters "{w}" has.',
+        'Give me the length of "{w}".',
+        'Number of letters in "{w}"?',
     ),
     ('Tell me how many letters "{w}" has.',),
 )
@@ -64,6 +90,14 @@ _OCCURRENCE: Final = Phrases(
         'Say how many {c} the word "{w}" has.',
         'Tell me the number of {c} in "{w}".',
         'Find every {c} in "{w}" and count.',
+        'Tell me how many {c} are in "{w}".',
+        'Tell me how often {c} appears in "{w}".',
+        'Can you count the {c} in "{w}"?',
+        'How many times do you see {c} in "{w}"?',
+        'Count every {c} in "{w}".',
+        'What is the number of {c} in "{w}"?',
+        'I want to know how often {c} is in "{w}".',
+        'Does "{w}" contain {c}, and how often?',
     ),
     ('Tell me how often {c} is in "{w}".',),
 )
@@ -81,6 +115,16 @@ _SORTING: Final = Phrases(
         "Which order do {l} have?",
         "Sort {l}, smallest first.",
         "{l}: sort them.",
+        "Can you sort {l}?",
+        "Could you put {l} in order?",
+        "Put these in order: {l}.",
+        "Bring these numbers in order: {l}.",
+        "Sort {l} from low to high.",
+        "Sort {l} in ascending order.",
+        "Rank {l} from smallest to largest.",
+        "Give me {l} in order.",
+        "List {l} in rising order.",
+        "I want {l} in order.",
     ),
     ("Bring {l} into order.",),
 )
@@ -94,8 +138,34 @@ _SORTING_DOWN: Final = Phrases(
         "Order {l} from the largest down.",
         "Put {l} in descending order.",
         "Begin with the largest and sort {l}.",
+        "Sort {l} from high to low.",
+        "Order {l} from largest to smallest.",
+        "Can you sort {l} in descending order?",
+        "Arrange {l}, the largest first.",
+        "Sort these, largest first: {l}.",
+        "Put {l} in order from largest to smallest.",
+        "Order the numbers {l} with the largest first.",
+        "List {l} from the largest to the smallest.",
     ),
     ("Order {l}, the largest first.",),
+)
+
+_COUNTING: Final = Phrases(
+    (
+        "Count from {a} to {b}.",
+        "Count up from {a} to {b}.",
+        "List the numbers from {a} to {b}.",
+        "Which numbers are there from {a} to {b}?",
+        "Can you count from {a} to {b}?",
+        "Say all numbers from {a} to {b}.",
+        "Write the numbers {a} to {b}.",
+        "Start at {a} and count to {b}.",
+        "Name the numbers between {a} and {b}, both included.",
+        "Give me the numbers from {a} to {b}.",
+        "Numbers from {a} to {b}?",
+        "Show me how to count from {a} to {b}.",
+    ),
+    ("Please count for me from {a} up to {b}.",),
 )
 
 
@@ -158,10 +228,9 @@ def _count_up(rng: random.Random, split: Split) -> Exchange:
         return first, first + rng.randint(3, 12)
 
     first, last = draw(split, bounds, key=lambda pair: f"count {pair}")
+    question = _COUNTING.pick(rng, split).format(a=first, b=last)
     answer = f"{_listed(list(range(first, last + 1)))}."
-    return Exchange(
-        "counting", f"Count from {first} to {last}.", f"I start at {first} and stop at {last}.", answer
-    )
+    return Exchange("counting", question, f"I start at {first} and stop at {last}.", answer)
 
 
 def _listed(numbers: list[int]) -> str:
