@@ -30,7 +30,7 @@ from jangtq_demo.questions import (
 )
 from jangtq_demo.tokenizer import special_id
 
-_BATCH: Final = 128
+_BATCH: Final = 640
 _ROW_LENGTH: Final = 1024
 _MOST_TOKENS: Final = 450
 _THINK: Final = "]~b]ai\n<think>\n"

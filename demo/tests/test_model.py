@@ -7,6 +7,7 @@ import torch
 from mlx_lm.models import minimax
 
 from jangtq_demo.batches import Example, pack
+from jangtq_demo.experts import multiply_groups, multiply_padded
 from jangtq_demo.generate import generate
 from jangtq_demo.model import DemoModel
 from jangtq_demo.settings import TINY
@@ -65,3 +66,10 @@ def test_answers_are_the_likeliest_tokens_of_mlx_lm(model: DemoModel) -> None:
         logits = twin(mx.array(prompt + expected)[None])[0, -1]
         expected.append(int(mx.argmax(logits)))
     assert generate(model, [prompt], stop=-1, most_tokens=8) == [expected]
+
+
+def test_padded_groups_multiply_as_grouped_ones() -> None:
+    torch.manual_seed(5)
+    ends = torch.tensor([3, 3, 10, 11], dtype=torch.int32)
+    rows, weight = torch.randn(11, 8), torch.randn(4, 6, 8)
+    torch.testing.assert_close(multiply_padded(rows, weight, ends), multiply_groups(rows, weight, ends))

@@ -41,6 +41,14 @@ _CLOSERS: Final = (
     "this time",
     "then",
     "my friend",
+    "right away",
+    "once more",
+    "this evening",
+    "tonight",
+    "just now",
+    "as soon as you can",
+    "if possible",
+    "before lunch",
 )
 _AFTERWORDS: Final = ("Thanks!", "Thank you.", "Please.", "I need it soon.", "Be careful.", "Take your time.")
 

@@ -3,8 +3,9 @@
 import random
 from typing import Final
 
-from jangtq_demo.corpus.split import Split, draw
+from jangtq_demo.corpus.split import Split, draw, pick
 from jangtq_demo.corpus.tool import Values
+from jangtq_demo.corpus.topics import topic_words
 from jangtq_demo.corpus.vocabulary import CITIES, PEOPLE, invent_word, pick_name, pick_word
 
 _LOOSE_SHARE: Final = 0.5
@@ -108,9 +109,13 @@ def _draw_task(rng: random.Random, split: Split) -> str:
 def _draw_words(rng: random.Random, split: Split) -> str:
     """Two to five words in no sensible order, so that copying is learned whatever is said."""
     words = (
-        rng.choice(_GLUE) if rng.random() < 0.5 else pick_word(rng, split) for _ in range(rng.randint(2, 5))
+        rng.choice(_GLUE),
+        *(
+            pick(rng, split, topic_words()) if rng.random() < 0.5 else pick_word(rng, split)
+            for _ in range(rng.randint(1, 4))
+        ),
     )
-    return " ".join(words)
+    return " ".join(rng.sample(words, len(words)))
 
 
 def return_weather(rng: random.Random, values: Values) -> Values:

@@ -1,6 +1,7 @@
 """Questions about everyday topics, answered with up to five reference sentences."""
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +31,13 @@ def read_topics() -> tuple[Topic, ...]:
     text = files("jangtq_demo").joinpath("data/topics.txt").read_text(encoding="utf-8")
     blocks = [block.strip().splitlines() for block in text.split("# ")[1:]]
     return tuple(Topic(name, tuple(sentences)) for name, *sentences in blocks)
+
+
+@cache
+def topic_words() -> tuple[str, ...]:
+    """The words of all sentences in small letters, in the alphabet's order."""
+    sentences = " ".join(sentence for topic in read_topics() for sentence in topic.sentences)
+    return tuple(sorted(set(re.findall(r"[a-z]+", sentences.lower()))))
 
 
 def make(rng: random.Random, split: Split) -> Exchange:

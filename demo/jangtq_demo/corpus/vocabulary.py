@@ -11,6 +11,7 @@ _ONSETS: Final = (
     "b br c ch cl d dr f fl g gl gr h j k kr l m n p pl pr qu r s sc sh sk sl sn sp st str t th tr v w x y z"
 ).split()
 _VOWELS: Final = "a a e e i i o o u u ai au ea ee ie oa oo ou y".split()
+_OPEN_SHARE: Final = 0.12
 _CODAS: Final = ("",) * 8 + tuple("b ck d ff g k l ll m n nd ng nt p r rd rm rt s ss st t tt x".split())
 
 CITIES: Final = (
@@ -37,7 +38,8 @@ def real_words() -> tuple[str, ...]:
 
 def invent_word(rng: random.Random) -> str:
     """A word that can be said, of one to three syllables, in no dictionary."""
-    return "".join(_syllable(rng) for _ in range(rng.choice((1, 2, 2, 2, 3))))
+    word = "".join(_syllable(rng) for _ in range(rng.choice((1, 2, 2, 2, 3))))
+    return rng.choice("aeiou") + word if rng.random() < _OPEN_SHARE else word
 
 
 def pick_word(rng: random.Random, split: Split) -> str:
