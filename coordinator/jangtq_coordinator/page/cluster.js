@@ -2,7 +2,7 @@
 
 const POLL_MS = 2000;
 const WINDOW_SAMPLES = 30;
-const HUES = [172, 28, 262, 92, 330, 205, 50, 8];
+const HUES = [172, 28, 250, 92, 330, 205, 50, 8];
 
 const samples = [];
 let heat = null;
@@ -14,7 +14,7 @@ const bytes = (count) => {
   return `${(count / 1000 ** power).toFixed(power > 1 ? 1 : 0)} ${units[power]}`;
 };
 const milliseconds = (seconds) => `${figure(seconds * 1000)} ms`;
-const colour = (index) => `hsl(${HUES[index % HUES.length]} 38% 52%)`;
+const colour = (index) => `hsl(${HUES[index % HUES.length]} 32% 54%)`;
 
 // Sums the samples of each name over their labels; those of one label value stand under "name label".
 function parseMetrics(text) {
@@ -138,7 +138,8 @@ function drawWorkers(holders) {
 }
 
 function workerView(holder, index, load) {
-  const state = holder.state;
+  const { state } = holder;
+  const serving = state === "serving";
   const swatch = el("span", "swatch");
   swatch.style.background = colour(index);
   const name = el("span", "name", holder.name);
@@ -146,17 +147,17 @@ function workerView(holder, index, load) {
   const facts = [
     `experts ${holder.experts}`,
     bytes(holder.resident_bytes),
-    holder.times && `${milliseconds(holder.times.round_trip_ms / 1000)} away`,
+    serving && holder.times && `${milliseconds(holder.times.round_trip_ms / 1000)} away`,
   ];
   const fill = el("i");
-  fill.style.width = `${Math.round(load * 100)}%`;
+  fill.style.width = serving ? `${Math.round(load * 100)}%` : 0;
   fill.style.background = colour(index);
   return el(
     "li",
     `worker ${state}`,
     swatch,
     name,
-    el("span", `state ${state === "serving" ? "" : "bad"}`, state === "serving" ? `${Math.round(load * 100)}%` : state),
+    el("span", `state ${serving ? "" : "bad"}`, serving ? `${Math.round(load * 100)}%` : state),
     el("span", "facts", facts.filter(Boolean).join(" · ")),
     el("span", "bar", fill),
   );
@@ -212,8 +213,9 @@ function drawHeat() {
   const image = new ImageData(experts, layers);
   const palette = stops();
   heat.layers.forEach((row, layer) => {
-    const top = Math.max(...row, 1);
-    row.forEach((count, expert) => image.data.set([...mixed(palette, count / top), 255], 4 * (layer * experts + expert)));
+    const even = Math.max(row.reduce((sum, count) => sum + count, 0) / experts, 1e-9);
+    // An even share lies at a third of the palette, whatever the layer and however long it ran.
+    row.forEach((count, expert) => image.data.set([...mixed(palette, count / (count + 2 * even)), 255], 4 * (layer * experts + expert)));
   });
   canvas.getContext("2d").putImageData(image, 0, 0);
   $("heat-window").textContent = `last ${heat.window_seconds / 60} minutes`;
