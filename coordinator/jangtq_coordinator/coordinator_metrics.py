@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from jangtq_coordinator.cluster import Cluster
 from jangtq_coordinator.engine import Engine
+from jangtq_coordinator.overlap import OverlapChooser
 from jangtq_coordinator.plan import State
 from jangtq_coordinator.timing import UPPER_BOUNDS_SECONDS, StageHistogram
 from jangtq_coordinator.traffic import HolderTraffic
@@ -58,6 +59,7 @@ class ClusterCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         dispatcher, membership = self._cluster.dispatcher, self._cluster.membership
         yield stage_times(dispatcher.times.histograms())
+        yield from overlap(self._cluster.overlap)
         traffic = dispatcher.traffic.all()
         yield waits(traffic)
         yield counter(
@@ -106,6 +108,22 @@ def stage_times(histograms: Iterable[StageHistogram]) -> Metric:
     for histogram in histograms:
         family.add_metric((histogram.stage,), buckets(histogram.counts), histogram.sum_seconds)
     return family
+
+
+def overlap(chooser: OverlapChooser) -> Iterator[Metric]:
+    """How passes ran that could run as two halves, and what is chosen now for each kind and size."""
+    yield counter(
+        "jangtq_passes",
+        "Passes that could run as two halves, by how they ran.",
+        "ran",
+        {"whole": chooser.passes[False], "halves": chooser.passes[True]},
+    )
+    yield gauge(
+        "jangtq_overlap",
+        "1 where passes of this kind and up to so many rows run as two halves now.",
+        "passes",
+        {f"{state.kind} {state.most_rows}": float(state.overlapped) for state in chooser.states()},
+    )
 
 
 def waits(traffic: Mapping[str, HolderTraffic]) -> Metric:
