@@ -6,11 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from mutations import scaled
 
 from jangtq_kernels.cpu_library import native_library
 
 NATIVE = Path(__file__).parent.parent / "kernels/jangtq_kernels/native"
 DRIVER = Path(__file__).parent / "cpu_memory_driver.cpp"
+TARGET = Path(__file__).parent / "cpu_fuzz_target.cpp"
+# Apple's clang comes without libFuzzer.
+HAS_LIBFUZZER = platform.system() == "Linux"
+COVERAGE = ("-fsanitize=fuzzer-no-link",) if HAS_LIBFUZZER else ()
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 # Unoptimized: the optimizer takes a minute over the instrumented templates.
 FLAGS = (
@@ -44,24 +49,39 @@ def run(command: list[str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The native sources, compiled once for both programs."""
     folder: Path = tmp_path_factory.mktemp("sanitized")
-    units: dict[Path, tuple[str, ...]] = {DRIVER: ()}
+    units: dict[Path, tuple[str, ...]] = {}
     for name in ("experts", "thread_pool", "kernel_portable", "kernel_portable_int8"):
         units[NATIVE / f"{name}.cpp"] = ()
     for name, flags in KERNELS.get(platform.machine(), {}).items():
         units[NATIVE / f"{name}.cpp"] = flags
     objects = [folder / f"{source.stem}.o" for source in units]
     commands = [
-        ["c++", *FLAGS, *flags, "-c", str(source), "-o", str(target)]
+        ["clang++", *FLAGS, *COVERAGE, *flags, "-c", str(source), "-o", str(target)]
         for (source, flags), target in zip(units.items(), objects, strict=True)
     ]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(run, commands))
-    run(["c++", *FLAGS, *map(str, objects), "-o", str(folder / "driver")])
-    return folder / "driver"
+    return objects
 
 
-def test_no_forward_leaves_its_buffers(driver: Path) -> None:
+def link(program: Path, kernels: list[Path], *flags: str) -> Path:
+    target = kernels[0].parent / program.stem
+    run(["clang++", *FLAGS, *flags, str(program), *map(str, kernels), "-o", str(target)])
+    return target
+
+
+def test_no_forward_leaves_its_buffers(kernels: list[Path]) -> None:
     # Float32 and int8, 5 sizes, 3 widths of codes and 4 batches on every instruction set of this machine.
-    assert int(run([str(driver)])) == 2 * 60 * len(native_library().isas)
+    assert int(run([str(link(DRIVER, kernels))])) == 2 * 60 * len(native_library().isas)
+
+
+def test_whatever_bytes_come_the_kernel_stays_in_its_buffers(kernels: list[Path]) -> None:
+    """JANGTQ_FUZZ=1000 and more makes a long run of it."""
+    runs = scaled(2_000)
+    if HAS_LIBFUZZER:
+        run([str(link(TARGET, kernels, "-fsanitize=fuzzer")), f"-runs={runs}", "-seed=7", "-max_len=4096"])
+    else:
+        run([str(link(TARGET, kernels, "-DJANGTQ_OWN_MAIN")), str(runs)])
