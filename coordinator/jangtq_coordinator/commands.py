@@ -1,6 +1,7 @@
-"""What the engine's thread is asked to do, and the way to it from other threads."""
+"""What the engine's thread is asked to do, and how it takes that in. Knows no model."""
 
 import queue
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jangtq_coordinator.requests import GenerationRequest
@@ -31,3 +32,30 @@ class Stop:
 
 Command = Submit | Cancel | Stop
 Commands = queue.SimpleQueue[Command]
+
+
+class Inbox:
+    """The commands that were not obeyed yet. For the engine's thread, but for its length."""
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+        self._here: list[Command] = []
+
+    def __len__(self) -> int:
+        return len(self._here) + self._commands.qsize()
+
+    def take(self, *, wait_seconds: float | None = 0) -> list[Command]:
+        """Everything that is here; waits for the first where there is nothing (None: for as long as it takes)."""
+        if not self.look() and wait_seconds != 0:
+            try:
+                self._here.append(self._commands.get(timeout=wait_seconds))
+            except queue.Empty:
+                return []
+        taken, self._here = list(self.look()), []
+        return taken
+
+    def look(self) -> Sequence[Command]:
+        """Everything that is here, left where it is."""
+        while not self._commands.empty():
+            self._here.append(self._commands.get_nowait())
+        return self._here

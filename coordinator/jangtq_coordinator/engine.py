@@ -8,12 +8,15 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from enum import StrEnum
 
+from jangtq_coordinator.batching import BatchGenerator
 from jangtq_coordinator.commands import Cancel, Commands, Stop, Submit
 from jangtq_coordinator.engine_settings import EngineSettings
+from jangtq_coordinator.kv_plan import plan_kv
 from jangtq_coordinator.load import EngineCounters, EngineLoad
 from jangtq_coordinator.loaded import LoadedModel
+from jangtq_coordinator.prompt_cache import open_prompt_cache
 from jangtq_coordinator.requests import GenerationRequest
-from jangtq_coordinator.step_loop import StepLoop, new_step_loop
+from jangtq_coordinator.step_loop import StepLoop
 from jangtq_coordinator.streams import GenerationStream
 from jangtq_proto.errors import EngineUnavailableError, QueueFullError
 
@@ -129,7 +132,7 @@ class Engine:
     def _load_steps(self) -> StepLoop | None:
         try:
             loaded = self._load()
-            self._steps = new_step_loop(loaded, self._settings, self._commands)
+            self._steps = _new_step_loop(loaded, self._settings, self._commands)
         except BaseException as error:
             self._state = EngineState.FAILED
             self._ready.set_exception(error)
@@ -160,3 +163,16 @@ def _run_and_park(work: list[Callable[[], None]]) -> None:
     """
     work.pop()()
     threading.Event().wait()
+
+
+def _new_step_loop(loaded: LoadedModel, settings: EngineSettings, commands: Commands) -> StepLoop:
+    """Raises ConfigurationError for memory that cannot do."""
+    plan = plan_kv(loaded.kv_shape, budget_bytes=settings.kv.budget_bytes, bits=settings.kv.bits)
+    generator = BatchGenerator(
+        loaded.model,
+        stop_tokens=loaded.stop_tokens,
+        settings=settings,
+        plan=plan,
+        kept=open_prompt_cache(plan, settings.kv, fingerprint=loaded.fingerprint),
+    )
+    return StepLoop(loaded, generator, commands, patience_seconds=settings.patience_seconds)

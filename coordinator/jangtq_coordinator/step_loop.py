@@ -4,7 +4,6 @@ Runs in the one thread that touches MLX; sleeps while there is nothing to do. Kn
 """
 
 import logging
-import queue
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,16 +12,13 @@ from typing import Final, TypeVar
 from jangtq_coordinator.answer_text import AnswerText
 from jangtq_coordinator.answers import Answer
 from jangtq_coordinator.batching import BatchGenerator
-from jangtq_coordinator.commands import Cancel, Command, Commands, Stop, Submit
+from jangtq_coordinator.commands import Cancel, Command, Commands, Inbox, Stop, Submit
 from jangtq_coordinator.detokenize import detokenizer_factory
-from jangtq_coordinator.engine_settings import EngineSettings
 from jangtq_coordinator.events import Failed, Finished, GenerationEvent, PrefillProgress
-from jangtq_coordinator.kv_plan import plan_kv
 from jangtq_coordinator.load import ServiceTime
 from jangtq_coordinator.loaded import LoadedModel
 from jangtq_coordinator.patience import Patience
 from jangtq_coordinator.prefilling import PrefillStep
-from jangtq_coordinator.prompt_cache import open_prompt_cache
 from jangtq_coordinator.requests import GenerationRequest
 from jangtq_coordinator.sequences import TokenStep
 from jangtq_coordinator.streams import GenerationStream, Outbox
@@ -42,6 +38,10 @@ class _Running:
     """When the first part of its prompt was computed, by time.monotonic."""
 
 
+class _PassInterrupted(Exception):  # noqa: N818 - nothing is wrong
+    """A pass waits for the cluster, and a request that it serves is cancelled: begin it anew without that."""
+
+
 class StepLoop:
     """The requests of one loaded model."""
 
@@ -57,7 +57,7 @@ class StepLoop:
         self._context_length = min(loaded.context_length, generator.longest)
         self._patience = Patience(patience_seconds)
         self._generator = generator
-        self._commands = commands
+        self._inbox = Inbox(commands)
         self._new_detokenizer = detokenizer_factory(loaded.tokenizer, keep=loaded.capabilities.markup)
         self._timeline = loaded.timeline
         self._running: dict[int, _Running] = {}
@@ -66,7 +66,6 @@ class StepLoop:
         self.service_time = ServiceTime()
         self.counters = generator.counters
         self.load = generator.measure()
-        self._put_off: list[Command] = []
         loaded.pause.while_waiting(self._hear)
 
     @property
@@ -77,7 +76,7 @@ class StepLoop:
     @property
     def ahead(self) -> int:
         """How many requests a new one would find without a place."""
-        return self._generator.waiting + self._commands.qsize()
+        return self._generator.waiting + len(self._inbox)
 
     @property
     def free_places(self) -> int:
@@ -108,7 +107,7 @@ class StepLoop:
 
     def fail_all(self, error: Exception) -> None:
         """Tell everybody that no answer comes, those included who wait in the commands."""
-        for command in self._arrived():
+        for command in self._inbox.take():
             if isinstance(command, Submit):
                 self._outbox.put(command.stream, Failed(error))
         for running in self._running.values():
@@ -118,50 +117,37 @@ class StepLoop:
 
     def _take_commands(self) -> bool:
         """Obey what was asked meanwhile, or sleep until something is. False when it is time to leave."""
-        if not self._running and not self._put_off and self._deadline is None:
-            self._obey(self._commands.get())
-        elif self._patience.is_tried:
-            self._wait_for_the_cluster()
-        for command in self._arrived():
+        wait_seconds: float | None = _RETRY_PAUSE_SECONDS if self._patience.is_tried else 0
+        if not self._running and self._deadline is None:
+            wait_seconds = None
+        for command in self._inbox.take(wait_seconds=wait_seconds):
             self._obey(command)
         if self._deadline is None:
             return True
         return bool(self._running) and time.monotonic() < self._deadline
 
-    def _wait_for_the_cluster(self) -> None:
-        """Before the next attempt; a command ends the wait."""
-        try:
-            self._obey(self._commands.get(timeout=_RETRY_PAUSE_SECONDS))
-        except queue.Empty:
-            pass
-
-    def _arrived(self) -> list[Command]:
-        """The commands that are here, taken out."""
-        arrived, self._put_off = self._put_off, []
-        while not self._commands.empty():
-            arrived.append(self._commands.get_nowait())
-        return arrived
-
     def _hear(self) -> None:
-        """Called in the middle of a pass that waits for the cluster: raises where it need not wait longer."""
-        self._put_off = self._arrived()
-        for command in self._put_off:
-            if isinstance(command, Stop):
-                self._deadline = command.deadline
-        if self._deadline is not None and time.monotonic() >= self._deadline:
+        """Called in the middle of a pass that waits for the cluster: raises where that pass is not wanted."""
+        commands = self._inbox.look()
+        stops = [command.deadline for command in commands if isinstance(command, Stop)]
+        deadline = min(stops, default=self._deadline)
+        if deadline is not None and time.monotonic() >= deadline:
             raise EngineUnavailableError("the coordinator stopped before the cluster was complete again")
-        left = [command.stream for command in self._put_off if isinstance(command, Cancel)]
-        if all(running.stream in left for running in self._running.values()):
-            raise EngineUnavailableError("nobody waits for the answer any more")
+        left = [command.stream for command in commands if isinstance(command, Cancel)]
+        if any(running.stream in left for running in self._running.values()):
+            raise _PassInterrupted
 
     def _obey(self, command: Command) -> None:
         match command:
             case Submit():
                 self._begin(command.request, command.stream)
             case Cancel():
-                self._forget([uid for uid, one in self._running.items() if one.stream is command.stream])
+                self._leave(command.stream)
             case Stop():
                 self._deadline = command.deadline
+
+    def _leave(self, stream: GenerationStream) -> None:
+        self._forget([uid for uid, one in self._running.items() if one.stream is stream])
 
     def _begin(self, request: GenerationRequest, stream: GenerationStream) -> None:
         try:
@@ -202,6 +188,8 @@ class StepLoop:
             with self._timeline.forward_pass(kind) as served:
                 steps = run()
                 served += dict.fromkeys(step.uid for step in steps)
+        except _PassInterrupted:
+            return []
         except Exception as error:
             self.counters.failed_passes += 1
             tried = self._patience.is_tried
@@ -263,7 +251,7 @@ class StepLoop:
 
     def _flush(self) -> None:
         for stream in self._outbox.flush():
-            self._commands.put(Cancel(stream))
+            self._leave(stream)
 
 
 def _ends(events: Sequence[GenerationEvent]) -> bool:
@@ -273,16 +261,3 @@ def _ends(events: Sequence[GenerationEvent]) -> bool:
 def _report(where: str, error: Exception) -> None:
     """The cluster's errors explain themselves; of all others the place is wanted too."""
     _log.error("%s failed: %s", where, error, exc_info=None if isinstance(error, ClusterError) else error)
-
-
-def new_step_loop(loaded: LoadedModel, settings: EngineSettings, commands: Commands) -> StepLoop:
-    """A loop over a model that was just loaded. Raises ConfigurationError for memory that cannot do."""
-    plan = plan_kv(loaded.kv_shape, budget_bytes=settings.kv.budget_bytes, bits=settings.kv.bits)
-    generator = BatchGenerator(
-        loaded.model,
-        stop_tokens=loaded.stop_tokens,
-        settings=settings,
-        plan=plan,
-        kept=open_prompt_cache(plan, settings.kv, fingerprint=loaded.fingerprint),
-    )
-    return StepLoop(loaded, generator, commands, patience_seconds=settings.patience_seconds)
