@@ -7,7 +7,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import anthropic
 import httpx
 import openai
 import psutil
@@ -40,6 +42,45 @@ def base_url(demo_bundle: Path) -> Iterator[str]:
 @pytest.fixture
 def client(base_url: str) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{base_url}/v1", api_key="none", max_retries=0)
+
+
+UNIT: dict[str, object] = {
+    "type": "object",
+    "properties": {"unit": {"enum": ["C", "F"]}},
+    "required": ["unit"],
+}
+
+
+def test_a_call_can_be_demanded_through_every_api(client: openai.OpenAI, base_url: str) -> None:
+    """Whatever the model would say: its reasoning is free, so it is asked for none."""
+    chat: Any = client.chat.completions.create(
+        model="demo-model",
+        messages=QUESTION,
+        tools=[{"type": "function", "function": {"name": "weather", "parameters": UNIT}}],
+        tool_choice="required",
+        parallel_tool_calls=False,
+        extra_body={"chat_template_kwargs": {"enable_thinking": False}},
+    )
+    response = client.responses.create(
+        model="demo-model",
+        input="Hello",
+        tools=[{"type": "function", "name": "weather", "parameters": UNIT, "strict": True}],
+        tool_choice={"type": "function", "name": "weather"},
+        parallel_tool_calls=False,
+        reasoning={"effort": "none"},
+    )
+    with anthropic.Anthropic(base_url=base_url, api_key="none", max_retries=0) as other:
+        message = other.messages.create(
+            model="demo-model",
+            max_tokens=500,
+            messages=[{"role": "user", "content": "Hello"}],
+            tools=[{"name": "weather", "input_schema": UNIT}],
+            tool_choice={"type": "any", "disable_parallel_tool_use": True},
+        )
+    (call,), (item,), (block,) = chat.choices[0].message.tool_calls, response.output, message.content
+    assert item.type == "function_call" and block.type == "tool_use"
+    arguments = [json.loads(call.function.arguments), json.loads(item.arguments), block.input]
+    assert all(one in ({"unit": "C"}, {"unit": "F"}) for one in arguments)
 
 
 def test_a_whole_answer(client: openai.OpenAI) -> None:

@@ -102,10 +102,14 @@ def test_every_single_cut_of_a_long_answer() -> None:
 
 
 @given(answers)
-def test_without_a_whole_call_the_text_is_unchanged(text: str) -> None:
+def test_where_no_call_begins_the_text_is_unchanged(text: str) -> None:
     text = text.replace("<think>", "")
     if not calls_of(text):
-        assert split([text]) == split([text], tool_calls=False)
+        (kept,) = split([text]) or [Piece(Channel.CONTENT, "")]
+        rest = text.removeprefix(kept.text)
+        assert kept.channel is Channel.CONTENT and text.startswith(kept.text)
+        # Only the beginning of a call that the end cuts off is dropped.
+        assert not rest or ToolBlock().feed(rest.partition("tool_call>")[2]) == []
 
 
 def test_a_value_comes_as_soon_as_it_is_certain() -> None:
@@ -168,10 +172,8 @@ def test_tags_inside_a_value(value: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "<minimax:tool_call>",
         "a\n<minimax:tool_call>\n</minimax:tool_call> b",
         "<minimax:tool_call>\nnothing</minimax:tool_call>",
-        '<minimax:tool_call>\n<invoke name="f">\n<parameter name="x',
         '<minimax:tool_call>\n<invoke name="f">\n<parameter name="x\n">1</parameter>',
         '<minimax:tool_call>\n<invoke name="f">\nx = 1\n</invoke>\n</minimax:tool_call>',
         '<minimax:tool_call>\n<invoke name="f\n">\n</invoke>\n</minimax:tool_call>',
@@ -197,6 +199,13 @@ def test_a_whole_call_counts_without_the_end_of_its_block(end: str) -> None:
 def test_a_call_cut_off_after_a_whole_one() -> None:
     text = "<minimax:tool_call>\n" + call("f") + '\n<invoke name="g">\n<parameter name="x">1'
     assert split([text]) == invoke("f") + invoke("g", ("x", "1"), whole=False)
+
+
+@pytest.mark.parametrize(
+    "end", ["", "\n", '\n<invoke name="f', '\n<invoke name="f">\n', '\n<invoke name="f">\n<para']
+)
+def test_the_beginning_of_a_call_that_is_cut_off_is_dropped(end: str) -> None:
+    assert split([f"a\n<minimax:tool_call>{end}"]) == [Piece(Channel.CONTENT, "a")]
 
 
 def test_a_parameter_without_a_name_is_part_of_the_value_before() -> None:

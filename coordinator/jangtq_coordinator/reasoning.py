@@ -107,13 +107,10 @@ class ChannelSplitter:
         return join_pieces(pieces)
 
     def finish(self) -> list[Piece]:
-        """What was held back; the answer ends here."""
-        if self._channel is not Channel.TOOL:
-            return self._release(len(self._held))
-        calls = self._pieces_of(self._block.finish())
-        start = "" if self._block.called else self._block_start
-        self._channel, self._held = Channel.CONTENT, start + self._block.rest
-        return calls + self._release(len(self._held))
+        """What was held back; the answer ends here. A tool block that has not ended leaves no tags behind."""
+        if self._channel is Channel.TOOL:
+            return self._pieces_of(self._block.finish())
+        return self._release(len(self._held))
 
     def _advance(self, pieces: list[Piece]) -> bool:
         """Go to the next channel, if the held text shows where that begins."""

@@ -91,16 +91,12 @@ class ToolBlock:
         return parts
 
     def finish(self) -> list[CallPart]:
-        """What waited for more text; the answer ends here.
-
-        What remains of a call that is cut off inside a tag is dropped, and so is a cut end tag of the block.
-        """
+        """What waited for more text; the answer ends here. Tags that are cut off are dropped."""
         self._finishing = True
         parts = self.feed("")
-        inside = self._step == self._read_value
-        if inside and not self._text.startswith(_PARAMETER_END):
-            parts += [CallPart(CallStep.VALUE, self._text)] if self._text else []
-        if inside or (self.called and BLOCK_END.startswith(self._text.strip(_WHITE_SPACE))):
+        if self.state is BlockState.OPEN:
+            if self._step == self._read_value and self._text and not self._text.startswith(_PARAMETER_END):
+                parts.append(CallPart(CallStep.VALUE, self._text))
             self._text = ""
         return parts
 

@@ -11,7 +11,6 @@ from jangtq_coordinator.tool_arguments import Schema, allowed_types, is_text
 from jangtq_coordinator.tool_calls import BLOCK_END, BLOCK_START
 
 _BREAK: Final = "\n"
-_BREAKS: Final = r"/\n{0,3}/"
 # Unbounded white space would let a model go on for ever without a value.
 _JSON_OPTIONS: Final = {"whitespace_pattern": r"[\x20\x0A\x0D\x09]{1,40}"}
 _RULES: Final = (
@@ -19,14 +18,17 @@ _RULES: Final = (
 )
 
 
-def answer_grammar(schema: Schema | None, tools: Mapping[str, Schema], *, several: bool = True) -> str:
+def answer_grammar(
+    schema: Schema | None, tools: Mapping[str, Schema], *, several: bool = True, after_reasoning: bool = True
+) -> str:
     """An answer that is a JSON value of `schema` or a block of calls of `tools`, whichever are given.
 
-    Before it may stand the line breaks that end its reasoning.
+    After reasoning the line breaks may stand before it that belong to the end of that.
     """
     value = [] if schema is None else [_json(schema, schema)]
-    block = [f"{_text(BLOCK_START + _BREAK)} {_rest(several)}"] if tools else []
-    return f"start: {_BREAKS} ({' | '.join(value + block)})\n" + _rules(tools)
+    block = [f"/\\n?/ {_text(BLOCK_START + _BREAK)} {_rest(several)}"] if tools else []
+    breaks = r"/\n{0,2}/" if after_reasoning else ""
+    return f"start: {breaks} ({' | '.join(value + block)})\n" + _rules(tools)
 
 
 def block_grammar(tools: Mapping[str, Schema], *, several: bool = True) -> str:

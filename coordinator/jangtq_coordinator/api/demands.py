@@ -15,19 +15,24 @@ class Demand:
 
     grammar: str
     param: str
-    waits: tuple[str, ...] = ()
+    waits: tuple[str, ...]
 
 
-def demand_of(body: ChatRequest) -> Demand | None:
-    """None where the model may say what it likes. Raises RequestError."""
+def demand_of(body: ChatRequest, *, reasoning_ends: str | None) -> Demand | None:
+    """None where the model may say what it likes. Raises RequestError.
+
+    An answer that begins by reasoning may do so freely, until the text `reasoning_ends`.
+    """
     calls, several = demanded_calls(body), body.parallel_tool_calls is not False
-    if body.choice.mode == "required":
-        return Demand(answer_grammar(None, calls, several=several), "tools")
-    if (schema := body.answer_schema) is not None:
-        return Demand(answer_grammar(schema, calls, several=several), "response_format")
+    waits = () if reasoning_ends is None else (reasoning_ends,)
+    schema, required = body.answer_schema, body.choice.mode == "required"
+    if required or schema is not None:
+        schema = None if required else schema
+        grammar = answer_grammar(schema, calls, several=several, after_reasoning=bool(waits))
+        return Demand(grammar, "tools" if required else "response_format", waits)
     strict = any(tool.function.strict for tool in body.offered_tools)
     if calls and (strict or not several):
-        return Demand(block_grammar(calls, several=several), "tools", (BLOCK_START,))
+        return Demand(block_grammar(calls, several=several), "tools", (*waits, BLOCK_START))
     return None
 
 

@@ -100,15 +100,13 @@ class Turns:
         """The prompt, and for each choice what it must follow."""
         if body.offered_tools and not loaded.capabilities.calls_tools:
             raise RequestError("tools: the bundle of this model names no parser for its calls", param="tools")
-        demand = demand_of(body)
-        prompt = self._render(body)
+        prompt, markers = self._render(body), loaded.capabilities.markers
+        reasons = markers is not None and prompt.opening.channel is Channel.REASONING
+        demand = demand_of(body, reasoning_ends=markers.end if markers and reasons else None)
         if demand is None:
             return prompt, [None] * body.choices
-        markers = loaded.capabilities.markers
-        thinks = markers is not None and prompt.opening.channel is Channel.REASONING
-        waits = ((markers.end,) if markers and thinks else ()) + demand.waits
         return prompt, self._grammars.constraints(
-            demand.grammar, waits=waits, param=demand.param, count=body.choices
+            demand.grammar, waits=demand.waits, param=demand.param, count=body.choices
         )
 
     def _render(self, body: ChatRequest) -> ChatPrompt:
