@@ -4,10 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check proto format clean
+.PHONY: demo eval test check proto format clean
 
 demo: $(READY)
 	@$(BIN)/jangtq-coord demo
+
+# The demo model's held-out questions through two workers, a coordinator and HTTP; EVAL=--share=0.1 asks a tenth.
+eval: $(READY)
+	@$(BIN)/python -m jangtq_demo.evaluate $(EVAL)
 
 test: $(READY)
 	$(BIN)/python -m pytest -q -n auto

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from trace_checks import check_trace, durations
 
+from jangtq_bundle.models import demo_model
 from jangtq_coordinator.children import Child, Children
 from jangtq_coordinator.trace_events import ENGINE, REQUESTS, Trace
 
@@ -235,20 +236,31 @@ def test_generate_answers_in_the_terminal_without_workers(demo_bundle: Path) -> 
     assert first.stdout == second.stdout != ""
 
 
-def start_demo(bundle: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "jangtq_coordinator", "demo", "--model", str(bundle)]
-    return subprocess.Popen(
-        [*command, "--max-tokens", "12"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+def start_demo(bundle: Path, *options: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "jangtq_coordinator", "demo", "--model", str(bundle), *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def test_the_demo_shows_an_answer_and_leaves_nothing_behind(own_bundle: Path) -> None:
-    demo = start_demo(own_bundle)
-    output, _ = demo.communicate(timeout=120)
+def test_the_demo_explains_calculates_calls_a_tool_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(demo_model(), tmp_path / "own-demo"))
+    demo = start_demo(bundle)
+    output, _ = demo.communicate(timeout=240)
     assert demo.returncode == 0, output
+    explanation = next(line for line in output.splitlines() if line.startswith("Photosynthesis is"))
+    assert explanation.count(". ") == 4
+    assert "\n> 6 lines of reasoning\n4821 + 3579 = 8400.\n" in output
+    call = 'calculate({"expression": "4821 * 3579"}) -> {"result": 17254359}'
+    assert f"  {call}\n> 1 line of reasoning\nThe result is 17254359.\n" in output
     assert "tokens/s" in output
     assert "attention   dispatch    experts" in output
-    assert processes_of(own_bundle) == []
+    assert processes_of(bundle) == []
+
+
+def test_the_demo_asks_one_question_of_any_bundle(own_bundle: Path) -> None:
+    demo = start_demo(own_bundle, "--prompt", "Hello", "--max-tokens", "12")
+    output, _ = demo.communicate(timeout=120)
+    assert demo.returncode == 0, output
+    assert ">> Hello\n" in output and "12 tokens, first after" in output
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

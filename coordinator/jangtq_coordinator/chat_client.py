@@ -1,6 +1,6 @@
 """A chat with a served model over HTTP, as the demo and the benchmarks hold it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import httpx
 from pydantic import BaseModel
@@ -11,11 +11,32 @@ from jangtq_proto.errors import WorkerFaultError
 _DATA = "data: "
 
 
+class CalledFunction(BaseModel):
+    """What a tool call names, its arguments as JSON."""
+
+    name: str = ""
+    arguments: str = ""
+
+
+class CalledTool(BaseModel):
+    """One tool call, or the next piece of it; `index` counts the calls of an answer."""
+
+    index: int
+    id: str = ""
+    function: CalledFunction
+
+    def joined(self, piece: "CalledTool") -> "CalledTool":
+        ours, more = self.function, piece.function
+        function = CalledFunction(name=ours.name + more.name, arguments=ours.arguments + more.arguments)
+        return CalledTool(index=self.index, id=self.id + piece.id, function=function)
+
+
 class Delta(BaseModel):
     """A piece of an answer."""
 
     reasoning_content: str = ""
     content: str = ""
+    tool_calls: list[CalledTool] = []
 
 
 class ChunkChoice(BaseModel):
@@ -39,12 +60,25 @@ class ChatChunk(BaseModel):
 
 def chat_chunks(base_url: str, prompt: str, *, max_tokens: int) -> Iterator[ChatChunk]:
     """Ask one question and give the chunks as they come. Raises WorkerFaultError for an error answer."""
+    return turn_chunks(base_url, [{"role": "user", "content": prompt}], max_tokens=max_tokens)
+
+
+def turn_chunks(
+    base_url: str,
+    messages: Sequence[Mapping[str, object]],
+    *,
+    max_tokens: int,
+    tools: Sequence[Mapping[str, object]] = (),
+) -> Iterator[ChatChunk]:
+    """The same after any messages, with tools that may be called. Raises WorkerFaultError."""
     body = {
-        "messages": [{"role": "user", "content": prompt}],
+        "messages": messages,
         "max_tokens": max_tokens,
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+    if tools:
+        body["tools"] = [{"type": "function", "function": tool} for tool in tools]
     with httpx.stream("POST", f"{base_url}/v1/chat/completions", json=body, timeout=120) as response:
         if response.is_error:
             raise WorkerFaultError(f"the coordinator answered {response.status_code}: {response.read()!r}")

@@ -78,9 +78,11 @@ def _add_trace(command: argparse.ArgumentParser) -> None:
 
 
 def _add_demo(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--prompt", default="Explain photosynthesis in five sentences.", metavar="TEXT")
+    command.add_argument("--prompt", metavar="TEXT", help="ask this, not the demo's three questions")
     command.add_argument("--model", type=Path, metavar="DIR", help="another bundle than the demo's")
-    command.add_argument("--max-tokens", type=int, default=200, metavar="N", help="(default: %(default)s)")
+    command.add_argument(
+        "--max-tokens", type=int, default=300, metavar="N", help="a turn (default: %(default)s)"
+    )
     command.add_argument(
         "--threads", type=int, default=1, metavar="N", help="threads a worker (default: %(default)s)"
     )

@@ -1,38 +1,23 @@
-"""`jangtq-coord demo`: two workers, a coordinator and one streamed answer here, then nothing left."""
+"""`jangtq-coord demo`: two workers, a coordinator and streamed answers here, then nothing left."""
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.models import demo_model
-from jangtq_coordinator.chat_client import chat_chunks, cluster_status
+from jangtq_coordinator.chat_client import cluster_status
 from jangtq_coordinator.children import Child, Children
 from jangtq_coordinator.status import LayerStatus
-from jangtq_coordinator.terminal import AnswerPrinter
+from jangtq_coordinator.tour import Tour, Turn
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What one streamed chat took."""
-
-    completion_tokens: int
-    first_token_seconds: float
-    seconds_after_first: float
-
-    @property
-    def tokens_per_second(self) -> float:
-        return (self.completion_tokens - 1) / self.seconds_after_first if self.completion_tokens > 1 else 0.0
-
-
-def run_demo(prompt: str, *, model: Path | None, max_tokens: int, threads: int) -> None:
+def run_demo(prompt: str | None, *, model: Path | None, max_tokens: int, threads: int) -> None:
     """Show the cluster working. Raises ClusterError when a process does not get ready."""
     with Children() as children:
         base_url = start_cluster(children, model or demo_model(), threads=threads)
-        print(f"\n> {prompt}\n", flush=True)
-        answer = stream_chat(base_url, prompt, max_tokens=max_tokens)
-        print_report(answer, cluster_status(base_url).layers)
+        tour = Tour(base_url, max_tokens=max_tokens)
+        turns = tour.show_all() if prompt is None else tour.show_one(prompt)
+        print_report(turns, cluster_status(base_url).layers)
 
 
 def start_cluster(children: Children, bundle_path: Path, *, threads: int) -> str:
@@ -63,30 +48,14 @@ def _start_worker(children: Children, bundle_path: Path, experts: str, *, thread
     )
 
 
-def stream_chat(base_url: str, prompt: str, *, max_tokens: int) -> Answer:
-    """Print one answer as it comes, the reasoning dimmed."""
-    printer = AnswerPrinter()
-    started = time.perf_counter()
-    first_token_at: float | None = None
-    completion_tokens = 0
-    for chunk in chat_chunks(base_url, prompt, max_tokens=max_tokens):
-        for choice in chunk.choices:
-            if first_token_at is None and (choice.delta.reasoning_content or choice.delta.content):
-                first_token_at = time.perf_counter()
-            printer.reasoning(choice.delta.reasoning_content)
-            printer.content(choice.delta.content)
-        if chunk.usage is not None:
-            completion_tokens = chunk.usage.completion_tokens
-    print(flush=True)
-    ended = time.perf_counter()
-    return Answer(completion_tokens, (first_token_at or ended) - started, ended - (first_token_at or ended))
-
-
-def print_report(answer: Answer, splits: Sequence[LayerStatus]) -> None:
+def print_report(turns: Sequence[Turn], splits: Sequence[LayerStatus]) -> None:
     """Tokens per second, and milliseconds a layer and pass for attention, dispatch and experts."""
+    tokens = sum(turn.completion_tokens for turn in turns)
+    following = sum(turn.completion_tokens - 1 for turn in turns if turn.completion_tokens)
+    seconds = sum(turn.seconds_after_first for turn in turns)
     print(
-        f"\n{answer.completion_tokens} tokens, first after {answer.first_token_seconds:.2f} s, "
-        f"then {answer.tokens_per_second:.1f} tokens/s\n"
+        f"\n{tokens} tokens, first after {turns[0].first_token_seconds:.2f} s, "
+        f"then {following / seconds if seconds else 0:.1f} tokens/s\n"
     )
     print("layer  attention   dispatch    experts   (milliseconds a forward pass)")
     for split in splits:

@@ -1,8 +1,18 @@
-"""Writes an answer to the terminal as it comes: reasoning dimmed, content below it."""
+"""Writes an answer to the terminal as it comes: reasoning dimmed or folded away, content below it."""
 
+import shutil
 import sys
+from typing import Protocol
 
-_DIM, _PLAIN = "\033[2m", "\033[0m"
+_DIM, _PLAIN, _ANEW = "\033[2m", "\033[0m", "\r\033[K"
+
+
+class Printer(Protocol):
+    """Takes the pieces of an answer in their order; either may be empty."""
+
+    def reasoning(self, text: str) -> None: ...
+
+    def content(self, text: str) -> None: ...
 
 
 class AnswerPrinter:
@@ -15,13 +25,46 @@ class AnswerPrinter:
         """Dimmed where the terminal can."""
         if text:
             self._reasoned = True
-            self._show(f"{_DIM}{text}{_PLAIN}" if sys.stdout.isatty() else text)
+            show(dim(text))
 
     def content(self, text: str) -> None:
         """As it is, after an empty line where reasoning came before."""
         if text:
-            self._show(f"\n\n{text}" if self._reasoned else text)
+            show(f"\n\n{text}" if self._reasoned else text)
             self._reasoned = False
 
-    def _show(self, text: str) -> None:
-        print(text, end="", flush=True)
+
+class FoldingPrinter:
+    """Where the terminal can, shows the newest line of the reasoning; at its end one line stands for all."""
+
+    def __init__(self) -> None:
+        self._reasoning = ""
+
+    def reasoning(self, text: str) -> None:
+        self._reasoning += text
+        if text and sys.stdout.isatty():
+            newest = self._reasoning.rstrip().rpartition("\n")[2]
+            show(_ANEW + dim(f"> {newest}"[: shutil.get_terminal_size().columns - 1]))
+
+    def content(self, text: str) -> None:
+        if text:
+            self.fold()
+            show(text)
+
+    def fold(self) -> None:
+        """End the reasoning, if there is any left."""
+        lines = len(self._reasoning.strip().splitlines())
+        if lines:
+            anew = _ANEW if sys.stdout.isatty() else ""
+            noun = "line" if lines == 1 else "lines"
+            show(f"{anew}{dim(f'> {lines} {noun} of reasoning')}\n")
+        self._reasoning = ""
+
+
+def dim(text: str) -> str:
+    """For a terminal that can."""
+    return f"{_DIM}{text}{_PLAIN}" if sys.stdout.isatty() else text
+
+
+def show(text: str) -> None:
+    print(text, end="", flush=True)
