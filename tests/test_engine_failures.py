@@ -1,7 +1,6 @@
 """The engine when something ends early: failed passes, cancelled requests, stopping, a broken thread."""
 
 import asyncio
-import time
 
 import pytest
 from running_engine import (
@@ -63,42 +62,6 @@ async def test_requests_can_be_cancelled_while_the_cluster_is_down() -> None:
         await until(lambda: engine.running == 0)
         model.failures.clear()
         assert tokens_of(await collect(engine.submit(request()))) == stock_tokens(PROMPTS[0], 8)
-
-
-class PausingModel(ProbedModel):
-    """Waits for the cluster in the middle of its passes, as the dispatcher does, while told to."""
-
-    def __init__(self, pause: Pause) -> None:
-        super().__init__()
-        self._pause = pause
-        self.waits = False
-
-    def __call__(self, inputs: mx.array, *, cache: list[object]) -> mx.array:
-        logits = super().__call__(inputs, cache=cache)
-        while self.waits:
-            self._pause.check_waiting()
-            time.sleep(0.002)
-        return logits
-
-
-async def test_one_of_several_can_leave_while_a_pass_waits_for_the_cluster() -> None:
-    pause = Pause()
-    model = PausingModel(pause)
-    engine = Engine(loader(new_model=lambda: model, pause=pause), settings=EngineSettings())
-    engine.start()
-    try:
-        streams = [engine.submit(request(p, max_tokens=200)) for p in PROMPTS[:2]]
-        for stream in streams:
-            while not isinstance(await anext(stream), TokenGenerated):
-                pass
-        model.waits = True
-        streams[0].cancel()
-        await until(lambda: engine.running == 1)
-        model.waits = False
-        assert tokens_of(await collect(streams[1])) == stock_tokens(PROMPTS[1], 200)[1:]
-    finally:
-        model.waits = False
-        engine.stop(grace_seconds=0)
 
 
 async def test_a_failed_prefill_leaves_the_others_running() -> None:

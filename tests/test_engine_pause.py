@@ -12,7 +12,7 @@ from tiny_model import ProbedModel, loader
 
 from jangtq_coordinator.engine import Engine, EngineState
 from jangtq_coordinator.engine_settings import EngineSettings
-from jangtq_coordinator.events import Failed
+from jangtq_coordinator.events import Failed, TokenGenerated
 from jangtq_coordinator.loaded import LoadedModel
 from jangtq_coordinator.pause import Pause
 from jangtq_proto.errors import EngineUnavailableError
@@ -61,6 +61,20 @@ async def test_a_pass_that_waits_for_the_cluster_goes_on_with_whoever_is_left() 
         assert tokens_of(await collect(patient)) == stock_tokens(PROMPTS[1], 8)
         assert tokens_of(await collect(late)) == stock_tokens(PROMPTS[2], 8)
         assert await collect(cancelled) == []
+
+
+async def test_one_of_several_leaves_while_a_pass_waits_for_the_cluster() -> None:
+    with waiting_engine() as (engine, model):
+        model.complete.set()
+        streams = [engine.submit(request(prompt, max_tokens=200)) for prompt in PROMPTS[:2]]
+        for stream in streams:
+            while not isinstance(await anext(stream), TokenGenerated):
+                pass
+        model.complete.clear()
+        streams[0].cancel()
+        await until(lambda: engine.running == 1)
+        model.complete.set()
+        assert tokens_of(await collect(streams[1])) == stock_tokens(PROMPTS[1], 200)[1:]
 
 
 async def test_a_pass_that_waits_for_the_cluster_ends_when_everybody_left() -> None:

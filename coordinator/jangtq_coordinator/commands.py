@@ -45,7 +45,7 @@ class Inbox:
         return len(self._here) + self._commands.qsize()
 
     def take(self, *, wait_seconds: float | None = 0) -> list[Command]:
-        """Everything that is here; waits for the first where there is nothing (None: for as long as it takes)."""
+        """Everything that is here; waits for the first where there is nothing, for ever when None."""
         if not self.look() and wait_seconds != 0:
             try:
                 self._here.append(self._commands.get(timeout=wait_seconds))
