@@ -118,8 +118,8 @@ def report(soak: Soak, events: str, minutes: float) -> str:
             lines.append(f"| {name} | {told} | {early:.0f} | {half:.0f} | {late:.0f} |")
     lines.append(
         f"\n{minutes:g} minutes, {CLIENTS} clients: {soak.answers} answers, {soak.left} clients that left "
-        f"in the middle, {soak.kills} kills of the other worker, {len(soak.failures)} failures. {events} Medians of "
-        f"the second, the middle and the last tenth of the samples."
+        f"in the middle, {soak.kills} kills of the other worker, {len(soak.failures)} failures. {events} "
+        f"Medians of the second, the middle and the last tenth of the samples."
     )
     return "\n".join(lines)
 

@@ -321,3 +321,26 @@ def test_nobody_is_audited_whose_experts_nobody_else_has() -> None:
     scene = Scene({"a": "0-3", "b": "4-7"}, audit=1.0)
     scene.exchange()
     assert scene.membership.counters.audits == 0
+
+
+def test_a_call_that_ends_whoever_is_asked_is_given_up_in_the_end() -> None:
+    scene = Scene(REPLICAS)
+
+    def die(name: str) -> Act:
+        def act() -> None:
+            member = scene.membership.member(name)
+            assert member is not None
+            scene.membership.lose(member, "crashed")
+            scene.membership.admit(holder(name, "0-7", instance=str(member.generation)))
+            raise WorkerUnreachableError("crashed")
+
+        return act
+
+    for name, lane in scene.lanes.items():
+        lane.acts = [die(name)]
+    with pytest.raises(WorkerUnreachableError, match="crashed"):
+        scene.exchange()
+    assert sum(lane.asked for lane in scene.lanes.values()) <= 16
+    for lane in scene.lanes.values():
+        lane.acts = [work_well]
+    scene.exchange()

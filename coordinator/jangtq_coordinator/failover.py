@@ -23,6 +23,7 @@ from jangtq_proto.ranges import format_ranges
 
 _GONE = (WorkerUnreachableError, WorkerMismatchError)
 _MOST_FAULTS = 3
+_MOST_LOSSES = 4
 _MOST_STRIKES = 3
 _STRIKE_SECONDS = 600.0
 _BUSY_PAUSE_SECONDS = 0.01
@@ -44,13 +45,12 @@ class Failover:
 
     def judge(self, failure: Failure) -> None:
         """Draw the conclusions for the member. The same part may be asked again afterwards."""
-        counters = self._membership.counters
         if isinstance(failure.error, _GONE):
             self._membership.lose(failure.member, str(failure.error))
         elif isinstance(failure.error, WorkerBusyError):
             self._membership.note_pushback()
         else:
-            counters.faults += 1
+            self._membership.counters.faults += 1
 
     def to_avoid(self, exchange: Exchange) -> frozenset[str]:
         """Members to be asked again only where nobody else holds an expert.
@@ -63,7 +63,11 @@ class Failover:
         return frozenset(failure.member.name for failure in failures)
 
     def wait_for_holders(self, exchange: Exchange) -> None:
-        """Return when the plan covers what is missing. Raises CoverageError after the worker timeout."""
+        """Return when the plan covers what is missing. Raises CoverageError after the worker timeout.
+
+        Raises the last error when the exchange cost somebody's life too often.
+        """
+        _check_losses(exchange.failures)
         plan = self._membership.plan
         if _covers(plan, exchange.unanswered):
             return
@@ -113,10 +117,9 @@ class Failover:
         busy = [failure for failure in failures if isinstance(failure.error, WorkerBusyError)]
         if not busy:
             return
-        plan = self._membership.plan
-        if all(plan.can_spare(failure.member.name, _experts((failure.part,))) for failure in busy):
-            if len(busy) <= len(plan.members):
-                return
+        full = Counter(failure.member.name for failure in busy)
+        if all(self._has_other_holders(failure, full, 1) for failure in busy):
+            return
         waited = (time.perf_counter_ns() - exchange.started_ns) / 1e9
         if waited > self._busy_seconds:
             raise busy[-1].error
@@ -130,6 +133,13 @@ class Failover:
             f"experts {format_ranges(plan.uncovered)} had no holder for more than "
             f"{self._worker_timeout_seconds:g} s; {self._membership.tell_away()}"
         )
+
+
+def _check_losses(failures: list[Failure]) -> None:
+    """A call that ends whoever is asked must not be asked for ever. Raises the last error."""
+    gone = Counter(failure.member.name for failure in failures if isinstance(failure.error, _GONE))
+    if gone and max(gone.values()) >= _MOST_LOSSES:
+        raise failures[-1].error
 
 
 def _experts(parts: Iterable[HolderRows]) -> set[int]:
