@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -87,9 +88,17 @@ def test_stop_ends_the_answer_here_and_on_the_server(page: Page, shown: Shown) -
         # The answer was complete before the click.
         page.click("#new")
     expect(page.locator(".turn .foot")).to_have_text("Stopped.")
-    assert 'jangtq_generations_total{end="cancelled"}' in metrics(shown)
+    # The server hears of it a moment later.
+    until(lambda: 'jangtq_generations_total{end="cancelled"}' in metrics(shown))
     ask(page, "Hello!")
     expect(page.locator(".turn .foot").last).to_contain_text("tokens")
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def metrics(shown: Shown) -> str:
