@@ -6,25 +6,32 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from running_engine import running_engine
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.schemas import APIOperation, BaseSchema
+from tiny_model import loader
 
 from jangtq_coordinator.api.app import create_app
+from jangtq_coordinator.engine import Engine
+from jangtq_coordinator.engine_settings import EngineSettings
 
-EXAMPLES = 20
+EXAMPLES = 15
+CONTEXT_LENGTH = 128
 Operation = APIOperation[Any, Any, Any, Any]
 
 
 @pytest.fixture(scope="module")
 def schema() -> Iterator[BaseSchema]:
-    """The description of an API over the tiny model, whose answers are short."""
-    with running_engine() as (engine, _):
+    """The description of an API over the tiny model, whose context leaves room for short answers only."""
+    engine = Engine(loader(context_length=CONTEXT_LENGTH), settings=EngineSettings())
+    engine.start()
+    try:
         yield schemathesis.openapi.from_asgi(
             "/openapi.json", create_app(engine), headers={"Host": "localhost"}
         )
+    finally:
+        engine.stop(grace_seconds=0)
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
