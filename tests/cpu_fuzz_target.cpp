@@ -45,8 +45,8 @@ class Input {
 };
 
 struct Matrix {
-    Matrix(Input& input, int64_t experts, int64_t out, int64_t in)
-        : bits(input.number(2, 4)),
+    Matrix(Input& input, int64_t experts, int64_t out, int64_t in, int64_t bits)
+        : bits(bits),
           words(jangtq::words_of(in, bits)),
           codes(static_cast<size_t>(experts * jangtq::padded_out(out) * words)),
           norms(input.values<uint16_t>(experts * out)),
@@ -91,8 +91,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto weights = input.values<float>(rows * slots);
     const auto exponents = input.values<int8_t>(rows);
     const auto x = input.values<float>(rows * hidden);
-    Matrix gate(input, experts, intermediate, hidden), up(input, experts, intermediate, hidden);
-    Matrix down(input, experts, hidden, intermediate);
+    // Gate and up share their bits: the kernel's caller refuses others.
+    const int64_t bits = input.number(2, 4);
+    Matrix gate(input, experts, intermediate, hidden, bits), up(input, experts, intermediate, hidden, bits);
+    Matrix down(input, experts, hidden, intermediate, input.number(2, 4));
     const JangtqLayer layer{gate.view,        up.view, down.view, experts, positions.data(),
                             static_cast<int64_t>(positions.size())};
     std::vector<int32_t> sums(x.size());
