@@ -3,14 +3,13 @@
 Run as `python -m benchmarks.demo [--write]`. The peer in the last row is one process with all experts.
 """
 
-import argparse
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.results import write_section
+from benchmarks.results import benchmark_options, publish
 from jangtq_bundle.models import demo_model
 from jangtq_coordinator.chat_client import chat_chunks, cluster_status
 from jangtq_coordinator.children import Children
@@ -121,13 +120,9 @@ def _row(*cells: str) -> str:
 
 def main() -> None:
     """Print the table, and keep it with --write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="replace the section in benchmarks/RESULTS.md")
-    given = parser.parse_args()
+    given = benchmark_options(__doc__).parse_args()
     table = report(run())
-    print(table)
-    if given.write:
-        write_section("Demo bundle, end to end", "python -m benchmarks.demo --write", table)
+    publish("Demo bundle, end to end", "python -m benchmarks.demo", table, write=given.write)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Run as `python -m benchmarks.dispatch [--write]`. Turns are short and alternate,
 machine does falls on all alike; ratios are to blocking raw TCP with as many peers in the same run.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +28,7 @@ from benchmarks.exchange_ways import (
     start_workers,
     write_bundle,
 )
-from benchmarks.results import write_section
+from benchmarks.results import benchmark_options, publish
 from jangtq_coordinator.children import Children
 from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, never
 from jangtq_coordinator.timing import ExchangeTimes, LayerTimes
@@ -187,14 +186,11 @@ def report(results: Sequence[Times], exchanges: int) -> str:
 
 def main() -> None:
     """Print the table, and keep it with --write."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_options(__doc__)
     parser.add_argument("--exchanges", type=int, default=5000, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--write", action="store_true", help="replace the section in benchmarks/RESULTS.md")
     given = parser.parse_args()
     table = report(run(given.exchanges), given.exchanges)
-    print(table)
-    if given.write:
-        write_section("Exchange of one row", "python -m benchmarks.dispatch --write", table)
+    publish("Exchange of one row", "python -m benchmarks.dispatch", table, write=given.write)
 
 
 if __name__ == "__main__":

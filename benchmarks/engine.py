@@ -4,7 +4,6 @@ Run as `python -m benchmarks.engine [--write]`. The second turn of a conversatio
 kept prompts, in turns; text that repeats itself is continued with each setting of `--speculation`.
 """
 
-import argparse
 import asyncio
 import statistics
 import time
@@ -14,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jangtq_bundle
-from benchmarks.results import write_section
+from benchmarks.results import benchmark_options, publish
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.assembly import loader, row_type_of
 from jangtq_coordinator.cluster import connect
@@ -145,14 +144,11 @@ def report(turns: int) -> str:
 
 def main() -> None:
     """Measure and print, and keep the result with --write."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--write", action="store_true", help="into benchmarks/RESULTS.md")
+    options = benchmark_options(__doc__)
     options.add_argument("--turns", type=int, default=3, metavar="N", help="(default: %(default)s)")
     given = options.parse_args()
     text = report(given.turns)
-    print(text)
-    if given.write:
-        write_section("Engine", "python -m benchmarks.engine", text)
+    publish("Engine", "python -m benchmarks.engine", text, write=given.write)
 
 
 if __name__ == "__main__":

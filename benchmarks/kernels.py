@@ -4,7 +4,6 @@ Run as `python -m benchmarks.kernels [--write]`. Each ratio comes from times tak
 each time is the best of several, since other programs only ever make one longer.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from benchmarks.kernel_work import (
     random_request,
 )
 from benchmarks.machine_peaks import MachinePeaks
-from benchmarks.results import write_section
+from benchmarks.results import benchmark_options, publish
 from jangtq_kernels.backend import ACTIVATIONS, Backend
 from jangtq_kernels.cpu import CpuBackend
 from jangtq_kernels.cpu_library import native_library
@@ -165,13 +164,9 @@ def run() -> list[Speed]:
 
 def main() -> None:
     """Print both tables, and keep them with --write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="replace the section in benchmarks/RESULTS.md")
-    given = parser.parse_args()
+    given = benchmark_options(__doc__).parse_args()
     body = f"{report_speeds(run())}\n\n{report_errors()}"
-    print(body)
-    if given.write:
-        write_section("Kernels", "python -m benchmarks.kernels --write", body)
+    publish("Kernels", "python -m benchmarks.kernels", body, write=given.write)
 
 
 if __name__ == "__main__":

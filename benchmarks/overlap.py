@@ -3,7 +3,6 @@
 Run as `python -m benchmarks.overlap [--write]`. The three ways take turns, pass by pass, on the demo bundle.
 """
 
-import argparse
 import statistics
 import sys
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from benchmarks.results import write_section
+from benchmarks.results import benchmark_options, publish
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.models import demo_model
 from jangtq_coordinator.children import Children
@@ -149,13 +148,9 @@ def report(lines: list[Line]) -> str:
 
 def main() -> None:
     """Print the table, and keep it with --write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="replace the section in benchmarks/RESULTS.md")
-    given = parser.parse_args()
+    given = benchmark_options(__doc__).parse_args()
     table = report(run())
-    print(table)
-    if given.write:
-        write_section("Overlap of half-batches", "python -m benchmarks.overlap --write", table)
+    publish("Overlap of half-batches", "python -m benchmarks.overlap", table, write=given.write)
 
 
 if __name__ == "__main__":

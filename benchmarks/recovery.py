@@ -4,14 +4,13 @@ Run as `python -m benchmarks.recovery [--write]`. Without a replica the clock ru
 the restarted worker says that it is ready.
 """
 
-import argparse
 import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.replicated_cluster import HALVES, REPLICAS, ReplicatedCluster, replicated_cluster
-from benchmarks.results import write_section
+from benchmarks.results import benchmark_options, publish
 from benchmarks.stream_client import Timed, ask
 
 TOKENS = 1500
@@ -81,14 +80,11 @@ def report(results: Sequence[Recovery]) -> str:
 
 def main() -> None:
     """Print the table, and keep it with --write."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_options(__doc__)
     parser.add_argument("--runs", type=int, default=7, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--write", action="store_true", help="replace the section in benchmarks/RESULTS.md")
     given = parser.parse_args()
     table = report(run(given.runs))
-    print(table)
-    if given.write:
-        write_section("Time to recover", "python -m benchmarks.recovery --write", table)
+    publish("Time to recover", "python -m benchmarks.recovery", table, write=given.write)
 
 
 if __name__ == "__main__":

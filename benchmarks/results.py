@@ -1,5 +1,6 @@
 """Keeps measured tables in benchmarks/RESULTS.md, each with its machine and date."""
 
+import argparse
 import datetime
 import platform
 import re
@@ -7,6 +8,20 @@ from pathlib import Path
 
 _FILE = Path(__file__).parent / "RESULTS.md"
 _HEADING = "# Results\n\nEvery section is written by the benchmark it names, with `--write`.\n"
+
+
+def benchmark_options(description: str | None) -> argparse.ArgumentParser:
+    """The options of a benchmark: --write, and whatever its own are."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--write", action="store_true", help="replace the section in benchmarks/RESULTS.md")
+    return parser
+
+
+def publish(title: str, command: str, body: str, *, write: bool) -> None:
+    """Print a section's body, and keep it where asked."""
+    print(body)
+    if write:
+        write_section(title, f"{command} --write", body)
 
 
 def write_section(title: str, command: str, body: str) -> None:

@@ -3,7 +3,6 @@
 Run as `python -m benchmarks.serve [--write]`: the demo model with two workers of one thread, over HTTP.
 """
 
-import argparse
 import asyncio
 import itertools
 import json
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.results import write_section
+from benchmarks.results import benchmark_options, publish
 from benchmarks.stream_client import Timed, ask
 from jangtq_bundle.models import demo_model
 from jangtq_coordinator.children import Children
@@ -179,14 +178,10 @@ async def run(base_url: str) -> str:
 
 def main() -> None:
     """Print the tables, and keep them with --write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="replace the section in benchmarks/RESULTS.md")
-    given = parser.parse_args()
+    given = benchmark_options(__doc__).parse_args()
     with cluster() as base_url:
         tables = asyncio.run(run(base_url))
-    print(tables)
-    if given.write:
-        write_section("Serving", "python -m benchmarks.serve --write", tables)
+    publish("Serving", "python -m benchmarks.serve", tables, write=given.write)
 
 
 if __name__ == "__main__":

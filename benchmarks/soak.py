@@ -4,7 +4,6 @@ Run as `python -m benchmarks.soak [--minutes N] [--write]`. Clients ask without 
 middle of their answer; memory, files, threads of the coordinator and of the worker that stays are sampled.
 """
 
-import argparse
 import asyncio
 import contextlib
 import itertools
@@ -18,7 +17,7 @@ import httpx
 import psutil
 
 from benchmarks.replicated_cluster import REPLICAS, ReplicatedCluster, replicated_cluster
-from benchmarks.results import write_section
+from benchmarks.results import benchmark_options, publish
 from benchmarks.stream_client import ask
 
 CLIENTS = 8
@@ -137,19 +136,16 @@ def cluster_events(url: str) -> str:
 
 def main() -> int:
     """Print the table, and keep it with --write; 1 when a request failed."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_options(__doc__)
     parser.add_argument("--minutes", type=float, default=60.0, metavar="N", help="(default: %(default)g)")
     parser.add_argument("--kill-every", type=float, default=30.0, metavar="SECONDS", help="0: never")
-    parser.add_argument("--write", action="store_true", help="replace the section in benchmarks/RESULTS.md")
     given = parser.parse_args()
     with replicated_cluster(REPLICAS, ["--kv-memory", str(KV_GIB)]) as cluster:
         soak = asyncio.run(run(cluster, minutes=given.minutes, kill_seconds=given.kill_every))
         table = report(soak, cluster_events(cluster.url), given.minutes)
-    print(table)
+    publish("Soak", f"python -m benchmarks.soak --minutes {given.minutes:g}", table, write=given.write)
     for failure in soak.failures[:10]:
         print(f"failed: {failure}", file=sys.stderr)
-    if given.write:
-        write_section("Soak", f"python -m benchmarks.soak --minutes {given.minutes:g} --write", table)
     return 1 if soak.failures else 0
 
 
