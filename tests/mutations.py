@@ -1,7 +1,8 @@
-"""Bytes that are almost right, and JSON that is almost right, drawn from a seeded generator."""
+"""Bytes and JSON that are almost right, drawn from a seeded generator, and the way to say them to a port."""
 
 import os
 import random
+import socket
 import struct
 from collections.abc import Callable, Sequence
 
@@ -120,3 +121,17 @@ def _repeat(draw: random.Random, data: bytearray) -> None:
 
 
 _CHANGES = (_flip, _overwrite, _write_number, _write_number, _cut, _remove, _insert, _repeat)
+
+
+def converse(port: int, words: bytes, *, seconds: float) -> bytes:
+    """Everything the other side says to these words and the end that follows them."""
+    heard = bytearray()
+    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
+        try:
+            connection.sendall(words)
+            connection.shutdown(socket.SHUT_WR)
+            while piece := connection.recv(1 << 16):
+                heard += piece
+        except ConnectionError:
+            pass
+    return bytes(heard)

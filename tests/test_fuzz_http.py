@@ -3,7 +3,6 @@
 import asyncio
 import http.client
 import json
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 from api_server import Served, serving
-from mutations import Mutator, scaled
+from mutations import Mutator, converse, scaled
 from tiny_model import MODEL_NAME, ScriptedModel
 
 CHAT = "/v1/chat/completions"
@@ -134,15 +133,7 @@ def send_bytes(port: int, seed: int) -> None:
 
 def status_of(port: int, words: bytes) -> int | None:
     """The status of what is answered, None where the connection is only closed."""
-    heard = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as connection:
-        try:
-            connection.sendall(words)
-            connection.shutdown(socket.SHUT_WR)
-            while piece := connection.recv(1 << 16):
-                heard += piece
-        except ConnectionError:
-            pass
+    heard = converse(port, words, seconds=SECONDS)
     return int(heard[9:12]) if heard else None
 
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from cluster_processes import start_worker
 from google.protobuf.message import DecodeError
-from mutations import Mutator, scaled
+from mutations import Mutator, converse, scaled
 from scripted_workers import EXPERTS, HIDDEN
 from tls_folders import make_folders
 
@@ -144,20 +144,6 @@ def worker(small_bundle: Path) -> Iterator[RunningWorker]:
         yield RunningWorker(parse_address(child.listening()), psutil.Process(child.process.pid))
 
 
-def converse(port: int, words: bytes) -> bytes:
-    """Everything the other side says to these words and the end that follows them."""
-    heard = bytearray()
-    with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as connection:
-        try:
-            connection.sendall(words)
-            connection.shutdown(socket.SHUT_WR)
-            while piece := connection.recv(1 << 16):
-                heard += piece
-        except ConnectionError:
-            pass
-    return bytes(heard)
-
-
 def test_mutated_messages_over_a_real_stream(worker: RunningWorker) -> None:
     mutator = Mutator(3)
     with grpc.insecure_channel(str(worker.address)) as channel:
@@ -183,7 +169,7 @@ def test_mutated_frames_over_a_real_express_connection(worker: RunningWorker) ->
         for _ in range(scaled(300)):
             reply = stub.OpenExpress(pb.OpenExpressRequest(), timeout=SECONDS)
             frames = [mutator.mutate(mutator.random.choice(FRAMES)) for _ in range(10)]
-            heard = converse(reply.port, greeting(reply.ticket) + b"".join(frames))
+            heard = converse(reply.port, greeting(reply.ticket) + b"".join(frames), seconds=SECONDS)
             assert len(heard) >= LENGTH.size, "no welcome"
     worker.check()
 
@@ -196,7 +182,7 @@ def test_a_stranger_at_the_express_lane_hears_nothing(worker: RunningWorker) -> 
         tickets = [stub.OpenExpress(pb.OpenExpressRequest()).ticket for _ in range(20)]
     for index in range(scaled(300)):
         wrong = bytes(byte ^ 0xFF for byte in tickets[index % len(tickets)])
-        assert converse(port, mutator.mutate(greeting(wrong)) + FRAMES[0]) == b""
+        assert converse(port, mutator.mutate(greeting(wrong)) + FRAMES[0], seconds=SECONDS) == b""
     worker.check()
 
 
@@ -205,7 +191,11 @@ def test_bytes_that_are_no_http2(worker: RunningWorker) -> None:
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
     headers = b"\x00\x00\x05\x01\x04\x00\x00\x00\x01\x82\x86\x84\x41\x8a"
     for _ in range(scaled(300)):
-        converse(worker.address.port, mutator.mutate(preface + headers * mutator.random.randrange(1, 5)))
+        converse(
+            worker.address.port,
+            mutator.mutate(preface + headers * mutator.random.randrange(1, 5)),
+            seconds=SECONDS,
+        )
     worker.check()
 
 
@@ -219,7 +209,7 @@ def test_strangers_at_tls_ports_hear_nothing(small_bundle: Path, tmp_path: Path)
         port = parse_address(child.listening()).port
         for index in range(scaled(200)):
             words = mutator.mutate((hello, FRAMES[0], greeting(bytes(32)))[index % 3])
-            heard = converse(port, words)
+            heard = converse(port, words, seconds=SECONDS)
             # A TLS alert says that a handshake is refused, and nothing else.
             assert heard == b"" or heard[0] == 0x15, heard
         assert child.process.poll() is None

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from jangtq_proto.addresses import is_ip_address
 from jangtq_proto.certificates import KEY_USAGE, Role
 from jangtq_proto.errors import ConfigurationError
 
@@ -44,7 +45,7 @@ class Subject:
 
     def __post_init__(self) -> None:
         for name in self.names:
-            if not _is_address(name) and (len(name) > 253 or not _HOST_NAME.fullmatch(name)):
+            if not is_ip_address(name) and (len(name) > 253 or not _HOST_NAME.fullmatch(name)):
                 raise ConfigurationError(
                     f"name {name!r}: write host names or IP addresses, several of one machine joined by +"
                 )
@@ -179,16 +180,8 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 def _alternative_names(names: Iterable[str]) -> x509.SubjectAlternativeName:
     return x509.SubjectAlternativeName(
-        [x509.IPAddress(ipaddress.ip_address(n)) if _is_address(n) else x509.DNSName(n) for n in names]
+        [x509.IPAddress(ipaddress.ip_address(n)) if is_ip_address(n) else x509.DNSName(n) for n in names]
     )
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _pems(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> PemPair:

@@ -35,6 +35,15 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def is_ip_address(name: str) -> bool:
+    """Whether it is an address in numbers, and no name that has to be looked up."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
 def parse_address(text: str, *, default_port: int | None = None) -> Address:
     """Read one address. Raises ConfigurationError that shows the allowed forms."""
     text = text.strip()

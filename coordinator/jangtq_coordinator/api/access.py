@@ -1,6 +1,5 @@
 """Who may call the API: holders of a key where there are keys, and no web page of another site."""
 
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -12,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jangtq_coordinator.api.errors import Problem
 from jangtq_coordinator.api_keys import KeyFile
-from jangtq_proto.addresses import Address
+from jangtq_proto.addresses import Address, is_ip_address
 
 OPEN_PATHS: Final = frozenset({"/", "/health/live", "/health/ready"})
 """What needs no key: the page asks for one itself, and probes have none."""
@@ -110,15 +109,7 @@ def is_local_name(host: str) -> bool:
         name = urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return False
-    return _is_address(name) or (name != "" and "." not in name) or name.endswith(_LOCAL_SUFFIXES)
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+    return is_ip_address(name) or (name != "" and "." not in name) or name.endswith(_LOCAL_SUFFIXES)
 
 
 def _no_key(given: str | None) -> Problem:
