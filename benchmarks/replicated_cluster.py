@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
+
 from jangtq_bundle.models import demo_model
 from jangtq_coordinator.children import Child, Children
 
@@ -20,6 +22,7 @@ class ReplicatedCluster:
     bundle: Path
     ranges: Sequence[str]
     options: Sequence[str] = ()
+    worker_options: Sequence[str] = ()
     workers: list[Child] = field(default_factory=list)
     addresses: list[str] = field(default_factory=list)
     coordinator: Child | None = None
@@ -33,6 +36,18 @@ class ReplicatedCluster:
         """As a power cut would."""
         self.workers[number].process.kill()
         self.workers[number].process.wait()
+
+    def terminate(self, number: int) -> None:
+        """As its owner would."""
+        self.workers[number].stop(60)
+
+    def drain(self, number: int) -> None:
+        """Ask a worker nothing more."""
+        self._tell("/cluster/workers/drain", number)
+
+    def admit(self, number: int) -> None:
+        """Let one in again that was drained."""
+        self._tell("/cluster/workers", number)
 
     def restart(self, number: int) -> None:
         """At the same address; returns when it serves."""
@@ -50,17 +65,25 @@ class ReplicatedCluster:
         )
         self.coordinator.ready()
 
+    def _tell(self, path: str, number: int) -> None:
+        body = {"worker": self.addresses[number]}
+        httpx.post(f"{self.url}{path}", json=body, timeout=30).raise_for_status()
+
     def _start(self, held: str, listen: str) -> Child:
         given = ["--model", str(self.bundle), "--experts", held, "--listen", listen]
         return self.children.start(
-            f"worker {held}", "jangtq_worker", [*given, "--threads", "1", "--stop-on-stdin-close"]
+            f"worker {held}",
+            "jangtq_worker",
+            [*given, "--threads", "1", "--stop-on-stdin-close", *self.worker_options],
         )
 
 
 @contextmanager
-def replicated_cluster(ranges: Sequence[str], options: Sequence[str] = ()) -> Iterator[ReplicatedCluster]:
+def replicated_cluster(
+    ranges: Sequence[str], options: Sequence[str] = (), worker_options: Sequence[str] = ()
+) -> Iterator[ReplicatedCluster]:
     """Running for as long as the block lasts; `options` are the coordinator's."""
     with Children() as children:
-        cluster = ReplicatedCluster(children, demo_model(), ranges, options)
+        cluster = ReplicatedCluster(children, demo_model(), ranges, options, worker_options)
         cluster.start()
         yield cluster

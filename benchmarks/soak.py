@@ -1,67 +1,89 @@
-"""Whether a cluster stays as it is under load, with a worker that is killed now and then.
+"""Whether a cluster stays as it is under load, while its workers are killed, stopped, drained and added.
 
 Run as `python -m benchmarks.soak [--minutes N] [--write]`. Clients ask without a pause, some leave in the
-middle of their answer; memory, files, threads of the coordinator and of the worker that stays are sampled.
+middle of their answer. The coordinator and the worker that is never ended are sampled, and judged by a rule.
 """
 
 import asyncio
 import contextlib
 import itertools
-import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import httpx
-import psutil
 
 from benchmarks.replicated_cluster import REPLICAS, ReplicatedCluster, replicated_cluster
 from benchmarks.results import benchmark_options, publish
+from benchmarks.soak_samples import RULE, Rest, Sample, complaints, table
 from benchmarks.stream_client import ask
 
 CLIENTS = 8
 TOKENS = 96
 LEAVE_EVERY = 5
 SAMPLE_SECONDS = 2.0
-STAYS, IS_KILLED = 0, 1
-MEASURES = {"resident_mb": "resident MB", "files": "open files", "threads": "threads"}
+REST_SECONDS = 15.0
+STAYS, IS_ENDED = 0, 1
 KV_GIB = 0.05
 """Little, so that kept prompts fill it soon and memory can be seen to stay."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One process at one moment."""
-
-    resident_mb: float
-    files: int
-    threads: int
-
-    @classmethod
-    def of(cls, pid: int) -> "Sample":
-        process = psutil.Process(pid)
-        with process.oneshot():
-            return cls(process.memory_info().rss / 1e6, process.num_fds(), process.num_threads())
+MOST_STREAMS = 4
+"""Of a worker, so that streams that nobody closes would soon be too many."""
 
 
 @dataclass
 class Soak:
     """What happened so far. `left` counts the clients that went away in the middle."""
 
+    began: float = field(default_factory=time.monotonic)
     answers: int = 0
     left: int = 0
-    kills: int = 0
+    events: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     samples: dict[str, list[Sample]] = field(default_factory=dict)
 
+    @property
+    def hours(self) -> float:
+        return (time.monotonic() - self.began) / 3600
 
-async def run(cluster: ReplicatedCluster, *, minutes: float, kill_seconds: float) -> Soak:
-    """Load, kills and samples side by side until the time is over."""
-    soak, end = Soak(), time.monotonic() + minutes * 60
+
+def killed(cluster: ReplicatedCluster) -> None:
+    cluster.kill(IS_ENDED)
+    cluster.restart(IS_ENDED)
+
+
+def stopped(cluster: ReplicatedCluster) -> None:
+    cluster.terminate(IS_ENDED)
+    cluster.restart(IS_ENDED)
+
+
+def upgraded(cluster: ReplicatedCluster) -> None:
+    cluster.drain(IS_ENDED)
+    cluster.terminate(IS_ENDED)
+    cluster.restart(IS_ENDED)
+    cluster.admit(IS_ENDED)
+
+
+def rested(cluster: ReplicatedCluster) -> None:
+    """The worker that is sampled is left alone for a while, and asked again over a new stream."""
+    cluster.drain(STAYS)
+    time.sleep(1)
+    cluster.admit(STAYS)
+
+
+EVENTS: tuple[Callable[[ReplicatedCluster], None], ...] = (killed, stopped, upgraded, rested)
+
+
+async def run(cluster: ReplicatedCluster, *, minutes: float, event_seconds: float) -> Soak:
+    """Load, events and samples side by side until the time is over."""
+    soak = Soak()
+    end = soak.began + minutes * 60
     numbers = itertools.count()
     tasks = [_ask_on(cluster.url, soak, numbers, end) for _ in range(CLIENTS)]
-    await asyncio.gather(*tasks, _kill_on(cluster, soak, end, kill_seconds), _sample_on(cluster, soak, end))
+    await asyncio.gather(
+        *tasks, _disturb_on(cluster, soak, end, event_seconds), _sample_on(cluster, soak, end)
+    )
     return soak
 
 
@@ -81,72 +103,92 @@ async def _ask_on(url: str, soak: Soak, numbers: "itertools.count[int]", end: fl
             soak.failures.append(str(error))
 
 
-async def _kill_on(cluster: ReplicatedCluster, soak: Soak, end: float, kill_seconds: float) -> None:
-    while kill_seconds and time.monotonic() + kill_seconds < end:
-        await asyncio.sleep(kill_seconds)
-        await asyncio.to_thread(cluster.kill, IS_KILLED)
-        soak.kills += 1
-        await asyncio.to_thread(cluster.restart, IS_KILLED)
+async def _disturb_on(cluster: ReplicatedCluster, soak: Soak, end: float, event_seconds: float) -> None:
+    for event in itertools.cycle(EVENTS):
+        if time.monotonic() + event_seconds > end:
+            return
+        await asyncio.sleep(event_seconds)
+        await asyncio.to_thread(event, cluster)
+        soak.events[event.__name__] += 1
 
 
 async def _sample_on(cluster: ReplicatedCluster, soak: Soak, end: float) -> None:
-    assert cluster.coordinator is not None
-    watched = {"coordinator": cluster.coordinator, "worker that stays": cluster.workers[STAYS]}
     while time.monotonic() < end:
-        for name, child in watched.items():
-            soak.samples.setdefault(name, []).append(Sample.of(child.process.pid))
+        for name, pid in watched(cluster).items():
+            soak.samples.setdefault(name, []).append(Sample.of(pid, soak.hours))
         await asyncio.sleep(SAMPLE_SECONDS)
 
 
-def growth(samples: Sequence[Sample], measure: str) -> tuple[float, float, float]:
-    """Medians of the second, the middle and the last tenth; the first tenth warms up."""
-    values = [float(getattr(sample, measure)) for sample in samples]
-    tenth = max(1, len(values) // 10)
-    middle = len(values) // 2
-    parts = values[tenth : 2 * tenth], values[middle : middle + tenth], values[-tenth:]
-    early, half, late = (statistics.median(part) for part in parts)
-    return early, half, late
+def watched(cluster: ReplicatedCluster) -> dict[str, int]:
+    """The processes that live through all of it."""
+    assert cluster.coordinator is not None
+    return {
+        "coordinator": cluster.coordinator.process.pid,
+        "worker that stays": cluster.workers[STAYS].process.pid,
+    }
 
 
-def report(soak: Soak, events: str, minutes: float) -> str:
+def at_rest(cluster: ReplicatedCluster) -> dict[str, Rest]:
+    """When nothing is asked; what ends by itself has time for it."""
+    samples: dict[str, list[Sample]] = {name: [] for name in watched(cluster)}
+    end = time.monotonic() + REST_SECONDS
+    while time.monotonic() < end:
+        for name, pid in watched(cluster).items():
+            samples[name].append(Sample.of(pid))
+        time.sleep(SAMPLE_SECONDS / 4)
+    return {name: Rest.of(of) for name, of in samples.items()}
+
+
+def report(soak: Soak, lines: list[str], counts: Mapping[str, int], minutes: float) -> str:
     """A Markdown table, and what was asked meanwhile."""
-    lines = ["| process | measure | early | half-way | late |", "|---|---|---|---|---|"]
-    for name, samples in soak.samples.items():
-        for measure, told in MEASURES.items():
-            early, half, late = growth(samples, measure)
-            lines.append(f"| {name} | {told} | {early:.0f} | {half:.0f} | {late:.0f} |")
-    lines.append(
-        f"\n{minutes:g} minutes, {CLIENTS} clients: {soak.answers} answers, {soak.left} clients that left "
-        f"in the middle, {soak.kills} kills of the other worker, {len(soak.failures)} failures. {events} "
-        f"Medians of the second, the middle and the last tenth of the samples."
+    events = ", ".join(f"{name} {count} times" for name, count in soak.events.items())
+    counted = ", ".join(f"{counts[name]} {name}" for name in ("losses", "returns", "failovers", "retries"))
+    told = (
+        f"{minutes:g} minutes, {CLIENTS} clients: {soak.answers} answers, {soak.left} clients that left in "
+        f"the middle, {len(soak.failures)} failures. Workers were {events or 'left alone'}; the coordinator "
+        f"counted {counted}. {KV_GIB:g} GiB for KV. {RULE}"
     )
-    return "\n".join(lines)
+    return "\n".join([*lines, "", told])
 
 
-def cluster_events(url: str) -> str:
-    """What the coordinator counted, in words."""
-    told = httpx.get(f"{url}/metrics").text
+def cluster_events(url: str) -> dict[str, int]:
+    """What the coordinator counted, by kind."""
     counts = {}
-    for line in told.splitlines():
+    for line in httpx.get(f"{url}/metrics").text.splitlines():
         with contextlib.suppress(ValueError):
             if line.startswith("jangtq_cluster_events_total{"):
                 counts[line.split('"')[1]] = int(float(line.rsplit(" ", 1)[1]))
-    return f"Losses {counts['losses']}, returns {counts['returns']}, failovers {counts['failovers']}."
+    return counts
+
+
+async def warm_up(cluster: ReplicatedCluster) -> None:
+    """Everything that is made once and kept is there afterwards."""
+    await asyncio.gather(*(ask(cluster.url, f"Hello {i}", max_tokens=TOKENS) for i in range(CLIENTS)))
+    for event in EVENTS:
+        await asyncio.to_thread(event, cluster)
+    await asyncio.gather(*(ask(cluster.url, f"Hello {i}", max_tokens=TOKENS) for i in range(CLIENTS)))
 
 
 def main() -> int:
-    """Print the table, and keep it with --write; 1 when a request failed."""
+    """Print the table, and keep it with --write; 1 when a request failed or the rule was not kept."""
     parser = benchmark_options(__doc__)
     parser.add_argument("--minutes", type=float, default=60.0, metavar="N", help="(default: %(default)g)")
-    parser.add_argument("--kill-every", type=float, default=30.0, metavar="SECONDS", help="0: never")
+    parser.add_argument("--event-every", type=float, default=30.0, metavar="SECONDS", help="(default: 30)")
     given = parser.parse_args()
-    with replicated_cluster(REPLICAS, ["--kv-memory", str(KV_GIB)]) as cluster:
-        soak = asyncio.run(run(cluster, minutes=given.minutes, kill_seconds=given.kill_every))
-        table = report(soak, cluster_events(cluster.url), given.minutes)
-    publish("Soak", f"python -m benchmarks.soak --minutes {given.minutes:g}", table, write=given.write)
-    for failure in soak.failures[:10]:
-        print(f"failed: {failure}", file=sys.stderr)
-    return 1 if soak.failures else 0
+    options = ["--kv-memory", str(KV_GIB)], ["--max-streams", str(MOST_STREAMS)]
+    with replicated_cluster(REPLICAS, *options) as cluster:
+        asyncio.run(warm_up(cluster))
+        before = at_rest(cluster)
+        soak = asyncio.run(run(cluster, minutes=given.minutes, event_seconds=given.event_every))
+        after = at_rest(cluster)
+        counts = cluster_events(cluster.url)
+    troubles = [*soak.failures[:10], *complaints(soak.samples, before, after)]
+    lines = table(soak.samples, before, after)
+    command = f"python -m benchmarks.soak --minutes {given.minutes:g}"
+    publish("Soak", command, report(soak, lines, counts, given.minutes), write=given.write)
+    for trouble in troubles:
+        print(f"not kept: {trouble}", file=sys.stderr)
+    return 1 if troubles else 0
 
 
 if __name__ == "__main__":
