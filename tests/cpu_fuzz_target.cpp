@@ -65,6 +65,19 @@ struct Matrix {
     JangtqMatrix view;
 };
 
+// Now and then, and by one member, makes a layer that must be refused before anything of it is read.
+bool spoil(Input& input, JangtqLayer& layer) {
+    int64_t* const numbers[] = {&layer.gate.bits, &layer.gate.in, &layer.gate.out, &layer.up.bits, &layer.up.in,
+                                &layer.up.out,    &layer.down.in, &layer.down.out};
+    switch (input.number(0, 15)) {
+        case 0: layer.up.codebook = layer.down.codebook; return true;
+        case 1: layer.up.signs = layer.down.signs; return true;
+        case 2: layer.down.bits = input.number(0, 1) ? input.number(5, 70) : 1 - input.number(0, 70); return true;
+        case 3: *numbers[input.number(0, 7)] += input.number(1, 60'000); return true;
+        default: return false;
+    }
+}
+
 // Of two threads each, so that rows and experts are shared out.
 std::vector<JangtqPool*> open_pools() {
     std::vector<JangtqPool*> pools;
@@ -91,19 +104,22 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto weights = input.values<float>(rows * slots);
     const auto exponents = input.values<int8_t>(rows);
     const auto x = input.values<float>(rows * hidden);
-    // Gate and up share their bits: the kernel's caller refuses others.
     const int64_t bits = input.number(2, 4);
     Matrix gate(input, experts, intermediate, hidden, bits), up(input, experts, intermediate, hidden, bits);
     Matrix down(input, experts, hidden, intermediate, input.number(2, 4));
-    const JangtqLayer layer{gate.view,        up.view, down.view, experts, positions.data(),
-                            static_cast<int64_t>(positions.size())};
+    JangtqLayer layer{gate.view,        up.view, down.view, experts, positions.data(),
+                      static_cast<int64_t>(positions.size())};
+    layer.up.codebook = layer.gate.codebook;
+    layer.up.signs = layer.gate.signs;
+    const bool unfit = spoil(input, layer);
     std::vector<int32_t> sums(x.size());
     std::vector<int8_t> finest(exponents.size());
     const JangtqCall call{x.data(), expert_ids.data(), weights.data(), exponents.data(),
                           rows,     slots,             sums.data(),    finest.data()};
     int64_t offender = 0;
     const int32_t status = jangtq_forward(pool, &layer, &call, &offender);
-    if (status < JANGTQ_OK || status > JANGTQ_ANSWERS_OUT_OF_RANGE) std::abort();
+    if (status < JANGTQ_OK || status > JANGTQ_MATRICES_UNFIT) std::abort();
+    if (unfit != (status == JANGTQ_MATRICES_UNFIT)) std::abort();
     return 0;
 }
 

@@ -57,6 +57,8 @@ Sums run_forwards(JangtqPool* pool, int64_t hidden, int64_t intermediate, int64_
     Matrix gate(kExperts, intermediate, hidden, bits), up(kExperts, intermediate, hidden, bits);
     Matrix down(kExperts, hidden, intermediate, 6 - bits);
     const std::vector<int32_t> positions{-1, 2, 0, -1, 1};
+    up.view.codebook = gate.view.codebook;
+    up.view.signs = gate.view.signs;
     const JangtqLayer layer{gate.view, up.view, down.view, kExperts, positions.data(), 5};
     std::vector<float> x(static_cast<size_t>(rows * hidden));
     const std::vector<int8_t> exponents(static_cast<size_t>(rows), -18);

@@ -81,9 +81,11 @@ class CpuLayer:
         self._turn = turn
         self._hidden_size = weights.hidden_size
         self._kept: list[NDArray[np.generic]] = []
+        gate, up = self._take(weights.gate), self._take(weights.up)
+        up.codebook, up.signs = gate.codebook, gate.signs  # equal, and the kernel wants them to be the same
         self._layer = Layer(
-            gate=self._take(weights.gate),
-            up=self._take(weights.up),
+            gate=gate,
+            up=up,
             down=self._take(weights.down),
             experts=len(weights.expert_ids),
             positions=self._keep(_positions(weights.expert_ids)),
@@ -165,4 +167,6 @@ def _error_of(status: Status, expert: int) -> Exception:
         return KernelInputError("router_weights hold values that are not finite")
     if status is Status.ANSWERS_OUT_OF_RANGE:
         return OverflowError(f"an answer is not finite, or not below 2^{COARSEST + ANSWER_BITS}")
+    if status is Status.MATRICES_UNFIT:
+        return KernelInputError("gate, up and down do not fit each other")
     return MemoryError("the cpu backend ran out of memory")

@@ -24,6 +24,7 @@ class Status(IntEnum):
     WEIGHTS_NOT_FINITE = 3
     OUT_OF_MEMORY = 4
     ANSWERS_OUT_OF_RANGE = 5
+    MATRICES_UNFIT = 6
 
 
 class Matrix(ctypes.Structure):

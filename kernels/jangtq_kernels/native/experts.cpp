@@ -40,6 +40,15 @@ std::vector<Isa> available_isas() {
     return isas;
 }
 
+// What JangtqLayer demands of its matrices.
+bool matrices_fit(const JangtqLayer& layer) {
+    const JangtqMatrix &gate = layer.gate, &up = layer.up, &down = layer.down;
+    for (const JangtqMatrix* matrix : {&gate, &up, &down})
+        if (matrix->bits < 2 || matrix->bits > 4 || matrix->in < 1 || matrix->out < 1) return false;
+    return up.bits == gate.bits && up.codebook == gate.codebook && up.signs == gate.signs && up.in == gate.in &&
+           up.out == gate.out && down.in == gate.out && down.out == gate.in;
+}
+
 // False where an answer is not finite or needs a grid coarser than there is.
 bool find_finest(const std::vector<uint32_t>& magnitudes, int8_t* finest) {
     bool fits = true;
@@ -104,6 +113,7 @@ void jangtq_lay_out(const uint32_t* bundle, uint32_t* laid_out, int64_t out, int
 }
 
 int32_t jangtq_forward(JangtqPool* pool, const JangtqLayer* layer, const JangtqCall* call, int64_t* offender) {
+    if (!matrices_fit(*layer)) return JANGTQ_MATRICES_UNFIT;
     try {
         const int32_t status = jangtq::plan_pairs(*layer, *call, pool->plan, offender);
         if (status != JANGTQ_OK) return status;

@@ -17,6 +17,8 @@ struct JangtqMatrix {
     int64_t bits;
 };
 
+// One rotated and prepared row serves gate and up: they must have the same out, in and bits, and point to the
+// same codebook and signs. down takes what they give back to rows: its in is their out, its out their in.
 struct JangtqLayer {
     JangtqMatrix gate;
     JangtqMatrix up;
@@ -44,6 +46,7 @@ enum JangtqStatus : int32_t {
     JANGTQ_WEIGHTS_NOT_FINITE = 3,
     JANGTQ_OUT_OF_MEMORY = 4,
     JANGTQ_ANSWERS_OUT_OF_RANGE = 5,
+    JANGTQ_MATRICES_UNFIT = 6,
 };
 
 struct JangtqPool;

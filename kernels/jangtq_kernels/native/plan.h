@@ -36,7 +36,8 @@ inline int32_t plan_pairs(const JangtqLayer& layer, const JangtqCall& call, Plan
         const int32_t expert = call.expert_ids[index];
         if (expert == -1) continue;
         *offender = index;
-        if (expert < 0 || expert >= layer.position_count || layer.positions[expert] < 0)
+        if (expert < 0 || expert >= layer.position_count || layer.positions[expert] < 0 ||
+            layer.positions[expert] >= layer.experts)
             return JANGTQ_FOREIGN_EXPERT;
         if (!std::isfinite(call.router_weights[index])) return JANGTQ_WEIGHTS_NOT_FINITE;
         plan.pairs.push_back({layer.positions[expert], static_cast<int32_t>(index / call.slot_count),
