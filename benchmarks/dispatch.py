@@ -30,8 +30,9 @@ from benchmarks.exchange_ways import (
 )
 from benchmarks.results import benchmark_options, publish
 from jangtq_coordinator.children import Children
-from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, never
+from jangtq_coordinator.lane import GiveUp, LayerAnswer, never
 from jangtq_coordinator.timing import ExchangeTimes, LayerTimes
+from jangtq_proto.codec import LayerCall
 
 TURN = 250
 RECORDING_TURNS = 20

@@ -15,10 +15,10 @@ from jangtq_coordinator.dispatch import Dispatcher
 from jangtq_coordinator.express_door import ExpressSettings
 from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
-from jangtq_coordinator.lane import Lane, LayerCall, decoded_call
+from jangtq_coordinator.lane import Lane
 from jangtq_coordinator.timing import ExchangeTimes, LayerTimes
 from jangtq_proto.addresses import parse_address
-from jangtq_proto.codec import RowType
+from jangtq_proto.codec import LayerCall, RowType
 from jangtq_proto.frames import LENGTH, Frame, answer_frame, call_frame
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -191,7 +191,7 @@ def _frames() -> tuple[bytes, bytes]:
     call = _some_call(0)
     sums = np.zeros(call.rows.shape, dtype=np.int32)
     answer = answer_frame(1, sums, call.exponents, queue_ns=0, compute_ns=0)
-    return _join(call_frame(decoded_call(1, call), RowType.FLOAT32)), _join(answer)
+    return _join(call_frame(1, call, RowType.FLOAT32)), _join(answer)
 
 
 def _join(frame: Frame) -> bytes:

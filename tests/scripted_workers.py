@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from jangtq_coordinator.express_door import ExpressSettings
 from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
-from jangtq_coordinator.lane import GiveUp, Lane, LayerAnswer, LayerCall, decoded_call, never
+from jangtq_coordinator.lane import GiveUp, Lane, LayerAnswer, never
 from jangtq_kernels.backend import ExpertRows, LoadedLayer, PartialSums
 from jangtq_kernels.reference import ReferenceBackend
 from jangtq_kernels.weights import ExpertWeights
 from jangtq_proto.addresses import Address
-from jangtq_proto.codec import RowType, encode_call
+from jangtq_proto.codec import LayerCall, RowType, encode_call
 from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import ClusterError, WorkerUnreachableError
 from jangtq_proto.ranges import parse_ranges
@@ -141,7 +141,7 @@ class FakeLane:
         worker = f"worker {self._worker.address}"
         if not self._worker.is_running:
             raise WorkerUnreachableError(f"{worker}: it is not running")
-        message = encode_call(decoded_call(call_id, call), self._row_type)
+        message = encode_call(call_id, call, self._row_type)
         try:
             answer = self._worker.server.desk.compute(message)
         except ClusterError as error:

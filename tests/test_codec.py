@@ -10,7 +10,7 @@ from jangtq_proto.codec import (
     MAX_ROWS_PER_CALL,
     MAX_SLOTS,
     CallShape,
-    DecodedCall,
+    LayerCall,
     RowType,
     decode_call,
     decode_finest,
@@ -24,10 +24,9 @@ from jangtq_proto.v1 import expert_pb2 as pb
 SHAPE = CallShape(layer_count=4, hidden_size=16)
 
 
-def some_call(rows: int = 3, slots: int = 2) -> DecodedCall:
+def some_call(rows: int = 3, slots: int = 2) -> LayerCall:
     random = np.random.default_rng(0)
-    return DecodedCall(
-        call_id=7,
+    return LayerCall(
         layer=2,
         rows=random.standard_normal((rows, SHAPE.hidden_size)).astype(np.float32),
         expert_ids=random.integers(-1, 8, (rows, slots), dtype=np.int32),
@@ -40,8 +39,9 @@ def some_call(rows: int = 3, slots: int = 2) -> DecodedCall:
 @given(rows=st.integers(1, 9), slots=st.integers(1, 8), row_type=st.sampled_from(list(RowType)))
 def test_a_call_comes_back_as_it_went(rows: int, slots: int, row_type: RowType) -> None:
     call = some_call(rows, slots)
-    back = decode_call(pb.ExpertCall.FromString(encode_call(call, row_type).SerializeToString()), SHAPE)
-    assert (back.call_id, back.layer) == (call.call_id, call.layer)
+    message = pb.ExpertCall.FromString(encode_call(7, call, row_type).SerializeToString())
+    back = decode_call(message, SHAPE)
+    assert (message.call_id, back.layer) == (7, call.layer)
     np.testing.assert_array_equal(back.rows, call.rows.astype(row_dtype(row_type)))
     np.testing.assert_array_equal(back.expert_ids, call.expert_ids)
     np.testing.assert_array_equal(back.router_weights, call.router_weights)
@@ -69,7 +69,7 @@ def test_a_call_comes_back_as_it_went(rows: int, slots: int, row_type: RowType) 
     ],
 )
 def test_a_malformed_field_is_refused(field: str, value: int | bytes) -> None:
-    message = encode_call(some_call(), RowType.FLOAT32)
+    message = encode_call(7, some_call(), RowType.FLOAT32)
     setattr(message, field, value)
     with pytest.raises(CallRejectedError):
         decode_call(message, SHAPE)

@@ -12,8 +12,9 @@ from lane_answers import answer_on_grid
 from numpy.typing import NDArray
 
 from jangtq_coordinator.exponents import SLACK_BITS
-from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, never
+from jangtq_coordinator.lane import GiveUp, LayerAnswer, never
 from jangtq_coordinator.routing import Router
+from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import ClusterError, WorkerFaultError
 
 HIDDEN = 4

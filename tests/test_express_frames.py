@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jangtq_proto.codec import CallShape, DecodedCall, RowType, decode_call, row_dtype
+from jangtq_proto.codec import CallShape, LayerCall, RowType, decode_call, row_dtype
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.frame_socket import FrameLimitError, FrameSocket
 from jangtq_proto.frames import (
@@ -36,10 +36,9 @@ def joined(frame: Frame) -> memoryview:
     return memoryview(b"".join(memoryview(part).cast("B") for part in frame))
 
 
-def some_call(rows: int, slots: int) -> DecodedCall:
+def some_call(rows: int, slots: int) -> LayerCall:
     random = np.random.default_rng(rows * 100 + slots)
-    return DecodedCall(
-        call_id=2**40 + rows,
+    return LayerCall(
         layer=2,
         rows=random.standard_normal((rows, HIDDEN)).astype(np.float32),
         expert_ids=random.integers(-1, 9, (rows, slots), dtype=np.int32),
@@ -62,8 +61,9 @@ def ends() -> Iterator[tuple[socket.socket, FrameSocket]]:
 @given(rows=st.integers(1, 9), slots=st.integers(1, 8), row_type=st.sampled_from(list(RowType)))
 def test_a_call_comes_back_as_it_went(rows: int, slots: int, row_type: RowType) -> None:
     call = some_call(rows, slots)
-    back = decode_call(read_call(joined(call_frame(call, row_type))), SHAPE)
-    assert (back.call_id, back.layer) == (call.call_id, call.layer)
+    message = read_call(joined(call_frame(2**40, call, row_type)))
+    back = decode_call(message, SHAPE)
+    assert (message.call_id, back.layer) == (2**40, call.layer)
     np.testing.assert_array_equal(back.rows, call.rows.astype(row_dtype(row_type)))
     np.testing.assert_array_equal(back.expert_ids, call.expert_ids)
     np.testing.assert_array_equal(back.router_weights, call.router_weights)

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from jangtq_coordinator.collector import Patience
 from jangtq_coordinator.dispatch import Dispatcher
-from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, never
+from jangtq_coordinator.lane import GiveUp, LayerAnswer, never
 from jangtq_coordinator.membership import Membership
 from jangtq_coordinator.pause import Pause
 from jangtq_coordinator.plan import State
+from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import (
     CallRejectedError,
     ClusterError,

@@ -22,7 +22,7 @@ from jangtq_bundle.loading import load_layers
 from jangtq_coordinator.children import Children
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.addresses import Address, parse_address
-from jangtq_proto.codec import CallShape, DecodedCall, RowType, encode_call
+from jangtq_proto.codec import CallShape, LayerCall, RowType, encode_call
 from jangtq_proto.errors import CallRejectedError, ClusterError
 from jangtq_proto.frames import LENGTH, call_frame, greeting, read_answer, read_call, read_greeting
 from jangtq_proto.v1 import expert_pb2 as pb
@@ -34,12 +34,11 @@ SECONDS = 30
 MOST_GROWTH_BYTES = 64 << 20
 
 
-def seeds() -> list[DecodedCall]:
+def seeds() -> list[LayerCall]:
     """Good calls of several shapes; short ones, so that most mutations meet a field."""
     random = np.random.default_rng(5)
     return [
-        DecodedCall(
-            call_id=7,
+        LayerCall(
             layer=0,
             rows=random.standard_normal((rows, HIDDEN)).astype(np.float32),
             expert_ids=random.integers(-1, EXPERTS, (rows, slots), dtype=np.int32),
@@ -51,8 +50,8 @@ def seeds() -> list[DecodedCall]:
     ]
 
 
-FRAMES = [b"".join(bytes(part) for part in call_frame(call, kind)) for call in seeds() for kind in RowType]
-MESSAGES = [encode_call(call, kind).SerializeToString() for call in seeds() for kind in RowType]
+FRAMES = [b"".join(bytes(part) for part in call_frame(7, call, kind)) for call in seeds() for kind in RowType]
+MESSAGES = [encode_call(7, call, kind).SerializeToString() for call in seeds() for kind in RowType]
 
 
 def resident() -> int:

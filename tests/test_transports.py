@@ -22,11 +22,10 @@ from scripted_workers import (
 )
 
 from jangtq_bundle.bundle import Bundle
-from jangtq_coordinator.lane import LayerCall
 from jangtq_kernels.backend import NO_EXPERT, LoadedLayer
 from jangtq_kernels.errors import KernelInputError
 from jangtq_kernels.reference import ReferenceBackend
-from jangtq_proto.codec import MAX_ROWS_PER_CALL, MAX_SLOTS, RowType, row_dtype
+from jangtq_proto.codec import MAX_ROWS_PER_CALL, MAX_SLOTS, LayerCall, RowType, row_dtype
 from jangtq_proto.errors import (
     CallRejectedError,
     ClusterError,

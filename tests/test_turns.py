@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scripted_workers import EXPERTS, NETWORK, Way, ask, lane_to, scripted_worker, some_call
 
-from jangtq_coordinator.lane import LayerCall, decoded_call
+from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import CallRejectedError
 from jangtq_worker.joining import MOST_JOINED_ROWS, goes_along
 from jangtq_worker.turns import Turns
@@ -167,11 +167,11 @@ def test_a_bad_call_does_not_fail_those_that_it_was_joined_with(small_bundle: Pa
 
 
 def test_only_like_calls_go_along_and_not_too_many() -> None:
-    call = decoded_call(1, some_call(rows=2))
+    call = some_call(rows=2)
     assert goes_along([call, call], call)
     assert not goes_along([call], replace(call, layer=1))
     assert not goes_along([call], replace(call, prefill=True))
     assert not goes_along([call], replace(call, rows=call.rows.astype(np.float16)))
-    many = decoded_call(2, some_call(rows=MOST_JOINED_ROWS - 2))
+    many = some_call(rows=MOST_JOINED_ROWS - 2)
     assert goes_along([call], many)
     assert not goes_along([call, call], many)

@@ -24,7 +24,7 @@ from jangtq_kernels.reference import ReferenceBackend
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import (
     PROTOCOL_VERSION,
-    DecodedCall,
+    LayerCall,
     RowType,
     decode_finest,
     decode_partial_sums,
@@ -54,10 +54,9 @@ def stub(worker: Address) -> Iterator[expert_pb2_grpc.ExpertServiceStub]:
         yield expert_pb2_grpc.ExpertServiceStub(channel)
 
 
-def some_call(bundle: Bundle, *, rows: int = 3, layer: int = 1) -> DecodedCall:
+def some_call(bundle: Bundle, *, rows: int = 3, layer: int = 1) -> LayerCall:
     random = np.random.default_rng(rows)
-    return DecodedCall(
-        call_id=11,
+    return LayerCall(
         layer=layer,
         rows=random.standard_normal((rows, bundle.config.hidden_size)).astype(np.float32),
         expert_ids=random.choice([0, 7, 63, 201, -1], (rows, 4)).astype(np.int32),
@@ -91,7 +90,7 @@ def test_one_partial_sum_a_row_comes_back(
     call = some_call(bundle)
     rows = call.rows.astype(row_dtype(row_type))
     call = replace(call, rows=rows, exponents=layer.forward(call).finest + np.int8(1))
-    (reply,) = answer(stub, encode_call(call, row_type))
+    (reply,) = answer(stub, encode_call(11, call, row_type))
     sums = decode_partial_sums(reply.partial_sums, (3, bundle.config.hidden_size))
     expected = layer.forward(call).sums
     assert np.linalg.norm(sums - expected) <= 1e-5 * np.linalg.norm(expected)
@@ -104,7 +103,7 @@ def test_one_partial_sum_a_row_comes_back(
 def test_a_stream_answers_in_order_and_survives_a_bad_call(
     stub: expert_pb2_grpc.ExpertServiceStub, bundle: Bundle
 ) -> None:
-    good = encode_call(some_call(bundle), RowType.FLOAT32)
+    good = encode_call(11, some_call(bundle), RowType.FLOAT32)
     foreign, layerless = pb.ExpertCall(), pb.ExpertCall()
     foreign.CopyFrom(good)
     foreign.expert_ids = np.full((3, 4), 64, dtype=np.int32).tobytes()
@@ -128,7 +127,7 @@ def test_rows_that_are_not_finite_are_refused(
 ) -> None:
     call = some_call(bundle)
     call.rows[0, 0] = np.nan
-    (reply,) = answer(stub, encode_call(call, RowType.FLOAT32))
+    (reply,) = answer(stub, encode_call(11, call, RowType.FLOAT32))
     assert reply.failure.status == grpc.StatusCode.INVALID_ARGUMENT.value[0]
     assert "finite" in reply.failure.message
 
@@ -148,7 +147,7 @@ def test_sigterm_finishes_what_is_in_flight(bundle: Bundle) -> None:
         worker = start_worker(children, bundle.path, "0-255", device="reference")
         worker.ready()
         with grpc.insecure_channel(worker.listening()) as channel:
-            calls = iter([encode_call(some_call(bundle, rows=4000), RowType.FLOAT32)])
+            calls = iter([encode_call(11, some_call(bundle, rows=4000), RowType.FLOAT32)])
             replies = expert_pb2_grpc.ExpertServiceStub(channel).Forward(calls)
             wait_until_computing(worker.process.pid)
             worker.process.send_signal(signal.SIGTERM)

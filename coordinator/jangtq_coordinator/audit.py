@@ -10,8 +10,8 @@ import numpy as np
 
 from jangtq_coordinator.collector import Collector
 from jangtq_coordinator.exchange import Answered, Exchange, add_up
-from jangtq_coordinator.lane import LayerCall
 from jangtq_coordinator.membership import Membership
+from jangtq_proto.codec import LayerCall
 
 _log = logging.getLogger("jangtq.cluster")
 

@@ -16,14 +16,13 @@ from jangtq_coordinator.counters import ClusterCounters
 from jangtq_coordinator.exchange import Answered, Exchange, add_up, ask_again, times_of
 from jangtq_coordinator.expert_load import ExpertLoad
 from jangtq_coordinator.exponents import find_misfits, first_exponents, is_prefill, read_sums
-from jangtq_coordinator.lane import LayerCall
 from jangtq_coordinator.lane_book import OpenLane
 from jangtq_coordinator.membership import Membership
 from jangtq_coordinator.pause import Pause
 from jangtq_coordinator.timeline import Timeline
 from jangtq_coordinator.timing import LayerTimes
 from jangtq_coordinator.traffic import Traffic
-from jangtq_proto.codec import Rows
+from jangtq_proto.codec import LayerCall, Rows
 from jangtq_proto.errors import WorkerFaultError
 
 MOST_ASKS: Final = 4

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_coordinator.lane import Lane, LayerAnswer, LayerCall
+from jangtq_coordinator.lane import Lane, LayerAnswer
 from jangtq_coordinator.plan import Member
 from jangtq_coordinator.routing import HolderRows
 from jangtq_coordinator.timing import ExchangeTimes
 from jangtq_kernels.grid import FINEST
+from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import ClusterError
 
 

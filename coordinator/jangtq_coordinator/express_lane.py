@@ -8,8 +8,9 @@ import grpc
 from jangtq_coordinator.answer_decoding import AnswerBytes
 from jangtq_coordinator.express_door import Door, ExpressSettings, enter
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
-from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, decoded_call, never
+from jangtq_coordinator.lane import GiveUp, LayerAnswer, never
 from jangtq_coordinator.pending import PendingCalls, Received
+from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerFaultError, error_of_number
 from jangtq_proto.frame_socket import FrameSocket
 from jangtq_proto.frames import (
@@ -48,7 +49,7 @@ class ExpressLane:
         may_answer = self._limit * len(self._pending)
         self._pending.begin(call_id, (call.rows.shape[0], call.rows.shape[1]))
         try:
-            message = call_frame(decoded_call(call_id, call), self._settings.row_type)
+            message = call_frame(call_id, call, self._settings.row_type)
             frames.send(message, reading_up_to=may_answer)
         except OSError as error:
             raise self._broken(error, waited_seconds=self._settings.call_timeout_seconds) from error

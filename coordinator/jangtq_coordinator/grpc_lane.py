@@ -11,11 +11,11 @@ from google.protobuf.message import DecodeError
 from jangtq_coordinator.answer_decoding import AnswerBytes
 from jangtq_coordinator.channels import WorkerChannel, open_channel
 from jangtq_coordinator.expert_stream import ExpertStream, StreamBrokenError
-from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, decoded_call, never
+from jangtq_coordinator.lane import GiveUp, LayerAnswer, never
 from jangtq_coordinator.pending import PendingCalls, Received
 from jangtq_coordinator.roster import Holder, holder_from
 from jangtq_proto.addresses import Address
-from jangtq_proto.codec import RowType, encode_call
+from jangtq_proto.codec import LayerCall, RowType, encode_call
 from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import ClusterError, WorkerFaultError, WorkerMismatchError, error_of, error_of_number
 from jangtq_proto.local_sockets import SocketFolder, answers
@@ -109,7 +109,7 @@ class GrpcLane:
 
     def send(self, call: LayerCall) -> int:
         call_id = self.next_call_id()
-        message = encode_call(decoded_call(call_id, call), self._settings.row_type)
+        message = encode_call(call_id, call, self._settings.row_type)
         stream = self._open_stream()
         self._pending.begin(call_id, (call.rows.shape[0], call.rows.shape[1]))
         try:

@@ -7,19 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_proto.codec import DecodedCall, Rows
-
-
-@dataclass(frozen=True)
-class LayerCall:
-    """One layer's rows for one holder, or for all; members as in jangtq_kernels.backend.ExpertRows."""
-
-    layer: int
-    rows: Rows
-    expert_ids: NDArray[np.int32]
-    router_weights: NDArray[np.float32]
-    exponents: NDArray[np.int8]
-    prefill: bool
+from jangtq_proto.codec import LayerCall
 
 
 @dataclass(frozen=True)
@@ -39,19 +27,6 @@ GiveUp = Callable[[], bool]
 def never() -> bool:
     """For whoever waits as long as the lane itself allows."""
     return False
-
-
-def decoded_call(call_id: int, call: LayerCall) -> DecodedCall:
-    """The call as the wire knows it."""
-    return DecodedCall(
-        call_id,
-        call.layer,
-        call.rows,
-        call.expert_ids,
-        call.router_weights,
-        call.exponents,
-        call.prefill,
-    )
 
 
 class Lane(Protocol):

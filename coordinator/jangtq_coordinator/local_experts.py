@@ -3,9 +3,10 @@
 import itertools
 import time
 
-from jangtq_coordinator.lane import GiveUp, LayerAnswer, LayerCall, never
+from jangtq_coordinator.lane import GiveUp, LayerAnswer, never
 from jangtq_kernels.backend import LoadedLayer
 from jangtq_kernels.errors import KernelInputError
+from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import CallRejectedError, WorkerFaultError
 
 

@@ -83,10 +83,9 @@ class WireCall(Protocol):
 
 
 @dataclass(frozen=True)
-class DecodedCall:
-    """An expert call, checked; the arrays are read-only views of the message."""
+class LayerCall:
+    """One layer's rows for one holder, or for all; members as in jangtq_kernels.backend.ExpertRows."""
 
-    call_id: int
     layer: int
     rows: Rows
     expert_ids: NDArray[np.int32]
@@ -110,10 +109,10 @@ def row_dtype(row_type: RowType) -> np.dtype[np.generic]:
     return _DTYPE[_WIRE[row_type]]
 
 
-def encode_call(call: DecodedCall, row_type: RowType) -> pb.ExpertCall:
+def encode_call(call_id: int, call: LayerCall, row_type: RowType) -> pb.ExpertCall:
     """The message for a call; rows are converted to `row_type`."""
     return pb.ExpertCall(
-        call_id=call.call_id,
+        call_id=call_id,
         layer=call.layer,
         row_count=call.rows.shape[0],
         slot_count=call.expert_ids.shape[1],
@@ -126,15 +125,17 @@ def encode_call(call: DecodedCall, row_type: RowType) -> pb.ExpertCall:
     )
 
 
-def decode_call(message: WireCall, shape: CallShape) -> DecodedCall:
-    """Check a message field by field. Raises CallRejectedError naming the field."""
+def decode_call(message: WireCall, shape: CallShape) -> LayerCall:
+    """Check a message field by field; the arrays are read-only views of it.
+
+    Raises CallRejectedError naming the field.
+    """
     if message.layer >= shape.layer_count:
         raise CallRejectedError(f"layer {message.layer}: this model has layers 0-{shape.layer_count - 1}")
     _check_count("row_count", message.row_count, MAX_ROWS_PER_CALL)
     _check_count("slot_count", message.slot_count, MAX_SLOTS)
     slots = (message.row_count, message.slot_count)
-    return DecodedCall(
-        call_id=message.call_id,
+    return LayerCall(
         layer=message.layer,
         rows=_decode(
             "rows", message.rows, _dtype_of(message.row_type), (message.row_count, shape.hidden_size)

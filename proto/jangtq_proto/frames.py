@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from jangtq_proto.codec import (
     Bytes,
-    DecodedCall,
+    LayerCall,
     Rows,
     RowType,
     answer_checksum,
@@ -88,7 +88,7 @@ def read_greeting(frame: memoryview) -> bytes:
     return bytes(ticket)
 
 
-def call_frame(call: DecodedCall, row_type: RowType) -> Frame:
+def call_frame(call_id: int, call: LayerCall, row_type: RowType) -> Frame:
     """A call to be sent as one; rows are converted to `row_type`, and nothing else is copied."""
     rows = call.rows.astype(row_dtype(row_type), order="C", copy=False)
     weights, ids = np.ascontiguousarray(call.router_weights), np.ascontiguousarray(call.expert_ids)
@@ -97,7 +97,7 @@ def call_frame(call: DecodedCall, row_type: RowType) -> Frame:
     header = _CALL.pack(
         _CALL.size - LENGTH.size + weights.nbytes + ids.nbytes + rows.nbytes + exponents.nbytes,
         call.layer,
-        call.call_id,
+        call_id,
         row_count,
         slot_count,
         wire_row_type(row_type),

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jangtq_kernels.backend import NO_EXPERT, PartialSums
-from jangtq_proto.codec import DecodedCall
+from jangtq_proto.codec import LayerCall
 
 MOST_JOINED_ROWS: Final = 512
 """Whoever comes first waits for all; beyond this, codes that are read once for all save little."""
 
 
-def goes_along(calls: Sequence[DecodedCall], other: DecodedCall) -> bool:
+def goes_along(calls: Sequence[LayerCall], other: LayerCall) -> bool:
     """Whether one more call may be joined to these, which go together already."""
     first = calls[0]
     if (other.layer, other.prefill, other.rows.dtype) != (first.layer, first.prefill, first.rows.dtype):
@@ -25,7 +25,7 @@ def goes_along(calls: Sequence[DecodedCall], other: DecodedCall) -> bool:
     return sum(len(call.rows) for call in calls) + len(other.rows) <= MOST_JOINED_ROWS
 
 
-def join(calls: Sequence[DecodedCall]) -> DecodedCall:
+def join(calls: Sequence[LayerCall]) -> LayerCall:
     """One call with the rows of all, in order."""
     slots = max(call.expert_ids.shape[1] for call in calls)
     return replace(
@@ -37,7 +37,7 @@ def join(calls: Sequence[DecodedCall]) -> DecodedCall:
     )
 
 
-def split(sums: PartialSums, calls: Sequence[DecodedCall]) -> list[PartialSums]:
+def split(sums: PartialSums, calls: Sequence[LayerCall]) -> list[PartialSums]:
     """The part of each call in the answer to all."""
     ends = np.cumsum([len(call.rows) for call in calls])[:-1]
     parts = zip(np.split(sums.sums, ends), np.split(sums.finest, ends), strict=True)

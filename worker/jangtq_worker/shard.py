@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from jangtq_kernels.backend import LoadedLayer, PartialSums
 from jangtq_kernels.errors import KernelInputError
-from jangtq_proto.codec import DecodedCall
+from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import CallRejectedError, WorkerFaultError
 from jangtq_worker.joining import goes_along, join, split
 from jangtq_worker.turns import Turns
@@ -50,14 +50,14 @@ class Shard:
         """Calls that wait for the device now."""
         return self._turns.waiting
 
-    def forward(self, call: DecodedCall) -> Answer:
+    def forward(self, call: LayerCall) -> Answer:
         """Raises CallRejectedError for a malformed call and WorkerFaultError for answers out of range."""
         asked = time.perf_counter_ns()
         computed = self._turns.take(call)
         waited = time.perf_counter_ns() - asked - computed.compute_ns
         return Answer(computed.partial_sums, queue_ns=waited, compute_ns=computed.compute_ns)
 
-    def _compute(self, calls: Sequence[DecodedCall]) -> list[_Computed | BaseException]:
+    def _compute(self, calls: Sequence[LayerCall]) -> list[_Computed | BaseException]:
         if len(calls) > 1:
             try:
                 return [*self._compute_together(calls)]
@@ -65,13 +65,13 @@ class Shard:
                 pass
         return [self._compute_one(call) for call in calls]
 
-    def _compute_together(self, calls: Sequence[DecodedCall]) -> list[_Computed]:
+    def _compute_together(self, calls: Sequence[LayerCall]) -> list[_Computed]:
         started = time.perf_counter_ns()
         sums = self._layers[calls[0].layer].forward(join(calls))
         nanoseconds_a_row = (time.perf_counter_ns() - started) / len(sums.finest)
         return [_Computed(part, int(nanoseconds_a_row * len(part.finest))) for part in split(sums, calls)]
 
-    def _compute_one(self, call: DecodedCall) -> _Computed | BaseException:
+    def _compute_one(self, call: LayerCall) -> _Computed | BaseException:
         started = time.perf_counter_ns()
         try:
             partial_sums = self._layers[call.layer].forward(call)
