@@ -102,8 +102,8 @@ def test_no_bytes_are_taken_for_what_they_are_not(data: bytes) -> None:
 def test_a_greeting_carries_its_ticket() -> None:
     ticket = bytes(range(TICKET_BYTES))
     assert read_greeting(memoryview(greeting(ticket))) == ticket
-    with pytest.raises(CallRejectedError, match="begins with b'JANGTQX3', not b'HTTP/1.1'"):
-        read_greeting(memoryview(greeting(ticket).replace(b"JANGTQX3", b"HTTP/1.1")))
+    with pytest.raises(CallRejectedError, match="begins with b'JANGTQX4', not b'HTTP/1.1'"):
+        read_greeting(memoryview(greeting(ticket).replace(b"JANGTQX4", b"HTTP/1.1")))
 
 
 @settings(deadline=None, max_examples=40)

@@ -1,7 +1,6 @@
 """Rows, expert ids and router weights as bytes on the wire, and the checks of whatever arrives."""
 
 import math
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,11 +9,12 @@ from typing import Final, Protocol, TypeVar
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest
 
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.v1 import expert_pb2 as pb
 
-PROTOCOL_VERSION: Final = 3
+PROTOCOL_VERSION: Final = 4
 MAX_ROWS_PER_CALL: Final = 4096
 MAX_SLOTS: Final = 32
 _MESSAGE_OVERHEAD: Final = 4096
@@ -148,8 +148,8 @@ def decode_call(message: WireCall, shape: CallShape) -> LayerCall:
 
 
 def answer_checksum(call_id: int, partial_sums: Bytes, finest: Bytes) -> int:
-    """CRC-32 of an answer; it begins from the call's id, so that no answer passes for another call's."""
-    return zlib.crc32(finest, zlib.crc32(partial_sums, call_id & 0xFFFFFFFF))
+    """The low half of XXH3 of an answer; seeded by the call's id, so that no answer passes for another's."""
+    return xxh3_64_intdigest(finest, xxh3_64_intdigest(partial_sums, call_id)) & 0xFFFFFFFF
 
 
 def decode_partial_sums(data: Bytes, shape: tuple[int, int]) -> NDArray[np.int32]:

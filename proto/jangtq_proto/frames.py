@@ -31,7 +31,7 @@ _CALL: Final = struct.Struct("<IIQIIIIIIII")
 # length, status, call id, queue and compute nanoseconds, checksum
 _ANSWER: Final = struct.Struct("<IIQQQI")
 _GREETING: Final = struct.Struct("<I8s32s")
-_MAGIC: Final = b"JANGTQX3"
+_MAGIC: Final = b"JANGTQX4"
 
 TICKET_BYTES: Final = 32
 GREETING_LIMIT: Final = _GREETING.size
