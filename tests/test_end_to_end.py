@@ -179,6 +179,7 @@ def test_metrics_and_heat_follow_the_answers(client: openai.OpenAI, base_url: st
     assert 'jangtq_requests{stage="decoding"}' in now
     assert now['jangtq_passes_total{ran="whole"}'] > 0
     assert now['jangtq_overlap{passes="prefill 64"}'] in (0, 1)
+    assert now["jangtq_overlap_trials_total"] >= 0 <= now["jangtq_overlap_trial_seconds_total"]
     holders = httpx.get(f"{base_url}/cluster").json()["holders"]
     for name, times in ((holder["name"], holder["times"]) for holder in holders):
         assert now[f'jangtq_worker_picks_total{{worker="{name}"}}'] > 0

@@ -124,6 +124,14 @@ def overlap(chooser: OverlapChooser) -> Iterator[Metric]:
         "passes",
         {f"{state.kind} {state.most_rows}": float(state.overlapped) for state in chooser.states()},
     )
+    yield CounterMetricFamily(
+        "jangtq_overlap_trials", "Passes that ran the other way to compare.", chooser.trials
+    )
+    yield CounterMetricFamily(
+        "jangtq_overlap_trial_seconds",
+        "How much longer these passes took than the ones beside them.",
+        chooser.trial_seconds,
+    )
 
 
 def waits(traffic: Mapping[str, HolderTraffic]) -> Metric:
