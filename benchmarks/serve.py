@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.neighbours import Disturbance, measure_disturbance, report_disturbance
 from benchmarks.results import benchmark_options, publish
 from benchmarks.stream_client import Timed, ask
 from jangtq_bundle.models import demo_model
@@ -26,8 +27,6 @@ from jangtq_coordinator.engine_settings import EngineSettings
 CLIENTS = (1, 4, 16, 64)
 LEAST_ANSWERS = 24
 TOKENS = 128
-NEIGHBOURS = 4
-LONG_PROMPT_TOKENS = 8000
 CONTEXT_TOKENS = 16_384
 QUESTIONS = (
     "Explain photosynthesis in five sentences.",
@@ -78,58 +77,6 @@ def _question(number: int) -> str:
     return f"{QUESTIONS[number % len(QUESTIONS)]} ({number})"
 
 
-@dataclass(frozen=True)
-class Disturbance:
-    """Gaps between tokens of the neighbours, alone and while the long prompt is computed."""
-
-    prompt_tokens: int
-    prompt_seconds: float
-    quiet: tuple[float, ...]
-    disturbed: tuple[float, ...]
-
-
-async def measure_disturbance(base_url: str) -> Disturbance:
-    """Clients stream all the time; in the middle of it, somebody sends the long prompt."""
-    stopped = asyncio.Event()
-
-    async def stream_on(client: int) -> list[Timed]:
-        answers = []
-        while not stopped.is_set():
-            answers.append(await ask(base_url, _question(10_000 + client), max_tokens=TOKENS))
-        return answers
-
-    prompt = await _long_prompt(base_url)
-    neighbours = [asyncio.create_task(stream_on(client)) for client in range(NEIGHBOURS)]
-    await asyncio.sleep(5)
-    long = await ask(base_url, prompt, max_tokens=1)
-    stopped.set()
-    answers = list(itertools.chain.from_iterable(await asyncio.gather(*neighbours)))
-    return Disturbance(
-        prompt_tokens=long.prompt_tokens,
-        prompt_seconds=long.first_seconds,
-        quiet=tuple(_gaps(answers, long.asked - 4, long.asked)),
-        disturbed=tuple(_gaps(answers, long.asked, long.pieces[0])),
-    )
-
-
-async def _long_prompt(base_url: str) -> str:
-    """Words that make about LONG_PROMPT_TOKENS tokens."""
-    short, longer = [(await ask(base_url, _words(count), max_tokens=1)).prompt_tokens for count in (100, 300)]
-    return _words(int(100 + (LONG_PROMPT_TOKENS - short) * 200 / (longer - short)))
-
-
-def _words(count: int) -> str:
-    return " ".join(f"{QUESTIONS[number % len(QUESTIONS)].split()[number % 4]}" for number in range(count))
-
-
-def _gaps(answers: Iterable[Timed], begin: float, end: float) -> Iterator[float]:
-    """Gaps that ended between two stamps."""
-    for answer in answers:
-        for gap, ended in zip(answer.gaps, answer.pieces[1:], strict=True):
-            if begin <= ended <= end:
-                yield gap
-
-
 def report(loads: Iterable[Load], disturbance: Disturbance) -> str:
     """Two Markdown tables."""
     batch = EngineSettings().batch_size
@@ -139,13 +86,7 @@ def report(loads: Iterable[Load], disturbance: Disturbance) -> str:
         "|---|---|---|---|---|---|",
         *map(_load_row, loads),
         "",
-        f"{NEIGHBOURS} clients stream while another sends {disturbance.prompt_tokens} tokens, which take "
-        f"{disturbance.prompt_seconds:.1f} s; stated is a chunk time (`--prefill-ms`) of "
-        f"{EngineSettings().prefill_ms} ms.\n",
-        "| between tokens of the others | p50 ms | p99 ms | longest ms |",
-        "|---|---|---|---|",
-        _gap_row("alone", disturbance.quiet),
-        _gap_row("beside the long prompt", disturbance.disturbed),
+        *report_disturbance(disturbance),
     ]
     return "\n".join(lines)
 
@@ -157,11 +98,6 @@ def _load_row(load: Load) -> str:
         f"| {load.clients} | {load.tokens_per_second:.1f} | {firsts[0]:.3f} | {firsts[1]:.3f} "
         f"| {gaps[0] * 1e3:.1f} | {gaps[1] * 1e3:.1f} |"
     )
-
-
-def _gap_row(name: str, gaps: tuple[float, ...]) -> str:
-    p50, p99 = _quantiles(gaps)
-    return f"| {name} | {p50 * 1e3:.1f} | {p99 * 1e3:.1f} | {max(gaps) * 1e3:.1f} |"
 
 
 def _quantiles(values: Iterable[float]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Who goes first: the line for memory, the turns of prompts, the size of chunks, and patience. All pure."""
+"""Who goes first: the line for memory, the turns of prompts, and patience. All pure."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jangtq_coordinator.load import ServiceTime
 from jangtq_coordinator.patience import Patience
-from jangtq_coordinator.prefill_turns import ChunkSize, PromptTurn, next_turn
+from jangtq_coordinator.prefill_turns import PromptTurn, next_turn
 from jangtq_coordinator.waiting import MAX_OVERTAKES, WaitingLine
 from jangtq_proto.errors import CallRejectedError, WorkerUnreachableError
 
@@ -92,30 +92,6 @@ def test_a_long_prompt_is_not_starved_by_short_ones() -> None:
         if not long.remaining:
             break
     assert order.count(-1) == 10 and order.index(-1) <= 10
-
-
-def test_chunks_approach_the_time_they_may_take() -> None:
-    chunk = ChunkSize(limit_seconds=0.2, most=512)
-    for _ in range(20):
-        rows = chunk.rows(others_wait=True)
-        chunk.record(rows, 0.05 + rows * 0.001)
-    assert 140 <= chunk.rows(others_wait=True) <= 150
-    assert chunk.rows(others_wait=False) == 512
-    chunk.record(150, 30.0)
-    assert chunk.rows(others_wait=True) == 8
-
-
-def test_chunks_without_a_limit_are_as_large_as_allowed() -> None:
-    chunk = ChunkSize(limit_seconds=0, most=300)
-    chunk.record(300, 1000)
-    assert chunk.rows(others_wait=True) == 300
-
-
-def test_small_chunk_limits_hold() -> None:
-    chunk = ChunkSize(limit_seconds=0.2, most=3)
-    for seconds in (10.0, 1e-9):
-        chunk.record(3, seconds)
-        assert chunk.rows(others_wait=True) == 3
 
 
 def test_patience_counts_from_the_first_failure_to_the_next_success() -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 import mlx.core as mx
 
+from jangtq_coordinator.chunk_size import ChunkSize
 from jangtq_coordinator.decoding import DecodingBatch, Draft
 from jangtq_coordinator.engine_settings import EngineSettings
 from jangtq_coordinator.kv_batch import KvBatch
@@ -21,7 +22,6 @@ from jangtq_coordinator.load import EngineCounters, EngineLoad
 from jangtq_coordinator.loaded import LanguageModel
 from jangtq_coordinator.mlx_lm_import import maybe_set_recommended_wired_limit
 from jangtq_coordinator.picking import Picker
-from jangtq_coordinator.prefill_turns import ChunkSize
 from jangtq_coordinator.prefilling import Prefilling, PrefillStep
 from jangtq_coordinator.prompt_cache import PromptCache
 from jangtq_coordinator.sequences import TokenSequence, TokenStep
@@ -126,9 +126,11 @@ class BatchGenerator:
 
         When it raises, nothing has changed: call it again, or `drop_prefill`.
         """
+        began = time.perf_counter()
         self._admit()
         self._look_again()
-        step = self._prefilling.next(others_wait=len(self._decoding) > 0)
+        spent = time.perf_counter() - began
+        step = self._prefilling.next(others_wait=len(self._decoding) > 0, spent_seconds=spent)
         if step is None:
             return []
         if step.first is not None:

@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from jangtq_coordinator.cluster import Cluster
 from jangtq_coordinator.engine import Engine
+from jangtq_coordinator.load import Durations
 from jangtq_coordinator.overlap import OverlapChooser
 from jangtq_coordinator.plan import State
 from jangtq_coordinator.timing import UPPER_BOUNDS_SECONDS, StageHistogram
@@ -48,6 +49,7 @@ class EngineCollector(Collector):
             ("requests_preempted", "Requests sent back to the queue for lack of memory.", done.preempted),
         ):
             yield CounterMetricFamily(f"jangtq_{name}", told, value)
+        yield held_up(done.held_up)
 
 
 class ClusterCollector(Collector):
@@ -132,6 +134,15 @@ def overlap(chooser: OverlapChooser) -> Iterator[Metric]:
         "How much longer these passes took than the ones beside them.",
         chooser.trial_seconds,
     )
+
+
+def held_up(durations: Durations) -> Metric:
+    """What `--prefill-ms` bounds."""
+    family = HistogramMetricFamily(
+        "jangtq_held_up_seconds", "Seconds for which decoding requests waited for a part of a prompt."
+    )
+    family.add_metric((), buckets(durations.counts), durations.nanoseconds / 1e9)
+    return family
 
 
 def waits(traffic: Mapping[str, HolderTraffic]) -> Metric:

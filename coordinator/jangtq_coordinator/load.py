@@ -1,11 +1,26 @@
 """What an engine has done and has to do, in plain numbers for whoever watches it. Knows no HTTP."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+from jangtq_coordinator.timing import UPPER_BOUNDS_SECONDS, bucket_of
 
 _MEMORY: Final = 0.8
 _LONGEST_WAIT_SECONDS: Final = 600
+
+
+class Durations:
+    """A histogram with the bounds of `timing`, and one count more for the rest."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(UPPER_BOUNDS_SECONDS) + 1)
+        self.nanoseconds = 0
+
+    def record(self, nanoseconds: int) -> None:
+        """One more."""
+        self.counts[bucket_of(nanoseconds)] += 1
+        self.nanoseconds += nanoseconds
 
 
 @dataclass
@@ -26,6 +41,8 @@ class EngineCounters:
     accepted_tokens: int = 0
     """Guessed tokens that were right."""
     failed_passes: int = 0
+    held_up: Durations = field(default_factory=Durations)
+    """How long sequences that decode waited for a prompt's chunk."""
     refused: int = 0
     """Requests that found the line full."""
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
+from jangtq_coordinator.chunk_size import ChunkSize
 from jangtq_coordinator.kv_batch import KvBatch
 from jangtq_coordinator.loaded import LanguageModel, LastLogits
 from jangtq_coordinator.picking import Row, pick_tokens
-from jangtq_coordinator.prefill_turns import ChunkSize, PromptTurn, next_turn
+from jangtq_coordinator.prefill_turns import PromptTurn, next_turn
 from jangtq_coordinator.sequences import TokenSequence, TokenStep
 
 
@@ -73,8 +74,8 @@ class Prefilling:
         """Forget prompts; unknown uids are left alone."""
         self.prompts = {uid: prompt for uid, prompt in self.prompts.items() if uid not in uids}
 
-    def next(self, *, others_wait: bool) -> PrefillStep | None:
-        """One chunk of the prompt whose turn it is; `others_wait` bounds its time.
+    def next(self, *, others_wait: bool, spent_seconds: float) -> PrefillStep | None:
+        """One chunk of the prompt whose turn it is; `others_wait` bounds its time, of which some is spent.
 
         When it fails, everything is as before it. After the last chunk the prompt is still here.
         """
@@ -84,14 +85,15 @@ class Prefilling:
         prompt = self.prompts[self.turn_of]
         prompt.has_begun = True
         before, total = prompt.done, len(prompt.sequence.tokens)
-        chunk = prompt.sequence.tokens[before : before + self._chunk.rows(others_wait=others_wait)]
+        rows = self._chunk.rows(before, others_wait=others_wait, spent_seconds=spent_seconds)
+        chunk = prompt.sequence.tokens[before : before + rows]
         started = time.perf_counter()
         try:
             first = self._compute(prompt, chunk, is_last=before + len(chunk) == total)
         except BaseException:
             prompt.kv.cut([before])
             raise
-        self._chunk.record(len(chunk), time.perf_counter() - started)
+        self._chunk.record(len(chunk), before, time.perf_counter() - started)
         self._pass_turn(prompt, len(chunk))
         return PrefillStep(
             self.turn_of, before + len(chunk), total, cached=prompt.sequence.cached_tokens, first=first

@@ -1,6 +1,7 @@
 """`jangtq-coord serve`: the API over a cluster, from the first check to the last answer."""
 
 import asyncio
+import gc
 import signal
 import socket
 import ssl
@@ -49,6 +50,9 @@ def serve(cluster_settings: ClusterSettings, settings: ServeSettings, *, watch_s
         )
         try:
             engine.start()
+            # What start-up made stays: a collection that walked it all would hold up every stream.
+            gc.collect()
+            gc.freeze()
             announce(listener, bundle, cluster, scheme="https" if settings.tls_key else "http")
             app = _app(engine, cluster, bundle, _api_settings(settings, keys))
             config = server_config(app, settings)

@@ -5,8 +5,7 @@ Runs in the one thread that touches MLX; sleeps while there is nothing to do. Kn
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 from jangtq_coordinator.answer_text import AnswerText
@@ -14,28 +13,20 @@ from jangtq_coordinator.answers import Answer
 from jangtq_coordinator.batching import BatchGenerator
 from jangtq_coordinator.commands import Cancel, Command, Commands, Inbox, Stop, Submit
 from jangtq_coordinator.detokenize import detokenizer_factory
-from jangtq_coordinator.events import Failed, Finished, GenerationEvent, PrefillProgress
-from jangtq_coordinator.load import ServiceTime
+from jangtq_coordinator.events import Finished
 from jangtq_coordinator.loaded import LoadedModel
 from jangtq_coordinator.patience import Patience
 from jangtq_coordinator.prefilling import PrefillStep
 from jangtq_coordinator.requests import GenerationRequest
 from jangtq_coordinator.sequences import TokenStep
-from jangtq_coordinator.streams import GenerationStream, Outbox
+from jangtq_coordinator.streams import GenerationStream
 from jangtq_coordinator.timeline import PassKind
-from jangtq_proto.errors import ClusterError, ContextOverflowError, EngineUnavailableError
+from jangtq_coordinator.under_way import RequestsUnderWay
+from jangtq_proto.errors import ContextOverflowError, EngineUnavailableError
 
 _log = logging.getLogger("jangtq.engine")
 _RETRY_PAUSE_SECONDS: Final = 0.2
 _Step = TypeVar("_Step", TokenStep, PrefillStep)
-
-
-@dataclass
-class _Running:
-    stream: GenerationStream
-    answer: Answer
-    admitted: float | None = None
-    """When the first part of its prompt was computed, by time.monotonic."""
 
 
 class _PassInterrupted(Exception):  # noqa: N818 - nothing is wrong
@@ -60,10 +51,9 @@ class StepLoop:
         self._inbox = Inbox(commands)
         self._new_detokenizer = detokenizer_factory(loaded.tokenizer, keep=loaded.capabilities.markup)
         self._timeline = loaded.timeline
-        self._running: dict[int, _Running] = {}
-        self._outbox = Outbox()
+        self._requests = RequestsUnderWay(loaded.timeline)
         self._deadline: float | None = None
-        self.service_time = ServiceTime()
+        self.service_time = self._requests.service_time
         self.counters = generator.counters
         self.load = generator.measure()
         loaded.pause.while_waiting(self._hear)
@@ -71,7 +61,7 @@ class StepLoop:
     @property
     def running(self) -> int:
         """How many requests there are, waiting ones included."""
-        return len(self._running)
+        return len(self._requests)
 
     @property
     def ahead(self) -> int:
@@ -109,22 +99,19 @@ class StepLoop:
         """Tell everybody that no answer comes, those included who wait in the commands."""
         for command in self._inbox.take():
             if isinstance(command, Submit):
-                self._outbox.put(command.stream, Failed(error))
-        for running in self._running.values():
-            self._outbox.put(running.stream, Failed(error))
-        self._running.clear()
-        self._outbox.flush()
+                self._requests.refuse(command.stream, error)
+        self._requests.fail_all(error)
 
     def _take_commands(self) -> bool:
         """Obey what was asked meanwhile, or sleep until something is. False when it is time to leave."""
         wait_seconds: float | None = _RETRY_PAUSE_SECONDS if self._patience.is_tried else 0
-        if not self._running and self._deadline is None:
+        if not self._requests and self._deadline is None:
             wait_seconds = None
         for command in self._inbox.take(wait_seconds=wait_seconds):
             self._obey(command)
         if self._deadline is None:
             return True
-        return bool(self._running) and time.monotonic() < self._deadline
+        return len(self._requests) > 0 and time.monotonic() < self._deadline
 
     def _hear(self) -> None:
         """Called in the middle of a pass that waits for the cluster: raises where that pass is not wanted."""
@@ -134,7 +121,7 @@ class StepLoop:
         if deadline is not None and time.monotonic() >= deadline:
             raise EngineUnavailableError("the coordinator stopped before the cluster was complete again")
         left = [command.stream for command in commands if isinstance(command, Cancel)]
-        if any(running.stream in left for running in self._running.values()):
+        if self._requests.of(left):
             raise _PassInterrupted
 
     def _obey(self, command: Command) -> None:
@@ -142,12 +129,9 @@ class StepLoop:
             case Submit():
                 self._begin(command.request, command.stream)
             case Cancel():
-                self._leave(command.stream)
+                self._forget(self._requests.of([command.stream]))
             case Stop():
                 self._deadline = command.deadline
-
-    def _leave(self, stream: GenerationStream) -> None:
-        self._forget([uid for uid, one in self._running.items() if one.stream is stream])
 
     def _begin(self, request: GenerationRequest, stream: GenerationStream) -> None:
         try:
@@ -164,10 +148,9 @@ class StepLoop:
                 picker=request.new_picker(),
             )
         except Exception as error:
-            self._outbox.put(stream, Failed(error))
+            self._requests.refuse(stream, error)
             return
-        self._timeline.begin_request(uid, stream.request_id)
-        self._running[uid] = _Running(stream, Answer(text, prompt_tokens=len(request.prompt)))
+        self._requests.begin(uid, stream, Answer(text, prompt_tokens=len(request.prompt)))
 
     def _decode(self) -> None:
         for step in self._try("decode", self._generator.decode, self._generator.drop_decoding):
@@ -176,7 +159,11 @@ class StepLoop:
     def _prefill(self) -> None:
         if self._generator.decoding and (self._patience.is_tried or self._loaded.pause.is_crowded()):
             return
-        for step in self._try("prefill", self._generator.prefill, self._generator.drop_prefill):
+        others_wait, began = self._generator.decoding > 0, time.perf_counter_ns()
+        steps = self._try("prefill", self._generator.prefill, self._generator.drop_prefill)
+        if steps and others_wait:
+            self.counters.held_up.record(time.perf_counter_ns() - began)
+        for step in steps:
             self._take_prefill(step)
 
     def _try(
@@ -195,8 +182,8 @@ class StepLoop:
             tried = self._patience.is_tried
             if not self._patience.allows(error, started=started, now=time.monotonic()):
                 dropped = drop()
-                _report(f"a {kind} pass of {', '.join(map(self._name, dropped))}", error)
-                self._fail(dropped, error)
+                self._requests.fail(dropped, f"a {kind} pass", error)
+                self._forget(dropped)
             elif not tried:
                 _log.warning("a %s pass failed and is tried again: %s", kind, error)
             return []
@@ -205,59 +192,22 @@ class StepLoop:
         return steps
 
     def _take_prefill(self, step: PrefillStep) -> None:
-        running = self._running[step.uid]
-        running.admitted = running.admitted or time.monotonic()
-        if not running.answer.has_begun:
-            running.answer.cached_tokens = step.cached
-            self._outbox.put(running.stream, PrefillProgress(step.done, step.total))
+        self._requests.take_prefill(step)
         if step.first is not None:
             self._take_token(step.first)
 
     def _take_token(self, step: TokenStep) -> None:
-        running = self._running.get(step.uid)
-        if running is None:
-            # A stop string ended the answer before the last token of a pass that brought several.
-            return
-        try:
-            if step.failure is not None:
-                raise step.failure
-            events = running.answer.add(step.token, step.finish_reason, step.logprobs)
-        except Exception as error:
-            _report(self._name(step.uid), error)
-            events = [Failed(error)]
-        for event in events:
-            self._outbox.put(running.stream, event)
-        if _ends(events):
-            if running.admitted is not None:
-                self.service_time.record(time.monotonic() - running.admitted)
-            if isinstance(events[-1], Finished):
-                self._generator.finish(step.uid)
+        end = self._requests.take_token(step)
+        if isinstance(end, Finished):
+            self._generator.finish(step.uid)
+        if end is not None:
             self._forget([step.uid])
 
-    def _name(self, uid: int) -> str:
-        """What logs call a request."""
-        return f"request {self._running[uid].stream.request_id or uid}"
-
-    def _fail(self, uids: Sequence[int], error: Exception) -> None:
-        for uid in uids:
-            self._outbox.put(self._running[uid].stream, Failed(error))
-        self._forget(uids)
-
-    def _forget(self, uids: Sequence[int]) -> None:
-        for uid in uids:
-            del self._running[uid]
-            self._timeline.end_request(uid)
+    def _forget(self, uids: list[int]) -> None:
+        if not uids:
+            return
+        self._requests.forget(uids)
         self._generator.forget(uids)
 
     def _flush(self) -> None:
-        for stream in self._outbox.flush():
-            self._leave(stream)
-
-
-def _ends(events: Sequence[GenerationEvent]) -> bool:
-    return any(isinstance(event, Finished | Failed) for event in events)
-
-
-def _report(where: str, error: Exception) -> None:
-    """The cluster's errors explain themselves; of all others the place is wanted too."""
-    _log.error("%s failed: %s", where, error, exc_info=None if isinstance(error, ClusterError) else error)
+        self._forget(self._requests.flush())

@@ -1,0 +1,97 @@
+"""How many rows of a prompt fit in the time that a chunk may take, learned from earlier chunks. Pure."""
+
+from typing import Final
+
+from jangtq_coordinator.pace import HighMark
+
+_SMALLEST: Final = 8
+_GROWTH: Final = 2.0
+_FREE_CONTEXT: Final = 1024
+"""Added to the context where chunks are compared before their costs can be told apart."""
+_AIM: Final = 0.9
+_FIRST_MARGIN: Final = 1.3
+_SPEED_WEIGHT: Final = 0.1
+_WORST: Final = 3.0
+"""What took more times longer than expected tells of a disturbance, not of the model."""
+
+
+class ChunkCost:
+    """Seconds = rows x (one part + another x context), fitted to recent chunks by least squares.
+
+    Errors count by their share of the time. Without a fixed part small chunks seem dear, and the rows that
+    are asked for approach the right number from below.
+    """
+
+    _MEMORY: Final = 0.99
+
+    def __init__(self) -> None:
+        self._rr = self._rx = self._xx = self._rt = self._xt = 0.0
+
+    def record(self, rows: int, context: float, *, seconds: float, least_seconds: float) -> None:
+        """One chunk; those that took less than `least_seconds` count less."""
+        weight = 1 / max(seconds, least_seconds) ** 2
+        x = rows * context
+        self._rr = self._rr * self._MEMORY + weight * rows * rows
+        self._rx = self._rx * self._MEMORY + weight * rows * x
+        self._xx = self._xx * self._MEMORY + weight * x * x
+        self._rt = self._rt * self._MEMORY + weight * rows * seconds
+        self._xt = self._xt * self._MEMORY + weight * x * seconds
+
+    def seconds_per_row(self, context: float) -> float:
+        """Of a chunk whose rows see so many tokens in the middle; 0 before the first."""
+        if self._rr == 0:
+            return 0.0
+        determinant = self._rr * self._xx - self._rx**2
+        if determinant <= 1e-6 * self._rr * self._xx:
+            return self._rt / self._rr
+        fixed = (self._rt * self._xx - self._xt * self._rx) / determinant
+        slope = (self._xt * self._rr - self._rt * self._rx) / determinant
+        if slope <= 0:
+            return self._rt / self._rr
+        return fixed + slope * context if fixed > 0 else self._xt / self._xx * context
+
+
+class ChunkSize:
+    """Bounds chunks to `limit_seconds` (0: unlimited) and to `most` rows.
+
+    Aims at nine tenths of the limit, less by what one chunk in a hundred exceeds its expected time.
+    """
+
+    def __init__(self, *, limit_seconds: float, most: int) -> None:
+        self._limit = limit_seconds
+        self._most = most
+        self._cost = ChunkCost()
+        self._speed = 1.0
+        """Of late, as a factor of what the cost says."""
+        self._margin = HighMark(_FIRST_MARGIN)
+        self._tried = 0.0
+
+    def rows(self, context: int, *, others_wait: bool, spent_seconds: float = 0.0) -> int:
+        """For the next chunk, after `context` tokens; `spent_seconds` of its time are gone already.
+
+        The limit protects sequences that decode; where there are none, chunks are as large as allowed.
+        """
+        if not (self._limit and others_wait):
+            return self._most
+        trusted = _GROWTH * self._tried / (_FREE_CONTEXT + context)
+        # The middle of the chunk is not known yet; half of the largest one is later than any.
+        per_row = self._seconds_per_row(context + min(trusted, self._most) / 2)
+        wanted = max(_AIM * self._limit - spent_seconds, 0) / self._margin.value / per_row if per_row else 0
+        return min(max(int(min(wanted, trusted)), _SMALLEST), self._most)
+
+    def record(self, rows: int, context: int, seconds: float) -> None:
+        """Learn from a chunk that followed `context` tokens."""
+        if not self._limit or seconds <= 0:
+            return
+        middle = context + rows / 2
+        expected = rows * self._seconds_per_row(middle)
+        if expected:
+            seconds = min(seconds, _WORST * expected)
+            if 2 * expected * self._margin.value >= self._limit:
+                self._margin.add(max(seconds / expected, 1.0))
+                self._speed *= 1 + _SPEED_WEIGHT * (seconds / expected - 1)
+        self._tried = max(self._tried, rows * (_FREE_CONTEXT + context))
+        self._cost.record(rows, middle, seconds=seconds, least_seconds=self._limit / 4)
+
+    def _seconds_per_row(self, context: float) -> float:
+        return self._speed * self._cost.seconds_per_row(context)

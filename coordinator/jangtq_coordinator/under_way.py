@@ -1,0 +1,116 @@
+"""The requests under way: what each one's steps bring, on its way to whoever asked. Knows no model."""
+
+import logging
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from jangtq_coordinator.answers import Answer
+from jangtq_coordinator.events import Failed, Finished, GenerationEvent, PrefillProgress
+from jangtq_coordinator.load import ServiceTime
+from jangtq_coordinator.prefilling import PrefillStep
+from jangtq_coordinator.sequences import TokenStep
+from jangtq_coordinator.streams import GenerationStream, Outbox
+from jangtq_coordinator.timeline import Timeline
+from jangtq_proto.errors import ClusterError
+
+_log = logging.getLogger("jangtq.engine")
+
+
+@dataclass
+class _Request:
+    stream: GenerationStream
+    answer: Answer
+    admitted: float | None = None
+    """When the first part of its prompt was computed, by time.monotonic."""
+
+
+class RequestsUnderWay:
+    """By the number that the batch knows them by. For the engine's thread, but for its length."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
+        self._requests: dict[int, _Request] = {}
+        self._outbox = Outbox()
+        self.service_time = ServiceTime()
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def begin(self, uid: int, stream: GenerationStream, answer: Answer) -> None:
+        """A request was taken."""
+        self._timeline.begin_request(uid, stream.request_id)
+        self._requests[uid] = _Request(stream, answer)
+
+    def refuse(self, stream: GenerationStream, error: Exception) -> None:
+        """One was not."""
+        self._outbox.put(stream, Failed(error))
+
+    def of(self, streams: Collection[GenerationStream]) -> list[int]:
+        """The requests whose streams these are."""
+        return [uid for uid, request in self._requests.items() if request.stream in streams]
+
+    def take_prefill(self, step: PrefillStep) -> None:
+        """Tell of a chunk; its token, where it brought one, is for `take_token`."""
+        request = self._requests[step.uid]
+        request.admitted = request.admitted or time.monotonic()
+        if not request.answer.has_begun:
+            request.answer.cached_tokens = step.cached
+            self._outbox.put(request.stream, PrefillProgress(step.done, step.total))
+
+    def take_token(self, step: TokenStep) -> Finished | Failed | None:
+        """Tell of a token; returns the end of the answer where this was its last one."""
+        request = self._requests.get(step.uid)
+        if request is None:
+            # A stop string ended the answer before the last token of a pass that brought several.
+            return None
+        events = self._events(request, step)
+        for event in events:
+            self._outbox.put(request.stream, event)
+        end = events[-1]
+        if not isinstance(end, Finished | Failed):
+            return None
+        if request.admitted is not None:
+            self.service_time.record(time.monotonic() - request.admitted)
+        return end
+
+    def fail(self, uids: Sequence[int], where: str, error: Exception) -> None:
+        """Tell requests that their answers end here, by what happened to them."""
+        report(f"{where} of {', '.join(map(self._name, uids))}", error)
+        for uid in uids:
+            self._outbox.put(self._requests[uid].stream, Failed(error))
+
+    def fail_all(self, error: Exception) -> None:
+        """Tell everybody, and forget them."""
+        for request in self._requests.values():
+            self._outbox.put(request.stream, Failed(error))
+        self._requests.clear()
+        self._outbox.flush()
+
+    def forget(self, uids: Sequence[int]) -> None:
+        """However they ended."""
+        for uid in uids:
+            del self._requests[uid]
+            self._timeline.end_request(uid)
+
+    def flush(self) -> list[int]:
+        """Send what there is to tell; returns the requests that nobody can be told of."""
+        return self.of(self._outbox.flush())
+
+    def _events(self, request: _Request, step: TokenStep) -> list[GenerationEvent]:
+        try:
+            if step.failure is not None:
+                raise step.failure
+            return request.answer.add(step.token, step.finish_reason, step.logprobs)
+        except Exception as error:
+            report(self._name(step.uid), error)
+            return [Failed(error)]
+
+    def _name(self, uid: int) -> str:
+        """What logs call a request."""
+        return f"request {self._requests[uid].stream.request_id or uid}"
+
+
+def report(where: str, error: Exception) -> None:
+    """The cluster's errors explain themselves; of all others the place is wanted too."""
+    _log.error("%s failed: %s", where, error, exc_info=None if isinstance(error, ClusterError) else error)
