@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from fixed_cluster import holder, membership_of
@@ -141,6 +142,22 @@ def test_a_drained_worker_stays_out_until_it_is_added_again(kept: Kept) -> None:
     assert not kept.membership.wait_for_change(kept.membership.plan, 0.1)
     kept.keeper.admit(Address("a", 1))
     assert kept.state("a:1") is State.SERVING
+
+
+def test_who_leaves_is_asked_nothing_more_and_is_let_in_when_it_is_back(kept: Kept) -> None:
+    before = member_of(kept.membership, "a:1")
+    kept.workers.answers["a:1"] = replace(before.holder, leaving=True)
+    until(lambda: kept.state("a:1") is State.LEAVING)
+    assert [m.name for m in kept.membership.plan.members] == ["b:1"]
+    assert not kept.membership.is_lost(before), "what it was asked for it may still answer"
+    with pytest.raises(ClusterError, match="worker a:1 is about to stop"):
+        kept.keeper.admit(Address("a", 1))
+    kept.workers.answers["a:1"] = WorkerUnreachableError("gone")
+    until(lambda: kept.state("a:1") is State.LOST)
+    kept.workers.answers["a:1"] = holder("a:1", "0-3", instance="second")
+    until(lambda: kept.state("a:1") is State.SERVING)
+    counters = kept.membership.counters
+    assert (counters.departures, counters.losses, counters.returns) == (1, 0, 1)
 
 
 def test_a_new_worker_is_let_in_and_looked_after(kept: Kept) -> None:

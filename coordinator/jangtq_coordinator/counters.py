@@ -9,6 +9,7 @@ class ClusterCounters:
 
     failovers: parts of a layer that another holder answered. retries: parts asked again of the same one.
     second_asks: rows asked for once more because their grid did not suit their answers.
+    departures: workers that said that they would stop.
     paused_seconds: time in which a pass waited for experts that nobody held.
     """
 
@@ -16,6 +17,7 @@ class ClusterCounters:
     retries: int = 0
     faults: int = 0
     pushbacks: int = 0
+    departures: int = 0
     losses: int = 0
     returns: int = 0
     quarantines: int = 0

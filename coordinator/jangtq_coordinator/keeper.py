@@ -12,6 +12,7 @@ from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.ranges import expert_ids
 
+_AWAY = (State.LEAVING, State.LOST)
 _log = logging.getLogger("jangtq.cluster")
 
 
@@ -80,14 +81,14 @@ class Keeper:
                 return
             if self._sleep(member, visit):
                 continue
-            if member.state in (State.SERVING, State.LOST):
+            if member.state is State.SERVING or member.state in _AWAY:
                 self._visit(address, member, visit)
 
     def _sleep(self, member: Member, visit: "_Visit") -> bool:
         """Whether the plan changed meanwhile, so that the member may be lost by now."""
         plan = self._membership.plan
         seconds = self._rhythm.serving_seconds
-        if member.state is State.LOST:
+        if member.state in _AWAY:
             alone = any(not plan.holders_of[expert] for expert in expert_ids(member.holder.ranges))
             doubled = self._rhythm.lost_seconds * 2.0 ** (0 if alone else visit.returns)
             seconds = min(doubled, self._rhythm.longest_lost_seconds)
@@ -103,7 +104,9 @@ class Keeper:
                 self._membership.lose(member, str(error))
             return
         visit.silences = 0
-        if member.state is State.LOST or not member.holder.is_same(holder):
+        if holder.leaving:
+            self._membership.leave(member)
+        elif member.state in _AWAY or not member.holder.is_same(holder):
             self._readmit(member, holder, visit)
         else:
             visit.note_health()

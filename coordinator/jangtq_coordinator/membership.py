@@ -60,7 +60,7 @@ class Membership:
         return 0.0 if since is None else time.monotonic() - since
 
     def is_lost(self, member: Member) -> bool:
-        """Whether a lane to this member is of no use any more; a draining one still answers."""
+        """Whether a lane to this member is of no use any more; one that drains or leaves still answers."""
         now = self._members.get(member.name)
         return now is None or now.generation != member.generation or now.state is State.LOST
 
@@ -70,7 +70,7 @@ class Membership:
             known = self._members.get(holder.name)
             if known and known.state in (State.DRAINING, State.QUARANTINED) and not asked_for:
                 return False
-            if known and known.state is State.LOST:
+            if known and known.state in (State.LEAVING, State.LOST):
                 self.counters.returns += 1
             self._set(Member(holder, generation=known.generation + 1 if known else 0))
             return True
@@ -79,10 +79,21 @@ class Membership:
         """A member fell silent, left or broke; news of an earlier generation change nothing."""
         with self._changed:
             now = self._members.get(member.name)
+            if now is None or now.generation != member.generation:
+                return
+            if now.state is State.SERVING:
+                self.counters.losses += 1
+            if now.state in (State.SERVING, State.LEAVING):
+                self._set(replace(now, state=State.LOST, reason=reason))
+
+    def leave(self, member: Member) -> None:
+        """A member said that it is about to stop: ask it nothing more until it is let in again."""
+        with self._changed:
+            now = self._members.get(member.name)
             if now is None or now.generation != member.generation or now.state is not State.SERVING:
                 return
-            self.counters.losses += 1
-            self._set(replace(now, state=State.LOST, reason=reason))
+            self.counters.departures += 1
+            self._set(replace(now, state=State.LEAVING, reason="it is stopping"))
 
     def drain(self, name: str) -> Member:
         """Ask a member nothing more. Raises ConfigurationError, CoverageError when nobody can replace it."""
@@ -150,7 +161,7 @@ class Membership:
         self._changed.notify_all()
 
     def _report(self, member: Member) -> None:
-        level = logging.INFO if member.state in (State.SERVING, State.DRAINING) else logging.WARNING
+        level = logging.WARNING if member.state in (State.LOST, State.QUARANTINED) else logging.INFO
         why = f": {member.reason}" if member.reason else ""
         held = format_ranges(member.holder.ranges)
         _log.log(level, "worker %s with experts %s is %s%s", member.name, held, member.state, why)

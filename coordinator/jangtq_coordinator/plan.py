@@ -11,9 +11,10 @@ from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges, ranges_o
 
 
 class State(StrEnum):
-    """Only members that are SERVING are asked."""
+    """Only members that are SERVING are asked. Who is LEAVING or LOST is let in when it is back."""
 
     SERVING = "serving"
+    LEAVING = "leaving"
     LOST = "lost"
     DRAINING = "draining"
     QUARANTINED = "quarantined"

@@ -23,6 +23,7 @@ class Holder:
     resident_bytes: int
     instance: str = ""
     spare_bytes: int = 0
+    leaving: bool = False
 
     def is_same(self, other: "Holder") -> bool:
         """Whether it is the same process with the same experts."""
@@ -49,6 +50,7 @@ def holder_from(name: str, reply: pb.DescribeReply) -> Holder:
         resident_bytes=reply.resident_bytes,
         instance=reply.instance,
         spare_bytes=reply.spare_bytes,
+        leaving=reply.leaving,
     )
 
 
@@ -67,6 +69,7 @@ def check_holders(holders: Sequence[Holder], *, fingerprint: str, protocol_versi
             for h in holders
             if h.fingerprint != fingerprint
         ),
+        *(f"worker {h.name} is about to stop" for h in holders if h.leaving),
     ]
     if problems:
         raise WorkerMismatchError("; ".join(problems))

@@ -1,6 +1,7 @@
 """Takes expert calls for the shard of this worker, whatever lane they come over. Knows no transport."""
 
 import threading
+import time
 from types import TracebackType
 
 from jangtq_proto.codec import CallShape, WireCall, decode_call
@@ -15,6 +16,7 @@ class Tally:
         self._what = what
         self._most = most
         self._count = 0
+        self.total = 0
         self._state = threading.Condition()
 
     @property
@@ -31,6 +33,7 @@ class Tally:
             if self._count == self._most:
                 raise WorkerBusyError(f"this worker already serves {self._most} {self._what}")
             self._count += 1
+            self.total += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -57,6 +60,14 @@ class Desk:
     def serve(self, shard: Shard) -> None:
         """Begin to answer."""
         self._shard = shard
+
+    def wait_until_left(self, *, quiet_seconds: float, timeout_seconds: float) -> None:
+        """Return when every stream was closed, or when those that were not have been quiet for a while."""
+        end = time.monotonic() + timeout_seconds
+        while time.monotonic() < end:
+            before = self.in_flight.total
+            if self.streams.wait_until_none(quiet_seconds) or self.in_flight.total == before:
+                return
 
     def drain(self, timeout_seconds: float) -> bool:
         """Refuse new calls and wait for those in flight; False when some were still running at the end."""

@@ -4,6 +4,7 @@ import gc
 import logging
 import signal
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
@@ -36,6 +37,8 @@ from jangtq_worker.tls import server_credentials
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["ExpertService"].full_name
 _CONTROL_THREADS = 8
+_QUIET_SECONDS = 2.5
+"""Coordinators ask every second how a worker is: by then they know that it leaves."""
 _HANDSHAKE_MS = 10_000
 _log = logging.getLogger("jangtq.worker")
 
@@ -81,6 +84,7 @@ class WorkerServer:
         try:
             self.load()
             self._stop.wait()
+            self.leave()
         except Stopped:
             _log.info("stopped while loading")
         finally:
@@ -117,6 +121,13 @@ class WorkerServer:
             f"{config.layer_count} layers, {shard.weight_bytes / 1e6:.1f} MB on {self._backend.name}",
             flush=True,
         )
+
+    def leave(self) -> None:
+        """Tell that nothing more shall be asked here, and answer until coordinators have turned to others."""
+        _log.info("leaving: coordinators are told; a second signal ends this worker at once")
+        self._health.enter_graceful_shutdown()
+        self._service.leave()
+        self.desk.wait_until_left(quiet_seconds=_QUIET_SECONDS, timeout_seconds=self._settings.grace_seconds)
 
     def shutdown(self) -> None:
         """NOT_SERVING, finish the calls in flight, close every stream."""
@@ -195,13 +206,18 @@ class WorkerServer:
 
 
 def run_until_signal(server: WorkerServer, *, watch_stdin: bool) -> None:
-    """Run until SIGTERM, SIGINT or, where asked, until standard input closes."""
+    """Run until SIGTERM, SIGINT or, where asked, until standard input closes; a second signal kills."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:
+        _set_handlers(signal.SIG_DFL)
         server.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
+    _set_handlers(on_signal)
     if watch_stdin:
         stop_at_end_of_stdin(server.stop)
     server.run()
+
+
+def _set_handlers(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)

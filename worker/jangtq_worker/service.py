@@ -45,6 +45,7 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
         self._instance = secrets.token_hex(8)
         self._local_socket: pb.LocalSocket | None = None
         self._express: ExpressListener | None = None
+        self._leaving = False
 
     def announce(self, local_socket: pb.LocalSocket | None) -> None:
         """From now on tell where coordinators on this machine find the service."""
@@ -57,6 +58,10 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
     def offer(self, express: ExpressListener) -> None:
         """From now on let coordinators in to the express lane."""
         self._express = express
+
+    def leave(self) -> None:
+        """From now on say that nothing more shall be asked here."""
+        self._leaving = True
 
     def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeReply:
         try:
@@ -78,6 +83,7 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
             local_socket=self._local_socket,
             instance=self._instance,
             spare_bytes=self._extension.spare_bytes,
+            leaving=self._leaving,
         )
 
     def TakeOver(self, request: pb.TakeOverRequest, context: grpc.ServicerContext) -> pb.TakeOverReply:
