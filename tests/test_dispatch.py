@@ -1,7 +1,6 @@
 """Splitting a layer among holders and adding up what they answer, over lanes without a network."""
 
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,7 +104,7 @@ def test_rows_whose_grid_does_not_suit_their_answers_are_asked_for_again(
 def test_a_holder_that_never_answers_alike_is_a_fault() -> None:
     class LouderLane(FakeLane):
         def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
-            return replace(super().receive(call_id), finest=self.calls[-1].exponents + np.int8(1))
+            return super().receive(call_id)._replace(finest=self.calls[-1].exponents + np.int8(1))
 
     x, ids, weights = some_rows(1, 2, experts=2)
     dispatcher = fixed_dispatcher([0, 0], [LouderLane()])

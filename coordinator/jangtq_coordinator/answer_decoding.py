@@ -1,15 +1,14 @@
 """An answer's bytes become arrays once they are proven whole. Knows no transport."""
 
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from jangtq_coordinator.lane import LayerAnswer
 from jangtq_proto.codec import Bytes, answer_checksum, decode_finest, decode_partial_sums
 from jangtq_proto.errors import CallRejectedError, WorkerFaultError
 
 
-@dataclass(frozen=True)
-class AnswerBytes:
+class AnswerBytes(NamedTuple):
     """An answer as it arrived; members as in ExpertReply."""
 
     call_id: int

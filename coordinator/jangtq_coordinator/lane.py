@@ -1,8 +1,7 @@
 """The way to one holder of experts, as the dispatcher sees it: send calls, then receive their answers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +9,7 @@ from numpy.typing import NDArray
 from jangtq_proto.codec import LayerCall
 
 
-@dataclass(frozen=True)
-class LayerAnswer:
+class LayerAnswer(NamedTuple):
     """int32 [rows, hidden] partial sums, int8 [rows] finest exponents; nanoseconds of holder and decoding."""
 
     partial_sums: NDArray[np.int32]

@@ -1,14 +1,13 @@
 """The calls of one lane that wait for their answers, matched by id. Knows no transport."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from jangtq_coordinator.lane import LayerAnswer
 from jangtq_proto.errors import ClusterError, WorkerFaultError, WorkerUnreachableError
 
 
-@dataclass(frozen=True)
-class Received:
+class Received(NamedTuple):
     """What a lane read: the answer to a call, or why there is none. `answer` may raise ClusterError."""
 
     call_id: int

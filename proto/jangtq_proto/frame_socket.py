@@ -21,6 +21,10 @@ class FrameLimitError(OSError):
     """The other side announced a frame larger than is allowed; nothing after it can be read."""
 
 
+def _never() -> bool:
+    return False
+
+
 class FrameSocket:
     """Used by one thread; any other may call `interrupt`. Silence raises TimeoutError, a break OSError."""
 
@@ -32,7 +36,10 @@ class FrameSocket:
         self._poller.register(sock, select.POLLIN)
         self._view = memoryview(bytearray(_FIRST_BUFFER_BYTES))
         self._filled = 0
+        self._frame = memoryview(b"")
         self._frame_size = 0
+        self._deadline = math.inf
+        self._give_up = _never
         sock.setblocking(True)
         self.set_timeout(None)
 
@@ -58,22 +65,25 @@ class FrameSocket:
         else:
             self._send_parts(frame)
 
-    def receive(self, limit_bytes: int, give_up: Callable[[], bool] = lambda: False) -> memoryview | None:
+    def receive(self, limit_bytes: int, give_up: Callable[[], bool] = _never) -> memoryview | None:
         """The next frame with its length, good until the next call; None where the connection ended.
 
-        Where there is a timeout, `give_up` is asked now and then, and ends the wait like the timeout.
+        A frame as large as the last one in the same memory is the same object. Where there is a timeout,
+        `give_up` is asked now and then, and ends the wait like the timeout.
         """
         self._drop_frame()
-        seconds = self._timeout_seconds
-        deadline = None if seconds is None else _Deadline(time.monotonic() + seconds, give_up)
-        if not self._fill(LENGTH.size, deadline):
+        self._deadline, self._give_up = math.inf, give_up
+        if not self._fill(LENGTH.size):
             return None
         size = LENGTH.size + int(LENGTH.unpack_from(self._view)[0])
         if size > limit_bytes:
             raise FrameLimitError(f"a frame of {size} bytes: at most {limit_bytes} are allowed")
-        self._fill(size, deadline)
+        if self._filled < size:
+            self._fill(size)
         self._frame_size = size
-        return self._view[:size].toreadonly()
+        if len(self._frame) != size:
+            self._frame = self._view[:size].toreadonly()
+        return self._frame
 
     def interrupt(self) -> None:
         """End the connection, so that whoever waits for it wakes up."""
@@ -125,59 +135,72 @@ class FrameSocket:
             self._view[:rest] = bytes(self._view[self._frame_size : self._filled])
         self._filled, self._frame_size = rest, 0
 
-    def _fill(self, size: int, deadline: "_Deadline | None") -> bool:
+    def _fill(self, size: int) -> bool:
         """Read until `size` bytes are there; False where the connection ended between two frames."""
         if size > len(self._view):
             self._grow(size)
         while self._filled < size:
-            if self._poll_ns:
-                self._spin()
-            count = self._receive_into(self._view[self._filled :], deadline)
+            count = self._receive_into(self._view[self._filled :])
             if count == 0:
                 if self._filled == 0:
                     return False
                 raise ConnectionResetError("the connection ended inside a frame")
             self._filled += count
-            if deadline is not None and self._filled < size:
-                deadline.check("a frame came too slowly")
+            if self._filled < size:
+                self._check_deadline("a frame came too slowly")
         return True
 
-    def _receive_into(self, view: memoryview, deadline: "_Deadline | None") -> int:
+    def _receive_into(self, view: memoryview) -> int:
+        if isinstance(self._socket, ssl.SSLSocket):
+            self._wait_for_tls(self._socket)
+        elif self._poll_ns:
+            count = self._spin(view)
+            if count is not None:
+                return count
         while True:
-            if deadline is not None and isinstance(self._socket, ssl.SSLSocket):
-                # A timeout of the encryption would hold for sending, too.
-                while not self._socket.pending() and not self._poller.poll(_CHECK_SECONDS * 1000):
-                    deadline.check("the other side stayed silent")
             try:
                 return self._socket.recv_into(view)
             except BlockingIOError:
-                if deadline is not None:
-                    deadline.check("the other side stayed silent")
+                self._check_deadline("the other side stayed silent")
+
+    def _check_deadline(self, words: str) -> None:
+        """The time starts with the first check, so that none is taken where nobody has to wait."""
+        if self._timeout_seconds is None:
+            return
+        now = time.monotonic()
+        self._deadline = min(self._deadline, now + self._timeout_seconds)
+        if now > self._deadline or self._give_up():
+            raise TimeoutError(words)
 
     def _grow(self, size: int) -> None:
         """A new buffer, because arrays may still be looking at the old one."""
         view = memoryview(bytearray(size))
         view[: self._filled] = self._view[: self._filled]
         self._view = view
+        self._frame = memoryview(b"")
 
-    def _spin(self) -> None:
+    def _spin(self, view: memoryview) -> int | None:
         """Look again and again for a while: a thread that never sleeps need not be woken.
 
         Where there are fewer cores than pollers, whoever has something to do goes first.
         """
         end = time.perf_counter_ns() + self._poll_ns
-        while not self._poller.poll(0) and time.perf_counter_ns() < end:
+        while True:
+            try:
+                return self._socket.recv_into(view, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                if time.perf_counter_ns() > end:
+                    return None
             os.sched_yield()
 
-
-class _Deadline:
-    def __init__(self, at: float, give_up: Callable[[], bool]) -> None:
-        self._at = at
-        self._give_up = give_up
-
-    def check(self, words: str) -> None:
-        if time.monotonic() > self._at or self._give_up():
-            raise TimeoutError(words)
+    def _wait_for_tls(self, sock: ssl.SSLSocket) -> None:
+        """Looks before it reads, because a timeout of the encryption would hold for sending, too."""
+        end = time.perf_counter_ns() + self._poll_ns
+        while not sock.pending() and not self._poller.poll(0) and time.perf_counter_ns() < end:
+            os.sched_yield()
+        if self._timeout_seconds is not None:
+            while not sock.pending() and not self._poller.poll(_CHECK_SECONDS * 1000):
+                self._check_deadline("the other side stayed silent")
 
 
 def tune(sock: socket.socket) -> None:

@@ -28,6 +28,7 @@ LENGTH: Final = struct.Struct("<I")
 # length, layer, call id, row count, slot count, row type, prefill, bytes of router weights, expert ids, rows
 # and exponents
 _CALL: Final = struct.Struct("<IIQIIIIIIII")
+_CALL_HEAD: Final = struct.Struct("<IIQ32s")
 # length, status, call id, queue and compute nanoseconds, checksum
 _ANSWER: Final = struct.Struct("<IIQQQI")
 _GREETING: Final = struct.Struct("<I8s32s")
@@ -110,10 +111,23 @@ def call_frame(call_id: int, call: LayerCall, row_type: RowType) -> Frame:
     return header, weights.data, ids.data, _plain(rows), exponents.data
 
 
+def read_call_id(frame: memoryview) -> int:
+    """Which call this is. Raises CallRejectedError for a frame that cannot be one."""
+    _check_holds_call(frame)
+    call_id: int = _CALL_HEAD.unpack_from(frame)[2]
+    return call_id
+
+
+def read_layer_and_layout(frame: memoryview) -> tuple[int, bytes]:
+    """The layer of a call, and all else that tells how to read it. Raises CallRejectedError."""
+    _check_holds_call(frame)
+    _, layer, _, layout = _CALL_HEAD.unpack_from(frame)
+    return layer, layout
+
+
 def read_call(frame: memoryview) -> CallFrame:
     """The fields of a call, unchecked but for the lengths. Raises CallRejectedError."""
-    if len(frame) < _CALL.size:
-        raise CallRejectedError(f"a call has at least {_CALL.size} bytes, not {len(frame)}")
+    _check_holds_call(frame)
     _, layer, call_id, row_count, slot_count, row_type, prefill, *sizes = _CALL.unpack_from(frame)
     ends = list(accumulate(sizes, initial=_CALL.size))
     if ends[-1] != len(frame):
@@ -167,6 +181,11 @@ def split_answer(payload: Bytes, row_count: int) -> tuple[memoryview, memoryview
     view = memoryview(payload)
     finest_at = max(len(view) - row_count, 0)
     return view[:finest_at], view[finest_at:]
+
+
+def _check_holds_call(frame: memoryview) -> None:
+    if len(frame) < _CALL.size:
+        raise CallRejectedError(f"a call has at least {_CALL.size} bytes, not {len(frame)}")
 
 
 def _plain(array: Rows) -> memoryview:

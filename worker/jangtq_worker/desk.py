@@ -4,7 +4,7 @@ import threading
 import time
 from types import TracebackType
 
-from jangtq_proto.codec import CallShape, WireCall, decode_call
+from jangtq_proto.codec import CallShape, LayerCall, WireCall, decode_call
 from jangtq_proto.errors import ClusterError, WorkerBusyError, WorkerFaultError, WorkerUnreachableError
 from jangtq_worker.shard import Answer, Shard
 
@@ -17,7 +17,9 @@ class Tally:
         self._most = most
         self._count = 0
         self.total = 0
-        self._state = threading.Condition()
+        self._state = threading.Lock()
+        self._none = threading.Condition(self._state)
+        self._is_awaited = False
 
     @property
     def count(self) -> int:
@@ -26,7 +28,8 @@ class Tally:
     def wait_until_none(self, timeout_seconds: float) -> bool:
         """False when some were still counted at the end."""
         with self._state:
-            return self._state.wait_for(lambda: self._count == 0, timeout_seconds)
+            self._is_awaited = True
+            return self._none.wait_for(lambda: self._count == 0, timeout_seconds)
 
     def __enter__(self) -> None:
         with self._state:
@@ -40,7 +43,8 @@ class Tally:
     ) -> None:
         with self._state:
             self._count -= 1
-            self._state.notify_all()
+            if self._is_awaited:
+                self._none.notify_all()
 
 
 class Desk:
@@ -82,14 +86,18 @@ class Desk:
             raise WorkerBusyError("this worker is still loading its experts")
         return self._shard
 
-    def compute(self, call: WireCall) -> Answer:
-        """Check a call and compute it. Raises ClusterError, whatever goes wrong.
+    def compute(self, message: WireCall) -> Answer:
+        """Check a call and compute it. Raises ClusterError, whatever goes wrong."""
+        return self.answer(decode_call(message, self.shape))
+
+    def answer(self, call: LayerCall) -> Answer:
+        """Compute a call that was checked. Raises ClusterError, whatever goes wrong.
 
         Who finds too many others here is told to come later or to ask another holder, by WorkerBusyError.
         """
         try:
             with self._computing:
-                return self.shard().forward(decode_call(call, self.shape))
+                return self.shard().forward(call)
         except ClusterError:
             raise
         except Exception as error:  # a kernel that fails must cost this call, not the stream

@@ -5,6 +5,7 @@ from typing import Final
 
 import grpc
 
+from jangtq_proto.call_reader import CallReader
 from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerBusyError, status_number
 from jangtq_proto.frame_socket import FrameLimitError, FrameSocket
 from jangtq_proto.frames import (
@@ -15,7 +16,7 @@ from jangtq_proto.frames import (
     answer_frame,
     failure_frame,
     frame_limit,
-    read_call,
+    read_call_id,
     read_greeting,
 )
 from jangtq_worker.desk import Desk
@@ -32,6 +33,7 @@ class Conversation:
     def __init__(self, frames: FrameSocket, desk: Desk) -> None:
         self._frames = frames
         self._desk = desk
+        self._reader = CallReader(desk.shape)
         self._limit = frame_limit(desk.shape.hidden_size)
 
     def run(self, tickets: Tickets) -> None:
@@ -66,9 +68,8 @@ class Conversation:
     def _answer(self, frame: memoryview) -> Frame:
         call_id = NO_CALL
         try:
-            call = read_call(frame)
-            call_id = call.call_id
-            answer = self._desk.compute(call)
+            call_id = read_call_id(frame)
+            answer = self._desk.answer(self._reader.read(frame))
         except ClusterError as error:
             return failure_frame(call_id, status_number(error), str(error))
         found = answer.partial_sums

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from jangtq_kernels.backend import LoadedLayer, PartialSums
 from jangtq_kernels.errors import KernelInputError
@@ -12,8 +12,7 @@ from jangtq_worker.joining import goes_along, join, split
 from jangtq_worker.turns import Turns
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """The partial sums of one call, and how long it waited and took.
 
     Calls that were computed together share what that took by their rows; the rest of it was waiting.
@@ -24,8 +23,7 @@ class Answer:
     compute_ns: int
 
 
-@dataclass(frozen=True)
-class _Computed:
+class _Computed(NamedTuple):
     partial_sums: PartialSums
     compute_ns: int
 

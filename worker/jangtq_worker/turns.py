@@ -46,18 +46,31 @@ class Turns(Generic[Call, Answer]):
 
     def take(self, call: Call) -> Answer:
         """The answer to a call, in its turn. Raises the call's error."""
-        place: _Place[Call, Answer] = _Place(call)
         with self._state:
-            must_wait, self._is_taken = self._is_taken, True
-            if must_wait:
-                place.woken.acquire()
-                self._waiting.append(place)
-        if must_wait:
-            place.woken.acquire()
+            place = self._queue(call) if self._is_taken else None
+            self._is_taken = True
+        outcome = self._compute_alone(call) if place is None else self._wait(place)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def _queue(self, call: Call) -> _Place[Call, Answer]:
+        place: _Place[Call, Answer] = _Place(call)
+        place.woken.acquire()
+        self._waiting.append(place)
+        return place
+
+    def _compute_alone(self, call: Call) -> Answer | BaseException:
+        try:
+            (outcome,) = self._compute((call,))
+        finally:
+            self._pass_on()
+        return outcome
+
+    def _wait(self, place: _Place[Call, Answer]) -> Answer | BaseException:
+        place.woken.acquire()
         if place.outcome is None:
             self._answer(self._gather(place) if self._waiting else [place])
-        if isinstance(place.outcome, BaseException):
-            raise place.outcome
         assert place.outcome is not None, "every call gets an answer or an error"
         return place.outcome
 
