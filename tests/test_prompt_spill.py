@@ -74,8 +74,10 @@ def wait_for_files(directory: Path, count: int) -> None:
     time.sleep(0.1)
 
 
-@pytest.mark.parametrize("change", ["truncated", "empty", "header", "swapped", "gone"])
-def test_a_broken_file_is_a_shorter_prefix(tmp_path: Path, change: str) -> None:
+@pytest.mark.parametrize("change", ["truncated", "empty", "header", "swapped", "flipped", "torn", "gone"])
+def test_a_broken_file_is_a_shorter_prefix(
+    tmp_path: Path, change: str, caplog: pytest.LogCaptureFixture
+) -> None:
     cache = open_cache(tmp_path)
     keep(cache, LONG)
     wait_for_files(tmp_path, 3)
@@ -91,9 +93,15 @@ def test_a_broken_file_is_a_shorter_prefix(tmp_path: Path, change: str) -> None:
         second.write_bytes(content.replace(b'"tokens"', b'"takens"'))
     elif change == "swapped":
         second.write_bytes(content[: len(content) // 2] + first.read_bytes())
+    elif change == "flipped":
+        second.write_bytes(content[:-50] + bytes([content[-50] ^ 1]) + content[-49:])
+    elif change == "torn":
+        second.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
     else:
         second.unlink()
+    assert cache.find(LONG).length == 256 and not second.exists()
     assert cache.find(LONG).length == 256
+    assert [str(second) in record.getMessage() for record in caplog.records] == [True]
     cache.close()
     again = open_cache(tmp_path)
     assert again.find(LONG).length == 256
@@ -106,7 +114,8 @@ def test_other_models_and_forms_find_nothing(tmp_path: Path) -> None:
     keep(cache, LONG)
     cache.close()
     half = plan_kv(KvShape(2, 2, 16, RowType.FLOAT16), budget_bytes=2**30)
-    for other in (open_cache(tmp_path, fingerprint="other"), open_cache(tmp_path, plan=half)):
+    for plan, fingerprint in ((PLAN, "other"), (half, "model")):
+        other = open_cache(tmp_path, plan=plan, fingerprint=fingerprint)
         assert other.find(LONG).length == 0
         other.close()
     again = open_cache(tmp_path)
@@ -206,3 +215,13 @@ def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="--prompt-cache-dir .*file cannot be used: .+"):
         open_cache(tmp_path / "file")
+
+
+def test_a_directory_is_for_one_cache_at_a_time(tmp_path: Path) -> None:
+    first = open_cache(tmp_path)
+    keep(first, LONG)
+    with pytest.raises(ConfigurationError, match=f"--prompt-cache-dir {tmp_path} .*process {os.getpid()} "):
+        open_cache(tmp_path, fingerprint="another model")
+    first.close()
+    assert len(files_in(tmp_path)) == 3
+    open_cache(tmp_path).close()

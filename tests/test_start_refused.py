@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cluster_processes import run_coordinator, running_workers
+from cluster_processes import run_coordinator, running_workers, start_alone
 from reference_bundles import Variant
 
+from jangtq_coordinator.children import Children
 from jangtq_proto.addresses import Address
 
 
@@ -66,3 +67,16 @@ def test_a_coordinator_that_cannot_start_says_why(
     demo_bundle: Path, arguments: list[str], message: str
 ) -> None:
     assert message in refused("serve", "--model", str(demo_bundle), "--port", "0", *arguments)
+
+
+def test_a_prompt_cache_in_use_is_said_with_its_user(demo_bundle: Path, tmp_path: Path) -> None:
+    """A killed coordinator leaves the folder to the next one."""
+    kept = ["--prompt-cache-dir", str(tmp_path / "kept")]
+    with Children() as children:
+        first = start_alone(children, demo_bundle, kept)
+        said = refused("serve", "--model", str(demo_bundle), "--experts", "0-255", "--port", "0", *kept)
+        assert f"--prompt-cache-dir {tmp_path / 'kept'} cannot be used" in said
+        assert f"the process {first.process.pid} uses it" in said
+        first.process.kill()
+        first.process.wait()
+        start_alone(children, demo_bundle, kept)

@@ -1,4 +1,7 @@
-"""One block of KV as a safetensors file: its header, and its parts as bytes. Knows no cache."""
+"""One block of KV as a safetensors file: its header, and its parts as bytes. Knows no cache.
+
+A checksum over all parts stands in the header, since safetensors has none.
+"""
 
 import os
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+from xxhash import xxh3_128
 
 from jangtq_coordinator.kv_batch import KvPiece
 from jangtq_coordinator.kv_rows import LayerKv, Parts
@@ -47,7 +51,11 @@ class BlockFile:
 
 def write_block(path: Path, file: BlockFile) -> None:
     """Write and flush to the disk. Raises OSError."""
-    metadata = {"parent": file.header.parent, "tokens": " ".join(map(str, file.header.tokens))}
+    metadata = {
+        "parent": file.header.parent,
+        "tokens": " ".join(map(str, file.header.tokens)),
+        "checksum": _checksum(file.arrays),
+    }
     content = save(file.arrays, metadata)
     with path.open("wb") as out:
         out.write(content)
@@ -68,10 +76,14 @@ def read_block(path: Path, *, part_types: tuple[mx.Dtype, ...]) -> KvPiece:
     """The KV of a file, evaluated. Raises OSError, and ValueError for what is not such a block."""
     try:
         with safe_open(path, framework="numpy") as file:
-            length = len(_header(file.metadata()).tokens)
-            arrays = {name: mx.array(file.get_tensor(name)) for name in file.keys()}
+            metadata = file.metadata()
+            length = len(_header(metadata).tokens)
+            parts = {name: file.get_tensor(name) for name in file.keys()}
     except SafetensorError as error:
         raise ValueError(str(error)) from error
+    if _checksum(parts) != metadata["checksum"]:
+        raise ValueError("the content does not match its checksum")
+    arrays = {name: mx.array(part) for name, part in parts.items()}
     if any(array.shape[2] != length for array in arrays.values()):
         raise ValueError(f"{length} tokens, but not all parts are of this length")
     layers = len(arrays) // (len(_KINDS) * len(part_types))
@@ -91,6 +103,15 @@ def _parts(arrays: dict[str, mx.array], name: str, part_types: tuple[mx.Dtype, .
 
 
 def _header(metadata: dict[str, str] | None) -> BlockHeader:
-    if not metadata or not {"parent", "tokens"} <= metadata.keys():
+    if not metadata or not {"parent", "tokens", "checksum"} <= metadata.keys():
         raise ValueError("no block of a prompt")
     return BlockHeader(metadata["parent"], tuple(map(int, metadata["tokens"].split())))
+
+
+def _checksum(arrays: dict[str, NDArray[np.uint8]]) -> str:
+    """Of all parts with their names and shapes."""
+    digest = xxh3_128()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

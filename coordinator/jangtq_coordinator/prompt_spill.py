@@ -17,6 +17,7 @@ from typing import Final
 import mlx.core as mx
 
 from jangtq_coordinator.block_files import BlockFile, BlockHeader, read_block, read_header, write_block
+from jangtq_coordinator.directory_lock import DirectoryLock
 from jangtq_coordinator.kv_batch import KvPiece
 
 _log = logging.getLogger("jangtq.engine")
@@ -46,11 +47,12 @@ class PromptSpill:
     ) -> None:
         """`key` names everything that a block's numbers depend on; `part_types` are those of its parts.
 
-        Raises OSError when the directory cannot be made.
+        Raises OSError when the directory cannot be made, or is another process's.
         """
         self._root = hashlib.sha256(key.encode()).hexdigest()[:40]
         self._directory = directory / self._root
         self._directory.mkdir(parents=True, exist_ok=True)
+        self._lock_file = DirectoryLock(directory)
         self._part_types = part_types
         self._others_bytes = _limit_others(directory, self._root, limit_bytes=limit_bytes)
         self._limit_bytes = limit_bytes
@@ -109,7 +111,7 @@ class PromptSpill:
         try:
             return read_block(block.path, part_types=self._part_types)
         except (OSError, ValueError) as error:
-            _log.warning("a kept prompt cannot be read back: %s: %s", block.path, error)
+            _log.warning("a kept prompt cannot be read back and is removed: %s: %s", block.path, error)
             return None
 
     def touch(self, block: SpilledBlock) -> None:
@@ -130,9 +132,10 @@ class PromptSpill:
                 block.written = False
 
     def close(self) -> None:
-        """Write what is waiting, and end the thread."""
+        """Write what is waiting, end the thread, and let others have the directory."""
         self._queue.put(None)
         self._writer.join()
+        self._lock_file.release()
 
     def _write_all(self) -> None:
         while (work := self._queue.get()) is not None:
