@@ -13,8 +13,9 @@ from cluster_processes import start_alone
 from jangtq_coordinator.api_keys import add_key
 from jangtq_coordinator.children import Children
 from jangtq_coordinator.cli import parser
-from jangtq_coordinator.serve import check_tls
+from jangtq_coordinator.serve import check_tls, warn_of_plain_keys
 from jangtq_coordinator.serve_options import serve_settings
+from jangtq_coordinator.settings import ServeSettings
 from jangtq_proto.errors import ConfigurationError
 
 QUESTION = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
@@ -83,3 +84,16 @@ def test_what_cannot_be_served_is_said(options: list[str], message: str) -> None
     given = parser().parse_args(["serve", "--model", "x", "--experts", "0-255", *options])
     with pytest.raises(ConfigurationError, match=message):
         check_tls(serve_settings(given))
+
+
+@pytest.mark.parametrize(
+    ("host", "encrypted", "warns"),
+    [("0.0.0.0", False, True), ("::", False, True), ("127.0.0.1", False, False), ("0.0.0.0", True, False)],
+)
+def test_keys_over_plain_http_are_warned_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, host: str, encrypted: bool, warns: bool
+) -> None:
+    file = tmp_path / "cert.pem" if encrypted else None
+    settings = ServeSettings(host=host, api_keys=tmp_path / "keys", tls_certificate=file, tls_key=file)
+    warn_of_plain_keys(settings)
+    assert [host in record.getMessage() for record in caplog.records] == [True] * warns

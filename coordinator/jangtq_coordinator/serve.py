@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import signal
 import socket
 import ssl
@@ -33,6 +34,7 @@ from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.lifeline import stop_at_end_of_stdin
 
+_log = logging.getLogger("jangtq.serve")
 _GRACE_SECONDS = 30
 _MARGIN_SECONDS = 5
 
@@ -42,6 +44,7 @@ def serve(cluster_settings: ClusterSettings, settings: ServeSettings, *, watch_s
     with closing(listen(settings)) as listener:
         keys = None if settings.api_keys is None else KeyFile(settings.api_keys)
         check_tls(settings)
+        warn_of_plain_keys(settings)
         bundle = Bundle.open(cluster_settings.model)
         cluster = connect(bundle, cluster_settings, row_type=row_type_of(cluster_settings))
         engine = Engine(
@@ -82,6 +85,17 @@ def check_tls(settings: ServeSettings) -> None:
     except OSError as error:
         files = f"--tls-cert {settings.tls_certificate} with --tls-key {settings.tls_key}"
         raise ConfigurationError(f"{files} cannot be used: {error.strerror or error}") from error
+
+
+def warn_of_plain_keys(settings: ServeSettings) -> None:
+    """Say in the log that keys travel where others may read them."""
+    reachable = not Address(settings.host, settings.port).is_loopback
+    if settings.api_keys is not None and settings.tls_certificate is None and reachable:
+        _log.warning(
+            "--api-keys without --tls-cert and --tls-key: keys and answers go over plain HTTP, and others on "
+            "the way to %s can read them",
+            settings.host,
+        )
 
 
 def announce(listener: socket.socket, bundle: Bundle, cluster: Cluster, *, scheme: str) -> None:
