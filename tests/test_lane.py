@@ -59,6 +59,9 @@ class ScriptedWorker(expert_pb2_grpc.ExpertServiceServicer):
     def TakeOver(self, request: pb.TakeOverRequest, context: grpc.ServicerContext) -> pb.TakeOverReply:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "nothing is taken over here")
 
+    def GiveBack(self, request: pb.GiveBackRequest, context: grpc.ServicerContext) -> pb.GiveBackReply:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "nothing is given back here")
+
     def Forward(
         self, request_iterator: Iterator[pb.ExpertCall], context: grpc.ServicerContext
     ) -> Iterator[pb.ExpertReply]:

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 from cluster_processes import start_coordinator, start_worker
+from fixed_cluster import holder
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted_workers import HIDDEN, some_call
@@ -17,7 +19,7 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
 from jangtq_coordinator.children import Child, Children
 from jangtq_coordinator.prober import Prober
-from jangtq_coordinator.rebalance import share_out
+from jangtq_coordinator.rebalance import share_out, to_give_back
 from jangtq_kernels.backend import NO_EXPERT
 from jangtq_kernels.combined import CombinedLayer, Piece
 from jangtq_kernels.errors import KernelInputError
@@ -65,12 +67,20 @@ def survivor(small_bundle: Path) -> Iterator[tuple[Children, Child]]:
         yield children, worker
 
 
-async def test_a_survivor_takes_over_and_running_answers_go_on(
+def test_what_an_owner_serves_again_is_given_back_and_nothing_else() -> None:
+    survivor = replace(holder("a", "0-5,8-9"), taken_over=parse_ranges("4-5,8-9"))
+    other = replace(holder("b", "6-9"), taken_over=parse_ranges("8-9"))
+    assert to_give_back([survivor, other]) == {}, "somebody must keep 8-9"
+    assert to_give_back([survivor, other, holder("c", "5-8")]) == {"a": (5, 8), "b": (8,)}
+
+
+async def test_a_survivor_takes_over_until_the_owner_is_back_and_running_answers_go_on(
     small_bundle: Path, survivor: tuple[Children, Child]
 ) -> None:
     children, worker = survivor
     other = start_worker(children, small_bundle, "16-31")
     addresses = [parse_address(one.listening()) for one in (worker, other)]
+    before_loss = Prober(HIDDEN).ask(addresses[0], timeout_seconds=10)
     coordinator = start_coordinator(children, small_bundle, addresses, ["--rebalance", "0.2"])
     coordinator.ready()
     question = Question("Hello", 400)
@@ -83,8 +93,25 @@ async def test_a_survivor_takes_over_and_running_answers_go_on(
     await asking
     assert before.failures == during.failures == []
     assert during.answers == before.answers
+    assert holders_of(coordinator) == [("0-31", "serving"), ("16-31", "lost")]
+    start_worker(children, small_bundle, "16-31", listen=str(addresses[1])).ready()
+    meanwhile = Load(coordinator.listening())
+    asking = asyncio.create_task(meanwhile.ask_until_over([question], 4))
+    while holders_of(coordinator) != [("0-15", "serving"), ("16-31", "serving")]:
+        await asyncio.sleep(0.05)
+    while (given_back := Prober(HIDDEN).ask(addresses[0], timeout_seconds=10)).weight_bytes != (
+        before_loss.weight_bytes
+    ):
+        await asyncio.sleep(0.1)
+    meanwhile.end()
+    await asking
+    assert meanwhile.failures == [] and set(meanwhile.answers[question]) == set(before.answers[question])
+    assert (given_back.ranges, given_back.taken_over) == (before_loss.ranges, ())
+
+
+def holders_of(coordinator: Child) -> list[tuple[str, str]]:
     holders = httpx.get(f"{coordinator.listening()}/cluster").json()["holders"]
-    assert [(h["experts"], h["state"]) for h in holders] == [("0-31", "serving"), ("16-31", "lost")]
+    return [(held["experts"], held["state"]) for held in holders]
 
 
 def test_a_worker_takes_over_no_more_than_it_has_room_for(
@@ -93,9 +120,9 @@ def test_a_worker_takes_over_no_more_than_it_has_room_for(
     address = parse_address(survivor[1].listening())
     prober = Prober(HIDDEN)
     with pytest.raises(CallRejectedError, match="the model has 0-31"):
-        prober.take_over(address, parse_ranges("30-32"), timeout_seconds=10)
+        prober.take_over(address, parse_ranges("30-32"))
     with Children() as children:
         narrow = start_worker(children, small_bundle, "0-3")
         narrow.ready()
         with pytest.raises(WorkerBusyError, match="this worker may take over 0 more"):
-            prober.take_over(parse_address(narrow.listening()), parse_ranges("4-7"), timeout_seconds=10)
+            prober.take_over(parse_address(narrow.listening()), parse_ranges("4-7"))

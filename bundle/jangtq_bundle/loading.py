@@ -19,13 +19,13 @@ def load_layers(
     layers: list[LoadedLayer] = []
     for layer in range(bundle.config.layer_count):
         layers.append(backend.load(bundle.read_experts(layer, experts)))
-        _return_free_memory()
+        return_free_memory()
         on_layer(layer + 1)
     return tuple(layers)
 
 
-def _return_free_memory() -> None:
-    """What a backend laid out anew leaves a hole of its size, which glibc would keep."""
+def return_free_memory() -> None:
+    """To the system: what a backend laid out anew or let go leaves a hole of its size, which glibc keeps."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

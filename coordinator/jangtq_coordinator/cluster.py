@@ -39,7 +39,6 @@ from jangtq_proto.errors import ClusterError, WorkerBusyError, WorkerUnreachable
 from jangtq_proto.ranges import expert_ids, format_ranges
 
 _LOADING_PAUSE_SECONDS = 0.2
-_ASK_SECONDS = 5.0
 _log = logging.getLogger("jangtq.cluster")
 
 
@@ -186,7 +185,7 @@ def _start_rebalancer(
         return None
     rebalancer = Rebalancer(
         membership,
-        lambda address, ranges: prober.take_over(address, ranges, timeout_seconds=_ASK_SECONDS),
+        prober,
         after_seconds=settings.rebalance_seconds,
         expert_bytes=bundle.expert_nbytes * bundle.config.layer_count,
     )

@@ -15,6 +15,8 @@ from jangtq_proto.ranges import ExpertRange
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 
+_CHANGE_SECONDS = 5.0
+
 
 @dataclass(frozen=True)
 class Prober:
@@ -29,11 +31,15 @@ class Prober:
             reply = stub.Describe(pb.DescribeRequest(), timeout=timeout_seconds)
         return holder_from(str(address), reply)
 
-    def take_over(self, address: Address, ranges: Sequence[ExpertRange], *, timeout_seconds: float) -> None:
+    def take_over(self, address: Address, ranges: Sequence[ExpertRange]) -> None:
         """Have a worker begin to load more experts. Raises ClusterError that names the address."""
-        wanted = [pb.ExpertRange(first=held.first, last=held.last) for held in ranges]
         with self._stub(address) as stub:
-            stub.TakeOver(pb.TakeOverRequest(expert_ranges=wanted), timeout=timeout_seconds)
+            stub.TakeOver(pb.TakeOverRequest(expert_ranges=_told(ranges)), timeout=_CHANGE_SECONDS)
+
+    def give_back(self, address: Address, ranges: Sequence[ExpertRange]) -> None:
+        """Have a worker let go of experts that it took over. Raises ClusterError that names the address."""
+        with self._stub(address) as stub:
+            stub.GiveBack(pb.GiveBackRequest(expert_ranges=_told(ranges)), timeout=_CHANGE_SECONDS)
 
     @contextmanager
     def _stub(self, address: Address) -> Iterator[expert_pb2_grpc.ExpertServiceStub]:
@@ -45,3 +51,7 @@ class Prober:
             raise error_of(error.code(), f"worker {address}: {error.details()}") from error
         finally:
             channel.close()
+
+
+def _told(ranges: Sequence[ExpertRange]) -> list[pb.ExpertRange]:
+    return [pb.ExpertRange(first=held.first, last=held.last) for held in ranges]

@@ -1,11 +1,16 @@
-"""Has survivors load what nobody serves any more. Who takes what is decided purely; a thread acts on it."""
+"""Has survivors load what nobody serves any more, and let go of it when its owner is back.
+
+Who takes and gives what is decided purely; a thread acts on it.
+"""
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from jangtq_coordinator.membership import Membership
+from jangtq_coordinator.roster import Holder
 from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges, ranges_of
@@ -13,16 +18,24 @@ from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges, ranges_o
 _CHECK_SECONDS = 0.25
 _LOADING_SECONDS = 600.0
 _log = logging.getLogger("jangtq.cluster")
-TakeOver = Callable[[Address, tuple[ExpertRange, ...]], None]
+_Shares = dict[str, tuple[int, ...]]
 
 
-def share_out(lost: Sequence[int], room: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+class Survivors(Protocol):
+    """How workers are asked; both raise ClusterError."""
+
+    def take_over(self, address: Address, ranges: Sequence[ExpertRange]) -> None: ...
+
+    def give_back(self, address: Address, ranges: Sequence[ExpertRange]) -> None: ...
+
+
+def share_out(lost: Sequence[int], room: Mapping[str, int]) -> _Shares:
     """Which lost experts each survivor takes: as evenly as `room`, a count of experts each, allows.
 
     Neighbours stay together. What has no room is left out.
     """
     left = list(lost)
-    shares: dict[str, tuple[int, ...]] = {}
+    shares: _Shares = {}
     by_room = sorted((count, name) for name, count in room.items() if count > 0)
     for position, (count, name) in enumerate(by_room):
         fair = -(-len(left) // (len(by_room) - position))
@@ -32,17 +45,32 @@ def share_out(lost: Sequence[int], room: Mapping[str, int]) -> dict[str, tuple[i
     return shares
 
 
+def to_give_back(holders: Iterable[Holder]) -> _Shares:
+    """What each holder took over that somebody holds as his own."""
+    serving = list(holders)
+    taken = {holder.name: set(expert_ids(holder.taken_over)) for holder in serving}
+    owned = {
+        expert for held in serving for expert in expert_ids(held.ranges) if expert not in taken[held.name]
+    }
+    return {name: tuple(sorted(experts & owned)) for name, experts in taken.items() if experts & owned}
+
+
 class Rebalancer:
-    """Acts when experts had no holder for `after_seconds`; `expert_bytes` is one expert of all layers."""
+    """Acts when experts had no holder, or one too many, for `after_seconds`.
+
+    expert_bytes: of one expert in all layers.
+    """
 
     def __init__(
-        self, membership: Membership, take_over: TakeOver, *, after_seconds: float, expert_bytes: int
+        self, membership: Membership, survivors: Survivors, *, after_seconds: float, expert_bytes: int
     ) -> None:
         self._membership = membership
-        self._take_over = take_over
+        self._survivors = survivors
         self._after_seconds = after_seconds
         self._expert_bytes = expert_bytes
         self._asked: dict[str, float] = {}
+        self._superfluous: _Shares = {}
+        self._superfluous_since = 0.0
         self._told = ""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="rebalancer", daemon=True)
@@ -61,6 +89,7 @@ class Rebalancer:
                 self._rebalance()
             elif not self._membership.plan.uncovered:
                 self._asked.clear()
+                self._look_for_superfluous()
 
     def _rebalance(self) -> None:
         """A member that was asked is given time to load before somebody else is asked for the same."""
@@ -73,16 +102,34 @@ class Rebalancer:
         if not shares:
             self._tell(f"no worker may take over experts {format_ranges(plan.uncovered)}: see its --spare-gb")
         for name, experts in shares.items():
-            self._ask(name, ranges_of(experts))
+            if self._ask(self._survivors.take_over, "takes over", name, ranges_of(experts)):
+                self._asked[name] = now
 
-    def _ask(self, name: str, ranges: tuple[ExpertRange, ...]) -> None:
+    def _look_for_superfluous(self) -> None:
+        """Give back what stayed superfluous for a while: its owner might come and go."""
+        found = to_give_back(member.holder for member in self._membership.plan.members)
+        now = time.monotonic()
+        if found != self._superfluous:
+            self._superfluous, self._superfluous_since = found, now
+        elif found and now - self._superfluous_since > self._after_seconds:
+            self._superfluous_since = now
+            for name, experts in found.items():
+                self._ask(self._survivors.give_back, "gives back", name, ranges_of(experts))
+
+    def _ask(
+        self,
+        change: Callable[[Address, Sequence[ExpertRange]], None],
+        words: str,
+        name: str,
+        ranges: tuple[ExpertRange, ...],
+    ) -> bool:
         try:
-            self._take_over(parse_address(name), ranges)
+            change(parse_address(name), ranges)
         except ClusterError as error:
-            self._tell(f"worker {name} does not take over experts {format_ranges(ranges)}: {error}")
-            return
-        self._asked[name] = time.monotonic()
-        _log.warning("worker %s takes over experts %s", name, format_ranges(ranges))
+            self._tell(f"not so: worker {name} {words} experts {format_ranges(ranges)}: {error}")
+            return False
+        _log.warning("worker %s %s experts %s", name, words, format_ranges(ranges))
+        return True
 
     def _tell(self, words: str) -> None:
         """Once for each different trouble."""

@@ -1,6 +1,6 @@
 """Those who hold experts, as they describe themselves, and whether they fit. Knows no network."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from jangtq_proto.errors import ConfigurationError, WorkerMismatchError
@@ -24,6 +24,7 @@ class Holder:
     instance: str = ""
     spare_bytes: int = 0
     leaving: bool = False
+    taken_over: tuple[ExpertRange, ...] = ()
 
     def is_same(self, other: "Holder") -> bool:
         """Whether it is the same process with the same experts."""
@@ -37,7 +38,7 @@ class Holder:
 def holder_from(name: str, reply: pb.DescribeReply) -> Holder:
     """What a worker said of itself. Raises WorkerMismatchError for what cannot be."""
     try:
-        ranges = tuple(ExpertRange(r.first, r.last) for r in reply.expert_ranges)
+        ranges, taken_over = _ranges(reply.expert_ranges), _ranges(reply.taken_over)
     except ConfigurationError as error:
         raise WorkerMismatchError(f"worker {name}: {error}") from error
     return Holder(
@@ -51,7 +52,12 @@ def holder_from(name: str, reply: pb.DescribeReply) -> Holder:
         instance=reply.instance,
         spare_bytes=reply.spare_bytes,
         leaving=reply.leaving,
+        taken_over=taken_over,
     )
+
+
+def _ranges(told: Iterable[pb.ExpertRange]) -> tuple[ExpertRange, ...]:
+    return tuple(ExpertRange(held.first, held.last) for held in told)
 
 
 def check_holders(holders: Sequence[Holder], *, fingerprint: str, protocol_version: int) -> None:

@@ -1,22 +1,35 @@
-"""Takes over experts of lost workers: loads them beside those that serve. Knows no wire."""
+"""Takes over experts of lost workers, beside those that serve, and lets go of them again. Knows no wire."""
 
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from jangtq_bundle.bundle import Bundle
-from jangtq_bundle.loading import load_layers
+from jangtq_bundle.loading import load_layers, return_free_memory
 from jangtq_kernels.backend import Backend, LoadedLayer
 from jangtq_kernels.combined import CombinedLayer, Piece
 from jangtq_proto.errors import BundleError, CallRejectedError, WorkerBusyError
 from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges, ranges_of
 
+_ASKED_SECONDS = 5.0
+"""So long coordinators may take to hear that something was given back."""
 _log = logging.getLogger("jangtq.worker")
 Layers = tuple[LoadedLayer, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class _Held:
+    experts: tuple[int, ...]
+    layers: Layers
+
+    @property
+    def nbytes(self) -> int:
+        return sum(layer.nbytes for layer in self.layers)
+
+
 class Extension:
-    """`held` is told what is held from now on, in a thread of its own. Thread-safe."""
+    """`held` is told what is held from now on, and by which layers calls are answered. Thread-safe."""
 
     def __init__(
         self,
@@ -30,9 +43,9 @@ class Extension:
         self._backend = backend
         self._spare_bytes = spare_bytes
         self._held = held
-        self._pieces: list[tuple[tuple[int, ...], Layers]] = []
+        self._pieces: tuple[_Held, ...] = ()
         self._lock = threading.Lock()
-        self._loading: threading.Thread | None = None
+        self._change: threading.Thread | None = None
         self._stopped = threading.Event()
 
     @property
@@ -40,30 +53,54 @@ class Extension:
         """Bytes of experts that may still be taken over."""
         return self._spare_bytes
 
+    @property
+    def taken_over(self) -> tuple[ExpertRange, ...]:
+        """What is held beside what was held from the start."""
+        return _ranges(self._pieces[1:])
+
     def begin_with(self, experts: tuple[int, ...], layers: Layers) -> None:
         """What was held from the start."""
-        self._pieces = [(experts, layers)]
+        self._pieces = (_Held(experts, layers),)
 
     def take_over(self, ranges: Sequence[ExpertRange]) -> None:
         """Begin to load experts. Raises CallRejectedError, and WorkerBusyError where there is no room."""
         with self._lock:
-            if self._loading is not None and self._loading.is_alive():
-                raise WorkerBusyError("this worker is taking over experts already")
+            self._check_idle()
             experts = self._check(ranges)
-            self._loading = threading.Thread(target=self._load, args=(experts,), daemon=True)
-            self._loading.start()
+            self._begin(lambda: self._load(experts))
+
+    def give_back(self, ranges: Sequence[ExpertRange]) -> None:
+        """Hold no longer what was taken over at once and is all in `ranges`. Raises WorkerBusyError."""
+        given = set(expert_ids(ranges))
+        with self._lock:
+            self._check_idle()
+            gone = tuple(piece for piece in self._pieces[1:] if given.issuperset(piece.experts))
+            if gone:
+                before = self._layers()
+                self._pieces = tuple(piece for piece in self._pieces if piece not in gone)
+                self._held(_ranges(self._pieces), before)
+                told, nbytes = format_ranges(_ranges(gone)), sum(piece.nbytes for piece in gone)
+                self._begin(lambda: self._let_go(told, nbytes))
 
     def stop(self) -> None:
-        """Load nothing more."""
+        """Change nothing more."""
         self._stopped.set()
-        if self._loading is not None:
-            self._loading.join()
+        if self._change is not None:
+            self._change.join()
+
+    def _check_idle(self) -> None:
+        if self._change is not None and self._change.is_alive():
+            raise WorkerBusyError("this worker is taking over experts already, or giving some back")
+
+    def _begin(self, change: Callable[[], None]) -> None:
+        self._change = threading.Thread(target=change, name="extension", daemon=True)
+        self._change.start()
 
     def _check(self, ranges: Sequence[ExpertRange]) -> tuple[int, ...]:
         last = self._bundle.config.expert_count - 1
         if not ranges or max(held.last for held in ranges) > last:
             raise CallRejectedError(f"experts {format_ranges(ranges)!r}: the model has 0-{last}")
-        known = {expert for experts, _ in self._pieces for expert in experts}
+        known = {expert for piece in self._pieces for expert in piece.experts}
         experts = tuple(sorted(set(expert_ids(ranges)) - known))
         needed = self._bundle.expert_nbytes * len(experts) * self._bundle.config.layer_count
         if needed > self._spare_bytes:
@@ -79,15 +116,29 @@ class Extension:
         except (BundleError, MemoryError, _Stopped) as error:
             _log.error("experts %s were not taken over: %s", format_ranges(ranges_of(experts)), error)
             return
-        self._spare_bytes -= sum(layer.nbytes for layer in layers)
-        self._pieces.append((experts, layers))
-        ranges = ranges_of(expert for held, _ in self._pieces for expert in held)
-        self._held(ranges, tuple(self._combine(number) for number in range(len(layers))))
-        taken = format_ranges(ranges_of(experts))
-        _log.info("took over experts %s, holding %s now", taken, format_ranges(ranges))
+        piece = _Held(experts, layers)
+        self._spare_bytes -= piece.nbytes
+        self._pieces += (piece,)
+        self._held(_ranges(self._pieces), self._layers())
+        _log.info("took over experts %s", format_ranges(ranges_of(experts)))
 
-    def _combine(self, number: int) -> CombinedLayer:
-        return CombinedLayer([Piece(experts, layers[number]) for experts, layers in self._pieces])
+    def _let_go(self, told: str, nbytes: int) -> None:
+        """Answer without them, once nobody can ask for them any more; nothing else keeps them alive then."""
+        self._stopped.wait(_ASKED_SECONDS)
+        self._held(_ranges(self._pieces), self._layers())
+        return_free_memory()
+        self._spare_bytes += nbytes
+        _log.info("gave back experts %s", told)
+
+    def _layers(self) -> Layers:
+        """Those that answer for everything that is held."""
+        first = self._pieces[0].layers
+        if len(self._pieces) == 1:
+            return first
+        return tuple(
+            CombinedLayer([Piece(piece.experts, piece.layers[number]) for piece in self._pieces])
+            for number in range(len(first))
+        )
 
     def _check_stopped(self, done: int) -> None:
         if self._stopped.is_set():
@@ -96,3 +147,7 @@ class Extension:
 
 class _Stopped(Exception):
     pass
+
+
+def _ranges(pieces: Sequence[_Held]) -> tuple[ExpertRange, ...]:
+    return ranges_of(expert for piece in pieces for expert in piece.experts)

@@ -143,7 +143,7 @@ class WorkerServer:
         print("stopped", flush=True)
 
     def _hold(self, ranges: tuple[ExpertRange, ...], layers: tuple[LoadedLayer, ...]) -> None:
-        """More than before: calls first, or a coordinator might ask for what is announced too early."""
+        """Others than before: calls first, or a coordinator might ask for what is announced too early."""
         self.desk.shard().hold(layers)
         self._service.hold(ranges)
 

@@ -1,7 +1,7 @@
 """The worker's gRPC service: describes the shard, answers expert calls, one thread a stream."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -75,7 +75,7 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
             layer_count=config.layer_count,
             expert_count=config.expert_count,
             hidden_size=config.hidden_size,
-            expert_ranges=[pb.ExpertRange(first=r.first, last=r.last) for r in self._ranges],
+            expert_ranges=_told(self._ranges),
             device=self._identity.device,
             weight_bytes=shard.weight_bytes,
             resident_bytes=psutil.Process().memory_info().rss,
@@ -84,6 +84,7 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
             instance=self._instance,
             spare_bytes=self._extension.spare_bytes,
             leaving=self._leaving,
+            taken_over=_told(self._extension.taken_over),
         )
 
     def TakeOver(self, request: pb.TakeOverRequest, context: grpc.ServicerContext) -> pb.TakeOverReply:
@@ -93,6 +94,13 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
         except ClusterError as error:
             context.abort(status_of(error), str(error))
         return pb.TakeOverReply()
+
+    def GiveBack(self, request: pb.GiveBackRequest, context: grpc.ServicerContext) -> pb.GiveBackReply:
+        try:
+            self._extension.give_back(_ranges_of(request))
+        except ClusterError as error:
+            context.abort(status_of(error), str(error))
+        return pb.GiveBackReply()
 
     def OpenExpress(
         self, request: pb.OpenExpressRequest, context: grpc.ServicerContext
@@ -132,7 +140,11 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
         )
 
 
-def _ranges_of(request: pb.TakeOverRequest) -> tuple[ExpertRange, ...]:
+def _told(ranges: Iterable[ExpertRange]) -> list[pb.ExpertRange]:
+    return [pb.ExpertRange(first=held.first, last=held.last) for held in ranges]
+
+
+def _ranges_of(request: pb.TakeOverRequest | pb.GiveBackRequest) -> tuple[ExpertRange, ...]:
     try:
         return tuple(ExpertRange(r.first, r.last) for r in request.expert_ranges)
     except ConfigurationError as error:

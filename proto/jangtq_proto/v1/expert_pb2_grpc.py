@@ -54,6 +54,11 @@ class ExpertServiceStub(object):
                 request_serializer=jangtq__proto_dot_v1_dot_expert__pb2.TakeOverRequest.SerializeToString,
                 response_deserializer=jangtq__proto_dot_v1_dot_expert__pb2.TakeOverReply.FromString,
                 _registered_method=True)
+        self.GiveBack = channel.unary_unary(
+                '/jangtq_proto.v1.ExpertService/GiveBack',
+                request_serializer=jangtq__proto_dot_v1_dot_expert__pb2.GiveBackRequest.SerializeToString,
+                response_deserializer=jangtq__proto_dot_v1_dot_expert__pb2.GiveBackReply.FromString,
+                _registered_method=True)
 
 
 class ExpertServiceServicer(object):
@@ -87,6 +92,14 @@ class ExpertServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GiveBack(self, request, context):
+        """Asks the worker to let go of what it took over, as far as these experts are all of one take-over. Describe tells
+        so at once; calls for them are answered for some seconds more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExpertServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -109,6 +122,11 @@ def add_ExpertServiceServicer_to_server(servicer, server):
                     servicer.TakeOver,
                     request_deserializer=jangtq__proto_dot_v1_dot_expert__pb2.TakeOverRequest.FromString,
                     response_serializer=jangtq__proto_dot_v1_dot_expert__pb2.TakeOverReply.SerializeToString,
+            ),
+            'GiveBack': grpc.unary_unary_rpc_method_handler(
+                    servicer.GiveBack,
+                    request_deserializer=jangtq__proto_dot_v1_dot_expert__pb2.GiveBackRequest.FromString,
+                    response_serializer=jangtq__proto_dot_v1_dot_expert__pb2.GiveBackReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -219,6 +237,33 @@ class ExpertService(object):
             '/jangtq_proto.v1.ExpertService/TakeOver',
             jangtq__proto_dot_v1_dot_expert__pb2.TakeOverRequest.SerializeToString,
             jangtq__proto_dot_v1_dot_expert__pb2.TakeOverReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GiveBack(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jangtq_proto.v1.ExpertService/GiveBack',
+            jangtq__proto_dot_v1_dot_expert__pb2.GiveBackRequest.SerializeToString,
+            jangtq__proto_dot_v1_dot_expert__pb2.GiveBackReply.FromString,
             options,
             channel_credentials,
             insecure,

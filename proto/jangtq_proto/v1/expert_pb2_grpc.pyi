@@ -39,6 +39,10 @@ class ExpertServiceStub:
     """Hands out the way to one express connection: a socket that carries expert calls and answers as frames."""
     TakeOver: _grpc.UnaryUnaryMultiCallable[_expert_pb2.TakeOverRequest, _expert_pb2.TakeOverReply]
     """Asks the worker to hold more experts. They are loaded while it serves, and Describe tells when they are there."""
+    GiveBack: _grpc.UnaryUnaryMultiCallable[_expert_pb2.GiveBackRequest, _expert_pb2.GiveBackReply]
+    """Asks the worker to let go of what it took over, as far as these experts are all of one take-over. Describe tells
+    so at once; calls for them are answered for some seconds more.
+    """
 
 @_typing.type_check_only
 class ExpertServiceAsyncStub(ExpertServiceStub):
@@ -51,6 +55,10 @@ class ExpertServiceAsyncStub(ExpertServiceStub):
     """Hands out the way to one express connection: a socket that carries expert calls and answers as frames."""
     TakeOver: _aio.UnaryUnaryMultiCallable[_expert_pb2.TakeOverRequest, _expert_pb2.TakeOverReply]  # type: ignore[assignment]
     """Asks the worker to hold more experts. They are loaded while it serves, and Describe tells when they are there."""
+    GiveBack: _aio.UnaryUnaryMultiCallable[_expert_pb2.GiveBackRequest, _expert_pb2.GiveBackReply]  # type: ignore[assignment]
+    """Asks the worker to let go of what it took over, as far as these experts are all of one take-over. Describe tells
+    so at once; calls for them are answered for some seconds more.
+    """
 
 class ExpertServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -84,5 +92,15 @@ class ExpertServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_expert_pb2.TakeOverReply, _abc.Awaitable[_expert_pb2.TakeOverReply]]:
         """Asks the worker to hold more experts. They are loaded while it serves, and Describe tells when they are there."""
+
+    @_abc_1.abstractmethod
+    def GiveBack(
+        self,
+        request: _expert_pb2.GiveBackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_expert_pb2.GiveBackReply, _abc.Awaitable[_expert_pb2.GiveBackReply]]:
+        """Asks the worker to let go of what it took over, as far as these experts are all of one take-over. Describe tells
+        so at once; calls for them are answered for some seconds more.
+        """
 
 def add_ExpertServiceServicer_to_server(servicer: ExpertServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
