@@ -1,7 +1,8 @@
 """Exchanges of one 3072-wide float32 row with one and two workers, beside raw TCP with the same bytes.
 
 Run as `python -m benchmarks.dispatch [--write]`. Turns are short and alternate, so that whatever else the
-machine does falls on all alike; ratios are to blocking raw TCP with as many peers in the same run.
+machine does falls on all alike; ratios are to blocking raw TCP with as many peers in the same run, of MoE
+blocks also to raw TCP whose peers compute the same experts. Each number of cores has a section of its own.
 """
 
 import tempfile
@@ -14,21 +15,24 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from benchmarks.exchange_floors import bare_stream_way, raw_block_way, raw_way
 from benchmarks.exchange_ways import (
     LANES,
+    MOE_BLOCK,
     POLL_US,
     POLLING,
+    RAW,
+    SLOTS,
     Exchange,
     Way,
     block_dispatcher,
     block_exchange,
     block_way,
     lane_way,
-    raw_way,
     start_workers,
     write_bundle,
 )
-from benchmarks.results import benchmark_options, publish
+from benchmarks.results import benchmark_options, cores, publish
 from jangtq_coordinator.children import Children
 from jangtq_coordinator.lane import GiveUp, LayerAnswer, never
 from jangtq_coordinator.timing import ExchangeTimes, LayerTimes
@@ -103,9 +107,14 @@ def run(exchanges: int) -> list[Times]:
         echoes = start_workers(children, "benchmarks.echo", _echo(bundle))
         polling = start_workers(children, "benchmarks.echo", _echo(bundle, poll_us=POLL_US))
         real = start_workers(children, "jangtq_worker", _worker(bundle))
-        ways = [raw_way(children, stack), raw_way(children, stack, poll_us=POLL_US)]
+        ways = [
+            raw_way(children, stack),
+            raw_way(children, stack, poll_us=POLL_US),
+            bare_stream_way(children, stack),
+        ]
         ways += [lane_way(stack, echoes, choice) for choice in LANES]
         ways.append(lane_way(stack, polling, POLLING))
+        ways.append(raw_block_way(children, stack, bundle))
         ways += [block_way(stack, real, choice) for choice in LANES]
         return measure(ways, exchanges)
 
@@ -156,7 +165,7 @@ def recording_us() -> tuple[float, float]:
 
 
 def _echo(bundle: Path, *, poll_us: int = 0) -> Callable[[str], list[str]]:
-    return lambda experts: ["worker", str(bundle), experts, "--poll-us", str(poll_us)]
+    return lambda experts: [str(bundle), experts, "--poll-us", str(poll_us)]
 
 
 def _worker(bundle: Path) -> Callable[[str], list[str]]:
@@ -166,19 +175,26 @@ def _worker(bundle: Path) -> Callable[[str], list[str]]:
 
 def report(results: Sequence[Times], exchanges: int) -> str:
     """A Markdown table, and what it was measured on."""
-    floor = {times.peers: times.median for times in results if times.name == "raw TCP"}
+    medians = {(times.name, times.peers): times.median for times in results}
     wanted = {(target.way, target.peers): f"{target.ratio:g}" for target in TARGETS}
-    lines = ["| way | peers | median us | p99 us | ratio to raw TCP | wanted, at most |", "|---" * 6 + "|"]
-    lines += [
-        f"| {t.name} | {t.peers} | {t.median:.1f} | {t.p99:.1f} | {t.median / floor[t.peers]:.2f} | "
-        f"{wanted.get((t.name, t.peers), '')} |"
-        for t in results
+    lines = [
+        "| way | peers | median us | p99 us | ratio to raw TCP | to raw TCP whose peers compute as much "
+        "| wanted, at most |",
+        "|---" * 7 + "|",
     ]
+    for t in results:
+        ratio = f"{t.median / medians[RAW, t.peers]:.2f}"
+        among_blocks = f"{t.median / medians[RAW + MOE_BLOCK, t.peers]:.2f}" if MOE_BLOCK in t.name else ""
+        lines.append(
+            f"| {t.name} | {t.peers} | {t.median:.1f} | {t.p99:.1f} | {ratio} | {among_blocks} "
+            f"| {wanted.get((t.name, t.peers), '')} |"
+        )
     recorded, unrecorded = recording_us()
-    load = psutil.getloadavg()[0] / (psutil.cpu_count() or 1)
+    load = psutil.getloadavg()[0] / cores()
     lines.append(
         f"\n{exchanges} exchanges each, in turns of {TURN}. MoE block: time of the block less the slower "
-        f"worker's own. Polling {POLL_US} us. Load at the end: {load:.1f} a core, our own included.\n\n"
+        f"peer's kernel; {SLOTS} experts of one row, shared by the peers. Polling {POLL_US} us. "
+        f"Load at the end: {load:.1f} a core, our own included.\n\n"
         f"A block over lanes that answer at once takes {recorded:.1f} us of processor time, and "
         f"{unrecorded:.1f} us where its times are not recorded."
     )
@@ -191,7 +207,8 @@ def main() -> None:
     parser.add_argument("--exchanges", type=int, default=5000, metavar="N", help="(default: %(default)s)")
     given = parser.parse_args()
     table = report(run(given.exchanges), given.exchanges)
-    publish("Exchange of one row", "python -m benchmarks.dispatch", table, write=given.write)
+    title = f"Exchange of one row, {cores()} cores"
+    publish(title, "python -m benchmarks.dispatch", table, write=given.write)
 
 
 if __name__ == "__main__":

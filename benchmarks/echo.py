@@ -1,13 +1,6 @@
-"""Peers that only answer, run as `python -m benchmarks.echo raw|worker ...`, each a process of its own.
-
-`raw` sends a fixed number of bytes back for a fixed number of bytes; `worker` is a real worker whose experts
-give back the rows that they get.
-"""
+"""A real worker whose experts give back the rows that they get: `python -m benchmarks.echo MODEL EXPERTS`."""
 
 import argparse
-import os
-import socket
-import time
 from pathlib import Path
 
 import numpy as np
@@ -38,35 +31,6 @@ class EchoBackend:
         return EchoLayer()
 
 
-def read_exactly(sock: socket.socket, view: memoryview, *, poll_us: int = 0) -> bool:
-    """Fill `view`, looking again and again for `poll_us` before sleeping; False at the end."""
-    filled = 0
-    end = time.perf_counter_ns() + poll_us * 1000
-    while filled < len(view):
-        polls = bool(poll_us) and time.perf_counter_ns() < end
-        try:
-            count = sock.recv_into(view[filled:], 0, socket.MSG_DONTWAIT if polls else 0)
-        except BlockingIOError:
-            os.sched_yield()
-            continue
-        if count == 0:
-            return False
-        filled += count
-    return True
-
-
-def serve_raw(request_bytes: int, reply_bytes: int, *, poll_us: int) -> None:
-    """One connection, until it ends."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        print(f"listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
-        connection, _ = listener.accept()
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    request, reply = memoryview(bytearray(request_bytes)), bytes(reply_bytes)
-    with connection:
-        while read_exactly(connection, request, poll_us=poll_us):
-            connection.sendall(reply)
-
-
 def serve_worker(model: Path, experts: str, *, poll_us: int) -> None:
     """A worker that holds no weights."""
     settings = WorkerSettings(
@@ -78,20 +42,11 @@ def serve_worker(model: Path, experts: str, *, poll_us: int) -> None:
 def main() -> None:
     """Serve until told to stop."""
     parser = argparse.ArgumentParser(description=__doc__)
-    kinds = parser.add_subparsers(dest="kind", required=True)
-    raw = kinds.add_parser("raw")
-    raw.add_argument("request_bytes", type=int)
-    raw.add_argument("reply_bytes", type=int)
-    worker = kinds.add_parser("worker")
-    worker.add_argument("model", type=Path)
-    worker.add_argument("experts")
-    for kind in (raw, worker):
-        kind.add_argument("--poll-us", type=int, default=0)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("experts")
+    parser.add_argument("--poll-us", type=int, default=0)
     given = parser.parse_args()
-    if given.kind == "raw":
-        serve_raw(given.request_bytes, given.reply_bytes, poll_us=given.poll_us)
-    else:
-        serve_worker(given.model, given.experts, poll_us=given.poll_us)
+    serve_worker(given.model, given.experts, poll_us=given.poll_us)
 
 
 if __name__ == "__main__":

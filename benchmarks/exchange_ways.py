@@ -1,6 +1,5 @@
-"""Ways to exchange one row with one or two processes: raw sockets and every lane. Measures nothing."""
+"""Ways to exchange one row with one or two workers, over every lane, or as a block. Measures nothing."""
 
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -9,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.echo import read_exactly
 from jangtq_coordinator.children import Child, Children
 from jangtq_coordinator.dispatch import Dispatcher
 from jangtq_coordinator.express_door import ExpressSettings
@@ -19,7 +17,6 @@ from jangtq_coordinator.lane import Lane
 from jangtq_coordinator.timing import ExchangeTimes, LayerTimes
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.codec import LayerCall, RowType
-from jangtq_proto.frames import LENGTH, Frame, answer_frame, call_frame
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -29,6 +26,8 @@ SLOTS = 8
 EXPERTS = 32
 HALVES = ("0-15", "16-31")
 POLL_US = 2000
+RAW = "raw TCP"
+MOE_BLOCK = ", MoE block"
 
 Exchange = Callable[[], int]
 """One exchange with all peers at once; returns the nanoseconds that the slowest computed."""
@@ -71,28 +70,6 @@ def write_bundle(folder: Path) -> Path:
     )
 
 
-def raw_way(children: Children, stack: ExitStack, *, poll_us: int = 0) -> Way:
-    """Plain TCP with exactly the bytes of an express call and its answer."""
-    request, reply = _frames()
-    arguments = ["raw", str(len(request)), str(len(reply)), "--poll-us", str(poll_us)]
-    peers = [children.start(f"raw {i}", "benchmarks.echo", arguments) for i in range(len(HALVES))]
-    sockets = [stack.enter_context(_connect(peer.listening())) for peer in peers]
-    view = memoryview(bytearray(len(reply)))
-
-    def exchange_with(count: int) -> Exchange:
-        def exchange() -> int:
-            for sock in sockets[:count]:
-                sock.sendall(request)
-            for sock in sockets[:count]:
-                read_exactly(sock, view, poll_us=poll_us)
-            return 0
-
-        return exchange
-
-    name = "raw TCP, polling" if poll_us else "raw TCP"
-    return Way(name, tuple(exchange_with(count) for count in (1, 2)))
-
-
 def start_workers(children: Children, module: str, arguments: Callable[[str], list[str]]) -> list[Child]:
     """One process for each half of the experts, ready to serve."""
     workers = [children.start(f"{module} {half}", module, arguments(half)) for half in HALVES]
@@ -101,12 +78,12 @@ def start_workers(children: Children, module: str, arguments: Callable[[str], li
     return workers
 
 
-def lane_way(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice, *, suffix: str = "") -> Way:
+def lane_way(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice) -> Way:
     """Lanes of this kind to these workers."""
     lanes = [_open_lane(worker, choice) for worker in workers]
     for lane in lanes:
         stack.callback(lane.close)
-    calls = [_some_call(peer) for peer in range(len(lanes))]
+    calls = [some_call(peer) for peer in range(len(lanes))]
 
     def exchange_with(count: int) -> Exchange:
         def exchange() -> int:
@@ -115,13 +92,13 @@ def lane_way(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice, *, 
 
         return exchange
 
-    return Way(choice.name + suffix, tuple(exchange_with(count) for count in (1, 2)))
+    return Way(choice.name, tuple(exchange_with(count) for count in (1, 2)))
 
 
 def block_way(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice) -> Way:
     """Whole MoE blocks over such lanes: eight experts of one row, shared out, asked for and added up."""
     return Way(
-        f"{choice.name}, MoE block",
+        choice.name + MOE_BLOCK,
         tuple(_block(stack, workers[:count], choice) for count in range(1, len(workers) + 1)),
     )
 
@@ -178,30 +155,10 @@ def _open_lane(worker: Child, choice: LaneChoice) -> Lane:
     return ExpressLane(lane, settings, ExpressSettings(poll_us=choice.poll_us))
 
 
-def _some_call(peer: int) -> LayerCall:
+def some_call(peer: int) -> LayerCall:
     """One row for the experts of one half."""
     ids = np.full((1, SLOTS), -1, dtype=np.int32)
     ids[0, : SLOTS // 2] = np.arange(SLOTS // 2) + peer * (EXPERTS // len(HALVES))
     row = np.random.default_rng(peer).standard_normal((1, HIDDEN)).astype(np.float32)
     weights = np.full((1, SLOTS), 1 / SLOTS, dtype=np.float32)
     return LayerCall(0, row, ids, weights, exponents=np.zeros(1, dtype=np.int8), prefill=False)
-
-
-def _frames() -> tuple[bytes, bytes]:
-    call = _some_call(0)
-    sums = np.zeros(call.rows.shape, dtype=np.int32)
-    answer = answer_frame(1, sums, call.exponents, queue_ns=0, compute_ns=0)
-    return _join(call_frame(1, call, RowType.FLOAT32)), _join(answer)
-
-
-def _join(frame: Frame) -> bytes:
-    data = b"".join(memoryview(part).cast("B") for part in frame)
-    assert len(data) == LENGTH.size + LENGTH.unpack_from(data)[0]
-    return data
-
-
-def _connect(listening: str) -> socket.socket:
-    address = parse_address(listening)
-    sock = socket.create_connection((address.host, address.port))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock

@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import os
 import platform
 import re
 from pathlib import Path
@@ -15,6 +16,18 @@ def benchmark_options(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--write", action="store_true", help="replace the section in benchmarks/RESULTS.md")
     return parser
+
+
+def cores() -> int:
+    """How many this process may use, which in a container may be fewer than the machine has."""
+    import psutil
+
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except OSError:
+        return allowed
+    return allowed if quota == "max" else min(allowed, max(1, int(quota) // int(period)))
 
 
 def publish(title: str, command: str, body: str, *, write: bool) -> None:
@@ -41,9 +54,8 @@ def machine() -> str:
     """Processor, core count and system, in words."""
     import psutil
 
-    cores = psutil.cpu_count(logical=True)
     memory = psutil.virtual_memory().total / 2**30
-    return f"{_processor()}, {cores} cores, {memory:.0f} GiB, {platform.system()}"
+    return f"{_processor()}, {cores()} cores, {memory:.0f} GiB, {platform.system()}"
 
 
 def _processor() -> str:

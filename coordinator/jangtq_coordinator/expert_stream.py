@@ -1,4 +1,7 @@
-"""One open stream of expert calls to one worker. The thread that asks also reads the socket: no hand-over."""
+"""One open stream of expert calls to one worker, as bytes.
+
+The thread that asks also reads the socket: no hand-over.
+"""
 
 from collections import deque
 from typing import Final, Protocol
@@ -8,7 +11,6 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from jangtq_coordinator.lane import GiveUp, never
 from jangtq_coordinator.silence import SilenceWatch
-from jangtq_proto.v1 import expert_pb2 as pb
 
 _METHOD: Final = b"/jangtq_proto.v1.ExpertService/Forward"
 _OPENED, _SENT, _RECEIVED, _ENDED = "opened", "sent", "received", "ended"
@@ -55,9 +57,8 @@ class ExpertStream:
         self._awaited = 0
         self._sending = self._receiving = self._failed = self._ended = False
 
-    def send(self, message: pb.ExpertCall) -> None:
+    def send(self, data: bytes) -> None:
         """Start a call. A stream that is broken says so in `receive`, or here by StreamBrokenError."""
-        data = message.SerializeToString()
         if self._sending:
             self._wait_until_sent()
         self._sending = True
@@ -65,12 +66,12 @@ class ExpertStream:
         self._awaited += 1
         self._start_receiving()
 
-    def receive(self, give_up: GiveUp = never) -> pb.ExpertReply:
+    def receive(self, give_up: GiveUp = never) -> bytes:
         """Wait for the next answer of whatever call is under way. Raises StreamBrokenError."""
         with self._watch.over(give_up):
             while not self._replies:
                 self._take_event()
-        return pb.ExpertReply.FromString(self._replies.popleft())
+        return self._replies.popleft()
 
     def close(self) -> None:
         """End the stream and release it; whatever is under way is given up."""

@@ -113,7 +113,7 @@ class GrpcLane:
         stream = self._open_stream()
         self._pending.begin(call_id, (call.rows.shape[0], call.rows.shape[1]))
         try:
-            stream.send(message)
+            stream.send(message.SerializeToString())
         except StreamBrokenError as error:
             raise self._broken(error) from error
         return call_id
@@ -155,7 +155,7 @@ class GrpcLane:
     def _read(self, give_up: GiveUp) -> Received:
         assert self._stream is not None, "a call under way has a stream"
         try:
-            reply = self._stream.receive(give_up)
+            reply = pb.ExpertReply.FromString(self._stream.receive(give_up))
         except StreamBrokenError as error:
             raise self._broken(error) from error
         except DecodeError as error:

@@ -1,0 +1,116 @@
+"""What lanes are compared with: raw sockets, with and without experts behind them, and bare gRPC streams.
+
+All send exactly the bytes of an express call and of its answer.
+"""
+
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.exchange_ways import HALVES, MOE_BLOCK, RAW, SLOTS, Exchange, Way, some_call
+from benchmarks.floor_peers import COMPUTED, read_exactly
+from jangtq_coordinator.channels import open_channel
+from jangtq_coordinator.children import Child, Children
+from jangtq_coordinator.expert_stream import ExpertStream
+from jangtq_proto.addresses import parse_address
+from jangtq_proto.codec import RowType
+from jangtq_proto.frames import LENGTH, Frame, answer_frame, call_frame
+
+_TIMEOUT_SECONDS = 60
+
+
+def raw_way(children: Children, stack: ExitStack, *, poll_us: int = 0) -> Way:
+    """Plain blocking TCP, or polling."""
+    options = [["--poll-us", str(poll_us)]] * len(HALVES)
+    sockets = _start_raw_peers(children, stack, options)
+    return _raw(f"{RAW}, polling" if poll_us else RAW, sockets, lambda count: 0, poll_us=poll_us)
+
+
+def raw_block_way(children: Children, stack: ExitStack, bundle: Path) -> Way:
+    """Plain blocking TCP to peers that compute their share of a block's experts between call and answer."""
+    options = [["--model", str(bundle), "--experts", half] for half in HALVES]
+    return _raw(RAW + MOE_BLOCK, _start_raw_peers(children, stack, options), lambda count: SLOTS // count)
+
+
+def bare_stream_way(children: Children, stack: ExitStack) -> Way:
+    """gRPC's own streams as lanes use them, with bytes that nobody looks at."""
+    request, reply = _frames()
+    peers = _start(children, "grpc", [[str(len(reply))]] * len(HALVES))
+    streams = []
+    for peer in peers:
+        channel = stack.enter_context(open_channel(peer.listening(), len(reply)))
+        streams.append(ExpertStream(channel, timeout_seconds=_TIMEOUT_SECONDS))
+        stack.callback(streams[-1].close)
+
+    def exchange_with(count: int) -> Exchange:
+        def exchange() -> int:
+            for stream in streams[:count]:
+                stream.send(request)
+            for stream in streams[:count]:
+                stream.receive()
+            return 0
+
+        return exchange
+
+    return Way("bare gRPC stream, raw bytes", _for_each_count(exchange_with))
+
+
+def _raw(
+    name: str, sockets: Sequence[socket.socket], picked: Callable[[int], int], *, poll_us: int = 0
+) -> Way:
+    """`picked`: how many experts each of so many peers computes, as the first byte of a call says."""
+    request, reply = _frames()
+    views = [memoryview(bytearray(len(reply))) for _ in sockets]
+
+    def exchange_with(count: int) -> Exchange:
+        call = bytes([picked(count)]) + request[1:]
+
+        def exchange() -> int:
+            for sock in sockets[:count]:
+                sock.sendall(call)
+            for sock, view in zip(sockets[:count], views, strict=False):
+                read_exactly(sock, view, poll_us=poll_us)
+            return max([int(COMPUTED.unpack_from(view)[0]) for view in views[:count]])
+
+        return exchange
+
+    return Way(name, _for_each_count(exchange_with))
+
+
+def _for_each_count(exchange_with: Callable[[int], Exchange]) -> tuple[Exchange, ...]:
+    return tuple(exchange_with(count) for count in range(1, len(HALVES) + 1))
+
+
+def _start_raw_peers(
+    children: Children, stack: ExitStack, options: Sequence[Sequence[str]]
+) -> list[socket.socket]:
+    sizes = [str(len(frame)) for frame in _frames()]
+    peers = _start(children, "raw", [[*sizes, *given] for given in options])
+    return [stack.enter_context(_connect(peer.listening())) for peer in peers]
+
+
+def _start(children: Children, kind: str, arguments: Sequence[Sequence[str]]) -> list[Child]:
+    return [children.start(f"{kind} {a}", "benchmarks.floor_peers", [kind, *a]) for a in arguments]
+
+
+def _connect(listening: str) -> socket.socket:
+    address = parse_address(listening)
+    sock = socket.create_connection((address.host, address.port))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def _frames() -> tuple[bytes, bytes]:
+    call = some_call(0)
+    sums = np.zeros(call.rows.shape, dtype=np.int32)
+    answer = answer_frame(1, sums, call.exponents, queue_ns=0, compute_ns=0)
+    return _join(call_frame(1, call, RowType.FLOAT32)), _join(answer)
+
+
+def _join(frame: Frame) -> bytes:
+    data = b"".join(memoryview(part).cast("B") for part in frame)
+    assert len(data) == LENGTH.size + LENGTH.unpack_from(data)[0]
+    return data
