@@ -123,13 +123,14 @@ def _repeat(draw: random.Random, data: bytearray) -> None:
 _CHANGES = (_flip, _overwrite, _write_number, _write_number, _cut, _remove, _insert, _repeat)
 
 
-def converse(port: int, words: bytes, *, seconds: float) -> bytes:
-    """Everything the other side says to these words and the end that follows them."""
+def converse(port: int, words: bytes, *, seconds: float, hang_up: bool = True) -> bytes:
+    """Everything the other side says to these words, and to the end that follows them when we hang up."""
     heard = bytearray()
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
         try:
             connection.sendall(words)
-            connection.shutdown(socket.SHUT_WR)
+            if hang_up:
+                connection.shutdown(socket.SHUT_WR)
             while piece := connection.recv(1 << 16):
                 heard += piece
         except ConnectionError:

@@ -108,10 +108,25 @@ async def test_noise_behind_a_request_closes_the_connection_only() -> None:
         assert (await served.http.get("/v1/models")).status_code == 200
 
 
-async def test_upgrades_are_ignored() -> None:
+@pytest.mark.parametrize(
+    "head", [b"POST /v1/chat/completions", b"HEAD /v1/models"], ids=["a body awaited", "no body allowed"]
+)
+async def test_noise_inside_a_body_leaves_no_traceback(head: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as served:
+        async with raw_connection(served) as (reader, writer):
+            headers = b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+            writer.write(head + b" HTTP/1.1\r\nHost: localhost\r\n" + headers + b"\r\nnoise\r\n")
+            async with asyncio.timeout(30):
+                assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        assert (await served.http.get("/v1/models")).status_code == 200
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_upgrades_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
     async with serving() as served:
         headers = {"Connection": "Upgrade", "Upgrade": "websocket"}
         assert (await served.http.get("/v1/models", headers=headers)).status_code == 200
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 
 def test_limits_are_checked() -> None:

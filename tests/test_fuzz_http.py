@@ -6,70 +6,23 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
 from api_server import Served, serving
+from hostile_requests import BODIES, CHAT, ENDING, LAST, LASTING, LONG, SHORT, Sent, hostile_request
 from mutations import Mutator, converse, scaled
-from tiny_model import MODEL_NAME, ScriptedModel
+from tiny_model import ScriptedModel
 
-CHAT = "/v1/chat/completions"
+from jangtq_coordinator.api.access import OPEN_PATHS, Access
+from jangtq_coordinator.api.app import ApiSettings
+from jangtq_coordinator.api_keys import KeyFile, add_key
+
 SECONDS = 60
 CLIENTS = 8
 MOST_GROWTH_BYTES = 96 << 20
 
-TOOL = {
-    "type": "function",
-    "function": {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}},
-}
-CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
-SHORT: dict[str, object] = {
-    "messages": [{"role": "user", "content": "u"}],
-    "max_tokens": 4,
-    "temperature": 0.5,
-    "top_p": 0.9,
-    "top_k": 5,
-    "seed": 1,
-    "stop": ["x"],
-    "stream": False,
-    "chat_template_kwargs": {"enable_thinking": False},
-}
-# Found good, but too long for the tiny model's context.
-LONG: dict[str, object] = {
-    "messages": [
-        {"role": "system", "content": "s" * 512},
-        {"role": "user", "content": [{"type": "text", "text": "u"}]},
-        {"role": "assistant", "content": None, "tool_calls": [CALL]},
-        {"role": "tool", "tool_call_id": "1", "content": "t"},
-    ],
-    "tools": [TOOL],
-    "stream_options": {"include_usage": True},
-    "stream": True,
-}
-COMPLETION: dict[str, object] = {"prompt": "u", "max_tokens": 4, "n": 2, "logprobs": 2, "echo": False}
-RESPONSE: dict[str, object] = {
-    "input": [{"role": "user", "content": [{"type": "input_text", "text": "u"}]}],
-    "max_output_tokens": 16,
-    "instructions": "i",
-    "store": False,
-    "text": {"format": {"type": "text"}},
-}
-ANTHROPIC: dict[str, object] = {
-    "model": MODEL_NAME,
-    "max_tokens": 4,
-    "system": "s",
-    "messages": [{"role": "user", "content": [{"type": "text", "text": "u"}]}],
-    "stop_sequences": ["x"],
-    "thinking": {"type": "disabled"},
-}
-BODIES: list[tuple[str, object]] = [
-    (CHAT, SHORT),
-    (CHAT, LONG),
-    ("/v1/completions", COMPLETION),
-    ("/v1/responses", RESPONSE),
-    ("/v1/messages", ANTHROPIC),
-    ("/v1/messages/count_tokens", ANTHROPIC),
-]
 HEAD = (
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     b"Content-Length: 46\r\nConnection: close\r\n\r\n"
@@ -97,7 +50,7 @@ async def unharmed(server: Served, fuzz: Callable[[int, int], None]) -> None:
     with ThreadPoolExecutor(CLIENTS) as pool:  # not the loop's own, which the server needs
         clients = [loop.run_in_executor(pool, fuzz, server.port, seed) for seed in range(CLIENTS)]
         await asyncio.gather(*clients)
-    answer = await server.http.post(CHAT, json=SHORT)
+    answer = await server.http.get("/health/live")
     assert answer.status_code == 200, answer.text
     assert process.memory_info().rss - before < MOST_GROWTH_BYTES
 
@@ -137,12 +90,74 @@ def status_of(port: int, words: bytes) -> int | None:
     return int(heard[9:12]) if heard else None
 
 
-async def test_no_value_is_the_servers_fault(server: Served) -> None:
+async def test_no_value_is_the_servers_fault(server: Served, caplog: pytest.LogCaptureFixture) -> None:
     for path, body in BODIES:
         good = await server.http.post(path, json=body)
         assert good.status_code == (400 if body is LONG else 200), (path, good.text)
     await unharmed(server, post_values)
+    assert (await server.http.post(CHAT, json=SHORT)).status_code == 200
+    assert_nothing_failed(caplog)
 
 
-async def test_no_bytes_are_the_servers_fault(server: Served) -> None:
+async def test_no_bytes_are_the_servers_fault(server: Served, caplog: pytest.LogCaptureFixture) -> None:
     await unharmed(server, send_bytes)
+    assert_nothing_failed(caplog)
+
+
+def send_pipelines(port: int, seed: int) -> None:
+    """Several requests at once on each connection; each gets one answer, whatever is wrong with it."""
+    mutator = Mutator(seed)
+    for _ in range(scaled(40)):
+        requests = [*hostile_requests(mutator, count=11), LAST]
+        codes = answers_to(port, requests)
+        assert len(codes) == len(requests) and max(codes) < 500, (requests, codes)
+
+
+def send_broken_pipelines(port: int, seed: int) -> None:
+    """The same with something at the end that leaves nobody knowing where the next request begins."""
+    mutator = Mutator(seed)
+    for _ in range(scaled(30)):
+        requests = hostile_requests(mutator, count=mutator.random.randrange(5))
+        requests.append(hostile_request(mutator, mutator.random.choice(ENDING)))
+        codes = answers_to(port, requests, hang_up=True)
+        # A body without a length is taken for one more request.
+        assert len(codes) <= len(requests) + 1 and all(code < 500 or code == 501 for code in codes), requests
+
+
+def assert_nothing_failed(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever could have tracebacks written could fill a disk with them."""
+    assert [record for record in caplog.records if record.levelname == "ERROR" or record.exc_info] == []
+
+
+def hostile_requests(mutator: Mutator, *, count: int) -> list[Sent]:
+    return [hostile_request(mutator, mutator.random.choice(LASTING)) for _ in range(count)]
+
+
+def answers_to(port: int, requests: list[Sent], *, hang_up: bool = False) -> list[int]:
+    """The statuses of all answers in a row, apart from 100 Continue."""
+    heard = converse(port, b"".join(sent.data for sent in requests), seconds=SECONDS, hang_up=hang_up)
+    return [int(piece[:3]) for piece in heard.split(b"HTTP/1.1 ")[1:] if not piece.startswith(b"100")]
+
+
+def send_without_a_key(port: int, seed: int) -> None:
+    mutator = Mutator(seed)
+    for _ in range(scaled(40)):
+        requests = [*hostile_requests(mutator, count=11), LAST]
+        for sent, code in zip(requests, answers_to(port, requests), strict=True):
+            assert code == 401 or sent.path in OPEN_PATHS, sent
+
+
+async def test_no_pipeline_is_the_servers_fault(server: Served, caplog: pytest.LogCaptureFixture) -> None:
+    await unharmed(server, send_pipelines)
+    await unharmed(server, send_broken_pipelines)
+    assert_nothing_failed(caplog)
+
+
+async def test_who_has_no_key_gets_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    add_key(tmp_path / "keys", "owner")
+    settings = ApiSettings(access=Access(KeyFile(tmp_path / "keys")))
+    async with serving(new_model=lambda: ScriptedModel(lambda prompt: ""), settings=settings) as locked:
+        passes = len(locked.model.passes)
+        await unharmed(locked, send_without_a_key)
+        assert len(locked.model.passes) == passes
+    assert_nothing_failed(caplog)

@@ -68,6 +68,10 @@ class _LimitedProtocol(H11Protocol):
         else:
             self._arrival.stop()
 
+    def _should_upgrade(self) -> bool:
+        """Never, and not worth the two warnings that uvicorn writes for each client that asks."""
+        return False
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self._stall.start(self.limits.stalled_seconds)
@@ -98,6 +102,17 @@ class _LimitedProtocol(H11Protocol):
                 headers=[("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
                 + [("Connection", "close")],
             )
-            for event in (head, h11.Data(data=body), h11.EndOfMessage()):
+            data = () if self._answers_head() else (h11.Data(data=body),)
+            for event in (head, *data, h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
+        self._leave_application()
         self.transport.close()
+
+    def _answers_head(self) -> bool:
+        return self.conn.our_state is h11.SEND_RESPONSE and self.scope["method"] == "HEAD"
+
+    def _leave_application(self) -> None:
+        """To a request that is being served, the client is gone: what it still says would not be allowed."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
