@@ -31,12 +31,20 @@ def start_worker(
 
 
 def start_coordinator(
-    children: Children, bundle: Path, workers: Sequence[Address], options: Sequence[str] = ()
+    children: Children,
+    bundle: Path,
+    workers: Sequence[Address],
+    options: Sequence[str] = (),
+    *,
+    under: Sequence[str] = (),
 ) -> Child:
     """`jangtq-coord serve` on a free port; `listening()` is the API's base URL."""
     arguments = ["serve", "--model", str(bundle), "--workers", ",".join(map(str, workers)), "--port", "0"]
     return children.start(
-        "coordinator", "jangtq_coordinator", [*arguments, "--stop-on-stdin-close", *options]
+        "coordinator",
+        "jangtq_coordinator",
+        [*arguments, "--stop-on-stdin-close", *options],
+        under=under,
     )
 
 

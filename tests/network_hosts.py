@@ -10,10 +10,34 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Host:
-    """`address` is reached from here; `under` starts a command there."""
+    """`address` is reached from here; `under` starts a command there. `link` is the device on our side."""
 
     address: str
     under: tuple[str, ...]
+    link: str
+    device: str
+
+    @contextmanager
+    def unplugged(self) -> Iterator[None]:
+        """Nothing arrives on either side for as long as the block lasts, and no connection is told."""
+        _run(*self.under, "ip", "link", "set", self.device, "down")
+        try:
+            yield
+        finally:
+            _run(*self.under, "ip", "link", "set", self.device, "up")
+
+    @contextmanager
+    def narrowed(self, *, rate: str, usual: str) -> Iterator[None]:
+        """The link is slower in both directions for as long as the block lasts."""
+        self._limit(rate)
+        try:
+            yield
+        finally:
+            self._limit(usual)
+
+    def _limit(self, rate: str) -> None:
+        for prefix, device in (((), self.link), (self.under, self.device)):
+            _run(*prefix, "tc", "qdisc", "change", "dev", device, "root", *_limited(rate))
 
 
 def can_make_hosts() -> bool:
@@ -42,7 +66,7 @@ def _host(number: int, rate: str) -> Iterator[Host]:
         _set_up((), here, own, rate)
         _set_up(inside, there, address, rate)
         _run(*inside, "ip", "link", "set", "lo", "up")
-        yield Host(address, inside)
+        yield Host(address, inside, here, there)
     finally:
         _run("ip", "netns", "del", name)  # takes the link with it
 
@@ -50,8 +74,11 @@ def _host(number: int, rate: str) -> Iterator[Host]:
 def _set_up(prefix: Sequence[str], device: str, address: str, rate: str) -> None:
     _run(*prefix, "ip", "address", "add", f"{address}/30", "dev", device)
     _run(*prefix, "ip", "link", "set", device, "up")
-    limit = ("tbf", "rate", rate, "burst", "32kbit", "latency", "400ms")
-    _run(*prefix, "tc", "qdisc", "add", "dev", device, "root", *limit)
+    _run(*prefix, "tc", "qdisc", "add", "dev", device, "root", *_limited(rate))
+
+
+def _limited(rate: str) -> tuple[str, ...]:
+    return "tbf", "rate", rate, "burst", "32kbit", "latency", "400ms"
 
 
 def _run(*command: str) -> None:

@@ -5,34 +5,25 @@ Every expert always has a holder, so no request may fail and no token may differ
 
 import asyncio
 import contextlib
-import random
-import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
-from cluster_processes import start_coordinator, start_worker
-from harmful_relay import Harm, HarmfulRelay
-from scripted_workers import HIDDEN, some_call
+from chaos import USUAL_LINK, Chaos, Event, Worker
+from cluster_processes import start_coordinator
+from harmful_relay import Harm
+from leaping_clock import Clock, build_library, can_leap
+from network_hosts import can_make_hosts, network_hosts
 from small_bundles import dense_model
 from small_checkpoints import Sizes
 from streamed_load import Load, Question
 
 from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.writer import write_bundle
-from jangtq_coordinator.children import Child, Children
-from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
-from jangtq_proto.addresses import Address, parse_address
-from jangtq_proto.codec import RowType
-from jangtq_proto.errors import WorkerBusyError
-from jangtq_proto.ranges import parse_ranges
+from jangtq_coordinator.children import Children
 
 STREAMS = 50
-NARROW = ("--max-calls", "1")
 RANGES = ("0-19", "12-31", "0-11,20-31")
 QUESTIONS = [Question(f"{word}?", 24 + 7 * i, seed=i if i % 2 else None) for i, word in enumerate("abcdefgh")]
 
@@ -48,155 +39,93 @@ def layered_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@dataclass
-class Worker:
-    """One that may be ended and started again at its address; others reach it over the relay."""
-
-    children: Children
-    bundle: Path
-    experts: str
-    child: Child
-    address: Address
-    relay: HarmfulRelay
-
-    def restart(self) -> None:
-        listen = str(self.address)
-        self.child = start_worker(self.children, self.bundle, self.experts, listen=listen, options=NARROW)
-        self.child.ready()
-
-    def signal(self, number: signal.Signals) -> None:
-        self.child.process.send_signal(number)
-
-
-Event = Callable[[Worker], None]
-
-
-@dataclass(frozen=True)
-class Disturbance:
-    """An event, and when it was over and the cluster whole again, of time.monotonic."""
-
-    event: str
-    began: float
-    ended: float
-
-
-@dataclass
-class Chaos:
-    """A coordinator over workers of which any one can be missed."""
-
-    url: str
-    workers: list[Worker]
-
-    def wait_until_whole(self) -> None:
-        """Until every worker serves again; one that was put in quarantine is let in as its owner would."""
-        end = time.monotonic() + 60
-        while True:
-            away = [h for h in httpx.get(f"{self.url}/cluster").json()["holders"] if h["state"] != "serving"]
-            if not away:
-                return
-            assert time.monotonic() < end, away
-            for holder in away:
-                if holder["state"] == "quarantined":
-                    httpx.post(f"{self.url}/cluster/workers", json={"worker": holder["name"]})
-            time.sleep(0.02)
-
-    def kill(self, worker: Worker) -> None:
-        worker.signal(signal.SIGKILL)
-        worker.child.process.wait()
-        worker.restart()
-
-    def terminate(self, worker: Worker) -> None:
-        worker.signal(signal.SIGTERM)
-        assert worker.child.process.wait(60) == 0
-        worker.restart()
-
-    def freeze(self, worker: Worker) -> None:
-        worker.signal(signal.SIGSTOP)
-        time.sleep(1.5)
-        worker.signal(signal.SIGCONT)
-
-    def harm(self, harm: Harm) -> Event:
-        def act(worker: Worker) -> None:
-            with worker.relay.doing(harm):
-                time.sleep(1.5)
-
-        act.__name__ = harm.value
-        return act
-
-    def crowd(self, worker: Worker) -> None:
-        """Somebody else asks the worker for so much that it pushes back."""
-        lane = GrpcLane(worker.address, LaneSettings(HIDDEN, RowType.FLOAT32, 10, 30))
-        end = time.monotonic() + 1.0
-        call = some_call(rows=1024)
-        held = np.full_like(call.expert_ids, parse_ranges(worker.experts)[0].first)
-        call = replace(call, expert_ids=held)
-        while time.monotonic() < end:
-            with contextlib.suppress(WorkerBusyError):
-                lane.receive(lane.send(call))
-        lane.close()
-
-    def run(self, events: Sequence[Event], *, seed: int) -> list[Disturbance]:
-        """Every event once, in an order and of workers that the seed gives."""
-        chance = random.Random(seed)
-        told = []
-        for event in chance.sample(events, len(events)):
-            time.sleep(chance.uniform(0.05, 0.3))
-            began = time.monotonic()
-            event(chance.choice(self.workers))
-            self.wait_until_whole()
-            told.append(Disturbance(event.__name__, began, time.monotonic()))
-        return told
+@pytest.fixture(scope="module")
+def clocks(tmp_path_factory: pytest.TempPathFactory) -> list[Clock | None]:
+    """One for each worker, and the coordinator's."""
+    if not can_leap():
+        return [None] * (len(RANGES) + 1)
+    library = build_library(tmp_path_factory.mktemp("clocks"))
+    return [Clock(library, str(number)) for number in range(len(RANGES) + 1)]
 
 
 @pytest.fixture(scope="module")
-def workers(layered_bundle: Path) -> Iterator[list[Worker]]:
+def workers(layered_bundle: Path, clocks: list[Clock | None]) -> Iterator[list[Worker]]:
+    """Any one of them can be missed."""
     with Children() as children:
-        started = [start_worker(children, layered_bundle, e, options=NARROW) for e in RANGES]
-        found = []
-        for experts, child in zip(RANGES, started, strict=True):
-            child.ready()
-            address = parse_address(child.listening())
-            found.append(Worker(children, layered_bundle, experts, child, address, HarmfulRelay(address)))
+        found = [Worker(children, layered_bundle, e, clock) for e, clock in zip(RANGES, clocks, strict=False)]
+        for worker in found:
+            worker.child.ready()
         yield found
         for worker in found:
-            worker.relay.close()
+            worker.close()
+
+
+@pytest.fixture(scope="module")
+def far_workers(layered_bundle: Path) -> Iterator[list[Worker]]:
+    """The same, each on a host of its own."""
+    with network_hosts(len(RANGES), rate=USUAL_LINK) as hosts, Children() as children:
+        found = [
+            Worker(children, layered_bundle, held, host=host)
+            for held, host in zip(RANGES, hosts, strict=True)
+        ]
+        for worker in found:
+            worker.child.ready()
+        yield found
 
 
 @contextlib.contextmanager
-def chaos_over(transport: str, workers: list[Worker]) -> Iterator[Chaos]:
+def chaos_over(transport: str, workers: list[Worker], clock: Clock | None = None) -> Iterator[Chaos]:
     options = ["--transport", transport, "--no-unix-sockets", "--batch-size", str(STREAMS)]
-    addresses = [worker.relay.address for worker in workers]
+    addresses = [worker.reached_at for worker in workers]
+    under = clock.under if clock else ()
     with Children() as children:
-        coordinator = start_coordinator(children, workers[0].bundle, addresses, options)
+        coordinator = start_coordinator(children, workers[0].bundle, addresses, options, under=under)
         coordinator.ready()
-        yield Chaos(coordinator.listening(), workers)
+        yield Chaos(coordinator.listening(), workers, clock)
 
 
-@pytest.mark.parametrize("transport", ["grpc", "express"])
-async def test_no_request_fails_and_no_token_differs_while_every_expert_has_a_holder(
-    workers: list[Worker], transport: str
-) -> None:
-    """The relays are not in the way of the express lane's calls, but of what is said besides them."""
-    with chaos_over(transport, workers) as chaos:
-        undisturbed, load = Load(chaos.url), Load(chaos.url)
-        await undisturbed.ask_each_once(QUESTIONS)
-        asking = asyncio.create_task(load.ask_until_over(QUESTIONS, STREAMS))
-        while not load.arrivals:
-            await asyncio.sleep(0.01)
-        events: list[Event] = [chaos.kill, chaos.terminate, chaos.freeze, chaos.crowd]
-        if transport == "grpc":
-            events += map(chaos.harm, (Harm.CUT, Harm.SLOW, Harm.DAMAGE))
-        disturbances = await asyncio.to_thread(chaos.run, events, seed=6)
-        load.end()
-        await asking
-        told = httpx.get(f"{chaos.url}/metrics").text
+async def disturb(chaos: Chaos, events: Sequence[Event], *, seed: int) -> str:
+    """Whatever happens, all streams must go on as if nothing did; returns the metrics."""
+    undisturbed, load = Load(chaos.url), Load(chaos.url)
+    await undisturbed.ask_each_once(QUESTIONS)
+    asking = asyncio.create_task(load.ask_until_over(QUESTIONS, STREAMS))
+    while not load.arrivals:
+        await asyncio.sleep(0.01)
+    disturbances = await asyncio.to_thread(chaos.run, events, seed=seed)
+    load.end()
+    await asking
     for one in disturbances:
         gap = load.longest_gap(one.began, one.ended)
-        print(f"{transport}, {one.event}: nothing for {gap:.2f} s, whole after {one.ended - one.began:.2f} s")
+        print(f"{one.event}: nothing for {gap:.2f} s, whole after {one.ended - one.began:.2f} s")
     assert undisturbed.failures == load.failures == []
     assert set(load.answers) == set(undisturbed.answers) == set(QUESTIONS)
     for question, answers in load.answers.items():
         assert set(answers) == set(undisturbed.answers[question])
+    return httpx.get(f"{chaos.url}/metrics").text
+
+
+@pytest.mark.parametrize("transport", ["grpc", "express"])
+async def test_no_request_fails_and_no_token_differs_while_every_expert_has_a_holder(
+    workers: list[Worker], clocks: list[Clock | None], transport: str
+) -> None:
+    """The relays are not in the way of the express lane's calls, but of what is said besides them."""
+    with chaos_over(transport, workers, clocks[-1]) as chaos:
+        events: list[Event] = [chaos.kill, chaos.terminate, chaos.freeze, chaos.crowd]
+        if can_leap():
+            events.append(chaos.leap)
+        if transport == "grpc":
+            events += map(chaos.harm, (Harm.CUT, Harm.SLOW, Harm.DAMAGE))
+        told = await disturb(chaos, events, seed=6)
     for kind in ("failovers", "losses", "returns", "pushbacks"):
         assert f'jangtq_cluster_events_total{{kind="{kind}"}} 0.0' not in told
     assert transport != "grpc" or sum(worker.relay.damaged for worker in workers) > 0
+
+
+@pytest.mark.skipif(not can_make_hosts(), reason="only root on Linux makes hosts; above, relays stand in")
+@pytest.mark.parametrize("transport", ["grpc", "express"])
+async def test_nor_when_cables_are_pulled_and_links_are_slow(
+    far_workers: list[Worker], transport: str
+) -> None:
+    with chaos_over(transport, far_workers) as chaos:
+        told = await disturb(chaos, [chaos.unplug, chaos.narrow, chaos.kill], seed=7)
+    assert 'jangtq_cluster_events_total{kind="losses"} 0.0' not in told
