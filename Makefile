@@ -2,15 +2,19 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+# Linux wheels of PyTorch from PyPI bring gigabytes of CUDA; where this index cannot be reached, they still do.
+TORCH_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu --retries 1 --timeout 30
 
 .PHONY: demo eval test check proto format clean
 
-demo: $(READY)
+demo: $(INSTALLED)
 	@$(BIN)/jangtq-coord demo
 
 # The demo model's held-out questions through two workers, a coordinator and HTTP; EVAL=--share=0.1 asks a tenth.
-eval: $(READY)
+eval: $(INSTALLED)
 	@$(BIN)/python -m jangtq_demo.evaluate $(EVAL)
 
 test: $(READY)
@@ -33,10 +37,16 @@ format: $(READY)
 clean:
 	rm -rf $(VENV) .demo
 
-$(READY): pyproject.toml constraints.txt hatch_build.py $(wildcard kernels/jangtq_kernels/native/*)
+$(INSTALLED): pyproject.toml constraints.txt hatch_build.py $(wildcard kernels/jangtq_kernels/native/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jangtq-cluster needs Python 3.11 or newer, this is " + sys.version.split()[0] + " (choose another with make PYTHON=...)")'
-	@echo "Creating $(VENV) and installing (about a minute the first time)"
+	@echo "Creating $(VENV) and installing (less than a minute the first time)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check "pip>=25.1"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e . --group dev --group proto
+	@$(PIP) "pip>=25.1"
+	@$(PIP) -c constraints.txt -e .
+	@touch $@
+
+$(READY): $(INSTALLED)
+	@echo "Installing what the tests need (about a minute the first time)"
+	@$(PIP) -c constraints.txt $(TORCH_INDEX) --no-deps torch
+	@$(PIP) -c constraints.txt --group dev --group proto
 	@touch $@

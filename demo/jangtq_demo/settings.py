@@ -42,7 +42,7 @@ class ModelSize:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How long and how fast the model learns.
+    """How long and how fast the model learns; the defaults are those of the shipped model.
 
     Learning rates rise over `warmup_steps`, then fall along a cosine to `end_rate` of their peak. The last
     `quantized_steps` run with the quantizer in the loop, from `quantized_rate` down to zero.
@@ -52,8 +52,8 @@ class TrainingSettings:
     seed: int = 20_250_101
     row_length: int = 1024
     rows: int = 32
-    float_steps: int = 6000
-    quantized_steps: int = 4000
+    float_steps: int = 3600
+    quantized_steps: int = 1800
     warmup_steps: int = 200
     peak_rate: float = 2e-3
     end_rate: float = 0.05

@@ -17,11 +17,11 @@ from jangtq_demo.corpus.conversation import render
 from jangtq_demo.corpus.mixture import make_conversation
 
 VOCABULARY_SIZE: Final = 1152
-_SAMPLE: Final = 20_000
-"""Training conversations that the merges are learned from."""
+SAMPLE: Final = 20_000
+"""Training conversations that the shipped model's merges are learned from."""
 
 
-def train_tokenizer(seed: int, *, vocabulary_size: int = VOCABULARY_SIZE, sample: int = _SAMPLE) -> Tokenizer:
+def train_tokenizer(seed: int, *, vocabulary_size: int = VOCABULARY_SIZE, sample: int = SAMPLE) -> Tokenizer:
     """Merges of the first `sample` conversations; the special tokens come last. The same on every run."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -17,9 +19,10 @@ from jangtq_demo.checkpoint import load_checkpoint, save_checkpoint
 from jangtq_demo.learning import Learner, Progress
 from jangtq_demo.model import DemoModel, parameter_count
 from jangtq_demo.settings import TINY, ModelSize, TrainingSettings
-from jangtq_demo.tokenizer import train_tokenizer
+from jangtq_demo.tokenizer import SAMPLE, train_tokenizer
 
 _REPORT_EVERY: Final = 20
+_MOST_WORKERS: Final = 8
 _CURVE_HEADER: Final = "step,seconds,tokens,loss,rate,largest_load,idle_experts\n"
 
 
@@ -33,12 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         quantized_steps=given.quantized_steps,
         warmup_steps=given.warmup_steps,
         quantized_rate=given.quantized_rate,
+        bias_rate=given.bias_rate,
     )
     torch.manual_seed(settings.seed)
     device = torch.device(given.device)
     if given.resume is None:
         model = DemoModel(size).to(device)
-        tokenizer = train_tokenizer(settings.seed, vocabulary_size=size.vocab_size)
+        print("learning the tokenizer", flush=True)
+        tokenizer = train_tokenizer(
+            settings.seed, vocabulary_size=size.vocab_size, sample=given.tokenizer_sample
+        )
     else:
         checkpoint = load_checkpoint(given.resume)
         model, tokenizer = checkpoint.build(device), checkpoint.tokenizer
@@ -90,10 +97,13 @@ def _curve_line(progress: Progress, seconds: float) -> str:
 
 def _report(progress: Progress, settings: TrainingSettings, seconds: float) -> str:
     phase = "float" if progress.step <= settings.float_steps else settings.profile
+    steps = settings.float_steps + settings.quantized_steps
+    left = timedelta(seconds=round(seconds / progress.step * (steps - progress.step)))
     return (
-        f"{phase} step {progress.step}/{settings.float_steps + settings.quantized_steps}  "
+        f"{phase} step {progress.step}/{steps}  "
         f"loss {progress.loss:.4f}  rate {progress.rate:.1e}  {progress.tokens / seconds:,.0f} tokens/s  "
-        f"busiest expert {progress.largest_load:.2f}  idle {progress.idle_experts}  {seconds:.0f} s"
+        f"busiest expert {progress.largest_load:.2f}  idle {progress.idle_experts}  "
+        f"{timedelta(seconds=round(seconds))} gone, about {left} left"
     )
 
 
@@ -108,12 +118,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quantized-steps", type=int, default=defaults.quantized_steps)
     parser.add_argument("--warmup-steps", type=int, default=defaults.warmup_steps)
     parser.add_argument("--quantized-rate", type=float, default=defaults.quantized_rate)
+    parser.add_argument(
+        "--bias-rate", type=float, default=defaults.bias_rate, help="how fast the experts' loads even out"
+    )
     parser.add_argument("--resume", type=Path, help="begin with the weights of this checkpoint")
-    parser.add_argument("--workers", type=int, default=0, help="processes that make batches, 0: none")
+    parser.add_argument(
+        "--tokenizer-sample", type=int, default=SAMPLE, help="conversations that the tokenizer learns from"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=_default_workers(), help="processes that make batches, 0: none"
+    )
     parser.add_argument(
         "--tiny", action="store_true", help="a model that trains in seconds and learns little"
     )
     return parser
+
+
+def _default_workers() -> int:
+    """Half of the cores, and no more than keep a GPU busy."""
+    return min(_MOST_WORKERS, (os.cpu_count() or 1) // 2)
 
 
 if __name__ == "__main__":

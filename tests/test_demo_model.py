@@ -12,6 +12,9 @@ from jangtq_demo.generate import generate
 from jangtq_demo.model import DemoModel
 from jangtq_demo.settings import TINY
 
+# More threads only wait for each other beside other tests' processes.
+torch.set_num_threads(1)
+
 
 @pytest.fixture
 def model() -> DemoModel:

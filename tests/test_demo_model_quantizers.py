@@ -13,6 +13,8 @@ from jangtq_kernels.quantization import dequantize, quantize
 from jangtq_kernels.rotation import generate_signs
 from jangtq_kernels.weights import PackedMatrix
 
+# More threads only wait for each other beside other tests' processes.
+torch.set_num_threads(1)
 CPU = torch.device("cpu")
 
 
