@@ -26,7 +26,7 @@ from jangtq_proto.ranges import parse_ranges
 NARROW = ("--max-calls", "1")
 HARM_SECONDS = 1.5
 DAY_SECONDS = 86_400
-USUAL_LINK, SLOW_LINK = "1gbit", "1mbit"
+SLOW_LINK = "1mbit"
 
 
 @dataclass
@@ -139,7 +139,7 @@ class Chaos:
 
     def narrow(self, worker: Worker) -> None:
         assert worker.host
-        with worker.host.narrowed(rate=SLOW_LINK, usual=USUAL_LINK):
+        with worker.host.limited(rate=SLOW_LINK):
             time.sleep(HARM_SECONDS)
 
     def harm(self, harm: Harm) -> Event:

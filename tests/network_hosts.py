@@ -1,43 +1,78 @@
-"""Hosts on one machine: network namespaces joined to ours by veth, with limited bandwidth. Needs root."""
+"""Hosts on one machine: network namespaces joined to ours by veth, whose bytes are counted. Needs root."""
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+
+BURST_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Device:
+    """One end of a link; `under` starts a command on its side."""
+
+    name: str
+    under: tuple[str, ...] = ()
+
+    def run(self, *command: str) -> str:
+        """What a command on its side prints."""
+        return _run(*self.under, *command)
+
+    @contextmanager
+    def limited(self, *, rate: str) -> Iterator[None]:
+        """What leaves by it is held to a rate, as tc takes it, for as long as the block lasts."""
+        queue = ("dev", self.name, "root")
+        limit = ("tbf", "rate", rate, "burst", str(BURST_BYTES), "latency", "400ms")
+        self.run("tc", "qdisc", "add", *queue, *limit)
+        try:
+            yield
+        finally:
+            self.run("tc", "qdisc", "del", *queue)
+
+    def overlimits(self) -> int:
+        """How often a packet had to wait for the rate since the device is limited."""
+        (queue,) = json.loads(self.run("tc", "-s", "-j", "qdisc", "show", "dev", self.name))
+        assert queue["kind"] == "tbf"
+        return int(queue["overlimits"])
 
 
 @dataclass(frozen=True)
 class Host:
-    """`address` is reached from here; `under` starts a command there. `link` is the device on our side."""
+    """`address` is reached from here by `own`; `under` starts a command there."""
 
     address: str
-    under: tuple[str, ...]
-    link: str
-    device: str
+    own: Device
+    there: Device
+
+    @property
+    def under(self) -> tuple[str, ...]:
+        return self.there.under
+
+    def carried(self) -> tuple[int, int]:
+        """Bytes of all frames that went there and came back so far, as the link itself counts."""
+        counts = Path("/sys/class/net", self.own.name, "statistics")
+        sent, returned = (int((counts / f"{way}_bytes").read_text()) for way in ("tx", "rx"))
+        return sent, returned
 
     @contextmanager
     def unplugged(self) -> Iterator[None]:
         """Nothing arrives on either side for as long as the block lasts, and no connection is told."""
-        _run(*self.under, "ip", "link", "set", self.device, "down")
+        self.there.run("ip", "link", "set", self.there.name, "down")
         try:
             yield
         finally:
-            _run(*self.under, "ip", "link", "set", self.device, "up")
+            self.there.run("ip", "link", "set", self.there.name, "up")
 
     @contextmanager
-    def narrowed(self, *, rate: str, usual: str) -> Iterator[None]:
-        """The link is slower in both directions for as long as the block lasts."""
-        self._limit(rate)
-        try:
+    def limited(self, *, rate: str) -> Iterator[None]:
+        """The link is slow in both directions for as long as the block lasts."""
+        with self.own.limited(rate=rate), self.there.limited(rate=rate):
             yield
-        finally:
-            self._limit(usual)
-
-    def _limit(self, rate: str) -> None:
-        for prefix, device in (((), self.link), (self.under, self.device)):
-            _run(*prefix, "tc", "qdisc", "change", "dev", device, "root", *_limited(rate))
 
 
 def can_make_hosts() -> bool:
@@ -46,41 +81,33 @@ def can_make_hosts() -> bool:
 
 
 @contextmanager
-def network_hosts(count: int, *, rate: str) -> Iterator[list[Host]]:
-    """Hosts with addresses of their own; `rate`, as tc takes it, holds for each link and direction."""
+def network_hosts(count: int) -> Iterator[list[Host]]:
+    """Hosts with addresses of their own."""
     with ExitStack() as stack:
-        yield [stack.enter_context(_host(number, rate)) for number in range(count)]
+        yield [stack.enter_context(_host(number)) for number in range(count)]
 
 
 @contextmanager
-def _host(number: int, rate: str) -> Iterator[Host]:
+def _host(number: int) -> Iterator[Host]:
     # Names and networks of one process are no other's.
     unique = f"{os.getpid() % 100_000}{number}"
-    name, here, there = f"jq{unique}", f"jqa{unique}", f"jqb{unique}"
+    name = f"jq{unique}"
+    own, there = Device(f"jqa{unique}"), Device(f"jqb{unique}", ("ip", "netns", "exec", name))
     network = f"10.{64 + os.getpid() % 128}.{os.getpid() // 128 % 256}"
-    own, address = (f"{network}.{4 * number + place}" for place in (1, 2))
-    inside = ("ip", "netns", "exec", name)
+    here, address = (f"{network}.{4 * number + place}" for place in (1, 2))
     _run("ip", "netns", "add", name)
     try:
-        _run("ip", "link", "add", here, "type", "veth", "peer", "name", there, "netns", name)
-        _set_up((), here, own, rate)
-        _set_up(inside, there, address, rate)
-        _run(*inside, "ip", "link", "set", "lo", "up")
-        yield Host(address, inside, here, there)
+        _run("ip", "link", "add", own.name, "type", "veth", "peer", "name", there.name, "netns", name)
+        for device, of_device in ((own, here), (there, address)):
+            device.run("ip", "address", "add", f"{of_device}/30", "dev", device.name)
+            device.run("ip", "link", "set", device.name, "up")
+        there.run("ip", "link", "set", "lo", "up")
+        yield Host(address, own, there)
     finally:
         _run("ip", "netns", "del", name)  # takes the link with it
 
 
-def _set_up(prefix: Sequence[str], device: str, address: str, rate: str) -> None:
-    _run(*prefix, "ip", "address", "add", f"{address}/30", "dev", device)
-    _run(*prefix, "ip", "link", "set", device, "up")
-    _run(*prefix, "tc", "qdisc", "add", "dev", device, "root", *_limited(rate))
-
-
-def _limited(rate: str) -> tuple[str, ...]:
-    return "tbf", "rate", rate, "burst", "32kbit", "latency", "400ms"
-
-
-def _run(*command: str) -> None:
+def _run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    return done.stdout

@@ -1,14 +1,16 @@
 """Passes TCP on to a worker late, slowly, or just counting; stands for a network where none can be had."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jangtq_proto.addresses import Address
 
-_CHUNK_BYTES = 16_384
+CHUNK_BYTES = 16_384
+ANYWHERE = Address("127.0.0.1", 0)
 
 
 @dataclass(frozen=True)
@@ -22,20 +24,21 @@ class Slowness:
 class Relay:
     """Runs in a thread of its own. Counts the bytes that went to the worker and that came back."""
 
-    def __init__(self, worker: Address, slowness: Slowness) -> None:
+    def __init__(self, worker: Address, slowness: Slowness, listen: Address) -> None:
         self.sent = 0
         self.returned = 0
-        self.address = Address("127.0.0.1", 0)
+        self._socket = socket.create_server(
+            (listen.host, listen.port), family=socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+        )
+        self.address = replace(listen, port=self._socket.getsockname()[1])
         self._worker = worker
         self._slowness = slowness
-        self._listening = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
 
     def start(self) -> None:
         self._thread.start()
-        assert self._listening.wait(30), "the relay does not listen"
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
@@ -43,9 +46,7 @@ class Relay:
         self._loop.close()
 
     async def _run(self) -> None:
-        server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
-        self.address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
-        self._listening.set()
+        server = await asyncio.start_server(self._carry, sock=self._socket)
         await self._stop.wait()
         server.close()
         connections = asyncio.all_tasks() - {asyncio.current_task()}
@@ -86,7 +87,7 @@ class _Pump:
 
     async def _take(self, reader: asyncio.StreamReader) -> None:
         loop = asyncio.get_running_loop()
-        while data := await reader.read(_CHUNK_BYTES):
+        while data := await reader.read(CHUNK_BYTES):
             self.count(len(data))
             if self.slowness.bytes_per_second is not None:
                 await asyncio.sleep(len(data) / self.slowness.bytes_per_second)
@@ -106,9 +107,9 @@ class _Pump:
 
 
 @contextmanager
-def relay_to(worker: Address, slowness: Slowness) -> Iterator[Relay]:
+def relay_to(worker: Address, slowness: Slowness, *, listen: Address = ANYWHERE) -> Iterator[Relay]:
     """A running relay."""
-    relay = Relay(worker, slowness)
+    relay = Relay(worker, slowness, listen)
     relay.start()
     try:
         yield relay

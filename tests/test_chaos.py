@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from chaos import USUAL_LINK, Chaos, Event, Worker
+from chaos import Chaos, Event, Worker
 from cluster_processes import start_coordinator
 from harmful_relay import Harm
 from leaping_clock import Clock, build_library, can_leap
@@ -63,7 +63,7 @@ def workers(layered_bundle: Path, clocks: list[Clock | None]) -> Iterator[list[W
 @pytest.fixture(scope="module")
 def far_workers(layered_bundle: Path) -> Iterator[list[Worker]]:
     """The same, each on a host of its own."""
-    with network_hosts(len(RANGES), rate=USUAL_LINK) as hosts, Children() as children:
+    with network_hosts(len(RANGES)) as hosts, Children() as children:
         found = [
             Worker(children, layered_bundle, held, host=host)
             for held, host in zip(RANGES, hosts, strict=True)
