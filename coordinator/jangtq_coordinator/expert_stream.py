@@ -4,6 +4,7 @@ The thread that asks also reads the socket: no hand-over.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import grpc
@@ -60,7 +61,7 @@ class ExpertStream:
     def send(self, data: bytes) -> None:
         """Start a call. A stream that is broken says so in `receive`, or here by StreamBrokenError."""
         if self._sending:
-            self._wait_until_sent()
+            self._wait_while(lambda: self._sending, never)
         self._sending = True
         self._call.operate((cygrpc.SendMessageOperation(data, _NO_FLAGS),), _SENT)
         self._awaited += 1
@@ -68,9 +69,8 @@ class ExpertStream:
 
     def receive(self, give_up: GiveUp = never) -> bytes:
         """Wait for the next answer of whatever call is under way. Raises StreamBrokenError."""
-        with self._watch.over(give_up):
-            while not self._replies:
-                self._take_event()
+        if not self._replies:
+            self._wait_while(lambda: not self._replies, give_up)
         return self._replies.popleft()
 
     def close(self) -> None:
@@ -85,10 +85,13 @@ class ExpertStream:
             except StreamBrokenError:
                 return
 
-    def _wait_until_sent(self) -> None:
-        with self._watch.over(never):
-            while self._sending:
+    def _wait_while(self, condition: Callable[[], bool], give_up: GiveUp) -> None:
+        self._watch.begin(give_up)
+        try:
+            while condition():
                 self._take_event()
+        finally:
+            self._watch.end()
 
     def _take_event(self) -> None:
         event = self._next_event()

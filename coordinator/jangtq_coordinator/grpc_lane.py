@@ -48,6 +48,7 @@ class GrpcLane:
 
     def __init__(self, address: Address, settings: LaneSettings) -> None:
         self._address = address
+        self._name = f"worker {address}"
         self._settings = settings
         self._expected: Holder | None = None
         self._channel = WorkerChannel(address, settings.hidden_size, settings.credentials)
@@ -55,7 +56,7 @@ class GrpcLane:
         self._local_path: Path | None = None
         self._stream: ExpertStream | None = None
         self._ids = itertools.count(1)
-        self._pending = PendingCalls(f"worker {address}")
+        self._pending = PendingCalls(self._name)
 
     def describe(self, *, timeout_seconds: float | None = None) -> Holder:
         """Ask the worker what it holds. Raises WorkerUnreachableError naming the address."""
@@ -159,16 +160,16 @@ class GrpcLane:
         except StreamBrokenError as error:
             raise self._broken(error) from error
         except DecodeError as error:
-            raise WorkerFaultError(f"worker {self._address} sent no ExpertReply: {error}") from error
+            raise WorkerFaultError(f"{self._name} sent no ExpertReply: {error}") from error
         return Received(reply.call_id, lambda shape: self._decode(reply, shape))
 
     def _decode(self, reply: pb.ExpertReply, shape: tuple[int, int]) -> LayerAnswer:
         if reply.WhichOneof("result") == "failure":
-            raise error_of_number(reply.failure.status, f"worker {self._address}: {reply.failure.message}")
+            raise error_of_number(reply.failure.status, f"{self._name}: {reply.failure.message}")
         found = AnswerBytes(
             reply.call_id, reply.partial_sums, reply.finest, reply.checksum, reply.queue_ns, reply.compute_ns
         )
-        return found.decode(f"worker {self._address}", shape)
+        return found.decode(self._name, shape)
 
     def _broken(self, error: StreamBrokenError) -> ClusterError:
         self.abandon()
@@ -199,7 +200,7 @@ class GrpcLane:
         """The error of a lane to this worker that broke."""
         if waited_seconds is not None and status in _SILENCE:
             details = f"no answer within {waited_seconds:.3g} s; is jangtq-worker running there?"
-        return error_of(status, f"worker {self._address}: {details}")
+        return error_of(status, f"{self._name}: {details}")
 
 
 def _check_unchanged(expected: Holder, found: Holder) -> None:

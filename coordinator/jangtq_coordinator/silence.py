@@ -2,15 +2,14 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 _CHECKS_PER_TIMEOUT = 20
 _LONGEST_CHECK_SECONDS = 0.05
 
 
 class SilenceWatch:
-    """`with watch.over(give_up):` around each wait.
+    """Told by `begin` and `end` of each wait.
 
     `on_silence` runs once, in a thread of the watch, when a wait outlasts the timeout or `give_up` says so.
     """
@@ -32,14 +31,13 @@ class SilenceWatch:
         """End the watching."""
         self._stopped.set()
 
-    @contextmanager
-    def over(self, give_up: Callable[[], bool]) -> Iterator[None]:
-        """One wait."""
+    def begin(self, give_up: Callable[[], bool]) -> None:
+        """A wait begins."""
         self._wait = (time.monotonic(), give_up)
-        try:
-            yield
-        finally:
-            self._wait = None
+
+    def end(self) -> None:
+        """It is over."""
+        self._wait = None
 
     def _watch(self) -> None:
         interval = min(self._timeout_seconds / _CHECKS_PER_TIMEOUT, _LONGEST_CHECK_SECONDS)

@@ -130,19 +130,18 @@ def decode_call(message: WireCall, shape: CallShape) -> LayerCall:
 
     Raises CallRejectedError naming the field.
     """
-    if message.layer >= shape.layer_count:
-        raise CallRejectedError(f"layer {message.layer}: this model has layers 0-{shape.layer_count - 1}")
-    _check_count("row_count", message.row_count, MAX_ROWS_PER_CALL)
+    layer, row_count = message.layer, message.row_count
+    if layer >= shape.layer_count:
+        raise CallRejectedError(f"layer {layer}: this model has layers 0-{shape.layer_count - 1}")
+    _check_count("row_count", row_count, MAX_ROWS_PER_CALL)
     _check_count("slot_count", message.slot_count, MAX_SLOTS)
-    slots = (message.row_count, message.slot_count)
+    slots = (row_count, message.slot_count)
     return LayerCall(
-        layer=message.layer,
-        rows=_decode(
-            "rows", message.rows, _dtype_of(message.row_type), (message.row_count, shape.hidden_size)
-        ),
-        expert_ids=_decode("expert_ids", message.expert_ids, _EXPERT_ID, slots),
-        router_weights=_decode("router_weights", message.router_weights, _ROUTER_WEIGHT, slots),
-        exponents=_decode("exponents", message.exponents, _EXPONENT, (message.row_count,)),
+        layer,
+        _decode("rows", message.rows, _dtype_of(message.row_type), (row_count, shape.hidden_size)),
+        _decode("expert_ids", message.expert_ids, _EXPERT_ID, slots),
+        _decode("router_weights", message.router_weights, _ROUTER_WEIGHT, slots),
+        _decode("exponents", message.exponents, _EXPONENT, (row_count,)),
         prefill=message.prefill,
     )
 
@@ -175,7 +174,7 @@ def _check_count(name: str, count: int, most: int) -> None:
 
 
 def _decode(name: str, data: Bytes, dtype: np.dtype[_Item], shape: tuple[int, ...]) -> NDArray[_Item]:
-    expected = math.prod(shape) * dtype.itemsize
+    expected = math.prod(shape, start=dtype.itemsize)
     if len(data) != expected:
         raise CallRejectedError(f"{name} has {len(data)} bytes: {list(shape)} of {dtype} takes {expected}")
     return np.ndarray(shape, dtype, data)

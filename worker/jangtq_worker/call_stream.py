@@ -6,7 +6,6 @@ sockets answers quick calls itself, and hands only long ones over to the thread 
 
 import queue
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Final, Protocol
 
 import grpc
@@ -18,6 +17,8 @@ from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_worker.desk import Tally
 
 QUICK_NS: Final = 2_000_000
+SHORT_BYTES: Final = 1 << 16
+"""gRPC takes so many whether the other side reads or not."""
 _NO_FLAGS: Final = 0
 _Finished = tuple[None, tuple[()]]
 _NOTHING_FINISHED: Final[_Finished] = (None, ())
@@ -49,27 +50,24 @@ class CallStream:
         self._answer = answer
         self._in_flight = in_flight
         self._is_alone = is_alone
-        self._under_way = ExitStack()
         self._handed_over: queue.SimpleQueue[pb.ExpertCall | Exception | None] = queue.SimpleQueue()
+        self._receiving = cygrpc.ReceiveMessageOperation(_NO_FLAGS)
         self._row_ns: float | None = None
 
     def run(self, context: grpc.ServicerContext) -> None:
         """Until the other side leaves. Raises CallRejectedError for bytes that are no call."""
         self._call: _Call = context._rpc_event.call  # type: ignore[attr-defined]
         context.send_initial_metadata(())
-        self._receive()
+        self._call.start_server_batch((self._receiving,), self._on_received)
         while (work := self._handed_over.get()) is not None:
             if isinstance(work, Exception):
                 raise work
             self._reply(work)
 
-    def _receive(self) -> None:
-        self._call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._on_received)
-
     def _on_received(self, event: _Event) -> _Finished:
         """Runs in the thread that reads the sockets, which no exception may end."""
         try:
-            self._take(event.batch_operations[0].message())
+            self._take(event.batch_operations[-1].message())
         except DecodeError as error:
             self._handed_over.put(CallRejectedError(f"the message is no ExpertCall: {error}"))
         except Exception as error:
@@ -91,17 +89,25 @@ class CallStream:
         return self._row_ns is not None and call.row_count * self._row_ns <= QUICK_NS and self._is_alone()
 
     def _reply(self, call: pb.ExpertCall) -> None:
-        self._under_way.enter_context(self._in_flight)  # until gRPC has taken the reply
-        try:
+        with self._in_flight:
             reply = self._answer(call)
             self._row_ns = reply.compute_ns / max(call.row_count, 1)
-            data = reply.SerializeToString()
-            self._call.start_server_batch((cygrpc.SendMessageOperation(data, _NO_FLAGS),), self._on_sent)
+            self._send(reply.SerializeToString())
+
+    def _send(self, data: bytes) -> None:
+        """Send a reply, and await the next call; a short one together, which spares gRPC a turn."""
+        sending = cygrpc.SendMessageOperation(data, _NO_FLAGS)
+        if len(data) <= SHORT_BYTES:
+            self._call.start_server_batch((sending, self._receiving), self._on_received)
+            return
+        self._in_flight.__enter__()  # until gRPC has taken the reply
+        try:
+            self._call.start_server_batch((sending,), self._on_sent)
         except BaseException:
-            self._under_way.close()
+            self._in_flight.__exit__(None, None, None)
             raise
 
     def _on_sent(self, event: _Event) -> _Finished:
-        self._under_way.close()
-        self._receive()
+        self._in_flight.__exit__(None, None, None)
+        self._call.start_server_batch((self._receiving,), self._on_received)
         return _NOTHING_FINISHED
