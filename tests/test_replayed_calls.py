@@ -13,7 +13,7 @@ from scripted_workers import HIDDEN, ScriptedWorker, scripted_worker, some_call
 
 from jangtq_coordinator.express_door import Door, ExpressSettings, enter
 from jangtq_coordinator.lane import LayerAnswer
-from jangtq_coordinator.pending import PendingCalls, Received
+from jangtq_coordinator.pending import PendingCalls
 from jangtq_proto.codec import LayerCall, RowType, encode_call
 from jangtq_proto.errors import WorkerFaultError
 from jangtq_proto.frames import call_frame, frame_limit, read_answer, split_answer
@@ -124,13 +124,9 @@ def test_replays_leave_nothing_behind(worker: ScriptedWorker, open_wire: Open) -
 
 
 def test_a_coordinator_takes_the_first_answer_to_a_call_and_drops_others() -> None:
-    pending = PendingCalls("worker w")
     answers = [LayerAnswer(np.full((1, 1), n, np.int32), np.zeros(1, np.int8), 0, 0) for n in range(5)]
-
-    def told(number: int) -> Received:
-        return Received(number, lambda _: answers[number])
-
-    wire = iter([told(1), told(1), told(2), told(1), told(4)])
+    pending: PendingCalls[pb.ExpertReply] = PendingCalls("worker w", lambda reply, _: answers[reply.call_id])
+    wire = iter([pb.ExpertReply(call_id=number) for number in (1, 1, 2, 1, 4)])
     for number in (1, 2):
         pending.begin(number, (1, 1))
         assert pending.wait(number, lambda: next(wire)) is answers[number]

@@ -5,11 +5,11 @@ import time
 
 import grpc
 
-from jangtq_coordinator.answer_decoding import AnswerBytes
+from jangtq_coordinator.answer_decoding import decode_answer
 from jangtq_coordinator.express_door import Door, ExpressSettings, enter
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
 from jangtq_coordinator.lane import GiveUp, LayerAnswer, never
-from jangtq_coordinator.pending import PendingCalls, Received
+from jangtq_coordinator.pending import PendingCalls
 from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerFaultError, error_of_number
 from jangtq_proto.frame_socket import FrameSocket
@@ -39,7 +39,8 @@ class ExpressLane:
         self._limit = frame_limit(settings.hidden_size)
         self._frames: FrameSocket | None = None
         self._retry_at = 0.0
-        self._pending = PendingCalls(f"worker {control.address}")
+        self._worker = f"worker {control.address}"
+        self._pending = PendingCalls(self._worker, self._decode)
 
     def send(self, call: LayerCall) -> int:
         frames = self._frames or self._open()
@@ -76,7 +77,7 @@ class ExpressLane:
         self.abandon()
         self._control.close()
 
-    def _read(self, give_up: GiveUp) -> Received:
+    def _read(self, give_up: GiveUp) -> AnswerFrame:
         assert self._frames is not None, "a call under way has a connection"
         asked = time.monotonic()
         try:
@@ -87,22 +88,21 @@ class ExpressLane:
         except OSError as error:
             raise self._broken(error, waited_seconds=time.monotonic() - asked) from error
         except CallRejectedError as error:
-            raise WorkerFaultError(f"worker {self._control.address} sent no answer: {error}") from error
-        # A copy, because the next answer is read into the same buffer.
-        payload = bytes(answer.payload)
+            raise WorkerFaultError(f"{self._worker} sent no answer: {error}") from error
         if answer.call_id == NO_CALL:
-            raise self._failure(answer.status, payload)
-        return Received(answer.call_id, lambda shape: self._decode(answer, payload, shape))
+            raise self._failure(answer)
+        return answer
 
-    def _decode(self, answer: AnswerFrame, payload: bytes, shape: tuple[int, int]) -> LayerAnswer:
+    def _decode(self, answer: AnswerFrame, shape: tuple[int, int]) -> LayerAnswer:
         if answer.status != OK:
-            raise self._failure(answer.status, payload)
-        sums, finest = split_answer(payload, shape[0])
-        found = AnswerBytes(answer.call_id, sums, finest, answer.checksum, answer.queue_ns, answer.compute_ns)
-        return found.decode(f"worker {self._control.address}", shape)
+            raise self._failure(answer)
+        # A copy, because the next answer is read into the same buffer.
+        sums, finest = split_answer(bytes(answer.payload), shape[0])
+        return decode_answer(answer, sums, finest, shape=shape, worker=self._worker)
 
-    def _failure(self, status: int, payload: bytes) -> ClusterError:
-        return error_of_number(status, f"worker {self._control.address}: {payload.decode(errors='replace')}")
+    def _failure(self, answer: AnswerFrame) -> ClusterError:
+        words = bytes(answer.payload).decode(errors="replace")
+        return error_of_number(answer.status, f"{self._worker}: {words}")
 
     def _open(self) -> FrameSocket | None:
         """None while gRPC has to do. Raises ClusterError when the worker is gone or another one."""
@@ -112,7 +112,7 @@ class ExpressLane:
         try:
             self._frames = self._enter()
         except (OSError, ClusterError) as error:
-            _log.warning("worker %s: no express lane, using gRPC: %s", self._control.address, error)
+            _log.warning("%s: no express lane, using gRPC: %s", self._worker, error)
             self._pause()
             return None
         self._frames.set_timeout(self._settings.call_timeout_seconds)
@@ -127,12 +127,12 @@ class ExpressLane:
             try:
                 return self._enter_by(Door(host, reply.port, path), reply.ticket)
             except OSError as error:
-                _log.info("worker %s: no way in at %s, using TCP: %s", self._control.address, path, error)
+                _log.info("%s: no way in at %s, using TCP: %s", self._worker, path, error)
         return self._enter_by(Door(host, reply.port), reply.ticket)
 
     def _enter_by(self, door: Door, ticket: bytes) -> FrameSocket:
         frames = enter(door, ticket, self._express)
-        _log.info("worker %s: express lane over %s", self._control.address, door)
+        _log.info("%s: express lane over %s", self._worker, door)
         return frames
 
     def _broken(self, error: OSError, *, waited_seconds: float) -> ClusterError:

@@ -8,11 +8,11 @@ from pathlib import Path
 import grpc
 from google.protobuf.message import DecodeError
 
-from jangtq_coordinator.answer_decoding import AnswerBytes
+from jangtq_coordinator.answer_decoding import decode_answer
 from jangtq_coordinator.channels import WorkerChannel, open_channel
 from jangtq_coordinator.expert_stream import ExpertStream, StreamBrokenError
 from jangtq_coordinator.lane import GiveUp, LayerAnswer, never
-from jangtq_coordinator.pending import PendingCalls, Received
+from jangtq_coordinator.pending import PendingCalls
 from jangtq_coordinator.roster import Holder, holder_from
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import LayerCall, RowType, encode_call
@@ -56,7 +56,7 @@ class GrpcLane:
         self._local_path: Path | None = None
         self._stream: ExpertStream | None = None
         self._ids = itertools.count(1)
-        self._pending = PendingCalls(self._name)
+        self._pending = PendingCalls(self._name, self._decode)
 
     def describe(self, *, timeout_seconds: float | None = None) -> Holder:
         """Ask the worker what it holds. Raises WorkerUnreachableError naming the address."""
@@ -153,23 +153,19 @@ class GrpcLane:
                 raise
         return self._stub().Describe(pb.DescribeRequest(), timeout=timeout_seconds, wait_for_ready=True)
 
-    def _read(self, give_up: GiveUp) -> Received:
+    def _read(self, give_up: GiveUp) -> pb.ExpertReply:
         assert self._stream is not None, "a call under way has a stream"
         try:
-            reply = pb.ExpertReply.FromString(self._stream.receive(give_up))
+            return pb.ExpertReply.FromString(self._stream.receive(give_up))
         except StreamBrokenError as error:
             raise self._broken(error) from error
         except DecodeError as error:
             raise WorkerFaultError(f"{self._name} sent no ExpertReply: {error}") from error
-        return Received(reply.call_id, lambda shape: self._decode(reply, shape))
 
     def _decode(self, reply: pb.ExpertReply, shape: tuple[int, int]) -> LayerAnswer:
         if reply.WhichOneof("result") == "failure":
             raise error_of_number(reply.failure.status, f"{self._name}: {reply.failure.message}")
-        found = AnswerBytes(
-            reply.call_id, reply.partial_sums, reply.finest, reply.checksum, reply.queue_ns, reply.compute_ns
-        )
-        return found.decode(self._name, shape)
+        return decode_answer(reply, reply.partial_sums, reply.finest, shape=shape, worker=self._name)
 
     def _broken(self, error: StreamBrokenError) -> ClusterError:
         self.abandon()

@@ -1,24 +1,29 @@
 """The calls of one lane that wait for their answers, matched by id. Knows no transport."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Generic, Protocol, TypeVar
 
 from jangtq_coordinator.lane import LayerAnswer
 from jangtq_proto.errors import ClusterError, WorkerFaultError, WorkerUnreachableError
 
 
-class Received(NamedTuple):
-    """What a lane read: the answer to a call, or why there is none. `answer` may raise ClusterError."""
-
-    call_id: int
-    answer: Callable[[tuple[int, int]], LayerAnswer]
+class _Message(Protocol):
+    @property
+    def call_id(self) -> int: ...
 
 
-class PendingCalls:
-    """`worker` is what errors call the other side."""
+Message = TypeVar("Message", bound=_Message)
 
-    def __init__(self, worker: str) -> None:
+
+class PendingCalls(Generic[Message]):
+    """`worker` is what errors call the other side.
+
+    decode: the answer to a call of some shape, [rows, hidden], that a message holds; may raise ClusterError.
+    """
+
+    def __init__(self, worker: str, decode: Callable[[Message, tuple[int, int]], LayerAnswer]) -> None:
         self._worker = worker
+        self._decode = decode
         self._newest = 0
         self._shapes: dict[int, tuple[int, int]] = {}
         self._early: dict[int, LayerAnswer | ClusterError] = {}
@@ -34,12 +39,17 @@ class PendingCalls:
         self._newest = call_id
         self._shapes[call_id] = shape
 
-    def wait(self, call_id: int, read: Callable[[], Received]) -> LayerAnswer:
+    def wait(self, call_id: int, read: Callable[[], Message]) -> LayerAnswer:
         """The answer to a call, reading what comes until it is there. Raises ClusterError."""
         while call_id not in self._early:
-            if call_id not in self._shapes:
+            shape = self._shapes.get(call_id)
+            if shape is None:
                 raise WorkerUnreachableError(f"{self._worker}: the call was lost with its connection")
-            self._keep(read())
+            message = read()
+            if message.call_id == call_id:
+                del self._shapes[call_id]
+                return self._decode(message, shape)
+            self._keep(message)
         del self._shapes[call_id]
         result = self._early.pop(call_id)
         if isinstance(result, ClusterError):
@@ -51,15 +61,15 @@ class PendingCalls:
         self._shapes.clear()
         self._early.clear()
 
-    def _keep(self, received: Received) -> None:
+    def _keep(self, message: Message) -> None:
         """Answers to calls that were given up are dropped; one that nobody ever asked for is a fault."""
-        if received.call_id > self._newest or received.call_id < 1:
+        if message.call_id > self._newest or message.call_id < 1:
             raise WorkerFaultError(
-                f"{self._worker} answered call {received.call_id}, the newest is {self._newest}"
+                f"{self._worker} answered call {message.call_id}, the newest is {self._newest}"
             )
-        if received.call_id not in self._shapes:
+        if message.call_id not in self._shapes:
             return
         try:
-            self._early[received.call_id] = received.answer(self._shapes[received.call_id])
+            self._early[message.call_id] = self._decode(message, self._shapes[message.call_id])
         except ClusterError as error:
-            self._early[received.call_id] = error
+            self._early[message.call_id] = error
