@@ -128,6 +128,17 @@ def test_a_holder_without_a_picked_expert_is_not_asked() -> None:
     assert [part.holder for part in parts] == [1]
 
 
+@pytest.mark.parametrize("rows", [1, 5])
+def test_what_a_holder_is_asked_for_is_counted(rows: int) -> None:
+    _, ids, weights = some_rows(rows, 4, experts=6)
+    parts = Router(membership_of({"a": "0-2", "b": "3-4", "c": "5"}, 6).plan).split(ids, weights)
+    assert [part.picks for part in parts] == [np.count_nonzero(part.expert_ids >= 0) for part in parts]
+    assert sum(part.picks for part in parts) == ids.size
+    assert [part.work() for part in parts] == [
+        len(set(part.expert_ids[part.expert_ids >= 0])) + part.picks / 8 for part in parts
+    ]
+
+
 def test_a_failing_holder_leaves_no_half_done_call() -> None:
     x, ids, weights = some_rows(2, 4, experts=4)
     lanes = [FakeLane(), FakeLane(fails=True)]

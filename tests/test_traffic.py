@@ -1,6 +1,5 @@
 """What each holder was asked and how long it took, counted and of its newest calls."""
 
-import numpy as np
 import pytest
 
 from jangtq_coordinator.timing import UPPER_BOUNDS_SECONDS, bucket_of
@@ -11,10 +10,9 @@ MS = 1_000_000
 
 def test_calls_picks_and_waits_are_counted_by_holder() -> None:
     traffic = Traffic()
-    ids = np.array([[0, -1, 2], [-1, -1, 5]], dtype=np.int32)
-    traffic.record("a", ids, wait_ns=3 * MS, holder_ns=MS)
-    traffic.record("a", ids[:1], wait_ns=5 * MS, holder_ns=MS)
-    traffic.record("b", ids, wait_ns=1, holder_ns=0)
+    traffic.record("a", 3, wait_ns=3 * MS, holder_ns=MS)
+    traffic.record("a", 2, wait_ns=5 * MS, holder_ns=MS)
+    traffic.record("b", 3, wait_ns=1, holder_ns=0)
     a, b = traffic.all()["a"], traffic.all()["b"]
     assert (a.calls, a.picks, a.wait_ns) == (2, 5, 8 * MS)
     assert (b.calls, b.picks, sum(b.wait_counts)) == (1, 3, 1)
@@ -24,11 +22,10 @@ def test_calls_picks_and_waits_are_counted_by_holder() -> None:
 def test_recent_times_are_quantiles_of_the_newest_calls() -> None:
     traffic = Traffic()
     assert traffic.of("a").recent() is None
-    one = np.zeros((1, 1), dtype=np.int32)
     for _ in range(5000):
-        traffic.record("a", one, wait_ns=1000 * MS, holder_ns=0)
+        traffic.record("a", 1, wait_ns=1000 * MS, holder_ns=0)
     for wait_ms in range(1, 2049):
-        traffic.record("a", one, wait_ns=wait_ms * MS, holder_ns=MS)
+        traffic.record("a", 1, wait_ns=wait_ms * MS, holder_ns=MS)
     recent = traffic.of("a").recent()
     assert recent is not None
     assert recent.wait_p50 == pytest.approx(1.0245)

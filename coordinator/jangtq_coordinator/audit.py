@@ -4,7 +4,6 @@ import logging
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -36,12 +35,12 @@ class Auditor:
         if second is None:
             return
         self._membership.counters.audits += 1
-        alone = [replace(first, part=replace(first.part, row_index=None))]
+        alone = [first._replace(part=first.part._replace(row_index=None))]
         if not _agree(call, alone, second):
             self._membership.counters.disagreements += 1
             right = self._judge(call, alone, second)
             answered[position : position + 1] = [
-                replace(one, part=one.part.within(first.part.row_index)) for one in right
+                one._replace(part=one.part.within(first.part.row_index)) for one in right
             ]
 
     def _ask_others(self, call: LayerCall, answered: Sequence[Answered]) -> list[Answered] | None:

@@ -100,7 +100,7 @@ class Collector:
             self._routes.record(one, answer, time.monotonic() - started)
             self.traffic.record(
                 one.member.name,
-                one.part.expert_ids,
+                one.part.picks,
                 wait_ns=time.perf_counter_ns() - one.sent_ns,
                 holder_ns=answer.queue_ns + answer.compute_ns,
             )

@@ -1,7 +1,9 @@
 """One layer's exchange while it is under way: what was asked of whom, what went wrong, how answers add up."""
 
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +17,7 @@ from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import ClusterError
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """A part that a member was asked for, under a call id of its lane; `sent_ns` is of perf_counter_ns."""
 
     part: HolderRows
@@ -26,8 +27,7 @@ class Asked:
     sent_ns: int
 
 
-@dataclass(frozen=True)
-class Answered:
+class Answered(NamedTuple):
     """A part that a member answered."""
 
     part: HolderRows
@@ -61,11 +61,13 @@ class Exchange:
 
     def call(self, part: HolderRows) -> LayerCall:
         """The message for a part."""
-        picked = replace(self.whole, expert_ids=part.expert_ids, router_weights=part.router_weights)
-        if part.row_index is None:
-            return picked
-        rows, exponents = self.whole.rows[part.row_index], self.whole.exponents[part.row_index]
-        return replace(picked, rows=rows, exponents=exponents)
+        whole = self.whole
+        rows, exponents = whole.rows, whole.exponents
+        if part.row_index is not None:
+            rows, exponents = rows[part.row_index], exponents[part.row_index]
+        return LayerCall(
+            whole.layer, rows, part.expert_ids, part.router_weights, exponents, prefill=whole.prefill
+        )
 
     def fail(self, failure: Failure) -> None:
         """Somebody else has to be asked for this part."""
@@ -75,6 +77,8 @@ class Exchange:
 
 def add_up(whole: LayerCall, answered: list[Answered]) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
     """Sums of all holders, in units of each row's grid, and the finest exponents of all answers of a row."""
+    if answered and all(one.part.row_index is None for one in answered):
+        return _add_whole([one.answer for one in answered])
     sums = np.zeros(whole.rows.shape, dtype=np.int32)
     finest = np.full(len(sums), FINEST, dtype=np.int8)
     for one in answered:
@@ -85,6 +89,14 @@ def add_up(whole: LayerCall, answered: list[Answered]) -> tuple[NDArray[np.int32
             index = one.part.row_index
             sums[index] += one.answer.partial_sums
             finest[index] = np.maximum(finest[index], one.answer.finest)
+    return sums, finest
+
+
+def _add_whole(answers: Sequence[LayerAnswer]) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
+    """Of answers to all rows: a single row, mostly, for which each array more would be felt."""
+    sums, finest = answers[0].partial_sums, np.maximum(answers[0].finest, np.int8(FINEST))
+    for answer in answers[1:]:
+        sums, finest = sums + answer.partial_sums, np.maximum(finest, answer.finest)
     return sums, finest
 
 

@@ -66,7 +66,10 @@ def find_misfits(exponents: NDArray[np.int8], finest: NDArray[np.int8]) -> list[
 def read_sums(sums: NDArray[np.int32], exponents: NDArray[np.int8]) -> NDArray[np.float32]:
     """Whole sums as float32, rounded once."""
     result = sums.astype(np.float32)
-    result *= np.ldexp(np.float32(1), exponents.astype(np.int32))[:, None]
+    if len(exponents) == 1:  # the common case of decoding, without an array for it
+        result *= math.ldexp(1.0, int(exponents[0]))
+    else:
+        result *= np.ldexp(np.float32(1), exponents.astype(np.int32))[:, None]
     return result
 
 

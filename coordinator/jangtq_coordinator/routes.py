@@ -5,7 +5,7 @@ from jangtq_coordinator.lane import LayerAnswer
 from jangtq_coordinator.membership import Membership
 from jangtq_coordinator.pace import Pace
 from jangtq_coordinator.plan import Member
-from jangtq_coordinator.routing import Router, work
+from jangtq_coordinator.routing import Router
 
 _EXCHANGES_A_SPEED = 256
 
@@ -43,12 +43,11 @@ class Routes:
 
     def record(self, asked: Asked, answer: LayerAnswer, waited_seconds: float) -> None:
         """What one answer took."""
-        ids = asked.part.expert_ids
         self._pace(asked.member).record(
-            ids.shape[0],
+            asked.part.expert_ids.shape[0],
             waited_seconds=waited_seconds,
             compute_seconds=answer.compute_ns / 1e9,
-            cost=work(ids),
+            cost=asked.part.work(),
         )
 
     def deadline_seconds(self, member: Member, rows: int) -> float:

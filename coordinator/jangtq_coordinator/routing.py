@@ -1,8 +1,7 @@
 """Splits the picked experts of a layer among those that serve them. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,27 +16,35 @@ _NOT_ASKED: Final = -2
 _ROWS_A_READ: Final = 8
 
 
-@dataclass(frozen=True)
-class HolderRows:
+class HolderRows(NamedTuple):
     """What one holder is asked for: some rows, and of each row the experts that are its own.
 
     holder: a position in the plan's members, or NOBODY.
     row_index: int64 [rows], positions in the layer's rows; None stands for all of them.
     expert_ids: int32 [rows, slots], NO_EXPERT where the expert is somebody else's.
     router_weights: float32 [rows, slots].
+    picks: how many slots hold an expert.
     """
 
     holder: int
     row_index: NDArray[np.int64] | None
     expert_ids: NDArray[np.int32]
     router_weights: NDArray[np.float32]
+    picks: int
 
     def within(self, outer: NDArray[np.int64] | None) -> "HolderRows":
         """The same with positions in the rows that `outer` was cut from."""
         if outer is None:
             return self
         index = outer if self.row_index is None else outer[self.row_index]
-        return HolderRows(self.holder, index, self.expert_ids, self.router_weights)
+        return self._replace(row_index=index)
+
+    def work(self) -> float:
+        """What it costs, in the unit of `balance`: reading its experts, and computing its rows."""
+        ids, distinct = self.expert_ids, self.picks
+        if ids.shape[0] > 1:
+            distinct = np.unique(ids[ids >= 0]).size
+        return distinct + self.picks / _ROWS_A_READ
 
 
 class Router:
@@ -80,8 +87,8 @@ class Router:
             if holder != _NOT_ASKED:
                 slots.setdefault(holder, []).append(slot)
         return tuple(
-            HolderRows(holder, None, expert_ids[:, slots[holder]], router_weights[:, slots[holder]])
-            for holder in sorted(slots)
+            HolderRows(holder, None, expert_ids.take(own, 1), router_weights.take(own, 1), len(own))
+            for holder, own in sorted(slots.items())
         )
 
     def _owners(self, expert_ids: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -107,13 +114,6 @@ class Router:
         return balance(jobs, self._seconds_per_cost, fixed_costs=fixed)
 
 
-def work(expert_ids: NDArray[np.int32]) -> float:
-    """What a holder's part costs, in the unit of `balance`: reading its experts, and computing its rows."""
-    picked = expert_ids[expert_ids >= 0]
-    distinct = picked.size if expert_ids.shape[0] == 1 else np.unique(picked).size
-    return float(distinct + picked.size / _ROWS_A_READ)
-
-
 def _without(holders: tuple[int, ...], avoid: frozenset[int]) -> tuple[int, ...]:
     return tuple(holder for holder in holders if holder not in avoid) or holders
 
@@ -127,7 +127,8 @@ def _rows_of(
     mine = owners == holder
     has_mine = mine.any(axis=1)
     own_ids = np.where(mine, expert_ids, np.int32(NO_EXPERT))
+    picks = int(np.count_nonzero(mine))
     if has_mine.all():
-        return HolderRows(holder, None, own_ids, router_weights)
+        return HolderRows(holder, None, own_ids, router_weights, picks)
     index = np.flatnonzero(has_mine)
-    return HolderRows(holder, index, own_ids[index], router_weights[index])
+    return HolderRows(holder, index, own_ids[index], router_weights[index], picks)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jangtq_coordinator.timing import UPPER_BOUNDS_SECONDS, bucket_of
 
@@ -58,9 +57,8 @@ class Traffic:
     def __init__(self) -> None:
         self._holders: dict[str, HolderTraffic] = {}
 
-    def record(self, holder: str, expert_ids: NDArray[np.int32], *, wait_ns: int, holder_ns: int) -> None:
-        """One answered call for `expert_ids`, int32 [rows, slots] with NO_EXPERT in some places."""
-        picks = int(np.count_nonzero(expert_ids >= 0))
+    def record(self, holder: str, picks: int, *, wait_ns: int, holder_ns: int) -> None:
+        """One answered call."""
         self.of(holder).record(picks, wait_ns=wait_ns, holder_ns=holder_ns)
 
     def of(self, holder: str) -> HolderTraffic:
