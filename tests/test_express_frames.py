@@ -142,6 +142,22 @@ def test_a_larger_frame_may_come_while_arrays_look_at_the_last_one(
     assert large is not None and len(large) == 500_004
 
 
+def test_a_frame_is_the_same_object_as_the_last_one_only_where_size_and_memory_are(
+    ends: tuple[socket.socket, FrameSocket],
+) -> None:
+    plain, frames = ends
+    shown: list[memoryview | None] = []
+    for size in (4, 4, 5, 4, 100_000, 4):
+        body = bytes([len(shown)]) * size
+        sender = threading.Thread(target=plain.sendall, args=(LENGTH.pack(size) + body,))
+        sender.start()
+        shown.append(frames.receive(LIMIT))
+        sender.join()
+        assert shown[-1] is not None and shown[-1][LENGTH.size :] == body
+    assert shown[0] is shown[1]
+    assert len({id(frame) for frame in shown}) == 5
+
+
 def test_a_frame_above_the_limit_is_refused_before_it_is_read(
     ends: tuple[socket.socket, FrameSocket],
 ) -> None:
