@@ -17,11 +17,11 @@ import pytest
 from cluster_processes import run_coordinator, running_workers, start_coordinator
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
-from trace_checks import check_trace, durations
+from trace_checks import durations, read_trace
 
 from jangtq_bundle.models import demo_model
 from jangtq_coordinator.children import Child, Children
-from jangtq_coordinator.trace_events import ENGINE, REQUESTS, Trace
+from jangtq_coordinator.trace_events import ENGINE, REQUESTS
 
 QUESTION: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 
@@ -146,8 +146,7 @@ def test_a_trace_shows_where_the_time_of_a_request_went(
     )
     assert done.returncode == 0, done.stderr
     assert str(file) in done.stdout
-    trace: Trace = json.loads(file.read_text())
-    check_trace(trace)
+    trace = read_trace(file)
     decoding = durations(trace, ENGINE, "decode pass")
     layers = httpx.get(f"{base_url}/cluster").json()["layers"]
     assert len(decoding) == tokens.completion_tokens - 1

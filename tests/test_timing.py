@@ -1,6 +1,7 @@
 """Histograms of where time goes, and traces of it, from stamps that are made up."""
 
 import json
+from itertools import accumulate
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,14 +56,36 @@ def test_every_stage_of_every_layer_is_counted() -> None:
     )
 
 
-def test_time_that_other_work_hid_is_not_the_wires() -> None:
-    assert exchange(0, waits_from=90_000).stages()[STAGES.index("wire")] == 0
+def test_time_that_other_work_hid_belongs_to_no_stage() -> None:
+    stages = dict(zip(STAGES, exchange(0, waits_from=90_000).stages(), strict=True))
+    assert stages == {
+        "attention": 30_000,
+        "encode": 10_000,
+        "wire": 0,
+        "queue": 0,
+        "compute": 3_000,
+        "decode": 2_000,
+        "reduce": 5_000,
+    }
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=8, max_size=8))
+def test_stages_share_out_a_layers_time_whatever_a_holder_tells(parts: list[int]) -> None:
+    *durations, decode, queue, compute = parts
+    began, started, sent, waited, read, ended = accumulate(durations, initial=0)
+    times = (
+        exchange(0)
+        ._replace(began=began, started=started, sent=sent, waited=waited, read=read, ended=ended)
+        ._replace(decode=decode, queue=queue, compute=compute)
+    )
+    assert min(times.stages()) >= 0
+    assert sum(times.stages()) == ended - began - (waited - sent)
 
 
 @given(st.integers(0, 2**40))
 def test_a_duration_is_counted_in_its_bucket(nanoseconds: int) -> None:
     times = LayerTimes(1)
-    times.record(exchange(0)._replace(compute=nanoseconds))
+    times.record(exchange(0)._replace(compute=nanoseconds, read=2**42))
     histogram = times.histograms()[STAGES.index("compute")]
     (bucket,) = (i for i, count in enumerate(histogram.counts) if count)
     bounds = (0.0, *histogram.upper_bounds_seconds, float("inf"))

@@ -40,18 +40,18 @@ class ExchangeTimes(NamedTuple):
     compute: int
     slowest_holder: str
 
-    def stages(self) -> tuple[int, ...]:
-        """Nanoseconds of each of STAGES; wire is what waiting the holder's own time does not explain."""
-        waiting = self.read - self.waited - self.decode
-        return (
-            self.started - self.began,
-            self.sent - self.started,
-            max(waiting - self.queue - self.compute, 0),
-            self.queue,
-            self.compute,
-            self.decode,
-            self.ended - self.read,
-        )
+    def stages(self) -> tuple[int, int, int, int, int, int, int]:
+        """Nanoseconds of each of STAGES, which share out the layer's time but for what other work hid.
+
+        Of the waiting, the slowest holder explains its computing and queue, and the wire takes what is left.
+        """
+        waiting = self.read - self.waited
+        decode = min(self.decode, waiting)
+        compute = min(self.compute, waiting - decode)
+        queue = min(self.queue, waiting - decode - compute)
+        wire = waiting - decode - compute - queue
+        attention, encode = self.started - self.began, self.sent - self.started
+        return attention, encode, wire, queue, compute, decode, self.ended - self.read
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class LayerSplit:
     """Mean milliseconds of one layer in one forward pass.
 
     attention: everything of the layer that the coordinator computes before its exchange.
-    dispatch: encode, wire, queue, decode and reduce. experts: the slowest holder's own computing.
+    dispatch: encode, wire, queue, decode and reduce. experts: the slowest holder's computing that was waited
+    for.
     """
 
     layer: int
