@@ -1,6 +1,7 @@
-"""Compiles the native kernel into jangtq_kernels when a wheel or an editable install is built.
+"""Compiles the native kernels into jangtq_kernels when a wheel or an editable install is built.
 
-A machine without a compiler still gets a working installation: the `cpu` backend is then missing.
+A machine without a compiler still gets a working installation: the `cpu` backend is then missing, and on
+Linux coordinators compute dense layers with MLX's own slow products.
 """
 
 import os
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,6 @@ from packaging.tags import sys_tags
 
 PACKAGE = Path("kernels/jangtq_kernels")
 SOURCES = PACKAGE / "native"
-# The name that jangtq_kernels.cpu_library looks for.
-LIBRARY = PACKAGE / ("_native.dylib" if sys.platform == "darwin" else "_native.so")
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = (
     "-std=c++17",
@@ -32,20 +32,47 @@ FLAGS = (
     "-pthread",
 )
 
-# Baseline code first: of an inline function that several files hold, linkers keep the first copy,
-# which must run on every machine of this kind.
-BASELINE = ("experts", "thread_pool", "kernel_portable", "kernel_portable_int8")
 AVX2 = ("-mavx2", "-mfma")
 AVX512 = (*AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mprefer-vector-width=512")
-FLAGS_OF_KERNELS: dict[str, dict[str, tuple[str, ...]]] = {
-    "x86_64": {
-        "kernel_avx2": AVX2,
-        "kernel_avx2_int8": AVX2,
-        "kernel_avx512": AVX512,
-        "kernel_avx512_int8": (*AVX512, "-mavx512vbmi", "-mavx512vnni"),
+
+
+@dataclass(frozen=True)
+class Library:
+    """A shared library: the sources for every machine, and those for its instruction sets with their flags.
+
+    Baseline code is linked first: of an inline function that several files hold, linkers keep the first
+    copy, which must run on every machine of this kind.
+    """
+
+    path: Path
+    baseline: tuple[str, ...]
+    kernels: dict[str, dict[str, tuple[str, ...]]]
+
+
+# The name that jangtq_kernels.cpu_library looks for.
+EXPERTS = Library(
+    PACKAGE / ("_native.dylib" if sys.platform == "darwin" else "_native.so"),
+    ("experts", "thread_pool", "kernel_portable", "kernel_portable_int8"),
+    {
+        "x86_64": {
+            "kernel_avx2": AVX2,
+            "kernel_avx2_int8": AVX2,
+            "kernel_avx512": AVX512,
+            "kernel_avx512_int8": (*AVX512, "-mavx512vbmi", "-mavx512vnni"),
+        },
+        "arm64": {"kernel_neon": (), "kernel_neon_int8": ()},
     },
-    "arm64": {"kernel_neon": (), "kernel_neon_int8": ()},
-}
+)
+# The name that jangtq_kernels.blas looks for. On macOS, MLX has Metal and Accelerate.
+PRODUCTS = Library(
+    PACKAGE / "_blas.so",
+    ("blas", "thread_pool", "product_portable"),
+    {
+        "x86_64": {"product_avx2": AVX2, "product_avx512": AVX512},
+        "arm64": {"product_neon": ()},
+    },
+)
+LIBRARIES = (EXPERTS, PRODUCTS) if sys.platform == "linux" else (EXPERTS,)
 SAME_MACHINE = {"amd64": "x86_64", "aarch64": "arm64"}
 
 
@@ -60,17 +87,20 @@ class NativeBuildHook(BuildHookInterface):
         """Compile, or say on the console why not; never fails the installation."""
         root = Path(self.root)
         try:
-            compile_library(root, find_compiler())
+            compiler = find_compiler()
+            for library in LIBRARIES:
+                compile_library(root, compiler, library)
         except CompilationError as error:
-            # One of earlier sources would not fit the Python that is installed now.
-            (root / LIBRARY).unlink(missing_ok=True)
+            # Those of earlier sources would not fit the Python that is installed now.
+            for library in LIBRARIES:
+                (root / library.path).unlink(missing_ok=True)
             self.app.display_warning(f"{error}: {CONSEQUENCE}")
             return
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{next(sys_tags()).platform}"
 
 
-CONSEQUENCE = "installing without the cpu backend, only the slow reference will compute on the CPU"
+CONSEQUENCE = "installing without the cpu backend, only slow references will compute on the CPU"
 
 
 def find_compiler() -> str:
@@ -82,19 +112,19 @@ def find_compiler() -> str:
     return found
 
 
-def compile_library(root: Path, compiler: str) -> None:
-    """Writes LIBRARY whole or not at all. Raises CompilationError."""
+def compile_library(root: Path, compiler: str, library: Library) -> None:
+    """Writes the library whole or not at all. Raises CompilationError."""
     machine = platform.machine().lower()
-    kernels = FLAGS_OF_KERNELS.get(SAME_MACHINE.get(machine, machine), {})
-    units = {**{name: () for name in BASELINE}, **kernels}
-    library = root / LIBRARY
-    with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
+    kernels = library.kernels.get(SAME_MACHINE.get(machine, machine), {})
+    units = {**{name: () for name in library.baseline}, **kernels}
+    target = root / library.path
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         for name, flags in units.items():
             source = str(root / SOURCES / f"{name}.cpp")
             run([compiler, *FLAGS, *flags, "-c", source, "-o", f"{scratch}/{name}.o"])
         objects = [f"{scratch}/{name}.o" for name in units]
         run([compiler, "-shared", "-pthread", *objects, "-o", f"{scratch}/library"])
-        os.replace(f"{scratch}/library", library)
+        os.replace(f"{scratch}/library", target)
 
 
 def run(command: list[str]) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import jangtq_coordinator as _  # noqa: F401  before MLX, which test files import first: fast products
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 from reference_bundles import Variant, make_reference_bundle  # noqa: E402

@@ -1,1 +1,10 @@
 """The coordinator: everything of the model but the routed experts, and the API in front of it."""
+
+from contextlib import suppress
+
+from jangtq_kernels.blas import stand_before_mlx
+from jangtq_kernels.errors import BackendMissingError
+
+# Here, because any module of this package may be the first to import MLX; who loads a model tells of failure.
+with suppress(BackendMissingError):
+    stand_before_mlx()

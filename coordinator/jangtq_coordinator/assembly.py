@@ -40,8 +40,11 @@ def loader(bundle: Bundle, cluster: Cluster, settings: ClusterSettings) -> Calla
         except (OSError, ValueError) as error:
             raise BundleError(f"{bundle.path}: the tokenizer cannot be read: {error}") from error
         bundle.check_dense()
+        model = load_model(
+            bundle, cluster.dispatcher, row_type_of(settings), cluster.overlap, dense=settings.dense
+        )
         return LoadedModel(
-            model=load_model(bundle, cluster.dispatcher, row_type_of(settings), cluster.overlap),
+            model=model,
             tokenizer=tokenizer,
             name=model_name(bundle),
             context_length=bundle.config.context_length,
@@ -50,6 +53,7 @@ def loader(bundle: Bundle, cluster: Cluster, settings: ClusterSettings) -> Calla
             generation=read_generation_config(bundle.path),
             pause=cluster.pause,
             capabilities=read_capabilities(bundle.path),
+            dense=model.dense,
             timeline=cluster.dispatcher.timeline,
         )
 

@@ -2,6 +2,7 @@
 
 import argparse
 
+from jangtq_coordinator.dense_weights import DenseForm, DenseSettings
 from jangtq_coordinator.overlap import OverlapMode
 from jangtq_coordinator.settings import ClusterSettings, Transport
 from jangtq_proto.addresses import parse_addresses
@@ -57,6 +58,7 @@ def add_cluster(command: argparse.ArgumentParser) -> None:
         "auto does so where trials prove it faster, which cost at most a hundredth of the time "
         "(default: %(default)s)",
     )
+    _add_dense(command)
     command.add_argument(
         "--connect-timeout",
         type=float,
@@ -93,6 +95,25 @@ def add_cluster(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_dense(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--dense",
+        type=DenseForm,
+        choices=tuple(DenseForm),
+        default=DenseForm.AUTO,
+        metavar="{" + ",".join(DenseForm) + "}",
+        help="what to keep the weights of attention and head as; float32 takes four times the memory of "
+        "packed and is many times faster on a CPU; auto unpacks as much as half of the free memory holds, "
+        "and nothing on Metal (default: %(default)s)",
+    )
+    command.add_argument(
+        "--dense-threads",
+        type=int,
+        metavar="N",
+        help="threads that share their large products on Linux (default: all cores)",
+    )
+
+
 def cluster_settings(given: argparse.Namespace) -> ClusterSettings:
     """The cluster's part of a command line. Raises ConfigurationError."""
     return ClusterSettings(
@@ -106,6 +127,7 @@ def cluster_settings(given: argparse.Namespace) -> ClusterSettings:
         poll_us=given.poll_us,
         unix_sockets=not given.no_unix_sockets,
         overlap=given.overlap,
+        dense=DenseSettings(given.dense, given.dense_threads),
         tls=given.tls,
         connect_timeout_seconds=given.connect_timeout,
         call_timeout_seconds=given.call_timeout,

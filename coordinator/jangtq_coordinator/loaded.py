@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import mlx.core as mx
 
 from jangtq_coordinator.capabilities import Capabilities
+from jangtq_coordinator.dense_weights import DenseReport
 from jangtq_coordinator.kv_memory import KvShape
 from jangtq_coordinator.mlx_lm_import import TokenizerWrapper
 from jangtq_coordinator.pause import Pause
@@ -58,6 +59,7 @@ class LoadedModel:
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     pause: Pause = field(default_factory=Pause)
     capabilities: Capabilities = field(default_factory=Capabilities)
+    dense: DenseReport = DenseReport()
     timeline: Timeline = field(default_factory=Timeline)
 
     @property

@@ -10,6 +10,7 @@ import mlx.nn as nn
 from mlx.utils import tree_map
 
 from jangtq_bundle.bundle import Bundle
+from jangtq_coordinator.dense_weights import DenseReport, DenseSettings, prepare_dense
 from jangtq_coordinator.dispatch import Dispatcher
 from jangtq_coordinator.half_passes import can_halve, run_halves, run_whole
 from jangtq_coordinator.mlx_lm_import import load_model as load_mlx_model
@@ -92,6 +93,7 @@ class CoordinatorModel(minimax.Model):
 
     def __init__(self, args: minimax.ModelArgs, experts: RoutedExperts, overlap: OverlapChooser) -> None:
         super().__init__(args)
+        self.dense = DenseReport()
         self._experts = experts
         self._overlap = overlap
         for index, layer in enumerate(self.model.layers):
@@ -142,11 +144,17 @@ class CoordinatorModel(minimax.Model):
 
 
 def load_model(
-    bundle: Bundle, dispatcher: Dispatcher, row_type: RowType, overlap: OverlapChooser | None = None
+    bundle: Bundle,
+    dispatcher: Dispatcher,
+    row_type: RowType,
+    overlap: OverlapChooser | None = None,
+    *,
+    dense: DenseSettings | None = None,
 ) -> CoordinatorModel:
     """Read the coordinator's tensors and evaluate them in the calling thread, the only one to use MLX.
 
-    Floating-point tensors become `row_type`; 8-bit weights stay packed. Without `overlap`, passes run whole.
+    Floating-point tensors become `row_type`, 8-bit weights what `dense` says (None: its defaults).
+    Without `overlap`, passes run whole.
     """
     chooser = overlap or OverlapChooser(OverlapMode.OFF)
     experts = RoutedExperts(dispatcher, row_type)
@@ -159,6 +167,7 @@ def load_model(
     mx.eval(model.parameters())
     model.eval()
     assert isinstance(model, CoordinatorModel)
+    model.dense = prepare_dense(model, dense or DenseSettings(), MLX_DTYPE[row_type])
     return model
 
 

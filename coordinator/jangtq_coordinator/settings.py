@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from jangtq_coordinator.dense_weights import DenseSettings
 from jangtq_coordinator.engine_settings import EngineSettings
 from jangtq_coordinator.overlap import OverlapMode
 from jangtq_proto.addresses import Address
@@ -34,6 +35,7 @@ class ClusterSettings:
     poll_us: int = 0
     unix_sockets: bool = True
     overlap: OverlapMode = OverlapMode.AUTO
+    dense: DenseSettings = DenseSettings()
     tls: Path | None = None
     call_timeout_seconds: float = 60.0
     connect_timeout_seconds: float = 30.0

@@ -1,7 +1,7 @@
 """GET /health and its short forms: whether requests are taken, and how the cluster is. Knows no worker."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
@@ -34,6 +34,7 @@ def health_router(engine: Engine, cluster_health: Callable[[], ClusterHealth]) -
             "draining": state is EngineState.STOPPING,
             "model": engine.loaded.name if state is EngineState.READY else None,
             "requests": engine.running,
+            "dense": asdict(engine.loaded.dense) if state is EngineState.READY else None,
             "cluster": dict(cluster.details),
         }
         return JSONResponse(body, _code(body["status"] == "ok"))

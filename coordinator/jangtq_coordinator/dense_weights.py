@@ -1,0 +1,137 @@
+"""How dense layers keep their weights, packed as in the bundle or as float32, and who multiplies them.
+
+On a CPU, MLX's product with packed weights takes one thread and as long again for every row. The product of
+jangtq_kernels.blas takes neither, but four times the memory.
+"""
+
+import itertools
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import mlx.core as mx
+import mlx.nn as nn
+import psutil
+from mlx.utils import tree_unflatten
+
+from jangtq_kernels.blas import Blas, stand_before_mlx
+from jangtq_kernels.errors import BackendMissingError
+from jangtq_proto.errors import ConfigurationError
+
+_SHARE_OF_FREE: Final = 0.5
+_MIB: Final = 2**20
+_log = logging.getLogger("jangtq.dense")
+
+
+class DenseForm(StrEnum):
+    """What dense weights are kept as; the values are those of `--dense`."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    PACKED = "packed"
+
+
+@dataclass(frozen=True)
+class DenseSettings:
+    """`threads` share a large product, None takes every core; small ones are computed by one."""
+
+    form: DenseForm = DenseForm.AUTO
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise ConfigurationError(f"--dense-threads {self.threads}: allowed are 1 to 1024")
+
+
+@dataclass(frozen=True)
+class DenseReport:
+    """Who multiplies float32 matrices, and the bytes of the weights in each form."""
+
+    products: str = "MLX"
+    float32_bytes: int = 0
+    packed_bytes: int = 0
+
+
+def count_unpacked(sizes: Sequence[int], form: DenseForm, *, fast: bool, free_bytes: int) -> int:
+    """How many matrices to unpack, the first ones; `sizes` are their bytes as float32.
+
+    AUTO unpacks where products are fast, and leaves half of the free memory to KV and to others.
+    """
+    if form is not DenseForm.AUTO:
+        return len(sizes) if form is DenseForm.FLOAT32 else 0
+    room = free_bytes * _SHARE_OF_FREE if fast else 0
+    return sum(total <= room for total in itertools.accumulate(sizes))
+
+
+def prepare_dense(model: nn.Module, settings: DenseSettings, dtype: mx.Dtype) -> DenseReport:
+    """Unpack what the settings ask for, share products among threads, and say in the log what was done.
+
+    `dtype` is what the model computes in; only float32 is multiplied fast.
+    """
+    blas = fast_products() if dtype == mx.float32 else None
+    packed = [(name, each) for name, each in model.named_modules() if isinstance(each, nn.QuantizedLinear)]
+    sizes = [4 * matrix.scales.size * matrix.group_size for _, matrix in packed]
+    free = psutil.virtual_memory().available
+    count = count_unpacked(sizes, settings.form, fast=blas is not None, free_bytes=free)
+    model.update_modules(tree_unflatten([(name, unpack(matrix)) for name, matrix in packed[:count]]))
+    report = DenseReport(
+        products="MLX" if blas is None else _share(blas, settings.threads or os.cpu_count() or 1),
+        float32_bytes=sum(sizes[:count]),
+        packed_bytes=sum(_packed_bytes(matrix) for _, matrix in packed[count:]),
+    )
+    _log.info(
+        "dense layers: %.0f MiB as float32, %.0f MiB packed; products by %s",
+        report.float32_bytes / _MIB,
+        report.packed_bytes / _MIB,
+        report.products,
+    )
+    return report
+
+
+def fast_products() -> Blas | None:
+    """Our products, where MLX really calls them; None and a line in the log where they are missing."""
+    try:
+        blas = stand_before_mlx()
+    except BackendMissingError as error:
+        _log.warning("dense layers will be slow: %s", error)
+        return None
+    if blas is None:
+        return None
+    before = blas.calls
+    mx.eval(mx.ones((2, 3)) @ mx.ones((3, 2)))
+    if blas.calls == before:
+        _log.warning("dense layers will be slow: MLX does not call our products; was it loaded before them?")
+        return None
+    return blas
+
+
+def unpack(matrix: nn.QuantizedLinear) -> nn.Linear:
+    """The same layer with its weights as the numbers that the codes stand for."""
+    out_features, _ = matrix.scales.shape
+    linear = nn.Linear(matrix.scales.shape[1] * matrix.group_size, out_features, bias="bias" in matrix)
+    linear.weight = mx.dequantize(
+        matrix.weight,
+        matrix.scales,
+        matrix.biases,
+        group_size=matrix.group_size,
+        bits=matrix.bits,
+        mode=matrix.mode,
+    )
+    if "bias" in matrix:
+        linear.bias = matrix.bias
+    mx.eval(linear.parameters())
+    return linear
+
+
+def _packed_bytes(matrix: nn.QuantizedLinear) -> int:
+    return sum(part.nbytes for part in (matrix.weight, matrix.scales, matrix.biases) if part is not None)
+
+
+def _share(blas: Blas, threads: int) -> str:
+    if not blas.share(threads):
+        _log.warning("dense layers: %d threads cannot be started, one computes", threads)
+        threads = 1
+    return f"{blas.isas[0]} on {threads} threads"
