@@ -13,6 +13,7 @@ from small_checkpoints import Sizes
 from sparse_bundles import write_sparse_bundle
 
 from jangtq_bundle.bundle import Bundle
+from jangtq_coordinator.dense_weights import DenseForm, DenseSettings
 from jangtq_coordinator.lane import GiveUp, LayerAnswer, never
 from jangtq_coordinator.mlx_lm_import import minimax
 from jangtq_coordinator.model import MoeBlock, load_model
@@ -129,9 +130,9 @@ def test_the_last_logits_are_the_models_own(tmp_path: Path) -> None:
     sizes = Sizes(expert_count=EXPERTS, hidden_size=64, intermediate_size=64, layer_count=1)
     bundle = Bundle.open(write_sparse_bundle(tmp_path / "bundle", sizes))
     dispatcher = fixed_dispatcher([0] * EXPERTS, [TripleLane()])
-    model = load_model(bundle, dispatcher, RowType.FLOAT32)
+    model = load_model(bundle, dispatcher, RowType.FLOAT32, dense=DenseSettings(DenseForm.FLOAT32))
     mx.random.seed(1)
-    model.lm_head.scales = mx.random.normal(model.lm_head.scales.shape)
+    model.lm_head.weight = mx.random.normal(model.lm_head.weight.shape)
     model.model.embed_tokens.biases = mx.random.normal(model.model.embed_tokens.biases.shape)
     model.model.norm.weight = mx.ones(model.model.norm.weight.shape)
     inputs = mx.array([[1, 2, 3]])
