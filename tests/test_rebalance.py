@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 from cluster_processes import start_coordinator, start_worker
-from fixed_cluster import holder
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted_workers import HIDDEN, some_call
@@ -19,7 +17,8 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
 from jangtq_coordinator.children import Child, Children
 from jangtq_coordinator.prober import Prober
-from jangtq_coordinator.rebalance import share_out, to_give_back
+from jangtq_coordinator.rebalance import share_out
+from jangtq_coordinator.roster import LOCAL
 from jangtq_kernels.backend import NO_EXPERT
 from jangtq_kernels.combined import CombinedLayer, Piece
 from jangtq_kernels.errors import KernelInputError
@@ -28,10 +27,18 @@ from jangtq_proto.addresses import parse_address
 from jangtq_proto.errors import CallRejectedError, WorkerBusyError
 from jangtq_proto.ranges import parse_ranges
 
+ROOM = ["--spare-gb", "0.001"]
+COUNTS = st.integers(0, 20)
 
-@given(st.sets(st.integers(0, 31), min_size=1), st.dictionaries(st.sampled_from("abcd"), st.integers(0, 20)))
-def test_every_lost_expert_goes_to_one_who_has_room(lost: set[int], room: dict[str, int]) -> None:
-    shares = share_out(sorted(lost), room)
+
+@given(st.sets(st.integers(0, 31), min_size=1), st.dictionaries(st.sampled_from("abcd"), COUNTS), COUNTS)
+def test_every_lost_expert_goes_to_one_who_has_room(
+    lost: set[int], room: dict[str, int], own_room: int
+) -> None:
+    shares = share_out(sorted(lost), room, own_room=own_room)
+    own = shares.pop(LOCAL, ())
+    assert len(own) == min(own_room, max(0, len(lost) - sum(room.values())))
+    lost -= set(own)
     taken = [expert for share in shares.values() for expert in share]
     assert len(taken) == len(set(taken)) == min(len(lost), sum(room.values()))
     assert set(taken) <= lost
@@ -60,29 +67,35 @@ def test_pieces_answer_what_one_layer_would(small_bundle: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def survivor(small_bundle: Path) -> Iterator[tuple[Children, Child]]:
-    with Children() as children:
-        worker = start_worker(children, small_bundle, "0-15", options=["--spare-gb", "0.001"])
-        worker.ready()
-        yield children, worker
+def children() -> Iterator[Children]:
+    with Children() as started:
+        yield started
 
 
-def test_what_an_owner_serves_again_is_given_back_and_nothing_else() -> None:
-    survivor = replace(holder("a", "0-5,8-9"), taken_over=parse_ranges("4-5,8-9"))
-    other = replace(holder("b", "6-9"), taken_over=parse_ranges("8-9"))
-    assert to_give_back([survivor, other]) == {}, "somebody must keep 8-9"
-    assert to_give_back([survivor, other, holder("c", "5-8")]) == {"a": (5, 8), "b": (8,)}
+OWN = [("0-15", "serving")]
+AFTER_LOSS = {
+    "worker": [("0-31", "serving"), ("16-31", "lost")],
+    "coordinator": [*OWN, ("16-31", "lost"), ("16-31", "serving")],
+}
+AFTER_RETURN = {
+    "worker": [*OWN, ("16-31", "serving")],
+    "coordinator": [*OWN, ("16-31", "serving"), ("", "serving")],
+}
 
 
-async def test_a_survivor_takes_over_until_the_owner_is_back_and_running_answers_go_on(
-    small_bundle: Path, survivor: tuple[Children, Child]
+@pytest.mark.parametrize("helper", ["worker", "coordinator"])
+async def test_somebody_takes_over_until_the_owner_is_back_and_running_answers_go_on(
+    small_bundle: Path, children: Children, helper: str
 ) -> None:
-    children, worker = survivor
+    spare = {name: ROOM if name == helper else [] for name in ("worker", "coordinator")}
+    worker = start_worker(children, small_bundle, "0-15", options=spare["worker"])
     other = start_worker(children, small_bundle, "16-31")
     addresses = [parse_address(one.listening()) for one in (worker, other)]
-    before_loss = Prober(HIDDEN).ask(addresses[0], timeout_seconds=10)
-    coordinator = start_coordinator(children, small_bundle, addresses, ["--rebalance", "0.2"])
+    options = ["--rebalance", "0.2", *spare["coordinator"]]
+    coordinator = start_coordinator(children, small_bundle, addresses, options)
     coordinator.ready()
+    prober = Prober(HIDDEN)
+    alone = prober.ask(addresses[0], timeout_seconds=10)
     question = Question("Hello", 400)
     before, during = Load(coordinator.listening()), Load(coordinator.listening())
     await before.ask_each_once([question])
@@ -93,20 +106,19 @@ async def test_a_survivor_takes_over_until_the_owner_is_back_and_running_answers
     await asking
     assert before.failures == during.failures == []
     assert during.answers == before.answers
-    assert holders_of(coordinator) == [("0-31", "serving"), ("16-31", "lost")]
+    assert holders_of(coordinator) == AFTER_LOSS[helper]
     start_worker(children, small_bundle, "16-31", listen=str(addresses[1])).ready()
     meanwhile = Load(coordinator.listening())
     asking = asyncio.create_task(meanwhile.ask_until_over([question], 4))
-    while holders_of(coordinator) != [("0-15", "serving"), ("16-31", "serving")]:
+    while holders_of(coordinator) != AFTER_RETURN[helper]:
         await asyncio.sleep(0.05)
-    while (given_back := Prober(HIDDEN).ask(addresses[0], timeout_seconds=10)).weight_bytes != (
-        before_loss.weight_bytes
-    ):
+    while (now := prober.ask(addresses[0], timeout_seconds=10)).weight_bytes != alone.weight_bytes:
         await asyncio.sleep(0.1)
     meanwhile.end()
     await asking
     assert meanwhile.failures == [] and set(meanwhile.answers[question]) == set(before.answers[question])
-    assert (given_back.ranges, given_back.taken_over) == (before_loss.ranges, ())
+    assert (now.ranges, now.taken_over) == (alone.ranges, ())
+    coordinator.stop(30)
 
 
 def holders_of(coordinator: Child) -> list[tuple[str, str]]:
@@ -114,15 +126,11 @@ def holders_of(coordinator: Child) -> list[tuple[str, str]]:
     return [(held["experts"], held["state"]) for held in holders]
 
 
-def test_a_worker_takes_over_no_more_than_it_has_room_for(
-    small_bundle: Path, survivor: tuple[Children, Child]
-) -> None:
-    address = parse_address(survivor[1].listening())
-    prober = Prober(HIDDEN)
+def test_a_worker_takes_over_no_more_than_it_has_room_for(small_bundle: Path, children: Children) -> None:
+    narrow = start_worker(children, small_bundle, "0-3")
+    narrow.ready()
+    address, prober = parse_address(narrow.listening()), Prober(HIDDEN)
     with pytest.raises(CallRejectedError, match="the model has 0-31"):
         prober.take_over(address, parse_ranges("30-32"))
-    with Children() as children:
-        narrow = start_worker(children, small_bundle, "0-3")
-        narrow.ready()
-        with pytest.raises(WorkerBusyError, match="this worker may take over 0 more"):
-            prober.take_over(parse_address(narrow.listening()), parse_ranges("4-7"))
+    with pytest.raises(WorkerBusyError, match="0 are left for more"):
+        prober.take_over(address, parse_ranges("4-7"))

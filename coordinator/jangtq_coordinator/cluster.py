@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import psutil
-
 from jangtq_bundle.bundle import Bundle
-from jangtq_bundle.loading import load_layers
 from jangtq_coordinator.collector import Patience
 from jangtq_coordinator.dispatch import Dispatcher
 from jangtq_coordinator.expert_load import ExpertLoad
@@ -20,7 +17,7 @@ from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
 from jangtq_coordinator.keeper import Keeper
 from jangtq_coordinator.lane import Lane
 from jangtq_coordinator.lane_book import OpenLane
-from jangtq_coordinator.local_experts import LocalLane
+from jangtq_coordinator.local_experts import LocalExperts
 from jangtq_coordinator.membership import Membership
 from jangtq_coordinator.overlap import OverlapChooser, OverlapMode
 from jangtq_coordinator.pause import Pause
@@ -29,6 +26,7 @@ from jangtq_coordinator.prober import Prober
 from jangtq_coordinator.rebalance import Rebalancer
 from jangtq_coordinator.roster import LOCAL, Holder, check_holders
 from jangtq_coordinator.settings import ClusterSettings, Transport
+from jangtq_coordinator.survivors import Survivors
 from jangtq_coordinator.timing import LayerTimes
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.addresses import Address, parse_address
@@ -36,7 +34,7 @@ from jangtq_proto.certificates import Role
 from jangtq_proto.codec import PROTOCOL_VERSION, RowType
 from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import ClusterError, WorkerBusyError, WorkerUnreachableError
-from jangtq_proto.ranges import expert_ids, format_ranges
+from jangtq_proto.ranges import format_ranges
 
 _LOADING_PAUSE_SECONDS = 0.2
 _log = logging.getLogger("jangtq.cluster")
@@ -52,6 +50,7 @@ class Cluster:
     load: ExpertLoad
     overlap: OverlapChooser
     pause: Pause
+    survivors: Survivors
     rebalancer: Rebalancer | None = None
 
     @property
@@ -65,6 +64,7 @@ class Cluster:
             self.rebalancer.stop()
         self.keeper.stop()
         self.dispatcher.close()
+        self.survivors.stop()
 
 
 def connect(bundle: Bundle, settings: ClusterSettings, *, row_type: RowType) -> Cluster:
@@ -79,14 +79,16 @@ def connect(bundle: Bundle, settings: ClusterSettings, *, row_type: RowType) -> 
     )
     holders = _find(settings.workers, lane_settings)
     _check(holders, bundle)
-    if settings.local_ranges:
-        holders.insert(0, _describe_self(bundle, settings))
+    local = _local_experts(bundle, settings)
+    if local and settings.local_ranges:
+        holders.insert(0, local.describe())
     membership = Membership(holders, bundle.config.expert_count)
     membership.plan.check_covered()
-    local = _load_local(bundle, settings) if settings.local_ranges else None
-    open_lane = _lane_opener(lane_settings, settings, local)
+    if local:
+        _load_local(local, settings, membership)
     prober = Prober(bundle.config.hidden_size, lane_settings.credentials)
-    return _assemble(bundle, settings, membership, open_lane, prober)
+    survivors = Survivors(prober, local)
+    return _assemble(bundle, settings, membership, _lane_opener(lane_settings, settings, local), survivors)
 
 
 def _find(workers: tuple[Address, ...], lane_settings: LaneSettings) -> list[Holder]:
@@ -102,13 +104,15 @@ def _check(holders: Sequence[Holder], bundle: Bundle) -> None:
     check_holders(holders, fingerprint=bundle.fingerprint, protocol_version=PROTOCOL_VERSION)
 
 
-def _lane_opener(lane_settings: LaneSettings, settings: ClusterSettings, local: LocalLane | None) -> OpenLane:
+def _lane_opener(
+    lane_settings: LaneSettings, settings: ClusterSettings, local: LocalExperts | None
+) -> OpenLane:
     """Makes what expert calls to a member travel over."""
 
     def open_lane(member: Member) -> Lane:
         if member.name == LOCAL:
             assert local is not None
-            return local
+            return local.lane()
         control = GrpcLane(parse_address(member.name), lane_settings)
         control.expect(member.holder)
         if settings.transport is Transport.GRPC:
@@ -149,11 +153,15 @@ def _describe(lane: GrpcLane) -> Holder | ClusterError:
 
 
 def _assemble(
-    bundle: Bundle, settings: ClusterSettings, membership: Membership, open_lane: OpenLane, prober: Prober
+    bundle: Bundle,
+    settings: ClusterSettings,
+    membership: Membership,
+    open_lane: OpenLane,
+    survivors: Survivors,
 ) -> Cluster:
     keeper = Keeper(
         membership,
-        ask=lambda address, seconds: prober.ask(address, timeout_seconds=seconds),
+        ask=lambda address, seconds: survivors.prober.ask(address, timeout_seconds=seconds),
         check=lambda holder: _check([holder], bundle),
     )
     pause = Pause()
@@ -174,18 +182,18 @@ def _assemble(
     )
     for address in settings.workers:
         keeper.look_after(address)
-    rebalancer = _start_rebalancer(bundle, settings, membership, prober)
-    return Cluster(membership, keeper, dispatcher, load, overlap, pause, rebalancer)
+    rebalancer = _start_rebalancer(bundle, settings, membership, survivors)
+    return Cluster(membership, keeper, dispatcher, load, overlap, pause, survivors, rebalancer)
 
 
 def _start_rebalancer(
-    bundle: Bundle, settings: ClusterSettings, membership: Membership, prober: Prober
+    bundle: Bundle, settings: ClusterSettings, membership: Membership, survivors: Survivors
 ) -> Rebalancer | None:
     if settings.rebalance_seconds is None:
         return None
     rebalancer = Rebalancer(
         membership,
-        prober,
+        survivors,
         after_seconds=settings.rebalance_seconds,
         expert_bytes=bundle.expert_nbytes * bundle.config.layer_count,
     )
@@ -193,21 +201,16 @@ def _start_rebalancer(
     return rebalancer
 
 
-def _describe_self(bundle: Bundle, settings: ClusterSettings) -> Holder:
-    experts = expert_ids(settings.local_ranges)
-    bundle.check_experts(experts)
-    return Holder(
-        name=LOCAL,
-        ranges=settings.local_ranges,
-        fingerprint=bundle.fingerprint,
-        protocol_version=PROTOCOL_VERSION,
-        device=settings.device,
-        weight_bytes=bundle.expert_nbytes * len(experts) * bundle.config.layer_count,
-        resident_bytes=psutil.Process().memory_info().rss,
+def _local_experts(bundle: Bundle, settings: ClusterSettings) -> LocalExperts | None:
+    if not settings.local_ranges and not settings.spare_bytes:
+        return None
+    return LocalExperts(
+        bundle, settings.local_ranges, device=settings.device, spare_bytes=settings.spare_bytes
     )
 
 
-def _load_local(bundle: Bundle, settings: ClusterSettings) -> LocalLane:
-    _log.info("loading local experts %s", format_ranges(settings.local_ranges))
+def _load_local(local: LocalExperts, settings: ClusterSettings, membership: Membership) -> None:
+    if settings.local_ranges:
+        _log.info("loading local experts %s", format_ranges(settings.local_ranges))
     backend = open_backend(settings.device, threads=settings.threads)
-    return LocalLane(load_layers(bundle, backend, expert_ids(settings.local_ranges)))
+    local.load(backend, lambda holder: membership.admit(holder, asked_for=True))

@@ -84,7 +84,15 @@ def add_cluster(command: argparse.ArgumentParser) -> None:
         "--rebalance",
         type=float,
         metavar="SECONDS",
-        help="when experts have had no holder for so long, ask workers with --spare-gb to take them over",
+        help="when experts have had no holder for so long, have workers with --spare-gb take them over, and "
+        "give them back when their owner is back for so long",
+    )
+    command.add_argument(
+        "--spare-gb",
+        type=float,
+        default=0.0,
+        metavar="GB",
+        help="memory here, beside --kv-memory, for lost experts that no worker has room for (default: none)",
     )
     command.add_argument(
         "--audit",
@@ -134,4 +142,5 @@ def cluster_settings(given: argparse.Namespace) -> ClusterSettings:
         worker_timeout_seconds=given.worker_timeout,
         audit=given.audit,
         rebalance_seconds=given.rebalance,
+        spare_bytes=int(given.spare_gb * 1e9),
     )

@@ -2,25 +2,98 @@
 
 import itertools
 import time
+from collections.abc import Callable, Sequence
 
+import psutil
+
+from jangtq_bundle.bundle import Bundle
+from jangtq_bundle.extension import Extension, Layers
+from jangtq_bundle.loading import load_layers
 from jangtq_coordinator.lane import GiveUp, LayerAnswer, never
-from jangtq_kernels.backend import LoadedLayer
+from jangtq_coordinator.roster import LOCAL, Holder
+from jangtq_kernels.backend import Backend
 from jangtq_kernels.errors import KernelInputError
-from jangtq_proto.codec import LayerCall
-from jangtq_proto.errors import CallRejectedError, WorkerFaultError
+from jangtq_proto.codec import PROTOCOL_VERSION, LayerCall
+from jangtq_proto.errors import CallRejectedError, WorkerFaultError, WorkerUnreachableError
+from jangtq_proto.ranges import ExpertRange, expert_ids
+
+
+class LocalExperts:
+    """What is held here from the start, and what is taken over of lost workers within `spare_bytes`."""
+
+    def __init__(
+        self, bundle: Bundle, ranges: tuple[ExpertRange, ...], *, device: str, spare_bytes: int
+    ) -> None:
+        """Loads nothing yet. Raises BundleError for experts that the bundle has not."""
+        bundle.check_experts(expert_ids(ranges))
+        self._bundle = bundle
+        self._ranges = ranges
+        self._spare_bytes = spare_bytes
+        self._layers: Layers = ()
+        self._extension: Extension | None = None
+        self._device = device
+
+    @property
+    def spare_bytes(self) -> int:
+        """Bytes of experts that may still be taken over."""
+        return self._extension.spare_bytes if self._extension else 0
+
+    def load(self, backend: Backend, changed: Callable[[Holder], object]) -> None:
+        """Read what is held from the start; `changed` hears of what is taken over and given back later."""
+        experts = expert_ids(self._ranges)
+        self._layers = load_layers(self._bundle, backend, experts) if experts else ()
+
+        def hold(ranges: tuple[ExpertRange, ...], layers: Layers) -> None:
+            before, self._layers = self._ranges, layers
+            if ranges != before:
+                self._ranges = ranges
+                changed(self.describe())
+
+        self._extension = Extension(self._bundle, backend, spare_bytes=self._spare_bytes, held=hold)
+        self._extension.begin_with(experts, self._layers)
+
+    def describe(self) -> Holder:
+        """As a worker would of itself."""
+        nbytes = self._bundle.expert_nbytes * self._bundle.config.layer_count
+        return Holder(
+            name=LOCAL,
+            ranges=self._ranges,
+            fingerprint=self._bundle.fingerprint,
+            protocol_version=PROTOCOL_VERSION,
+            device=self._device,
+            weight_bytes=nbytes * len(expert_ids(self._ranges)),
+            resident_bytes=psutil.Process().memory_info().rss,
+            taken_over=self._extension.taken_over if self._extension else (),
+        )
+
+    def take_over(self, ranges: Sequence[ExpertRange]) -> None:
+        """Begin to load more experts. Raises ClusterError."""
+        assert self._extension, "experts are loaded first"
+        self._extension.take_over(ranges)
+
+    def give_back(self, ranges: Sequence[ExpertRange]) -> None:
+        """Let go of what was taken over. Raises ClusterError."""
+        assert self._extension, "experts are loaded first"
+        self._extension.give_back(ranges)
+
+    def lane(self) -> "LocalLane":
+        """The way to them, whatever they are at the time of a call."""
+        return LocalLane(lambda: self._layers)
+
+    def stop(self) -> None:
+        """Load nothing more, and let go of everything."""
+        if self._extension:
+            self._extension.stop()
+        self._layers = ()
 
 
 class LocalLane:
     """Computes in `receive`, so that workers compute meanwhile."""
 
-    def __init__(self, layers: tuple[LoadedLayer, ...]) -> None:
+    def __init__(self, layers: Callable[[], Layers]) -> None:
         self._layers = layers
         self._ids = itertools.count(1)
         self._calls: dict[int, LayerCall] = {}
-
-    @property
-    def weight_bytes(self) -> int:
-        return sum(layer.nbytes for layer in self._layers)
 
     def send(self, call: LayerCall) -> int:
         call_id = next(self._ids)
@@ -28,10 +101,14 @@ class LocalLane:
         return call_id
 
     def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
-        call = self._calls.pop(call_id)
+        call = self._calls.pop(call_id, None)
+        if call is None:
+            raise WorkerUnreachableError(
+                "local experts: the call was given up when what is held here changed"
+            )
         started = time.perf_counter_ns()
         try:
-            found = self._layers[call.layer].forward(call)
+            found = self._layers()[call.layer].forward(call)
         except KernelInputError as error:
             raise CallRejectedError(f"layer {call.layer}, local experts: {error}") from error
         except OverflowError as error:
@@ -43,4 +120,4 @@ class LocalLane:
         self._calls.clear()
 
     def close(self) -> None:
-        self._layers = ()
+        self.abandon()

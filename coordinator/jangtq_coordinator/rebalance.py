@@ -7,11 +7,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
 
 from jangtq_coordinator.membership import Membership
-from jangtq_coordinator.roster import Holder
-from jangtq_proto.addresses import Address, parse_address
+from jangtq_coordinator.roster import LOCAL, Holder
+from jangtq_coordinator.survivors import Survivors
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges, ranges_of
 
@@ -21,18 +20,10 @@ _log = logging.getLogger("jangtq.cluster")
 _Shares = dict[str, tuple[int, ...]]
 
 
-class Survivors(Protocol):
-    """How workers are asked; both raise ClusterError."""
+def share_out(lost: Sequence[int], room: Mapping[str, int], *, own_room: int = 0) -> _Shares:
+    """Which lost experts each worker takes: as evenly as `room`, a count of experts each, allows.
 
-    def take_over(self, address: Address, ranges: Sequence[ExpertRange]) -> None: ...
-
-    def give_back(self, address: Address, ranges: Sequence[ExpertRange]) -> None: ...
-
-
-def share_out(lost: Sequence[int], room: Mapping[str, int]) -> _Shares:
-    """Which lost experts each survivor takes: as evenly as `room`, a count of experts each, allows.
-
-    Neighbours stay together. What has no room is left out.
+    Neighbours stay together. The coordinator, with `own_room`, takes what is left over; the rest is left out.
     """
     left = list(lost)
     shares: _Shares = {}
@@ -42,6 +33,8 @@ def share_out(lost: Sequence[int], room: Mapping[str, int]) -> _Shares:
         share, left = left[: min(count, fair)], left[min(count, fair) :]
         if share:
             shares[name] = tuple(share)
+    if own := left[:own_room]:
+        shares[LOCAL] = tuple(own)
     return shares
 
 
@@ -98,9 +91,10 @@ class Rebalancer:
             return
         plan = self._membership.plan
         room = {m.name: m.holder.spare_bytes // self._expert_bytes for m in plan.members}
-        shares = share_out(expert_ids(plan.uncovered), room)
+        own_room = self._survivors.own_spare_bytes // self._expert_bytes
+        shares = share_out(expert_ids(plan.uncovered), room, own_room=own_room)
         if not shares:
-            self._tell(f"no worker may take over experts {format_ranges(plan.uncovered)}: see its --spare-gb")
+            self._tell(f"nobody may take over experts {format_ranges(plan.uncovered)}: see --spare-gb")
         for name, experts in shares.items():
             if self._ask(self._survivors.take_over, "takes over", name, ranges_of(experts)):
                 self._asked[name] = now
@@ -118,17 +112,17 @@ class Rebalancer:
 
     def _ask(
         self,
-        change: Callable[[Address, Sequence[ExpertRange]], None],
+        change: Callable[[str, Sequence[ExpertRange]], None],
         words: str,
         name: str,
         ranges: tuple[ExpertRange, ...],
     ) -> bool:
         try:
-            change(parse_address(name), ranges)
+            change(name, ranges)
         except ClusterError as error:
-            self._tell(f"not so: worker {name} {words} experts {format_ranges(ranges)}: {error}")
+            self._tell(f"not so: {name} {words} experts {format_ranges(ranges)}: {error}")
             return False
-        _log.warning("worker %s %s experts %s", name, words, format_ranges(ranges))
+        _log.warning("%s %s experts %s", name, words, format_ranges(ranges))
         return True
 
     def _tell(self, words: str) -> None:

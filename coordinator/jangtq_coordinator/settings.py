@@ -42,6 +42,7 @@ class ClusterSettings:
     worker_timeout_seconds: float = 60.0
     audit: float = 0.0
     rebalance_seconds: float | None = None
+    spare_bytes: int = 0
 
     def __post_init__(self) -> None:
         if not self.workers and not self.local_ranges:
@@ -51,6 +52,12 @@ class ClusterSettings:
         check_poll_us(self.poll_us)
         if self.rebalance_seconds is not None and not 0 <= self.rebalance_seconds <= 86400:
             raise ConfigurationError(f"--rebalance {self.rebalance_seconds}: allowed are 0 seconds to a day")
+        if self.spare_bytes < 0:
+            raise ConfigurationError("--spare-gb: allowed are 0 and above")
+        if self.spare_bytes and self.rebalance_seconds is None:
+            raise ConfigurationError(
+                "--spare-gb is for lost experts that are taken over: give --rebalance, too"
+            )
         if not 0 <= self.audit <= 1:
             raise ConfigurationError(f"--audit {self.audit}: allowed are 0 (never) to 1 (every exchange)")
         for name, seconds in (

@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from jangtq_bundle.bundle import Bundle
+from jangtq_bundle.extension import Extension
 from jangtq_bundle.loading import load_layers
 from jangtq_kernels.backend import Backend, LoadedLayer
 from jangtq_kernels.backends import open_backend
@@ -29,7 +30,6 @@ from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_worker.desk import Desk
 from jangtq_worker.express import ExpressListener, ExpressSettings
-from jangtq_worker.extension import Extension
 from jangtq_worker.service import ExpertService, Identity
 from jangtq_worker.settings import WorkerSettings
 from jangtq_worker.shard import Shard

@@ -9,6 +9,7 @@ import grpc
 import psutil
 
 from jangtq_bundle.bundle import Bundle
+from jangtq_bundle.extension import Extension
 from jangtq_proto.codec import PROTOCOL_VERSION, answer_checksum
 from jangtq_proto.errors import (
     CallRejectedError,
@@ -23,7 +24,6 @@ from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_worker.call_stream import CallStream
 from jangtq_worker.desk import Desk
 from jangtq_worker.express import ExpressListener
-from jangtq_worker.extension import Extension
 
 
 @dataclass(frozen=True)

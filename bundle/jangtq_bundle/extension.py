@@ -14,7 +14,7 @@ from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges, ranges_o
 
 _ASKED_SECONDS = 5.0
 """So long coordinators may take to hear that something was given back."""
-_log = logging.getLogger("jangtq.worker")
+_log = logging.getLogger("jangtq.experts")
 Layers = tuple[LoadedLayer, ...]
 
 
@@ -29,7 +29,10 @@ class _Held:
 
 
 class Extension:
-    """`held` is told what is held from now on, and by which layers calls are answered. Thread-safe."""
+    """What one process holds from its start, and `spare_bytes` for more.
+
+    `held` is told what is held from now on, and by which layers calls are answered. Thread-safe.
+    """
 
     def __init__(
         self,
@@ -59,7 +62,7 @@ class Extension:
         return _ranges(self._pieces[1:])
 
     def begin_with(self, experts: tuple[int, ...], layers: Layers) -> None:
-        """What was held from the start."""
+        """What was held from the start, which may be nothing."""
         self._pieces = (_Held(experts, layers),)
 
     def take_over(self, ranges: Sequence[ExpertRange]) -> None:
@@ -90,7 +93,7 @@ class Extension:
 
     def _check_idle(self) -> None:
         if self._change is not None and self._change.is_alive():
-            raise WorkerBusyError("this worker is taking over experts already, or giving some back")
+            raise WorkerBusyError("experts are being taken over already, or given back")
 
     def _begin(self, change: Callable[[], None]) -> None:
         self._change = threading.Thread(target=change, name="extension", daemon=True)
@@ -105,8 +108,7 @@ class Extension:
         needed = self._bundle.expert_nbytes * len(experts) * self._bundle.config.layer_count
         if needed > self._spare_bytes:
             raise WorkerBusyError(
-                f"experts {format_ranges(ranges)} take {needed} bytes, this worker may take over "
-                f"{self._spare_bytes} more"
+                f"experts {format_ranges(ranges)} take {needed} bytes, {self._spare_bytes} are left for more"
             )
         return experts
 
@@ -132,17 +134,17 @@ class Extension:
 
     def _layers(self) -> Layers:
         """Those that answer for everything that is held."""
-        first = self._pieces[0].layers
-        if len(self._pieces) == 1:
-            return first
+        pieces = [piece for piece in self._pieces if piece.experts]
+        if len(pieces) < 2:
+            return pieces[0].layers if pieces else ()
         return tuple(
-            CombinedLayer([Piece(piece.experts, piece.layers[number]) for piece in self._pieces])
-            for number in range(len(first))
+            CombinedLayer([Piece(piece.experts, piece.layers[number]) for piece in pieces])
+            for number in range(self._bundle.config.layer_count)
         )
 
     def _check_stopped(self, done: int) -> None:
         if self._stopped.is_set():
-            raise _Stopped("this worker is stopping")
+            raise _Stopped("this process is stopping")
 
 
 class _Stopped(Exception):
