@@ -100,9 +100,10 @@ def model_over(
     bundle: Bundle, layers: Sequence[LoadedLayer], log: Log, overlap: OverlapMode
 ) -> CoordinatorModel:
     """Half of the experts are local, the others a worker's, and every row picks some of each."""
+    told = tuple(ToldLayer(layer, log) for layer in layers)
     lanes: dict[str, Lane] = {
-        LOCAL: LocalLane(tuple(ToldLayer(layer, log) for layer in layers)),
-        "worker": WorkerLane(LocalLane(tuple(layers)), log),
+        LOCAL: LocalLane(lambda: told),
+        "worker": WorkerLane(LocalLane(lambda: tuple(layers)), log),
     }
     membership = membership_of({LOCAL: "0-15", "worker": "16-31"}, SIZES.expert_count)
     dispatcher = dispatcher_of(membership, lanes, layers=SIZES.layer_count)
