@@ -1,6 +1,7 @@
 """Sampling against its definition in NumPy, and what generation_config.json may say."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import mlx.core as mx
@@ -172,13 +173,22 @@ class Only:
     def __init__(self, *tokens: int) -> None:
         self._tokens = tokens
 
-    def mask(self) -> NDArray[np.uint32]:
+    def mask(self, ahead: Sequence[int] = ()) -> NDArray[np.uint32]:
         bits = np.zeros(64, np.uint8)
         bits[list(self._tokens)] = 1
         return np.packbits(bits, bitorder="little").view(np.uint32)
 
     def take(self, token: int) -> None:
         assert token in self._tokens
+
+    def forced(self) -> tuple[int, ...]:
+        return self._tokens if len(self._tokens) == 1 else ()
+
+    def foreseen(self, draft: Sequence[int]) -> tuple[int, ...]:
+        return tuple(draft[:1])
+
+    def look_ahead(self, draft: Sequence[int]) -> None:
+        pass
 
 
 def test_a_constraint_holds_for_its_row_only() -> None:
@@ -188,7 +198,8 @@ def test_a_constraint_holds_for_its_row_only() -> None:
     for _ in range(5):
         tokens = picked(logits, free, low, high)
         assert tokens[:2] == [69, 3] and tokens[2] in (33, 39)
-    assert free.foresees and not low.foresees
+    assert free.foreseen((1, 2)) == (1, 2) and low.foreseen((1, 2)) == (1,)
+    assert (free.forced(), low.forced(), high.forced()) == ((), (3,), ())
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from jangtq_coordinator.pass_cost import PassCost
 from jangtq_coordinator.picking import Picker
 from jangtq_coordinator.sampling import SamplingParameters
 from jangtq_coordinator.sequences import TokenSequence
-from jangtq_coordinator.speculation import MAX_DRAFT, Guesses, Speculator, best_depth
+from jangtq_coordinator.speculation import MAX_DRAFT, Speculator, Trust, best_depth
 
 REPEATING = [(5 * i) % 7 for i in range(60)]
 
@@ -77,17 +77,17 @@ def test_guessing_goes_as_far_as_it_pays(
 
 
 def test_trust_is_lost_by_wrong_guesses_and_comes_back_slowly() -> None:
-    guesses = Guesses()
-    assert guesses.chance == 0.5
+    trust = Trust()
+    assert trust.chance == 0.5
     for _ in range(20):
-        guesses.record(guessed=4, right=0)
-    assert guesses.chance < 0.1
+        trust.record(guessed=4, right=0)
+    assert trust.chance < 0.1
     for _ in range(200):
-        guesses.record(guessed=0, right=0)
-    assert guesses.chance > 0.4
+        trust.record(guessed=0, right=0)
+    assert trust.chance > 0.4
     for _ in range(20):
-        guesses.record(guessed=4, right=4)
-    assert guesses.chance > 0.9
+        trust.record(guessed=4, right=4)
+    assert trust.chance > 0.9
 
 
 def test_automatic_guessing_stops_where_nothing_is_ever_right() -> None:
@@ -125,8 +125,10 @@ def answers_of(generator: BatchGenerator, parameters: SamplingParameters) -> lis
 class HalfRight:
     """Guesses some of the tokens that will come, then others: what no drafter would ever know."""
 
-    def __init__(self, answers: Sequence[Sequence[int]]) -> None:
-        self._whole = [[*prompt, *answer] for prompt, answer in zip(PROMPTS, answers, strict=True)]
+    def __init__(
+        self, answers: Sequence[Sequence[int]], prompts: Sequence[Sequence[int]] = tuple(PROMPTS)
+    ) -> None:
+        self._whole = [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)]
         self._random = random.Random(3)
 
     def drafts(self, sequences: Sequence[TokenSequence]) -> list[tuple[int, ...]]:
@@ -165,20 +167,34 @@ def test_prompt_lookup_changes_no_answer(mode: Speculation) -> None:
     assert answers_of(generator, parameters) == answers and generator.counters.drafted_tokens > 0
 
 
-class Anything:
-    """A constraint that allows everything."""
-
-    def mask(self) -> None:
-        return None
-
-    def take(self, token: int) -> None:
-        pass
+def sequence_of(uid: int, speculation: Speculation | None) -> TokenSequence:
+    picker = Picker(SamplingParameters())
+    return TokenSequence(uid, REPEATING, max_tokens=99, picker=picker, speculation=speculation)
 
 
-def test_constrained_answers_are_not_guessed() -> None:
-    picker = Picker(SamplingParameters(), constraint=Anything())
-    speculator = Speculator(Speculation.ON)
-    assert speculator.drafts([TokenSequence(0, REPEATING, max_tokens=9, picker=picker)]) == [()]
+OFF, ON, AUTO = Speculation.OFF, Speculation.ON, Speculation.AUTO
+
+
+@pytest.mark.parametrize(
+    ("server", "wishes", "guessed"),
+    [
+        (OFF, [None, ON, AUTO, OFF], [0, 0, 0, 0]),
+        (ON, [None, ON, OFF], [8, 8, 0]),
+        (ON, [AUTO, OFF], [0, 0]),
+        (AUTO, [None, AUTO, OFF], [0, 0, 0]),
+        # The pass is as wide as the widest row's draft, whoever else guesses.
+        (AUTO, [None, ON, OFF], [8, 8, 0]),
+    ],
+)
+def test_requests_may_wish_otherwise_where_the_server_guesses_at_all(
+    server: Speculation, wishes: list[Speculation | None], guessed: list[int]
+) -> None:
+    """On a machine where each row costs as much as a pass, so that guessing by itself never pays."""
+    speculator = Speculator(server)
+    for rows in (1, 2, 4, 8):
+        speculator.record_pass(rows, float(rows))
+    drafts = speculator.drafts([sequence_of(uid, wish) for uid, wish in enumerate(wishes)])
+    assert [len(draft) for draft in drafts] == guessed
 
 
 def test_right_guesses_save_passes() -> None:

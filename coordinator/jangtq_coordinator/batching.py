@@ -14,10 +14,9 @@ import mlx.core as mx
 
 from jangtq_coordinator.chunk_size import ChunkSize
 from jangtq_coordinator.decoding import DecodingBatch, Draft
-from jangtq_coordinator.engine_settings import EngineSettings
-from jangtq_coordinator.kv_batch import KvBatch
+from jangtq_coordinator.engine_settings import EngineSettings, Speculation
 from jangtq_coordinator.kv_plan import KvPlan
-from jangtq_coordinator.kv_rows import COLUMN_STEP
+from jangtq_coordinator.kv_room import KvRoom
 from jangtq_coordinator.load import EngineCounters, EngineLoad
 from jangtq_coordinator.loaded import LanguageModel
 from jangtq_coordinator.mlx_lm_import import maybe_set_recommended_wired_limit
@@ -47,13 +46,12 @@ class BatchGenerator:
         maybe_set_recommended_wired_limit()
         chunk = ChunkSize(limit_seconds=settings.prefill_ms / 1000, most=settings.prefill_rows)
         self._settings = settings
-        self._plan = plan
-        self._kept = kept
         self._line: WaitingLine[TokenSequence] = WaitingLine()
         self._prefilling = Prefilling(model, stop_tokens=stop_tokens, chunk=chunk)
         self._decoding = DecodingBatch(model, stop_tokens)
         self._speculator = Speculator(settings.speculation)
         self.counters = EngineCounters()
+        self._room = KvRoom(plan, kept, self.counters)
         self._next_uid = 0
 
     @property
@@ -79,28 +77,37 @@ class BatchGenerator:
     @property
     def longest(self) -> int:
         """The most tokens that a sequence may have."""
-        return self._plan.memory.longest
+        return self._room.memory.longest
 
     def measure(self) -> EngineLoad:
         """This moment's load."""
-        memory = self._plan.memory
+        memory = self._room.memory
         return EngineLoad(
             waiting=self.waiting,
             prefilling=self.prefilling,
             decoding=self.decoding,
             active_bytes=memory.active_bytes([len(sequence.tokens) for sequence in self._live]),
-            kept_bytes=self._kept.nbytes,
+            kept_bytes=self._room.kept_bytes,
             budget_bytes=memory.budget_bytes,
         )
 
     def close(self) -> None:
         """Finish what is being written to disk."""
-        self._kept.close()
+        self._room.close()
 
-    def add(self, prompt: Sequence[int], *, max_tokens: int, picker: Picker) -> int:
+    def add(
+        self,
+        prompt: Sequence[int],
+        *,
+        max_tokens: int,
+        picker: Picker,
+        speculation: Speculation | None = None,
+    ) -> int:
         """Let a sequence wait for its turn; returns its uid. Alone, it must fit the plan's memory."""
         uid, self._next_uid = self._next_uid, self._next_uid + 1
-        self._line.append(TokenSequence(uid, prompt, max_tokens=max_tokens, picker=picker))
+        self._line.append(
+            TokenSequence(uid, prompt, max_tokens=max_tokens, picker=picker, speculation=speculation)
+        )
         return uid
 
     def decode(self) -> list[TokenStep]:
@@ -167,54 +174,37 @@ class BatchGenerator:
         prompts = [prompt.sequence for prompt in self._prefilling.prompts.values()]
         return [*self._decoding.sequences, *prompts]
 
-    def _spare_bytes(self, *, headroom: int, more: Sequence[TokenSequence] = ()) -> int:
-        """What is left beside the live sequences, and `more`, when each grows by `headroom` tokens."""
-        lengths = [min(len(one.tokens) + headroom, one.limit) for one in (*self._live, *more)]
-        return self._plan.memory.spare_bytes(lengths)
-
     def _admit(self) -> None:
         while self.free_places > 0:
-            sequence = self._line.take(lambda one: self._spare_bytes(headroom=COLUMN_STEP, more=[one]) >= 0)
+            sequence = self._line.take(lambda one: self._room.spare_bytes([*self._live, one]) >= 0)
             if sequence is None:
                 return
-            spare = max(self._spare_bytes(headroom=COLUMN_STEP, more=[sequence]), 0)
-            kv = self._restore(sequence, spare_bytes=spare)
-            self._kept.shrink(spare)
+            kv = self._room.begin(sequence, [*self._live, sequence])
             self.counters.admitted += 1
             self.counters.prompt_tokens += len(sequence.tokens)
-            self._prefilling.add(sequence, kv or self._plan.new_kv())
+            self._prefilling.add(sequence, kv)
 
     def _look_again(self) -> None:
         """Before a prompt's first chunk: others that begin alike may have been kept since it was admitted."""
         prompt = self._prefilling.first_turn()
         if prompt is not None:
-            spare = max(self._spare_bytes(headroom=COLUMN_STEP), 0)
-            kv = self._restore(prompt.sequence, spare_bytes=spare, beyond=prompt.done)
+            kv = self._room.begin_again(prompt.sequence, self._live, beyond=prompt.done)
             if kv is not None:
                 self._prefilling.renew(prompt, kv)
 
-    def _restore(self, sequence: TokenSequence, *, spare_bytes: int, beyond: int = 0) -> KvBatch | None:
-        """What is kept of a sequence's beginning, where that is more than `beyond` tokens."""
-        prefix = self._kept.find(sequence.tokens)
-        if prefix.length <= beyond:
-            return None
-        if not sequence.answered:
-            sequence.cached_tokens = prefix.length
-        self.counters.cached_tokens += prefix.length - beyond
-        return self._kept.restore(prefix, spare_bytes=spare_bytes)
-
     def _make_room(self) -> None:
         """Before a pass: kept prompts give way, then the sequence that came last goes back to the line."""
-        while (spare := self._spare_bytes(headroom=1 + MAX_DRAFT)) < 0 and len(live := self._live) > 1:
-            latest = max(live, key=lambda sequence: sequence.uid)
+        needed = 1 + MAX_DRAFT
+        while (spare := self._room.spare_bytes(self._live, headroom=needed)) < 0 and len(self._live) > 1:
+            latest = max(self._live, key=lambda sequence: sequence.uid)
             self.forget([latest.uid])
             self._line.put_back(latest)
             self.counters.preempted += 1
-        self._kept.shrink(max(spare, 0))
+        self._room.give_way(spare)
 
     def _end_prefill(self, uid: int, *, is_last: bool) -> None:
         prompt = self._prefilling.prompts[uid]
-        self._keep(prompt.sequence, prompt.kv, row=0, last=is_last)
+        self._room.keep(prompt.sequence, prompt.kv, self._live, row=0, last=is_last)
         self._prefilling.drop([uid])
         if not is_last:
             self._decoding.join(prompt.sequence, prompt.kv)
@@ -224,15 +214,9 @@ class BatchGenerator:
         """Keep what decoding sequences computed, and forget them."""
         for row, sequence in enumerate(self._decoding.sequences):
             if sequence.uid in uids and self._decoding.kv:
-                self._keep(sequence, self._decoding.kv, row=row, last=len(self._decoding) == 1)
+                last = len(self._decoding) == 1
+                self._room.keep(sequence, self._decoding.kv, self._live, row=row, last=last)
         self.forget(uids)
-
-    def _keep(self, sequence: TokenSequence, kv: KvBatch, *, row: int, last: bool) -> None:
-        room = self._spare_bytes(headroom=0)
-        if last:
-            others = [len(one.tokens) for one in self._live if one is not sequence]
-            room = self._plan.memory.spare_bytes(others)
-        self._kept.store(sequence.tokens[: kv.lengths[row]], kv, row=row, room_bytes=room, last=last)
 
     def _count(
         self, sequences: Sequence[TokenSequence], drafts: Sequence[Draft], steps: Sequence[TokenStep]

@@ -1,11 +1,12 @@
 """Answers that follow a grammar, by llguidance's token masks. Knows no HTTP and no batch.
 
-A mask is computed in a thread of its own while the model computes the next logits.
+Masks are computed in a thread of their own while the model computes the logits that they are for.
 """
 
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
@@ -16,6 +17,7 @@ from jangtq_coordinator.loaded import LoadedModel
 from jangtq_proto.errors import RequestError
 
 Mask = NDArray[np.uint32]
+T = TypeVar("T")
 
 
 class GrammarConstraint:
@@ -27,25 +29,68 @@ class GrammarConstraint:
         self._waits = list(waits)
         self._text = ""
         self._detokenizer = grammars.new_detokenizer()
-        self._mask: Future[Mask] = grammars.compute(self._advance, [])
+        self._forced = grammars.compute(lambda: self._advance([]))
+        self._masks: Future[list[Mask | None]] | None = grammars.compute(lambda: self._masks_along(()))
 
-    def mask(self) -> Mask | None:
-        """The tokens that may come next; None while all may. Raises RequestError."""
-        return None if self._waits else self._mask.result()
+    def mask(self, ahead: Sequence[int] = ()) -> Mask | None:
+        """The tokens that may come after those `ahead`; None while all may. Raises RequestError.
+
+        Tokens ahead must be among those of the last `look_ahead`.
+        """
+        if self._waits:
+            return None
+        if self._masks is None:
+            self.look_ahead(ahead)
+        assert self._masks is not None
+        return self._masks.result()[len(ahead)]
 
     def take(self, token: int) -> None:
         """Go on by a token."""
+        self._masks = None
         if not self._waits:
-            self._mask = self._grammars.compute(self._advance, [token])
+            self._forced = self._grammars.compute(lambda: self._advance([token]))
             return
         self._text += self._detokenizer.feed(token)
         while self._waits and self._waits[0] in self._text:
             self._text = self._text.partition(self._waits.pop(0))[2]
         if not self._waits and self._text:
-            self._mask = self._grammars.compute(self._advance, self._grammars.encode(self._text))
+            begun = self._grammars.encode(self._text)
+            self._forced = self._grammars.compute(lambda: self._advance(begun))
 
-    def _advance(self, tokens: Sequence[int]) -> Mask:
+    def forced(self) -> tuple[int, ...]:
+        """The tokens that spell what the grammar demands next; none while the answer is free."""
+        return () if self._waits or self._forced.exception() else self._forced.result()
+
+    def foreseen(self, draft: Sequence[int]) -> tuple[int, ...]:
+        """As much of a draft as can be checked at once: up to where the answer stops being free."""
+        if self._waits:
+            text, detokenizer = self._text, self._grammars.new_detokenizer()
+            for count, token in enumerate(draft):
+                text += detokenizer.feed(token)
+                if self._waits[0] in text:
+                    return tuple(draft[:count])
+        return tuple(draft)
+
+    def look_ahead(self, draft: Sequence[int]) -> None:
+        """Begin to compute the masks before and after each token of a draft."""
+        if not self._waits:
+            self._masks = self._grammars.compute(lambda: self._masks_along(draft))
+
+    def _advance(self, tokens: Sequence[int]) -> tuple[int, ...]:
         self._matcher.consume_tokens(list(tokens))
+        return tuple(self._matcher.compute_ff_tokens())
+
+    def _masks_along(self, draft: Sequence[int]) -> list[Mask | None]:
+        """None after a token that may not stand there: whatever comes next, it is not taken."""
+        masks: list[Mask | None] = [self._mask_here()]
+        for token in draft:
+            if token >= self._grammars.vocabulary_size or not self._matcher.try_consume_tokens([token]):
+                break
+            masks.append(self._mask_here())
+        self._matcher.rollback(len(masks) - 1)
+        return masks + [None] * (1 + len(draft) - len(masks))
+
+    def _mask_here(self) -> Mask:
         mask = self._matcher.compute_bitmask()
         if self._matcher.is_error():
             raise RequestError(f"the answer cannot follow its grammar: {_first_line(self._matcher)}")
@@ -82,9 +127,13 @@ class Grammars:
         """The tokens of a piece of an answer."""
         return list(self._loaded.tokenizer.encode(text, add_special_tokens=False))
 
-    def compute(self, work: Callable[[Sequence[int]], Mask], tokens: Sequence[int]) -> Future[Mask]:
-        """Have a mask computed after all those that were asked for before."""
-        return self._pool.submit(work, tokens)
+    @property
+    def vocabulary_size(self) -> int:
+        return int(self._vocabulary().vocab_size)
+
+    def compute(self, work: Callable[[], T]) -> Future[T]:
+        """Have something computed after all that was asked for before."""
+        return self._pool.submit(work)
 
     def _vocabulary(self) -> LLTokenizer:
         with self._lock:

@@ -50,6 +50,8 @@ class DecodingBatch:
         that differs ends what is taken. When the pass fails, everything is as before it.
         """
         assert self.kv is not None
+        for sequence, draft in zip(self.sequences, drafts, strict=True):
+            sequence.picker.look_ahead(draft)
         before = self.kv.lengths
         try:
             logits = self._model(self._inputs(drafts), cache=list(self.kv.layers))

@@ -37,8 +37,17 @@ class Pick:
 class Constraint(Protocol):
     """What tokens may come next."""
 
-    def mask(self) -> NDArray[np.uint32] | None:
-        """A bit for each token of the vocabulary, lowest first; None allows all."""
+    def mask(self, ahead: Sequence[int] = ()) -> NDArray[np.uint32] | None:
+        """A bit for each token that may come after those `ahead`, lowest first; None allows all."""
+
+    def forced(self) -> tuple[int, ...]:
+        """The tokens that are likeliest to come, because they spell what must come."""
+
+    def foreseen(self, draft: Sequence[int]) -> tuple[int, ...]:
+        """The beginning of a draft that masks can be computed for before its tokens are taken."""
+
+    def look_ahead(self, draft: Sequence[int]) -> None:
+        """Masks for this draft are asked for next."""
 
     def take(self, token: int) -> None:
         """Go on by a token. What is wrong with it is raised by the next `mask`."""
@@ -64,10 +73,18 @@ class Picker:
         self._counts: Counter[int] = Counter()
         self._position = 0
 
-    @property
-    def foresees(self) -> bool:
-        """Whether picks after tokens that are not taken yet can be asked for: not under a constraint."""
-        return self._constraint is None
+    def forced(self) -> tuple[int, ...]:
+        """Tokens that spell what must come, where something must."""
+        return () if self._constraint is None else self._constraint.forced()
+
+    def foreseen(self, draft: tuple[int, ...]) -> tuple[int, ...]:
+        """As much of a draft as picks can be asked for before its tokens are taken."""
+        return draft if self._constraint is None else self._constraint.foreseen(draft)
+
+    def look_ahead(self, draft: Sequence[int]) -> None:
+        """Before a pass: picks are asked for after each token of this draft."""
+        if self._constraint is not None:
+            self._constraint.look_ahead(draft)
 
     def take(self, token: int) -> None:
         """Go on by the token that was picked."""
@@ -83,9 +100,9 @@ class Picker:
             f"{self._key_source} {self._position + ahead}".encode(), digest_size=8
         ).digest()
 
-    def mask(self) -> NDArray[np.uint32] | None:
+    def mask(self, ahead: Sequence[int]) -> NDArray[np.uint32] | None:
         """The tokens that are allowed; None allows all."""
-        return None if self._constraint is None else self._constraint.mask()
+        return None if self._constraint is None else self._constraint.mask(ahead)
 
     def adjustments(self, ahead: Sequence[int]) -> dict[int, tuple[float, float]]:
         """Of each token whose logit changes: the repetition penalty, and what is added."""
@@ -138,7 +155,7 @@ class _Changes:
 
 def _changes(row: Row) -> _Changes:
     try:
-        return _Changes(row.picker.adjustments(row.ahead), row.picker.mask())
+        return _Changes(row.picker.adjustments(row.ahead), row.picker.mask(row.ahead))
     except Exception as error:
         return _Changes(failure=error)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from jangtq_coordinator.engine_settings import Speculation
 from jangtq_coordinator.picking import Constraint, Picker
 from jangtq_coordinator.reasoning import Channel, Opening
 from jangtq_coordinator.sampling import SamplingParameters
@@ -14,7 +15,8 @@ class GenerationRequest:
 
     Without an `opening` the answer is plain text, markers of reasoning included. `tool_calls` says whether
     calls in it are calls; otherwise they are text. `choice` tells apart several answers to one prompt with
-    one seed. A constraint has a state and serves one request only.
+    one seed. A constraint has a state and serves one request only. `speculation` overrides the engine's own,
+    unless that is off.
     """
 
     prompt: tuple[int, ...]
@@ -25,6 +27,7 @@ class GenerationRequest:
     tool_calls: bool = False
     choice: int = 0
     constraint: Constraint | None = None
+    speculation: Speculation | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jangtq_coordinator.engine_settings import Speculation
 from jangtq_coordinator.events import FinishReason
 from jangtq_coordinator.picking import Pick, Picker, TokenLogprobs
 
@@ -25,8 +26,18 @@ class TokenStep:
 class TokenSequence:
     """All its tokens but the last go through the model before the next one is known."""
 
-    def __init__(self, uid: int, prompt: Sequence[int], *, max_tokens: int, picker: Picker) -> None:
+    def __init__(
+        self,
+        uid: int,
+        prompt: Sequence[int],
+        *,
+        max_tokens: int,
+        picker: Picker,
+        speculation: Speculation | None = None,
+    ) -> None:
+        """`speculation` is a wish of its own, where there is one."""
         self.uid = uid
+        self.speculation = speculation
         self.tokens = list(prompt)
         self.limit = len(prompt) + max_tokens
         self.picker = picker

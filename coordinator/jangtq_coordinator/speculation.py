@@ -15,12 +15,10 @@ _GAIN: Final = 1.05
 """Estimates are noisy: guessing must promise this much more tokens a second."""
 
 
-class Guesses:
-    """One sequence's drafter, and how often its guesses were right."""
+class Trust:
+    """How often guesses of one kind were right."""
 
     def __init__(self) -> None:
-        self._drafter = Drafter()
-        self._seen = 0
         self._right = self._tried = 0.0
 
     @property
@@ -28,17 +26,33 @@ class Guesses:
         """Of a guessed token to be right, when all before it are."""
         return (self._right + 1) / (self._tried + 2)
 
-    def draft(self, tokens: Sequence[int], most: int) -> tuple[int, ...]:
-        """A continuation of `tokens`, which only ever grow between calls."""
-        self._drafter.extend(tokens[self._seen :])
-        self._seen = len(tokens)
-        return self._drafter.draft(most)
-
     def record(self, *, guessed: int, right: int) -> None:
         """The first wrong guess is the last that was tried. Guessing nothing slowly restores trust."""
         memory = _MEMORY if guessed else _RECOVERY
         self._right = self._right * memory + right
         self._tried = self._tried * memory + min(guessed, right + 1)
+
+
+class Guesses:
+    """One sequence's guesses: what a grammar forces, else what the text has had before."""
+
+    def __init__(self) -> None:
+        self._drafter = Drafter()
+        self._seen = 0
+        self._forced, self._repeated = Trust(), Trust()
+        self.trust = self._repeated
+        """In guesses of the kind that was drafted last."""
+
+    def draft(self, sequence: TokenSequence) -> tuple[int, ...]:
+        """A continuation of a sequence, whose tokens only ever grow between calls."""
+        most = min(MAX_DRAFT, sequence.limit - len(sequence.tokens) - 1)
+        if forced := sequence.picker.forced():
+            self.trust = self._forced
+            return forced[:most]
+        self.trust = self._repeated
+        self._drafter.extend(sequence.tokens[self._seen :])
+        self._seen = len(sequence.tokens)
+        return sequence.picker.foreseen(self._drafter.draft(most))
 
 
 def best_depth(drafts: Sequence[int], chances: Sequence[float], seconds: Callable[[int], float]) -> int:
@@ -69,22 +83,26 @@ class Speculator:
 
     def drafts(self, sequences: Sequence[TokenSequence]) -> list[tuple[int, ...]]:
         """One for each sequence; all empty where guessing does not pay."""
-        if self._mode is Speculation.OFF:
-            return [()] * len(sequences)
-        drafts = [self._draft(sequence) for sequence in sequences]
-        if self._mode is Speculation.ON:
+        modes = [self._mode_of(sequence) for sequence in sequences]
+        drafts = [
+            () if mode is Speculation.OFF else self._guesses_of(sequence).draft(sequence)
+            for sequence, mode in zip(sequences, modes, strict=True)
+        ]
+        if Speculation.AUTO not in modes:
             return drafts
-        depth = self._depth(sequences, [len(draft) for draft in drafts])
+        # Every row is as wide as the widest, so that some who guess anyway make guessing free for others.
+        wanted = [len(draft) for draft, mode in zip(drafts, modes, strict=True) if mode is Speculation.ON]
+        depth = max(self._depth(sequences, drafts), *wanted, 0)
         self._has_guessed = depth > 0
         for sequence, draft in zip(sequences, drafts, strict=True):
             if draft and depth == 0:
-                self._guesses[sequence.uid].record(guessed=0, right=0)
+                self._guesses_of(sequence).trust.record(guessed=0, right=0)
         return [draft[:depth] for draft in drafts]
 
     def record(self, uid: int, *, guessed: int, right: int) -> None:
         """What became of a sequence's draft."""
         if guessed:
-            self._guesses[uid].record(guessed=guessed, right=right)
+            self._guesses[uid].trust.record(guessed=guessed, right=right)
 
     def record_pass(self, rows: int, seconds: float) -> None:
         """What a pass of so many rows took."""
@@ -94,15 +112,18 @@ class Speculator:
         """A sequence ended."""
         self._guesses.pop(uid, None)
 
-    def _depth(self, sequences: Sequence[TokenSequence], lengths: Sequence[int]) -> int:
+    def _depth(self, sequences: Sequence[TokenSequence], drafts: Sequence[tuple[int, ...]]) -> int:
+        lengths = [len(draft) for draft in drafts]
         if not self._cost.has_varied:
             # What guessing costs is learned by passes with and without, in turn.
             return 0 if self._has_guessed else max(lengths, default=0)
-        chances = [self._guesses[sequence.uid].chance for sequence in sequences]
+        chances = [self._guesses_of(sequence).trust.chance for sequence in sequences]
         return best_depth(lengths, chances, self._cost.seconds)
 
-    def _draft(self, sequence: TokenSequence) -> tuple[int, ...]:
-        guesses = self._guesses.setdefault(sequence.uid, Guesses())
-        if not sequence.picker.foresees:
-            return ()
-        return guesses.draft(sequence.tokens, min(MAX_DRAFT, sequence.limit - len(sequence.tokens) - 1))
+    def _mode_of(self, sequence: TokenSequence) -> Speculation:
+        if self._mode is Speculation.OFF:
+            return self._mode
+        return sequence.speculation or self._mode
+
+    def _guesses_of(self, sequence: TokenSequence) -> Guesses:
+        return self._guesses.setdefault(sequence.uid, Guesses())

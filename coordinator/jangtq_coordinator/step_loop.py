@@ -146,6 +146,7 @@ class StepLoop:
                 request.prompt,
                 max_tokens=request.token_budget(self._context_length),
                 picker=request.new_picker(),
+                speculation=request.speculation,
             )
         except Exception as error:
             self._requests.refuse(stream, error)

@@ -9,6 +9,7 @@ from jangtq_coordinator.api.generation_fields import check_stop
 from jangtq_coordinator.api.messages import CalledFunction, ChatMessage, Strict, Text, Unicode
 from jangtq_coordinator.api.schema import ChatRequest, NamedSchema, SchemaFormat
 from jangtq_coordinator.api.tools import NAME_PATTERN, Function, Tool, ToolChoice
+from jangtq_coordinator.engine_settings import Speculation
 
 
 class TextBlock(Strict):
@@ -160,6 +161,7 @@ class MessageRequest(PromptRequest):
     temperature: float | None = Field(default=None, ge=0, le=1)
     top_p: float | None = Field(default=None, ge=0, le=1)
     top_k: int | None = Field(default=None, ge=0)
+    speculation: Speculation | None = None
 
     def chat(self) -> ChatRequest:
         return (
@@ -172,6 +174,7 @@ class MessageRequest(PromptRequest):
                     "temperature": self.temperature,
                     "top_p": self.top_p,
                     "top_k": self.top_k,
+                    "speculation": self.speculation,
                 }
             )
         )

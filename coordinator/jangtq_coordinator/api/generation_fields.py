@@ -5,6 +5,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 from jangtq_coordinator.api.messages import Strict
+from jangtq_coordinator.engine_settings import Speculation
 from jangtq_coordinator.sampling import SamplingParameters
 
 _MAX_STOPS: Final = 16
@@ -76,6 +77,8 @@ class GenerationFields(Strict):
     stop: Stop | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    speculation: Speculation | None = None
+    """Guess ahead otherwise than `--speculation` says; where that is off, it stays off."""
 
     @property
     def stops(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from jangtq_coordinator.api.schema import (
     TextFormat,
 )
 from jangtq_coordinator.api.tools import Function, Tool
+from jangtq_coordinator.engine_settings import Speculation
 
 _LOGPROBS = "message.output_text.logprobs"
 
@@ -130,6 +131,7 @@ class ResponseRequest(Strict):
     reasoning: ReasoningOptions | None = None
     metadata: dict[str, str] | None = None
     chat_template_kwargs: dict[str, JsonValue] | None = None
+    speculation: Speculation | None = None
 
     background: Annotated[JsonValue, only(False)] = None
     conversation: Annotated[JsonValue, only()] = None
@@ -173,6 +175,7 @@ class ResponseRequest(Strict):
             parallel_tool_calls=self.parallel_tool_calls,
             response_format=self.text.response_format if self.text else None,
             chat_template_kwargs=variables,
+            speculation=self.speculation,
         )
 
 

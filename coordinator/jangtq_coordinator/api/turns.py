@@ -62,6 +62,7 @@ class Turns:
                 tool_calls=bool(body.offered_tools),
                 choice=choice,
                 constraint=constraint,
+                speculation=body.speculation,
             )
             for choice, constraint in enumerate(constraints)
         ]
@@ -79,6 +80,7 @@ class Turns:
                 stops=body.stops,
                 opening=None,
                 choice=choice,
+                speculation=body.speculation,
             )
             for prompt in prompts
             for choice in range(body.choices)

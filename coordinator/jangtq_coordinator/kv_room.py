@@ -1,0 +1,67 @@
+"""The memory for KV, shared by sequences under way and prompts kept, which give way first. Knows no model."""
+
+from collections.abc import Collection, Sequence
+
+from jangtq_coordinator.kv_batch import KvBatch
+from jangtq_coordinator.kv_plan import KvPlan
+from jangtq_coordinator.kv_rows import COLUMN_STEP
+from jangtq_coordinator.load import EngineCounters
+from jangtq_coordinator.prompt_cache import PromptCache
+from jangtq_coordinator.sequences import TokenSequence
+
+
+class KvRoom:
+    """Everywhere `live` are all the sequences that have KV, or are about to."""
+
+    def __init__(self, plan: KvPlan, kept: PromptCache, counters: EngineCounters) -> None:
+        self.memory = plan.memory
+        self._plan = plan
+        self._kept = kept
+        self._counters = counters
+
+    @property
+    def kept_bytes(self) -> int:
+        """What kept prompts take."""
+        return self._kept.nbytes
+
+    def spare_bytes(self, live: Collection[TokenSequence], *, headroom: int = COLUMN_STEP) -> int:
+        """What is left when each grows by `headroom` tokens; negative where they do not fit."""
+        return self.memory.spare_bytes([min(len(one.tokens) + headroom, one.limit) for one in live])
+
+    def begin(self, sequence: TokenSequence, live: Collection[TokenSequence]) -> KvBatch:
+        """KV for a sequence, with what is kept of its beginning."""
+        spare = max(self.spare_bytes(live), 0)
+        kv = self._restore(sequence, spare_bytes=spare, beyond=0)
+        self._kept.shrink(spare)
+        return kv or self._plan.new_kv()
+
+    def begin_again(
+        self, sequence: TokenSequence, live: Collection[TokenSequence], *, beyond: int
+    ) -> KvBatch | None:
+        """KV for the same, where more than `beyond` tokens of its beginning are kept by now."""
+        return self._restore(sequence, spare_bytes=max(self.spare_bytes(live), 0), beyond=beyond)
+
+    def give_way(self, spare_bytes: int) -> None:
+        """Let kept prompts have no more than this."""
+        self._kept.shrink(max(spare_bytes, 0))
+
+    def keep(
+        self, sequence: TokenSequence, kv: KvBatch, live: Sequence[TokenSequence], *, row: int, last: bool
+    ) -> None:
+        """Keep what a row of KV holds; with `last` nothing else of it is used afterwards."""
+        lengths = [len(one.tokens) for one in live if not (last and one is sequence)]
+        room = self.memory.spare_bytes(lengths) if last else self.spare_bytes(live, headroom=0)
+        self._kept.store(sequence.tokens[: kv.lengths[row]], kv, row=row, room_bytes=room, last=last)
+
+    def close(self) -> None:
+        """Finish what is being written to disk."""
+        self._kept.close()
+
+    def _restore(self, sequence: TokenSequence, *, spare_bytes: int, beyond: int) -> KvBatch | None:
+        prefix = self._kept.find(sequence.tokens)
+        if prefix.length <= beyond:
+            return None
+        if not sequence.answered:
+            sequence.cached_tokens = prefix.length
+        self._counters.cached_tokens += prefix.length - beyond
+        return self._kept.restore(prefix, spare_bytes=spare_bytes)
