@@ -5,11 +5,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 from jangtq_coordinator.api.conversation import Conversation
-from jangtq_coordinator.api.generation_fields import check_stop
+from jangtq_coordinator.api.generation_fields import SpeculationWish, check_stop
 from jangtq_coordinator.api.messages import CalledFunction, ChatMessage, Strict, Text, Unicode
 from jangtq_coordinator.api.schema import ChatRequest, NamedSchema, SchemaFormat
 from jangtq_coordinator.api.tools import NAME_PATTERN, Function, Tool, ToolChoice
-from jangtq_coordinator.engine_settings import Speculation
 
 
 class TextBlock(Strict):
@@ -161,7 +160,7 @@ class MessageRequest(PromptRequest):
     temperature: float | None = Field(default=None, ge=0, le=1)
     top_p: float | None = Field(default=None, ge=0, le=1)
     top_k: int | None = Field(default=None, ge=0)
-    speculation: Speculation | None = None
+    speculation: SpeculationWish | None = None
 
     def chat(self) -> ChatRequest:
         return (

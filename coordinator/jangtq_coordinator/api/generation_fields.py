@@ -53,6 +53,10 @@ Biases = Annotated[
 ]
 
 
+SpeculationWish = Annotated[Speculation, Field(strict=False)]
+"""Guess ahead otherwise than `--speculation` says; where that is off, it stays off."""
+
+
 class StreamOptions(Strict):
     """What a stream brings beside the answer."""
 
@@ -77,8 +81,7 @@ class GenerationFields(Strict):
     stop: Stop | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    speculation: Speculation | None = None
-    """Guess ahead otherwise than `--speculation` says; where that is off, it stays off."""
+    speculation: SpeculationWish | None = None
 
     @property
     def stops(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, JsonValue
 
 from jangtq_coordinator.api.conversation import Conversation
-from jangtq_coordinator.api.generation_fields import only
+from jangtq_coordinator.api.generation_fields import SpeculationWish, only
 from jangtq_coordinator.api.messages import Arguments, CalledFunction, ChatMessage, Strict, Text, Unicode
 from jangtq_coordinator.api.schema import (
     ChatRequest,
@@ -18,7 +18,6 @@ from jangtq_coordinator.api.schema import (
     TextFormat,
 )
 from jangtq_coordinator.api.tools import Function, Tool
-from jangtq_coordinator.engine_settings import Speculation
 
 _LOGPROBS = "message.output_text.logprobs"
 
@@ -131,7 +130,7 @@ class ResponseRequest(Strict):
     reasoning: ReasoningOptions | None = None
     metadata: dict[str, str] | None = None
     chat_template_kwargs: dict[str, JsonValue] | None = None
-    speculation: Speculation | None = None
+    speculation: SpeculationWish | None = None
 
     background: Annotated[JsonValue, only(False)] = None
     conversation: Annotated[JsonValue, only()] = None
