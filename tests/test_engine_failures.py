@@ -1,6 +1,7 @@
 """The engine when something ends early: failed passes, cancelled requests, stopping, a broken thread."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from running_engine import (
@@ -78,11 +79,20 @@ async def test_a_failed_prefill_leaves_the_others_running() -> None:
 class NothingPleases:
     """A constraint that fails."""
 
-    def mask(self) -> None:
+    def mask(self, ahead: Sequence[int] = ()) -> None:
         raise ValueError("no token pleases me")
 
     def take(self, token: int) -> None:
         raise AssertionError("nothing was picked")
+
+    def forced(self) -> tuple[int, ...]:
+        return ()
+
+    def foreseen(self, draft: Sequence[int]) -> tuple[int, ...]:
+        return ()
+
+    def look_ahead(self, draft: Sequence[int]) -> None:
+        pass
 
 
 async def test_a_failing_constraint_leaves_the_others_running() -> None:

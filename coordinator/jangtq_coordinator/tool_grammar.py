@@ -1,18 +1,21 @@
 """Grammars of constrained answers, in llguidance's Lark form: JSON values and blocks of tool calls.
 
-Knows no tokens. Parameters come in the order of the schema; text values end at the first end tag.
+Knows no tokens. Parameters come in the order of the schema, optional ones or not; texts end at the first end
+tag, and keep to the pattern and the lengths of their schema where `text_limits` can say them.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from jangtq_coordinator.text_limits import text_limits
 from jangtq_coordinator.tool_arguments import Schema, allowed_types, is_text
 from jangtq_coordinator.tool_calls import BLOCK_END, BLOCK_START
 
 _BREAK: Final = "\n"
 # Unbounded white space would let a model go on for ever without a value.
 _JSON_OPTIONS: Final = {"whitespace_pattern": r"[\x20\x0A\x0D\x09]{1,40}"}
+_NO_END_TAG: Final = r"~/(?s:.*<\/parameter>\n.*)/"
 _RULES: Final = (
     'any: "<parameter name=\\"" /[^"\\n]+/ "\\">" text\ntext[suffix="</parameter>\\n"]: /(?s:.*)/\n'
 )
@@ -43,33 +46,41 @@ def _rest(several: bool) -> str:
 def _rules(tools: Mapping[str, Schema]) -> str:
     if not tools:
         return ""
-    calls = "".join(f"call_{at}: {_call(name, schema)}\n" for at, (name, schema) in enumerate(tools.items()))
+    calls = "".join(_call(f"call_{at}", name, schema) for at, (name, schema) in enumerate(tools.items()))
     return f"call: {' | '.join(f'call_{at}' for at in range(len(tools)))}\n{calls}{_RULES}"
 
 
-def _call(name: str, schema: Schema) -> str:
+def _call(rule: str, name: str, schema: Schema) -> str:
+    """The rule of a tool's call, and those of its parameters, by their places."""
     properties = schema.get("properties")
     if isinstance(properties, Mapping):
         required = schema.get("required")
         needed = required if isinstance(required, Sequence) else ()
-        parameters = [
-            f"({_parameter(key, part, schema)}){'' if key in needed else '?'}"
-            for key, part in properties.items()
+        parameters = [f"{rule}_{at}{'' if key in needed else '?'}" for at, key in enumerate(properties)]
+        rules = [
+            f"{rule}_{at}: {_parameter(f'{rule}_{at}', key, part, schema)}\n"
+            for at, (key, part) in enumerate(properties.items())
         ]
     else:
-        parameters = ["any*"]
+        parameters, rules = ["any*"], []
     tag = f'<invoke name="{name}">\n'
-    return " ".join((_text(tag), *parameters, _text("</invoke>\n")))
+    return " ".join((f"{rule}:", _text(tag), *parameters, _text("</invoke>\n"))) + "\n" + "".join(rules)
 
 
-def _parameter(name: str, schema: object, root: Schema) -> str:
+def _parameter(rule: str, name: str, schema: object, root: Schema) -> str:
     opening, closing = _text(f'<parameter name="{name}">'), _text("</parameter>\n")
     types = allowed_types(schema, root)
     if choices := _literals(schema):
         return f"{opening} ({' | '.join(map(_text, choices))}) {closing}"
     if is_text(types):
-        return f"{opening} text"
+        limits = text_limits(schema)
+        return f"{opening} {rule}_text\n{_text_rule(f'{rule}_text', limits)}" if limits else f"{opening} text"
     return f"{opening} {_json(schema, root)} {closing}"
+
+
+def _text_rule(name: str, limits: Sequence[str]) -> str:
+    """Like `text`, but for limits; and an end tag that comes too early for them is no part of the text."""
+    return f'{name}[suffix="</parameter>\\n"]: {" & ".join((*limits, _NO_END_TAG))}'
 
 
 def _literals(schema: object) -> list[str]:
