@@ -250,3 +250,10 @@ async def test_the_engine_guesses_and_tells_the_same_text() -> None:
         assert max(length for _, length in model.passes) <= max(1 + MAX_DRAFT, len(prompt))
     assert tokens_of(guessed) == tokens_of(plain) and guessed[-1] == plain[-1]
     assert text_of(stopped) == text_of(plain)[: text_of(plain).index(stop)]
+
+
+def test_a_long_prompt_is_read_in_parts_before_it_is_guessed_from() -> None:
+    sequence = TokenSequence(0, REPEATING * 200, max_tokens=99, picker=Picker(SamplingParameters()))
+    speculator = Speculator(Speculation.ON)
+    drafted = [len(speculator.drafts([sequence])[0]) for _ in range(4)]
+    assert drafted == [0, 0, MAX_DRAFT, MAX_DRAFT]

@@ -11,6 +11,8 @@ from jangtq_coordinator.sequences import TokenSequence
 MAX_DRAFT: Final = 8
 _MEMORY: Final = 0.9
 _RECOVERY: Final = 0.98
+_MOST_NEW: Final = 4096
+"""A long prompt is read in parts, one a pass, since others wait meanwhile."""
 _GAIN: Final = 1.05
 """Estimates are noisy: guessing must promise this much more tokens a second."""
 
@@ -50,8 +52,11 @@ class Guesses:
             self.trust = self._forced
             return forced[:most]
         self.trust = self._repeated
-        self._drafter.extend(sequence.tokens[self._seen :])
-        self._seen = len(sequence.tokens)
+        new = sequence.tokens[self._seen : self._seen + _MOST_NEW]
+        self._drafter.extend(new)
+        self._seen += len(new)
+        if self._seen < len(sequence.tokens):
+            return ()
         return sequence.picker.foreseen(self._drafter.draft(most))
 
 

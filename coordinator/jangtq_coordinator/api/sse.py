@@ -1,10 +1,10 @@
 """Answers a turn in any API's form, as one body or as server-sent events. Knows no API's form itself."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -140,8 +140,7 @@ class _Wire:
 
     def _encode(self, frame: Frame) -> bytes:
         name = f"event: {frame['type']}\n".encode() if self._writer.named else b""
-        text = json.dumps(frame, ensure_ascii=False, separators=(",", ":"))
-        return name + b"data: " + text.encode() + b"\n\n"
+        return name + b"data: " + to_json(frame) + b"\n\n"
 
 
 class _TurnResponse(StreamingResponse):
