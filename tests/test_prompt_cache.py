@@ -201,3 +201,17 @@ async def test_what_is_kept_gives_way_to_requests() -> None:
             assert load.active_bytes + load.kept_bytes <= load.budget_bytes
         assert cached(await collect(engine.submit(request((5, *LONG[:150]))))) == 150
         assert cached(await collect(engine.submit(request((0, *LONG[:150]))))) == 0
+
+
+def test_a_prompt_given_up_in_the_middle_is_kept_as_far_as_it_came() -> None:
+    model, kept = ProbedModel(), PromptCache(PLAN.form)
+    generator = new_generator(model, plan=PLAN, kept=kept, prefill_rows=100)
+    uid = generator.add(LONG, max_tokens=8, picker=GREEDY)
+    for _ in range(6):
+        generator.prefill()
+    generator.forget([uid])
+    assert kept.nbytes == 512 * TOKEN_BYTES and rows_computed(model) == 600
+    generator.add(LONG, max_tokens=8, picker=GREEDY)
+    (steps,) = run_to_end(generator).values()
+    assert [step.token for step in steps] == stock_tokens(LONG, 8)
+    assert generator.counters.cached_tokens == 512

@@ -142,6 +142,10 @@ class BatchGenerator:
             return []
         if step.first is not None:
             self._end_prefill(step.uid, is_last=step.first.is_last)
+        else:
+            # Block by block: all of a long prompt at its end would hold the others up.
+            prompt = self._prefilling.prompts[step.uid]
+            self._room.keep_begun(prompt.sequence, prompt.kv, self._live, new=step.rows)
         return [step]
 
     def finish(self, uid: int) -> None:

@@ -7,6 +7,7 @@ from jangtq_coordinator.kv_plan import KvPlan
 from jangtq_coordinator.kv_rows import COLUMN_STEP
 from jangtq_coordinator.load import EngineCounters
 from jangtq_coordinator.prompt_cache import PromptCache
+from jangtq_coordinator.prompt_tree import BLOCK_TOKENS
 from jangtq_coordinator.sequences import TokenSequence
 
 
@@ -52,6 +53,16 @@ class KvRoom:
         lengths = [len(one.tokens) for one in live if not (last and one is sequence)]
         room = self.memory.spare_bytes(lengths) if last else self.spare_bytes(live, headroom=0)
         self._kept.store(sequence.tokens[: kv.lengths[row]], kv, row=row, room_bytes=room, last=last)
+
+    def keep_begun(
+        self, sequence: TokenSequence, kv: KvBatch, live: Sequence[TokenSequence], *, new: int
+    ) -> None:
+        """Keep the whole blocks of a prompt under way, after `new` tokens more of it were computed."""
+        (done,) = kv.lengths
+        blocks = done // BLOCK_TOKENS
+        if blocks > (done - new) // BLOCK_TOKENS:
+            room = self.spare_bytes(live, headroom=0)
+            self._kept.store(sequence.tokens[: blocks * BLOCK_TOKENS], kv, row=0, room_bytes=room)
 
     def close(self) -> None:
         """Finish what is being written to disk."""

@@ -19,9 +19,10 @@ from jangtq_coordinator.sequences import TokenSequence, TokenStep
 
 @dataclass(frozen=True)
 class PrefillStep:
-    """One chunk of a prompt went through the model; the last chunk brings the answer's first token."""
+    """A chunk of some rows of a prompt went through the model; the last brings the answer's first token."""
 
     uid: int
+    rows: int
     done: int
     total: int
     cached: int
@@ -95,9 +96,8 @@ class Prefilling:
             raise
         self._chunk.record(len(chunk), before, time.perf_counter() - started)
         self._pass_turn(prompt, len(chunk))
-        return PrefillStep(
-            self.turn_of, before + len(chunk), total, cached=prompt.sequence.cached_tokens, first=first
-        )
+        cached = prompt.sequence.cached_tokens
+        return PrefillStep(self.turn_of, len(chunk), prompt.done, total, cached=cached, first=first)
 
     def _next_uid(self) -> int:
         return next_turn([prompt.turn for prompt in self.prompts.values()]).uid
