@@ -105,8 +105,11 @@ def test_a_trace_and_the_metrics_tell_the_same_of_every_stage(
     assert all(
         microseconds[stage] > 0 for stage in ("attention", "encode", "wire", "compute", "decode", "reduce")
     )
+    rounding = 0.25 * len(layers)
     for stage in ("attention", "encode", "reduce"):
-        assert sum(parts[stage]["dur"] for _, parts in layers) == pytest.approx(microseconds[stage], abs=1)
+        assert sum(parts[stage]["dur"] for _, parts in layers) == pytest.approx(
+            microseconds[stage], abs=rounding
+        )
     waited = sum(float(str(parts["exchange"]["args"]["waited us"])) for _, parts in layers)
     explained = sum(microseconds[stage] for stage in ("wire", "queue", "compute", "decode"))
     assert waited == pytest.approx(explained, abs=1)
