@@ -10,7 +10,8 @@ import psutil
 
 MOST_MB_AN_HOUR: Final = 10.0
 JUDGED_HOURS: Final = 0.45
-"""Shorter runs say nothing of megabytes an hour."""
+"""Shorter runs say nothing of megabytes an hour: in their first minutes kept prompts fill `--kv-memory`, and
+the history that traces are made of fills, 32,768 exchanges in 16 MB."""
 RULE: Final = (
     "At rest, after the load, each process must have no more files, connections and threads than before "
     f"it; under load, the second half's trend must stay below {MOST_MB_AN_HOUR:g} MB an hour, and the last "

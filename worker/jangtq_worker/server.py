@@ -39,6 +39,7 @@ _SERVICE = pb.DESCRIPTOR.services_by_name["ExpertService"].full_name
 _CONTROL_THREADS = 8
 _QUIET_SECONDS = 2.5
 """Coordinators ask every second how a worker is: by then they know that it leaves."""
+_MOST_LEAVING_SECONDS = 10.0
 _HANDSHAKE_MS = 10_000
 _log = logging.getLogger("jangtq.worker")
 
@@ -127,7 +128,7 @@ class WorkerServer:
         _log.info("leaving: coordinators are told; a second signal ends this worker at once")
         self._health.enter_graceful_shutdown()
         self._service.leave()
-        self.desk.wait_until_left(quiet_seconds=_QUIET_SECONDS, timeout_seconds=self._settings.grace_seconds)
+        self.desk.wait_until_left(quiet_seconds=_QUIET_SECONDS, timeout_seconds=_MOST_LEAVING_SECONDS)
 
     def shutdown(self) -> None:
         """NOT_SERVING, finish the calls in flight, close every stream."""
