@@ -16,6 +16,7 @@ from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges, ranges_o
 
 _CHECK_SECONDS = 0.25
 _LOADING_SECONDS = 600.0
+_LETTING_GO_SECONDS = 10.0
 _log = logging.getLogger("jangtq.cluster")
 _Shares = dict[str, tuple[int, ...]]
 
@@ -106,7 +107,7 @@ class Rebalancer:
         if found != self._superfluous:
             self._superfluous, self._superfluous_since = found, now
         elif found and now - self._superfluous_since > self._after_seconds:
-            self._superfluous_since = now
+            self._superfluous_since = now + _LETTING_GO_SECONDS
             for name, experts in found.items():
                 self._ask(self._survivors.give_back, "gives back", name, ranges_of(experts))
 
