@@ -4,6 +4,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tls_folders import make_folders
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
 from jangtq_coordinator.children import Children
+from jangtq_coordinator.prober import Prober
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.codec import CallShape, LayerCall, RowType, encode_call
@@ -224,3 +226,40 @@ def test_a_length_that_never_comes_holds_nobody_up(worker: RunningWorker) -> Non
             silent.sendall(greeting(reply.ticket) + LENGTH.pack(1 << 20))
             worker.check()
     worker.check()
+
+
+BOMB_BYTES = 2 * MOST_GROWTH_BYTES
+
+
+def test_a_compressed_message_is_refused_before_it_grows(worker: RunningWorker) -> None:
+    with grpc.insecure_channel(
+        str(worker.address), options=[("grpc.max_send_message_length", BOMB_BYTES)]
+    ) as channel:
+        forward = channel.stream_stream(
+            "/jangtq_proto.v1.ExpertService/Forward", request_serializer=bytes, response_deserializer=bytes
+        )
+        with pytest.raises(grpc.RpcError) as caught:
+            list(forward(iter([bytes(BOMB_BYTES)]), timeout=SECONDS, compression=grpc.Compression.Gzip))
+    assert isinstance(caught.value, grpc.Call)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    worker.check()
+
+
+def test_a_compressed_answer_is_refused_too() -> None:
+    def describe(request: bytes, context: grpc.ServicerContext) -> bytes:
+        return bytes(8 * message_limit(HIDDEN))
+
+    handler = grpc.method_handlers_generic_handler(
+        "jangtq_proto.v1.ExpertService", {"Describe": grpc.unary_unary_rpc_method_handler(describe)}
+    )
+    server = grpc.server(
+        ThreadPoolExecutor(1),
+        compression=grpc.Compression.Gzip,
+        options=[("grpc.max_send_message_length", -1)],
+    )
+    server.add_generic_rpc_handlers((handler,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with pytest.raises(ClusterError, match="ompress"):
+        Prober(HIDDEN).ask(Address("127.0.0.1", port), timeout_seconds=SECONDS)
+    server.stop(grace=None).wait()

@@ -17,6 +17,8 @@ from jangtq_proto.v1 import expert_pb2 as pb
 PROTOCOL_VERSION: Final = 4
 MAX_ROWS_PER_CALL: Final = 4096
 MAX_SLOTS: Final = 32
+NO_COMPRESSION: Final = 1
+"""As gRPC's set of algorithms: neither side compresses, and what is compressed may become anything."""
 _MESSAGE_OVERHEAD: Final = 4096
 
 Rows = NDArray[np.generic]
