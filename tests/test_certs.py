@@ -1,7 +1,9 @@
 """`jangtq-coord certs`: what it makes, keeps, renews and says, and a cluster that runs with it."""
 
+import shutil
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -183,3 +185,55 @@ def test_a_coordinator_without_certificates_is_told(
     done = run_coordinator("serve", *arguments)
     assert done.returncode == 2
     assert f"worker {address}: it demands TLS: give --tls DIR" in done.stderr
+
+
+def test_a_change_of_authority_interrupts_nobody_but_who_is_revoked(
+    demo_bundle: Path, tmp_path: Path
+) -> None:
+    """Over both transports: of two coordinators only one gets the new certificates."""
+    folders = make_folders(tmp_path / "tls")
+    with Children() as children:
+        options = ["--tls", str(folders.worker)]
+        worker = start_worker(children, demo_bundle, "0-255", options=options)
+        worker.ready()
+        folders.change(new_authority=True)
+        left_out = Path(shutil.copytree(folders.coordinator, tmp_path / "left-out"))
+        coordinators = []
+        for folder, transport in ((folders.coordinator, "grpc"), (left_out, "express")):
+            options = ["--tls", str(folder), "--no-unix-sockets", "--transport", transport]
+            coordinator = start_coordinator(
+                children, demo_bundle, [parse_address(worker.listening())], options
+            )
+            coordinators.append(coordinator)
+        for coordinator in coordinators:
+            coordinator.ready()
+        renewed, revoked = (coordinator.listening() for coordinator in coordinators)
+        before = text_of(renewed)
+        assert text_of(revoked) == before
+        folders.change(renew=True)
+        assert text_of(renewed) == text_of(revoked) == before
+        folders.change(drop_old=True)
+        wait_until(lambda: lost_worker(revoked) is not None)
+        wait_until(lambda: "it refuses our certificate" in str(lost_worker(revoked)))
+        assert text_of(renewed) == before and lost_worker(renewed) is None
+    assert not [line for line in coordinators[0].lines if "is lost" in line]
+
+
+def text_of(url: str) -> str:
+    question = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4, "temperature": 0}
+    reply = httpx.post(f"{url}/v1/chat/completions", json=question, timeout=60)
+    assert reply.status_code == 200, reply.text
+    return str(reply.json()["choices"])
+
+
+def lost_worker(url: str) -> str | None:
+    """Why the only worker does not serve, where it does not."""
+    (worker,) = httpx.get(f"{url}/cluster", timeout=60).json()["holders"]
+    return None if worker["state"] == "serving" else str(worker["reason"])
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "it never came to it"
+        time.sleep(0.1)

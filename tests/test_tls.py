@@ -4,8 +4,11 @@ import logging
 import shutil
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import grpc
@@ -27,6 +30,9 @@ from tls_folders import HERE, Folders, client_credentials, expired, make_folders
 
 from jangtq_coordinator.authority import PemPair
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
+from jangtq_coordinator.lane import Lane
+from jangtq_coordinator.prober import Prober
+from jangtq_proto import certificates
 from jangtq_proto.addresses import Address
 from jangtq_proto.certificates import Role
 from jangtq_proto.codec import RowType
@@ -70,14 +76,17 @@ def lane_settings(credentials: Credentials | None, *, connect_timeout_seconds: f
 
 
 def why_not(address: Address, credentials: Credentials | None) -> str:
-    """What a coordinator says of a worker that it cannot use."""
+    """What a coordinator says of a worker that it cannot use, at the start and while it runs."""
     lane = GrpcLane(address, lane_settings(credentials, connect_timeout_seconds=0.5))
     try:
         with pytest.raises(WorkerUnreachableError) as caught:
             lane.describe()
-        return str(caught.value)
     finally:
         lane.close()
+    with pytest.raises(WorkerUnreachableError) as later:
+        Prober(HIDDEN, credentials).ask(address, timeout_seconds=SECONDS)
+    assert str(later.value) == str(caught.value)
+    return str(caught.value)
 
 
 @pytest.mark.parametrize("way", NETWORK, ids=str)
@@ -227,15 +236,26 @@ def test_a_false_worker_is_refused(
 
 
 def test_a_coordinator_says_what_is_in_its_way(
-    worker: ScriptedWorker, folders: Folders, small_bundle: Path, tmp_path: Path
+    worker: ScriptedWorker,
+    folders: Folders,
+    small_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Trusts the worker's authority, but its own certificate is of another one.
     mixed = make_folders(tmp_path / "tls")
     shutil.copy(folders.coordinator / "ca.pem", mixed.coordinator / "ca.pem")
     said = why_not(worker.address, mixed.coordinators_credentials())
     assert (
-        f"worker {worker.address}: it refuses our certificate: it expired, or is of an authority not" in said
+        f"worker {worker.address}: it refuses our certificate: it is of an authority not trusted there"
+        in said
     )
+    credentials = mixed.coordinators_credentials()
+    with monkeypatch.context() as patched:
+        patched.setattr(certificates, "datetime", YearsLater)
+        assert "it refuses our certificate: the certificate expired on" in why_not(
+            worker.address, credentials
+        )
     assert "it demands TLS: give --tls DIR" in why_not(worker.address, None)
     with scripted_worker(small_bundle) as plain:
         said = why_not(plain.address, folders.coordinators_credentials())
@@ -243,9 +263,7 @@ def test_a_coordinator_says_what_is_in_its_way(
 
 
 @pytest.mark.parametrize("way", TCP_WAYS, ids=str)
-def test_changed_files_are_taken_up_and_connections_under_way_live_on(
-    small_bundle: Path, changing: Folders, way: Way
-) -> None:
+def test_changed_files_are_taken_up_and_calls_go_on(small_bundle: Path, changing: Folders, way: Way) -> None:
     credentials = changing.coordinators_credentials()
     before = pems_in(changing.coordinator)
     with scripted_worker(small_bundle, tls=changing.worker) as worker:
@@ -263,6 +281,95 @@ def test_changed_files_are_taken_up_and_connections_under_way_live_on(
             str(worker.address), client_credentials(changing.coordinator, before)
         ) as channel:
             assert_nothing_is_said(channel)
+
+
+def take_authority_away(folders: Folders) -> None:
+    """What the authority signed before is void from now on."""
+    folders.change(new_authority=True, renew=True, drop_old=True)
+
+
+@contextmanager
+def open_lane(worker: ScriptedWorker, way: Way, folder: Path) -> Iterator[Lane]:
+    """A coordinator that shows what is in a folder, with a stream that was used already."""
+    with lane_to(worker, way, credentials=Credentials(folder, Role.COORDINATOR)) as lane:
+        ask(lane)
+        assert worker.server.desk.streams.count == 1
+        yield lane
+
+
+def assert_put_out(worker: ScriptedWorker, lane: Lane) -> None:
+    """Its stream ends by itself, and it gets no other."""
+    until(lambda: worker.server.desk.streams.count == 0)
+    assert refuses(lane) and refuses(lane)
+
+
+@pytest.mark.parametrize("way", TCP_WAYS, ids=str)
+def test_who_is_revoked_is_put_out_of_what_was_open(
+    small_bundle: Path, changing: Folders, tmp_path: Path, way: Way
+) -> None:
+    stolen = Path(shutil.copytree(changing.coordinator, tmp_path / "stolen"))
+    with scripted_worker(small_bundle, tls=changing.worker) as worker:
+        with open_lane(worker, way, stolen) as lane:
+            take_authority_away(changing)
+            assert_put_out(worker, lane)
+
+
+@pytest.mark.parametrize("way", TCP_WAYS, ids=str)
+def test_who_expires_is_put_out_of_what_was_open(
+    small_bundle: Path, folders: Folders, monkeypatch: pytest.MonkeyPatch, way: Way
+) -> None:
+    with scripted_worker(small_bundle, tls=folders.worker) as worker:
+        with open_lane(worker, way, folders.coordinator) as lane:
+            monkeypatch.setattr(certificates, "datetime", YearsLater)
+            assert_put_out(worker, lane)
+
+
+class YearsLater(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "YearsLater":
+        return cls.fromtimestamp(time.time() + 30 * 365 * 86_400, tz)
+
+
+def test_a_connection_from_before_answers_no_question_of_who_is_revoked(
+    small_bundle: Path, changing: Folders
+) -> None:
+    shown = client_credentials(changing.coordinator, pems_in(changing.coordinator))
+    with scripted_worker(small_bundle, tls=changing.worker) as worker:
+        with grpc.secure_channel(str(worker.address), shown) as channel:
+            stub = expert_pb2_grpc.ExpertServiceStub(channel)
+            assert stub.Describe(pb.DescribeRequest(), timeout=SECONDS).expert_count
+            take_authority_away(changing)
+            assert_nothing_is_said(channel)
+
+
+@pytest.mark.parametrize("way", TCP_WAYS, ids=str)
+def test_no_row_goes_to_a_worker_that_is_revoked(
+    small_bundle: Path, changing: Folders, tmp_path: Path, way: Way
+) -> None:
+    stolen = Path(shutil.copytree(changing.worker, tmp_path / "stolen"))
+    asked: list[None] = []
+    with scripted_worker(small_bundle, tls=stolen) as worker:
+        worker.script.act = lambda: asked.append(None)
+        with open_lane(worker, way, changing.coordinator) as lane:
+            take_authority_away(changing)
+            until(lambda: refuses(lane))
+            before = len(asked)
+            assert refuses(lane) and len(asked) == before
+
+
+def refuses(lane: Lane) -> bool:
+    try:
+        ask(lane)
+    except WorkerUnreachableError:
+        return True
+    return False
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "it never came to it"
+        time.sleep(0.02)
 
 
 def test_files_that_do_not_fit_change_nothing(

@@ -122,7 +122,7 @@ def _report(folder: CertificateFolder, subjects: list[Subject]) -> None:
     for subject in subjects:
         for line in _instructions(subject, root / subject.folder):
             print(f"  {line}")
-    print("What runs already takes the new files for its next connections, without a restart.")
+    print("What runs already takes the new files within seconds and ends connections that they do not allow.")
     if folder.trusts_two:
         print(
             "\nThe authority before this one is trusted, too. Once all folders are copied: --renew and copy "

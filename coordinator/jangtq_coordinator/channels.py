@@ -1,13 +1,17 @@
 """gRPC channels to workers, encrypted where there are certificates. Knows nothing of what is asked."""
 
 import threading
+import time
+from typing import Final
 
 import grpc
 
 from jangtq_coordinator.tls_probe import check_handshake
 from jangtq_proto.addresses import Address
-from jangtq_proto.codec import message_limit
+from jangtq_proto.codec import NO_COMPRESSION, message_limit
 from jangtq_proto.credentials import Credentials, TlsFiles
+
+_LOOK_SECONDS: Final = 1.0
 
 
 class WorkerChannel:
@@ -22,6 +26,7 @@ class WorkerChannel:
         self._files = self._read_files()
         self._channel = open_channel(str(self._address), hidden_size, self._files)
         self._old: list[grpc.Channel] = []
+        self._look_at = 0.0
 
     def current(self) -> grpc.Channel:
         """The channel for whatever begins now; a stream on an older one goes on."""
@@ -32,6 +37,14 @@ class WorkerChannel:
                 self._files = files
                 self._channel = open_channel(str(self._address), self._hidden_size, files)
             return self._channel
+
+    def is_outdated(self) -> bool:
+        """Whether the files changed since the channel was opened; looks once a second at most."""
+        now = time.monotonic()
+        if self._credentials is None or now < self._look_at:
+            return False
+        self._look_at = now + _LOOK_SECONDS
+        return self._read_files() is not self._files
 
     def check(self, *, failed: bool = False) -> None:
         """Raises WorkerUnreachableError where TLS is in the way; a plain one looks once it failed."""
@@ -63,6 +76,7 @@ def open_channel(target: str, hidden_size: int, files: TlsFiles | None = None) -
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.enable_http_proxy", 0),
+        ("grpc.compression_enabled_algorithms_bitset", NO_COMPRESSION),
     ]
     if files is None:
         return grpc.insecure_channel(target, options=options)

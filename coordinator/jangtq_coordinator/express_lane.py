@@ -43,6 +43,8 @@ class ExpressLane:
         self._pending = PendingCalls(self._worker, self._decode)
 
     def send(self, call: LayerCall) -> int:
+        if self._frames is not None and not self._pending and self._control.is_outdated:
+            self.abandon()
         frames = self._frames or self._open()
         if frames is None:
             return self._control.send(call)

@@ -108,7 +108,14 @@ class GrpcLane:
         """How many answers are missing."""
         return len(self._pending)
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether other certificates are to be shown and trusted than when the connection was made."""
+        return self._channel.is_outdated()
+
     def send(self, call: LayerCall) -> int:
+        if not self._pending and self.is_outdated:
+            self.abandon()
         call_id = self.next_call_id()
         message = encode_call(call_id, call, self._settings.row_type)
         stream = self._open_stream()
@@ -179,6 +186,7 @@ class GrpcLane:
             self._stream = ExpertStream(
                 self._local_channel or self._channel.current(), timeout_seconds=timeout
             )
+            self._channel.close_old()
         return self._stream
 
     def _open_local_channel(self) -> grpc.Channel | None:

@@ -100,6 +100,7 @@ class Keeper:
             holder = self._ask(address, self._rhythm.answer_seconds)
         except ClusterError as error:
             visit.silences += 1
+            self._membership.explain(member, str(error))
             if visit.silences >= self._rhythm.silences:
                 self._membership.lose(member, str(error))
             return

@@ -95,6 +95,13 @@ class Membership:
             self.counters.departures += 1
             self._set(replace(now, state=State.LEAVING, reason="it is stopping"))
 
+    def explain(self, member: Member, reason: str) -> None:
+        """Why somebody is still lost, which may say more than how it was noticed first."""
+        with self._changed:
+            now = self._members.get(member.name)
+            if now is not None and now.generation == member.generation and now.state is State.LOST:
+                self._members = self._members | {now.name: replace(now, reason=reason)}
+
     def drain(self, name: str) -> Member:
         """Ask a member nothing more. Raises ConfigurationError, CoverageError when nobody can replace it."""
         with self._changed:

@@ -48,6 +48,8 @@ class Prober:
             yield expert_pb2_grpc.ExpertServiceStub(channel.current())
         except grpc.RpcError as error:
             assert isinstance(error, grpc.Call)
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                channel.check(failed=True)
             raise error_of(error.code(), f"worker {address}: {error.details()}") from error
         finally:
             channel.close()

@@ -5,9 +5,12 @@ import ssl
 from contextlib import closing
 from typing import Final
 
+from cryptography import x509
+
 from jangtq_proto.addresses import Address
-from jangtq_proto.credentials import Credentials
-from jangtq_proto.errors import WorkerUnreachableError
+from jangtq_proto.certificates import check_time
+from jangtq_proto.credentials import Credentials, TlsFiles
+from jangtq_proto.errors import ConfigurationError, WorkerUnreachableError
 
 _SECONDS: Final = 2.0
 
@@ -21,7 +24,7 @@ def check_handshake(address: Address, credentials: Credentials | None) -> None:
             if credentials is None:
                 reason = _demand(connection)
             else:
-                reason = _refusal(connection, credentials.current().context, address.host)
+                reason = _refusal(connection, credentials.current(), address.host)
     except (TimeoutError, OSError):
         return
     if reason is not None:
@@ -40,10 +43,10 @@ def _demand(connection: socket.socket) -> str | None:
     return "it demands TLS: give --tls DIR with a coordinator's certificate"
 
 
-def _refusal(connection: socket.socket, context: ssl.SSLContext, host: str) -> str | None:
+def _refusal(connection: socket.socket, files: TlsFiles, host: str) -> str | None:
     """With TLS 1.3 a client learns only by its first read what the server thinks of its certificate."""
     try:
-        encrypted = context.wrap_socket(connection, server_hostname=host)
+        encrypted = files.context.wrap_socket(connection, server_hostname=host)
     except ssl.SSLCertVerificationError as error:
         return f"its certificate is refused here: {error.verify_message}"
     except (ssl.SSLError, ConnectionError) as error:
@@ -55,4 +58,13 @@ def _refusal(connection: socket.socket, context: ssl.SSLContext, host: str) -> s
             heard = b""
     if heard:
         return None
-    return "it refuses our certificate: it expired, or is of an authority not trusted there (any more)"
+    return f"it refuses our certificate: {_problem(files.certificate)}"
+
+
+def _problem(certificate: bytes) -> str:
+    """gRPC closes the connection without a word, so that only what is seen from here can be said."""
+    try:
+        check_time(x509.load_pem_x509_certificates(certificate)[0])
+    except ConfigurationError as error:
+        return str(error)
+    return "it is of an authority not trusted there (any more), or expired by the clock there"

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
@@ -37,8 +38,21 @@ def check_certificate(certificate: bytes, key: bytes, *, role: Role) -> datetime
         raise ConfigurationError(
             f"the certificate is none of a {role}: it lacks the extended key usage for it"
         )
-    _check_time(first)
+    check_time(first)
     return first.not_valid_after_utc
+
+
+def refusal(certificate: x509.Certificate, authorities: bytes) -> str | None:
+    """Why a certificate that was let in before would not be today; None where it would."""
+    try:
+        check_time(certificate)
+    except ConfigurationError as error:
+        return str(error)
+    if any(
+        _is_issued_by(certificate, authority) for authority in x509.load_pem_x509_certificates(authorities)
+    ):
+        return None
+    return "the certificate is of an authority that is not trusted any more"
 
 
 def check_authorities(trusted: bytes) -> None:
@@ -51,6 +65,14 @@ def check_authorities(trusted: bytes) -> None:
         if not _is_authority(authority):
             name = authority.subject.rfc4514_string()
             raise ConfigurationError(f"the certificate of {name} is not an authority's")
+
+
+def _is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:
@@ -67,7 +89,8 @@ def _key_usages(certificate: x509.Certificate) -> tuple[ObjectIdentifier, ...]:
         return ()
 
 
-def _check_time(certificate: x509.Certificate) -> None:
+def check_time(certificate: x509.Certificate) -> None:
+    """Raises ConfigurationError before and after the days that a certificate is for."""
     now = datetime.now(UTC)
     if certificate.not_valid_after_utc < now:
         raise ConfigurationError(f"the certificate expired on {certificate.not_valid_after_utc:%Y-%m-%d}")

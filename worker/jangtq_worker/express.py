@@ -3,10 +3,13 @@
 import contextlib
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from cryptography import x509
 
 from jangtq_proto.addresses import Address
 from jangtq_proto.credentials import Credentials
@@ -17,6 +20,7 @@ from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_worker.desk import Desk
 from jangtq_worker.express_conversation import GREETING_SECONDS, Conversation
 from jangtq_worker.express_door import Door
+from jangtq_worker.peers import PeerRefusedError, Peers
 from jangtq_worker.tickets import Tickets
 
 _MOST_CONNECTIONS = 64
@@ -34,6 +38,7 @@ class ExpressSettings:
     folder: SocketFolder = field(default_factory=SocketFolder)
     poll_us: int = 0
     credentials: Credentials | None = None
+    peers: Peers | None = None
 
 
 class ExpressListener:
@@ -106,18 +111,32 @@ class ExpressListener:
     def _host(self, connection: socket.socket) -> None:
         """One connection from its first byte to its last."""
         try:
-            with contextlib.closing(self._secure(connection)) as frames, self._known(frames):
+            secured = self._secure(connection)
+            frames = FrameSocket(secured, poll_us=self._settings.poll_us)
+            with contextlib.closing(frames), self._known(frames), self._good(secured, frames):
                 Conversation(frames, self._desk).run(self._tickets)
+        except PeerRefusedError as error:
+            _log.warning("refused an express connection: %s", error)
         except OSError as error:
             _log.info("an express connection broke: %s", error)
 
-    def _secure(self, connection: socket.socket) -> FrameSocket:
+    def _secure(self, connection: socket.socket) -> socket.socket:
         connection.settimeout(GREETING_SECONDS)
         tune(connection)
         credentials = self._settings.credentials
         if credentials is not None and connection.family != socket.AF_UNIX:
-            connection = credentials.current().context.wrap_socket(connection, server_side=True)
-        return FrameSocket(connection, poll_us=self._settings.poll_us)
+            return credentials.current().context.wrap_socket(connection, server_side=True)
+        return connection
+
+    def _good(
+        self, connection: socket.socket, frames: FrameSocket
+    ) -> contextlib.AbstractContextManager[None]:
+        """Interrupted once the other side's certificate is not good any more."""
+        peers = self._settings.peers
+        shown = connection.getpeercert(binary_form=True) if isinstance(connection, ssl.SSLSocket) else None
+        if peers is None or shown is None:
+            return contextlib.nullcontext()
+        return peers.known(x509.load_der_x509_certificate(shown), frames.interrupt)
 
     @contextlib.contextmanager
     def _known(self, frames: FrameSocket) -> Iterator[None]:

@@ -20,7 +20,7 @@ from jangtq_kernels.backend import Backend, LoadedLayer
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.addresses import Address
 from jangtq_proto.certificates import Role
-from jangtq_proto.codec import CallShape, message_limit
+from jangtq_proto.codec import NO_COMPRESSION, CallShape, message_limit
 from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.lifeline import stop_at_end_of_stdin
@@ -30,10 +30,11 @@ from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_worker.desk import Desk
 from jangtq_worker.express import ExpressListener, ExpressSettings
+from jangtq_worker.peers import Peers
 from jangtq_worker.service import ExpertService, Identity
 from jangtq_worker.settings import WorkerSettings
 from jangtq_worker.shard import Shard
-from jangtq_worker.tls import server_credentials
+from jangtq_worker.tls import PeerCheck, server_credentials
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["ExpertService"].full_name
 _CONTROL_THREADS = 8
@@ -41,6 +42,7 @@ _QUIET_SECONDS = 2.5
 """Coordinators ask every second how a worker is: by then they know that it leaves."""
 _MOST_LEAVING_SECONDS = 10.0
 _HANDSHAKE_MS = 10_000
+_IDLE_MS = 60_000
 _log = logging.getLogger("jangtq.worker")
 
 
@@ -58,6 +60,7 @@ class WorkerServer:
         self._experts = expert_ids(settings.ranges)
         self._stop = threading.Event()
         self._credentials = Credentials(settings.tls, Role.WORKER) if settings.tls else None
+        self._peers = Peers(self._credentials) if self._credentials else None
         self._bundle = Bundle.open(settings.model)
         self._bundle.check_experts(self._experts)
         self._backend = backend or open_backend(settings.device, threads=settings.threads)
@@ -96,10 +99,16 @@ class WorkerServer:
         self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self.listening = self._bind()
         express = ExpressSettings(
-            self.listening, self._folder, poll_us=self._settings.poll_us, credentials=self._credentials
+            self.listening,
+            self._folder,
+            poll_us=self._settings.poll_us,
+            credentials=self._credentials,
+            peers=self._peers,
         )
         self._express = ExpressListener(self.desk, express)
         self._service.offer(self._express)
+        if self._peers is not None:
+            self._peers.start()
         self._server.start()
         print(f"listening on {self.listening}", flush=True)
 
@@ -139,6 +148,8 @@ class WorkerServer:
         if self._express is not None:
             self._express.close()
         self._server.stop(grace=0.2).wait()
+        if self._peers is not None:
+            self._peers.stop()
         if self._local_socket is not None:
             Path(self._local_socket.path).unlink(missing_ok=True)
         print("stopped", flush=True)
@@ -152,8 +163,11 @@ class WorkerServer:
         limit = message_limit(self._bundle.config.hidden_size)
         server = grpc.server(
             ThreadPoolExecutor(self._settings.max_streams + _CONTROL_THREADS, thread_name_prefix="stream"),
+            interceptors=[PeerCheck(self._peers)] if self._peers else [],
             options=[
                 ("grpc.so_reuseport", 0),
+                ("grpc.max_connection_idle_ms", _IDLE_MS),
+                ("grpc.compression_enabled_algorithms_bitset", NO_COMPRESSION),
                 ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.max_send_message_length", limit),

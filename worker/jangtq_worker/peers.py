@@ -1,0 +1,80 @@
+"""Who is connected inside TLS, and for how long their certificates let them stay. Knows no calls."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography import x509
+
+from jangtq_proto.certificates import refusal
+from jangtq_proto.credentials import Credentials
+
+LOOK_SECONDS: Final = 1.0
+_log = logging.getLogger("jangtq.worker.tls")
+
+
+class PeerRefusedError(Exception):
+    """A certificate that was good when its connection began is so no more."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Peer:
+    certificate: x509.Certificate
+    end: Callable[[], object]
+
+
+class Peers:
+    """TLS looks at a certificate once; this looks again every second. Thread-safe."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._peers: set[_Peer] = set()
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="peers", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopped.set()
+
+    @contextmanager
+    def known(self, certificate: x509.Certificate, end: Callable[[], object]) -> Iterator[None]:
+        """While the block lasts, another thread calls `end` once the certificate is not good any more.
+
+        Raises PeerRefusedError where it is not good at the begin.
+        """
+        peer = _Peer(certificate, end)
+        with self._lock:
+            self._peers.add(peer)
+        try:
+            if reason := self._refusal(peer):
+                raise PeerRefusedError(reason)
+            yield
+        finally:
+            with self._lock:
+                self._peers.discard(peer)
+
+    def look(self) -> None:
+        """End what is not to go on."""
+        with self._lock:
+            peers = tuple(self._peers)
+        for peer in peers:
+            if reason := self._refusal(peer):
+                _log.warning(
+                    "ending a connection of %s: %s", peer.certificate.subject.rfc4514_string(), reason
+                )
+                peer.end()
+
+    def _refusal(self, peer: _Peer) -> str | None:
+        return refusal(peer.certificate, self._credentials.current().authorities)
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(LOOK_SECONDS):
+            self.look()
