@@ -1,5 +1,6 @@
 """Each broken configuration gets one error that names file, member, found and expected."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,11 @@ CONFIGURATION: dict[str, tuple[Break, list[str]]] = {
     ),
     "bits too many": (jang(mxtq_bits={"routed_expert": 8}), ["routed_expert is 8", "from 2 to 4"]),
     "model type": (config(model_type="llama"), ["model_type is 'llama'", "'minimax_m2'"]),
+    "a program": (config(model_file="model.py"), ["config.json", "model_file names a program"]),
+    "too long": (
+        lambda path: os.truncate(path / "config.json", 300 << 20),
+        ["config.json: 314572800 bytes, at most 268435456"],
+    ),
     "scoring": (config(scoring_func="softmax"), ["scoring_func is 'softmax'", "'sigmoid'"]),
     "hidden size": (config(hidden_size=0), ["config.json", "hidden_size is 0", "from 1"]),
     "hidden size text": (config(hidden_size="64"), ["hidden_size is '64'", "an integer"]),

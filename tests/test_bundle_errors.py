@@ -47,6 +47,10 @@ WEIGHTS: dict[str, tuple[Break, list[str]]] = {
     ),
     "empty shard": (replace(SHARD, b""), [SHARD, "truncated"]),
     "huge header": (replace(SHARD, b"\xff" * 7 + b"\x7f{}"), [SHARD, "truncated", "the file has 10"]),
+    "header bomb": (
+        lambda path: write_sparse(path / SHARD, (150 << 20).to_bytes(8, "little"), size=160 << 20),
+        [SHARD, "a header of 157286400 bytes, at most 100000000"],
+    ),
     "garbage header": (replace(SHARD, (2).to_bytes(8, "little") + b"[]"), [SHARD, "header", "an object"]),
     "bytes after": (
         lambda path: (path / SHARD).write_bytes((path / SHARD).read_bytes() + b"x"),
@@ -142,6 +146,11 @@ WEIGHTS: dict[str, tuple[Break, list[str]]] = {
     ),
     "sidecar truncated": (cut(SIDECAR, 4), [SIDECAR, "truncated"]),
 }
+
+
+def write_sparse(path: Path, content: bytes, *, size: int) -> None:
+    path.write_bytes(content)
+    os.truncate(path, size)
 
 
 @pytest.mark.parametrize("case", list(WEIGHTS))

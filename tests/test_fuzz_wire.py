@@ -24,7 +24,7 @@ from jangtq_coordinator.children import Children
 from jangtq_coordinator.prober import Prober
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.addresses import Address, parse_address
-from jangtq_proto.codec import CallShape, LayerCall, RowType, encode_call
+from jangtq_proto.codec import CallShape, LayerCall, RowType, encode_call, message_limit
 from jangtq_proto.errors import CallRejectedError, ClusterError
 from jangtq_proto.frames import LENGTH, call_frame, greeting, read_answer, read_call, read_greeting
 from jangtq_proto.v1 import expert_pb2 as pb

@@ -116,6 +116,8 @@ def _check_format(model: Fields, jang: Fields) -> None:
     jang.integer("version", least=2, most=2, default=2)
     if model.text("model_type") not in ("minimax_m2", "minimax"):
         raise BundleError(f"{CONFIG}: model_type is {model.text('model_type')!r}, expected 'minimax_m2'")
+    if model.has("model_file"):  # mlx-lm would run it
+        raise BundleError(f"{CONFIG}: model_file names a program, and a bundle may bring none")
     model.require("scoring_func", "sigmoid", default="sigmoid")
     model.require("hidden_act", "silu", default="silu")
 

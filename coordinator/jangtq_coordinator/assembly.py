@@ -36,7 +36,7 @@ def loader(bundle: Bundle, cluster: Cluster, settings: ClusterSettings) -> Calla
 
     def load() -> LoadedModel:
         try:
-            tokenizer = load_tokenizer(bundle.path)
+            tokenizer = load_tokenizer(bundle.path, {"trust_remote_code": False})
         except (OSError, ValueError) as error:
             raise BundleError(f"{bundle.path}: the tokenizer cannot be read: {error}") from error
         bundle.check_dense()
