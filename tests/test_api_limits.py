@@ -5,17 +5,19 @@ import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from api_server import Served, serving
 from running_engine import until
 
+from jangtq_coordinator.api.app import ApiSettings
 from jangtq_coordinator.settings import ConnectionLimits
 from jangtq_proto.errors import ConfigurationError
 
 SOON = 0.3
-CHAT = b'{"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}'
+QUESTION = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
+CHAT = json.dumps(QUESTION).encode()
 
 
 @asynccontextmanager
@@ -77,6 +79,22 @@ async def test_clients_that_read_nothing_lose_their_connection() -> None:
 def broken(connection: socket.socket) -> bool:
     """Whether the other side has reset it; reads nothing."""
     return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+
+
+async def test_bodies_are_limited_together_too() -> None:
+    """Eight times the largest body, however many connections bring it."""
+    async with serving(settings=ApiSettings(max_body_bytes=1000)) as served, AsyncExitStack() as stack:
+        begun = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + b" " * 990
+        for _ in range(9):
+            reader, writer = await stack.enter_async_context(raw_connection(served))
+            writer.write(begun)
+        status, message = await answer_until_closed(reader)
+        assert (status, message) == (503, "too many large requests at once")
+        await stack.aclose()
+        async with asyncio.timeout(30):
+            while (await served.http.post("/v1/chat/completions", json=QUESTION)).status_code == 503:
+                await asyncio.sleep(0.01)
+        assert (await served.http.post("/v1/chat/completions", json=QUESTION)).status_code == 200
 
 
 async def test_connections_above_the_limit_are_told() -> None:

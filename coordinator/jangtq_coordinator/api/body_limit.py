@@ -1,10 +1,17 @@
-"""Refuses request bodies above a limit before they are held in memory."""
+"""Refuses request bodies above a limit, one by one and all together, before they are held in memory."""
+
+from dataclasses import dataclass
+from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jangtq_coordinator.api.errors import Problem
+
+_MOST_AT_ONCE: Final = 8
+"""All requests that are being answered may together have this many times the bytes of the largest body."""
+_SOON: Final = {"Retry-After": "1"}
 
 
 class BodyLimit:
@@ -13,6 +20,7 @@ class BodyLimit:
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -23,16 +31,21 @@ class BodyLimit:
             problem = Problem(413, self._message(f"{int(length)} bytes"))
             await problem.response({"Connection": "close"})(scope, receive, send)
             return
-        await self._app(scope, self._counting(receive), send)
+        body = _Body()
+        try:
+            await self._app(scope, self._counting(receive, body), send)
+        finally:
+            self._held -= body.taken
 
-    def _counting(self, receive: Receive) -> Receive:
-        taken = 0
-
+    def _counting(self, receive: Receive, body: "_Body") -> Receive:
         async def receive_counted() -> Message:
-            nonlocal taken
             message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > self._max_bytes:
+            count = len(message.get("body", b""))
+            body.taken += count
+            self._held += count
+            if self._held > self._max_bytes * _MOST_AT_ONCE:
+                raise HTTPException(503, "too many large requests at once", {"Connection": "close"} | _SOON)
+            if body.taken > self._max_bytes:
                 # FastAPI passes an HTTPException on from where it reads the body.
                 raise HTTPException(413, self._message("more"), {"Connection": "close"})
             return message
@@ -41,3 +54,10 @@ class BodyLimit:
 
     def _message(self, given: str) -> str:
         return f"the body has {given}: allowed are {self._max_bytes} bytes"
+
+
+@dataclass
+class _Body:
+    """Bytes of one request's body that came so far."""
+
+    taken: int = 0
