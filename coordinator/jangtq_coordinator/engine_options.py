@@ -35,7 +35,8 @@ def add_engine(command: argparse.ArgumentParser) -> None:
         type=int,
         default=defaults.prefill_ms,
         metavar="MS",
-        help="about how long these may hold up a step; 0 sets no limit (default: %(default)s)",
+        help="how long these may hold up a step, but for one in a hundred; 0 sets no limit "
+        "(default: %(default)s)",
     )
     command.add_argument(
         "--speculation",
