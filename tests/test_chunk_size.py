@@ -64,6 +64,18 @@ def test_one_chunk_in_a_hundred_takes_longer_on_a_noisy_machine(machine: tuple[f
     assert np.quantile(took, 0.99) <= LIMIT
 
 
+def test_short_prompts_in_between_tell_nothing_wrong_about_a_long_one() -> None:
+    """Their rows see few tokens and are cheap; those of the long one see thousands."""
+    chunk, seconds, context = ChunkSize(limit_seconds=LIMIT, most=512), clock(*MACHINES["attention dear"]), 0
+    while context < 8000:
+        prefill(chunk, seconds, tokens=30)
+        rows = chunk.rows(context, others_wait=True)
+        took = seconds(rows, context)
+        assert took <= LIMIT
+        chunk.record(rows, context, took)
+        context += rows
+
+
 def test_chunks_shrink_where_some_stall() -> None:
     """Where 3 in 100 take three times as long, those that take longer than allowed become as rare."""
     chunk, seconds = ChunkSize(limit_seconds=LIMIT, most=512), clock(0.005, 0.0005, 4e-7, stalls=0.03)

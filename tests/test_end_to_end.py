@@ -175,7 +175,7 @@ def test_metrics_and_heat_follow_the_answers(client: openai.OpenAI, base_url: st
     )
     assert now["jangtq_first_token_seconds_count"] - before["jangtq_first_token_seconds_count"] == 1
     assert now['jangtq_layer_stage_seconds_bucket{le="+Inf",stage="wire"}'] > 0
-    assert 'jangtq_requests{stage="decoding"}' in now
+    assert 'jangtq_requests{stage="decoding"}' in now and "jangtq_held_up_seconds_count" in now
     assert now['jangtq_passes_total{ran="whole"}'] > 0
     assert now['jangtq_overlap{passes="prefill 64"}'] in (0, 1)
     assert now["jangtq_overlap_trials_total"] >= 0 <= now["jangtq_overlap_trial_seconds_total"]

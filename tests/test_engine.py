@@ -63,6 +63,19 @@ async def test_prefill_progress_is_told() -> None:
     assert progress == [PrefillProgress(done, 41) for done in (16, 32, 41)]
 
 
+async def test_chunks_beside_a_stream_are_counted() -> None:
+    with running_engine() as (engine, _):
+        await collect(engine.submit(request(PROMPTS[3])))
+        assert sum(engine.counters.held_up.counts) == 0
+        streaming = engine.submit(request(max_tokens=500))
+        while not isinstance(await anext(streaming), TokenGenerated):
+            pass
+        await collect(engine.submit(request(PROMPTS[2], max_tokens=1)))
+        held_up = engine.counters.held_up
+        assert sum(held_up.counts) >= 1 and held_up.nanoseconds > 0
+        streaming.cancel()
+
+
 async def test_the_text_is_what_the_tokens_say() -> None:
     with running_engine() as (engine, _):
         events = await collect(engine.submit(request(PROMPTS[1], max_tokens=200)))
