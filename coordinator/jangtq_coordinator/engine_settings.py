@@ -51,7 +51,8 @@ class EngineSettings:
     """`batch_size` sequences have KV at once, and `queue_size` more may wait.
 
     A prompt's chunk has at most `prefill_rows` tokens, and while others decode it takes at most `prefill_ms`,
-    but for one in a hundred (0: as long as it takes). A pass that the cluster failed is tried again for `patience_seconds`.
+    but for one in a hundred (0: as long as it takes). A pass that the cluster failed is tried again for
+    `patience_seconds`.
     """
 
     batch_size: int = 16
