@@ -3,7 +3,9 @@
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +32,7 @@ from jangtq_proto.frames import (
 HIDDEN = 5
 SHAPE = CallShape(layer_count=3, hidden_size=HIDDEN)
 LIMIT = 1 << 20
+SECONDS = 30
 
 
 def joined(frame: Frame) -> memoryview:
@@ -46,6 +49,12 @@ def some_call(rows: int, slots: int) -> LayerCall:
         exponents=random.integers(-128, 128, rows, dtype=np.int8),
         prefill=bool(rows % 2),
     )
+
+
+def send_after_looks(sock: socket.socket, looks: list[int], count: int) -> None:
+    while len(looks) < count:
+        time.sleep(0.001)
+    sock.sendall(LENGTH.pack(1) + b"x")
 
 
 @pytest.fixture
@@ -192,6 +201,32 @@ def test_silence_is_noticed_with_and_without_polling(poll_us: int) -> None:
         left.sendall(LENGTH.pack(1) + b"x")
         frame = frames.receive(LIMIT)
         assert frame is not None and bytes(frame) == LENGTH.pack(1) + b"x"
+    frames.close()
+
+
+class WatchedSocket(socket.socket):
+    """Remembers how it was read from."""
+
+    flags: list[int]
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        self.flags.append(flags)
+        return super().recv_into(buffer, nbytes, flags)
+
+
+def test_whoever_polls_does_not_sleep_before_the_time_is_over() -> None:
+    left, plain = socket.socketpair()
+    watched = WatchedSocket(fileno=plain.detach())
+    watched.flags = []
+    frames = FrameSocket(watched, poll_us=SECONDS * 1_000_000)
+    with left:
+        for _ in range(3):
+            looks = len(watched.flags) + 3
+            sender = threading.Thread(target=send_after_looks, args=(left, watched.flags, looks))
+            sender.start()
+            assert frames.receive(LIMIT) is not None
+            sender.join()
+    assert set(watched.flags) == {socket.MSG_DONTWAIT}
     frames.close()
 
 

@@ -195,9 +195,10 @@ class FrameSocket:
 
     def _wait_for_tls(self, sock: ssl.SSLSocket) -> None:
         """Looks before it reads, because a timeout of the encryption would hold for sending, too."""
-        end = time.perf_counter_ns() + self._poll_ns
-        while not sock.pending() and not self._poller.poll(0) and time.perf_counter_ns() < end:
-            os.sched_yield()
+        if self._poll_ns:
+            end = time.perf_counter_ns() + self._poll_ns
+            while not sock.pending() and not self._poller.poll(0) and time.perf_counter_ns() < end:
+                os.sched_yield()
         if self._timeout_seconds is not None:
             while not sock.pending() and not self._poller.poll(_CHECK_SECONDS * 1000):
                 self._check_deadline("the other side stayed silent")

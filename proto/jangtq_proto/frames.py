@@ -189,5 +189,5 @@ def _check_holds_call(frame: memoryview) -> None:
 
 
 def _plain(array: Rows) -> memoryview:
-    """The same memory as bytes: bfloat16 has no buffer format of its own."""
-    return array.view(np.uint8).data
+    """The same memory, of bfloat16 as bytes, since that has no buffer format of its own."""
+    return array.data if array.dtype.kind == "f" else array.view(np.uint8).data
