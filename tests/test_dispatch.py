@@ -184,3 +184,11 @@ def test_every_exchange_is_timed() -> None:
     assert stamps == sorted(stamps)
     (split,) = dispatcher.times.splits()
     assert (split.layer, split.experts_ms) == (1, 0.001)
+
+
+def test_recording_can_be_left_out_to_measure_its_cost() -> None:
+    x, ids, weights = some_rows(2, 4, experts=4)
+    dispatcher = fixed_dispatcher([0, 1, 0, 1], [FakeLane(), FakeLane()])
+    dispatcher.records = False
+    dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
+    assert dispatcher.timeline.copy().exchanges == () == dispatcher.times.splits()

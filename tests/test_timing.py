@@ -56,6 +56,16 @@ def test_every_stage_of_every_layer_is_counted() -> None:
     )
 
 
+def test_no_exchange_is_lost_or_counted_twice_however_many_are_read_at_once() -> None:
+    times = LayerTimes(1)
+    for recorded in range(1, 200):
+        times.record(exchange(recorded))
+        if recorded % 30 == 0:
+            assert sum(times.histograms()[0].counts) == recorded
+    assert [sum(histogram.counts) for histogram in times.histograms()] == [199] * len(STAGES)
+    assert times.waited_ns == 199 * 55_000
+
+
 def test_time_that_other_work_hid_belongs_to_no_stage() -> None:
     stages = dict(zip(STAGES, exchange(0, waits_from=90_000).stages(), strict=True))
     assert stages == {
