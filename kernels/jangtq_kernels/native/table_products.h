@@ -20,6 +20,11 @@ constexpr int64_t kEntries = 16;
 constexpr int64_t kWordsAhead = 4;
 constexpr int64_t kWordsFarAhead = 16;
 
+// A single row reads codes once: they must not drive programs and their data out of the caches on the way.
+// More rows may come back for them. Values as of __builtin_prefetch.
+constexpr int near_locality(int rows) { return rows == 1 ? 0 : 3; }
+constexpr int far_locality(int rows) { return rows == 1 ? 0 : 2; }
+
 // Lookups that one word takes, and the bits that each consumes.
 constexpr int lookups(int bits) { return bits == 2 ? 8 : 32 / bits; }
 constexpr int lookup_bits(int bits) { return bits == 2 ? 4 : bits; }
@@ -83,8 +88,9 @@ inline void multiply_groups(const uint32_t* codes, int64_t stride, int64_t words
 #pragma GCC unroll 8
         for (int g = 0; g < kGroups; ++g) {
             here[g] = load_codes(codes + word * stride + g * kWidth);
-            __builtin_prefetch(codes + (word + kWordsAhead) * stride + g * kWidth);
-            __builtin_prefetch(codes + (word + kWordsFarAhead) * stride + g * kWidth, 0, 2);
+            const uint32_t* const later = codes + word * stride + g * kWidth;
+            __builtin_prefetch(later + kWordsAhead * stride, 0, near_locality(kRows));
+            __builtin_prefetch(later + kWordsFarAhead * stride, 0, far_locality(kRows));
         }
         look_up_word<kBits, kGroups, kRows>(std::make_integer_sequence<int, lookups(kBits)>{}, here, sums,
                                             tables, word * lookups(kBits) * kEntries);
