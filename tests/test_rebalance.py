@@ -109,7 +109,7 @@ async def test_somebody_takes_over_until_the_owner_is_back_and_running_answers_g
     assert holders_of(coordinator) == AFTER_LOSS[helper]
     start_worker(children, small_bundle, "16-31", listen=str(addresses[1])).ready()
     meanwhile = Load(coordinator.listening())
-    asking = asyncio.create_task(meanwhile.ask_until_over([question], 4))
+    asking = asyncio.create_task(meanwhile.ask_until_over([question], 1))
     while holders_of(coordinator) != AFTER_RETURN[helper]:
         await asyncio.sleep(0.05)
     while (now := prober.ask(addresses[0], timeout_seconds=10)).weight_bytes != alone.weight_bytes:

@@ -12,7 +12,7 @@ from jangtq_kernels.combined import CombinedLayer, Piece
 from jangtq_proto.errors import BundleError, CallRejectedError, WorkerBusyError
 from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges, ranges_of
 
-_ASKED_SECONDS = 5.0
+_ASKED_SECONDS = 3.0
 """So long coordinators may take to hear that something was given back."""
 _log = logging.getLogger("jangtq.experts")
 Layers = tuple[LoadedLayer, ...]
