@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -104,6 +105,13 @@ async def test_connections_above_the_limit_are_told() -> None:
                 status, message = await answer_until_closed(reader)
             assert (status, message) == (503, "2 connections are open already")
         assert (await served.http.get("/v1/models")).status_code == 200
+
+
+async def test_what_is_compressed_is_not_unpacked() -> None:
+    async with serving() as served:
+        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        reply = await served.http.post("/v1/chat/completions", content=gzip.compress(CHAT), headers=headers)
+        assert reply.status_code == 400
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """Almost right frames and messages into a worker: no crash, no hang, no growth, no word to a stranger."""
 
+import itertools
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import psutil
 import pytest
 from cluster_processes import start_worker
 from google.protobuf.message import DecodeError
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from mutations import Mutator, converse, scaled
 from scripted_workers import EXPERTS, HIDDEN
 from tls_folders import make_folders
@@ -227,6 +230,33 @@ def test_a_length_that_never_comes_holds_nobody_up(worker: RunningWorker) -> Non
             worker.check()
     worker.check()
 
+
+def test_questions_without_number_are_refused_at_once(worker: RunningWorker) -> None:
+    """What finds no thread may wait for one in small numbers only."""
+    hang_up = threading.Event()
+    with grpc.insecure_channel(str(worker.address)) as channel, ThreadPoolExecutor(100) as pool:
+        ask = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo
+
+        def hold_a_thread(number: int) -> grpc.StatusCode | None:
+            stream = ask(_silence(hang_up), timeout=2 * SECONDS)
+            code = stream.code()
+            assert code is None or isinstance(code, grpc.StatusCode)
+            return code
+
+        asked = [pool.submit(hold_a_thread, number) for number in range(100)]
+        refused = list(itertools.islice(as_completed(asked, timeout=SECONDS), 100 - MOST_RPCS))
+        hang_up.set()
+    assert {future.result() for future in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    worker.check()
+
+
+def _silence(until: threading.Event) -> Iterator[reflection_pb2.ServerReflectionRequest]:
+    until.wait()
+    yield from ()
+
+
+MOST_RPCS = 32
+"""16 streams, 8 threads for other questions, and as many that wait for one."""
 
 BOMB_BYTES = 2 * MOST_GROWTH_BYTES
 

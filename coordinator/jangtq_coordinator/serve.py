@@ -112,7 +112,7 @@ def announce(listener: socket.socket, bundle: Bundle, cluster: Cluster, *, schem
 def server_config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
     """uvicorn under limits, with its lines in our log, and without what this API has no use for."""
     limits = settings.limits
-    return uvicorn.Config(
+    config = uvicorn.Config(
         app,
         http=protocol_within(limits),
         ws="none",
@@ -127,6 +127,10 @@ def server_config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
     )
+    config.load()
+    if config.ssl is not None:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
+    return config
 
 
 def run_server(config: uvicorn.Config, listener: socket.socket, *, engine: Engine, watch_stdin: bool) -> None:

@@ -161,8 +161,10 @@ class WorkerServer:
 
     def _build(self) -> grpc.Server:
         limit = message_limit(self._bundle.config.hidden_size)
+        threads = self._settings.max_streams + _CONTROL_THREADS
         server = grpc.server(
-            ThreadPoolExecutor(self._settings.max_streams + _CONTROL_THREADS, thread_name_prefix="stream"),
+            ThreadPoolExecutor(threads, thread_name_prefix="stream"),
+            maximum_concurrent_rpcs=threads + _CONTROL_THREADS,
             interceptors=[PeerCheck(self._peers)] if self._peers else [],
             options=[
                 ("grpc.so_reuseport", 0),
