@@ -237,15 +237,18 @@ def test_a_frame_that_drips_is_silence_too(ends: tuple[socket.socket, FrameSocke
 
     def drip() -> None:
         plain.sendall(LENGTH.pack(10_000))
-        while not stop.wait(0.05):
+        while not stop.wait(0.005):
             plain.sendall(b"x")
 
     dripping = threading.Thread(target=drip)
     dripping.start()
-    with pytest.raises(TimeoutError, match="too slowly"):
-        frames.receive(LIMIT)
-    stop.set()
-    dripping.join()
+    try:
+        # The second where the machine is so busy that even the drops are late.
+        with pytest.raises(TimeoutError, match="too slowly|stayed silent"):
+            frames.receive(LIMIT)
+    finally:
+        stop.set()
+        dripping.join()
 
 
 def test_whoever_takes_nothing_is_noticed(ends: tuple[socket.socket, FrameSocket]) -> None:
