@@ -3,13 +3,14 @@
 Run as `python -m benchmarks.demo [--write]`. The peer in the last row is one process with all experts.
 """
 
+import asyncio
 import statistics
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.results import benchmark_options, publish
+from benchmarks.stream_client import ask
 from jangtq_bundle.models import demo_model
 from jangtq_coordinator.chat_client import chat_chunks, cluster_status
 from jangtq_coordinator.children import Children
@@ -61,14 +62,17 @@ def _time_answer(base_url: str) -> tuple[float, float]:
 def _time_together(base_url: str) -> float:
     """Tokens per second of many clients, each asking several times."""
     started = time.perf_counter()
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        tokens = sum(pool.map(_count_tokens, [base_url] * (CLIENTS * RUNS)))
+    tokens = asyncio.run(_ask_together(base_url))
     return tokens / (time.perf_counter() - started)
 
 
-def _count_tokens(base_url: str) -> int:
-    chunks = chat_chunks(base_url, PROMPT, max_tokens=TOKENS)
-    return sum(chunk.usage.completion_tokens for chunk in chunks if chunk.usage)
+async def _ask_together(base_url: str) -> int:
+    counts = await asyncio.gather(*(_ask_again_and_again(base_url) for _ in range(CLIENTS)))
+    return sum(counts)
+
+
+async def _ask_again_and_again(base_url: str) -> int:
+    return sum([(await ask(base_url, PROMPT, max_tokens=TOKENS)).completion_tokens for _ in range(RUNS)])
 
 
 def run() -> list[Speed]:
