@@ -1,4 +1,4 @@
-"""The native kernel under AddressSanitizer and UndefinedBehaviorSanitizer, on buffers of exact size."""
+"""The native kernels under AddressSanitizer and UndefinedBehaviorSanitizer, on buffers of exact size."""
 
 import platform
 import subprocess
@@ -12,6 +12,7 @@ from jangtq_kernels.cpu_library import native_library
 
 NATIVE = Path(__file__).parent.parent / "kernels/jangtq_kernels/native"
 DRIVER = Path(__file__).parent / "cpu_memory_driver.cpp"
+PRODUCTS_DRIVER = Path(__file__).parent / "product_memory_driver.cpp"
 TARGET = Path(__file__).parent / "cpu_fuzz_target.cpp"
 # Apple's clang comes without libFuzzer.
 HAS_LIBFUZZER = platform.system() == "Linux"
@@ -40,6 +41,10 @@ KERNELS: dict[str, dict[str, tuple[str, ...]]] = {
     "arm64": {"kernel_neon": (), "kernel_neon_int8": ()},
     "aarch64": {"kernel_neon": (), "kernel_neon_int8": ()},
 }
+PRODUCTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "x86_64": {"product_avx512": AVX512, "product_avx2": ("-mavx2", "-mfma")},
+    "aarch64": {"product_neon": ()},
+}
 
 
 def run(command: list[str]) -> str:
@@ -48,23 +53,23 @@ def run(command: list[str]) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The native sources, compiled once for both programs."""
-    folder: Path = tmp_path_factory.mktemp("sanitized")
-    units: dict[Path, tuple[str, ...]] = {}
-    for name in ("experts", "thread_pool", "kernel_portable", "kernel_portable_int8"):
-        units[NATIVE / f"{name}.cpp"] = ()
-    for name, flags in KERNELS.get(platform.machine(), {}).items():
-        units[NATIVE / f"{name}.cpp"] = flags
-    objects = [folder / f"{source.stem}.o" for source in units]
+def compile_all(folder: Path, units: dict[str, tuple[str, ...]], *flags: str) -> list[Path]:
+    """The objects of native sources with their flags."""
     commands = [
-        ["clang++", *FLAGS, *COVERAGE, *flags, "-c", str(source), "-o", str(target)]
-        for (source, flags), target in zip(units.items(), objects, strict=True)
+        ["clang++", *FLAGS, *flags, *own, "-c", str(NATIVE / f"{name}.cpp"), "-o", str(folder / f"{name}.o")]
+        for name, own in units.items()
     ]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(run, commands))
-    return objects
+    return [folder / f"{name}.o" for name in units]
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The sources of experts, compiled once for both programs."""
+    names = ("experts", "thread_pool", "kernel_portable", "kernel_portable_int8")
+    units = dict.fromkeys(names, ()) | KERNELS.get(platform.machine(), {})
+    return compile_all(tmp_path_factory.mktemp("sanitized"), units, *COVERAGE)
 
 
 def link(program: Path, kernels: list[Path], *flags: str) -> Path:
@@ -85,3 +90,10 @@ def test_whatever_bytes_come_the_kernel_stays_in_its_buffers(kernels: list[Path]
         run([str(link(TARGET, kernels, "-fsanitize=fuzzer")), f"-runs={runs}", "-seed=7", "-max_len=4096"])
     else:
         run([str(link(TARGET, kernels, "-DJANGTQ_OWN_MAIN")), str(runs)])
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="products are compiled for Linux")
+def test_no_product_leaves_its_buffers(tmp_path: Path) -> None:
+    names = ("blas", "thread_pool", "product_portable")
+    units = dict.fromkeys(names, ()) | PRODUCTS.get(platform.machine(), {})
+    run([str(link(PRODUCTS_DRIVER, compile_all(tmp_path, units)))])
