@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from jangtq_coordinator.expert_stream import LONE_CALLS
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.codec import LayerCall, RowType, answer_checksum
@@ -114,6 +115,45 @@ def test_many_calls_share_a_stream() -> None:
         for seed in range(200):
             call = some_call(rows=1 + seed % 5, seed=seed)
             np.testing.assert_array_equal(ask(lane, call), call.rows.view(np.int32))
+
+
+def ask_alone_for_long(lane: GrpcLane) -> None:
+    """From then on the lane counts on one call at a time."""
+    for seed in range(LONE_CALLS + 3):
+        call = some_call(seed=seed)
+        np.testing.assert_array_equal(ask(lane, call), call.rows.view(np.int32))
+
+
+def test_calls_come_together_again_after_many_that_were_alone() -> None:
+    with scripted_worker() as (_, port), lane_to(port) as lane:
+        for _ in range(2):
+            ask_alone_for_long(lane)
+            calls = [some_call(rows=1 + seed, seed=seed) for seed in range(4)]
+            ids = [lane.send(call) for call in calls]
+            for call_id, call in reversed(list(zip(ids, calls, strict=True))):
+                found = lane.receive(call_id).partial_sums
+                np.testing.assert_array_equal(found, call.rows.view(np.int32))
+
+
+def test_a_worker_that_falls_silent_or_dies_after_many_calls_is_given_up() -> None:
+    go_on = threading.Event()
+
+    def fall_silent(message: pb.ExpertCall) -> pb.ExpertReply:
+        go_on.wait(30)
+        return echo(message)
+
+    with ExitStack() as stack:
+        with scripted_worker() as (worker, port):
+            lane = stack.enter_context(lane_to(port, call_timeout_seconds=2))
+            ask_alone_for_long(lane)
+            worker.behaviour = fall_silent
+            with pytest.raises(WorkerUnreachableError, match="no answer within 2 s"):
+                ask(lane)
+            go_on.set()
+            worker.behaviour = echo
+            ask_alone_for_long(lane)
+        with pytest.raises(WorkerUnreachableError):
+            ask(lane)
 
 
 def test_a_large_call_passes() -> None:

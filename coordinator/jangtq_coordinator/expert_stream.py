@@ -14,8 +14,10 @@ from jangtq_coordinator.lane import GiveUp, never
 from jangtq_coordinator.silence import SilenceWatch
 
 _METHOD: Final = b"/jangtq_proto.v1.ExpertService/Forward"
-_OPENED, _SENT, _RECEIVED, _ENDED = "opened", "sent", "received", "ended"
+_OPENED, _SENT, _RECEIVED, _EXCHANGED, _ENDED = "opened", "sent", "received", "exchanged", "ended"
 _NO_FLAGS: Final = 0
+LONE_CALLS: Final = 64
+"""After so many calls in a row with no other under way, none is expected."""
 
 
 class StreamBrokenError(Exception):
@@ -55,16 +57,23 @@ class ExpertStream:
         self._call = _open_call(channel)
         self._watch = SilenceWatch(timeout_seconds, self._cancel_silent)
         self._replies: deque[bytes] = deque()
-        self._awaited = 0
+        self._awaited = self._lone = 0
         self._sending = self._receiving = self._failed = self._ended = False
 
     def send(self, data: bytes) -> None:
         """Start a call. A stream that is broken says so in `receive`, or here by StreamBrokenError."""
         if self._sending:
             self._wait_while(lambda: self._sending, never)
+        self._lone = 0 if self._awaited else self._lone + 1
         self._sending = True
-        self._call.operate((cygrpc.SendMessageOperation(data, _NO_FLAGS),), _SENT)
         self._awaited += 1
+        sending = cygrpc.SendMessageOperation(data, _NO_FLAGS)
+        if self._lone > LONE_CALLS and not self._failed:
+            # One turn of gRPC's instead of two; a call sent before the answer would have to wait for it.
+            self._receiving = True
+            self._call.operate((sending, cygrpc.ReceiveMessageOperation(_NO_FLAGS)), _EXCHANGED)
+            return
+        self._call.operate((sending,), _SENT)
         self._start_receiving()
 
     def receive(self, give_up: GiveUp = never) -> bytes:
@@ -100,6 +109,9 @@ class ExpertStream:
         elif event.tag is _RECEIVED:
             self._receiving = False
             self._take_reply(event.batch_operations[0].message())
+        elif event.tag is _EXCHANGED:
+            self._sending = self._receiving = False
+            self._take_reply(event.batch_operations[1].message())
 
     def _take_reply(self, data: bytes | None) -> None:
         """Without data the stream is ending, and says so next."""
