@@ -107,10 +107,15 @@ def _gaps(answers: Iterable[Timed], begin: float, end: float) -> tuple[Gap, ...]
 
 
 async def _trace_until(stopped: asyncio.Event, base_url: str) -> tuple[Pass, ...]:
-    """Every pass that ended before the event; traces overlap by a little, and passes may come twice."""
+    """Every pass that ended before the event: two take turns, so that none falls between two traces."""
     passes: set[Pass] = set()
-    while not stopped.is_set():
-        passes.update(await asyncio.to_thread(_trace, base_url))
+
+    async def trace(after_seconds: float) -> None:
+        await asyncio.sleep(after_seconds)
+        while not stopped.is_set():
+            passes.update(await asyncio.to_thread(_trace, base_url))
+
+    await asyncio.gather(trace(0), trace(_TRACE_SECONDS / 2))
     return tuple(sorted(passes))
 
 
