@@ -172,3 +172,18 @@ def test_any_values_become_a_chat_request_or_are_refused(fields: dict[str, objec
         assert error.errors()[0]["msg"]
     else:
         assert request.chat(()).messages
+
+
+async def test_half_a_surrogate_pair_that_is_only_echoed_comes_back_as_it_was_written() -> None:
+    asked = '{"input": "x", "max_output_tokens": 2, "metadata": {"a": "\\ud800 ü"}, "stream": %s}'
+    kind = {"Content-Type": "application/json"}
+    async with serving() as served:
+        for streamed in ("false", "true"):
+            content = (asked % streamed).encode()
+            reply = await served.http.post("/v1/responses", content=content, headers=kind)
+            assert reply.status_code == 200, reply.text
+            whole = reply.text if streamed == "false" else reply.text.rpartition("data: ")[2]
+            body = json.loads(whole)
+            assert body.get("response", body)["metadata"] == {"a": "\ud800 ü"}
+        kept = await served.http.get(f"/v1/responses/{body['response']['id']}")
+        assert kept.json()["metadata"] == {"a": "\ud800 ü"}

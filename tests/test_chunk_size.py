@@ -37,7 +37,7 @@ def prefill(chunk: ChunkSize, seconds: Clock, *, tokens: int, cached: int = 0) -
     while context < tokens:
         rows = min(chunk.rows(context, others_wait=True), tokens - context)
         took.append(seconds(rows, context))
-        chunk.record(rows, context, took[-1])
+        chunk.record(rows, context, seconds=took[-1])
         context += rows
     return took
 
@@ -72,7 +72,7 @@ def test_short_prompts_in_between_tell_nothing_wrong_about_a_long_one() -> None:
         rows = chunk.rows(context, others_wait=True)
         took = seconds(rows, context)
         assert took <= LIMIT
-        chunk.record(rows, context, took)
+        chunk.record(rows, context, seconds=took)
         context += rows
 
 
@@ -108,12 +108,12 @@ def test_chunks_are_as_large_as_allowed_where_nobody_or_nothing_limits(
     limit_seconds: float, others_wait: bool
 ) -> None:
     chunk = ChunkSize(limit_seconds=limit_seconds, most=300)
-    chunk.record(300, 0, 1000)
+    chunk.record(300, 0, seconds=1000)
     assert chunk.rows(0, others_wait=others_wait) == 300
 
 
 def test_small_chunk_limits_hold() -> None:
     chunk = ChunkSize(limit_seconds=LIMIT, most=3)
     for seconds in (10.0, 1e-9):
-        chunk.record(3, 0, seconds)
+        chunk.record(3, 0, seconds=seconds)
         assert chunk.rows(0, others_wait=True) == 3

@@ -145,7 +145,7 @@ class BatchGenerator:
         else:
             # Block by block: all of a long prompt at its end would hold the others up.
             prompt = self._prefilling.prompts[step.uid]
-            self._room.keep_begun(prompt.sequence, prompt.kv, self._live, new=step.rows)
+            self._room.keep_begun(prompt.sequence, prompt.kv, live=self._live, new=step.rows)
         return [step]
 
     def finish(self, uid: int) -> None:
@@ -208,7 +208,7 @@ class BatchGenerator:
 
     def _end_prefill(self, uid: int, *, is_last: bool) -> None:
         prompt = self._prefilling.prompts[uid]
-        self._room.keep(prompt.sequence, prompt.kv, self._live, row=0, last=is_last)
+        self._room.keep(prompt.sequence, prompt.kv, live=self._live, row=0, last=is_last)
         self._prefilling.drop([uid])
         if not is_last:
             self._decoding.join(prompt.sequence, prompt.kv)
@@ -219,7 +219,7 @@ class BatchGenerator:
         for row, sequence in enumerate(self._decoding.sequences):
             if sequence.uid in uids and self._decoding.kv:
                 last = len(self._decoding) == 1
-                self._room.keep(sequence, self._decoding.kv, self._live, row=row, last=last)
+                self._room.keep(sequence, self._decoding.kv, live=self._live, row=row, last=last)
         self.forget(uids)
 
     def _count(

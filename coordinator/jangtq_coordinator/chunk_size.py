@@ -79,7 +79,7 @@ class ChunkSize:
         wanted = max(_AIM * self._limit - spent_seconds, 0) / self._margin.value / per_row if per_row else 0
         return min(max(int(min(wanted, trusted)), _SMALLEST), self._most)
 
-    def record(self, rows: int, context: int, seconds: float) -> None:
+    def record(self, rows: int, context: int, *, seconds: float) -> None:
         """Learn from a chunk that followed `context` tokens."""
         if not self._limit or seconds <= 0:
             return

@@ -47,7 +47,7 @@ class KvRoom:
         self._kept.shrink(max(spare_bytes, 0))
 
     def keep(
-        self, sequence: TokenSequence, kv: KvBatch, live: Sequence[TokenSequence], *, row: int, last: bool
+        self, sequence: TokenSequence, kv: KvBatch, *, live: Sequence[TokenSequence], row: int, last: bool
     ) -> None:
         """Keep what a row of KV holds; with `last` nothing else of it is used afterwards."""
         lengths = [len(one.tokens) for one in live if not (last and one is sequence)]
@@ -55,7 +55,7 @@ class KvRoom:
         self._kept.store(sequence.tokens[: kv.lengths[row]], kv, row=row, room_bytes=room, last=last)
 
     def keep_begun(
-        self, sequence: TokenSequence, kv: KvBatch, live: Sequence[TokenSequence], *, new: int
+        self, sequence: TokenSequence, kv: KvBatch, *, live: Sequence[TokenSequence], new: int
     ) -> None:
         """Keep the whole blocks of a prompt under way, after `new` tokens more of it were computed."""
         (done,) = kv.lengths

@@ -94,10 +94,12 @@ class Prefilling:
         except BaseException:
             prompt.kv.cut([before])
             raise
-        self._chunk.record(len(chunk), before, time.perf_counter() - started)
+        self._chunk.record(len(chunk), before, seconds=time.perf_counter() - started)
         self._pass_turn(prompt, len(chunk))
         cached = prompt.sequence.cached_tokens
-        return PrefillStep(self.turn_of, len(chunk), prompt.done, total, cached=cached, first=first)
+        return PrefillStep(
+            self.turn_of, rows=len(chunk), done=prompt.done, total=total, cached=cached, first=first
+        )
 
     def _next_uid(self) -> int:
         return next_turn([prompt.turn for prompt in self.prompts.values()]).uid

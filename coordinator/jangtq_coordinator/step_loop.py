@@ -151,7 +151,7 @@ class StepLoop:
         except Exception as error:
             self._requests.refuse(stream, error)
             return
-        self._requests.begin(uid, stream, Answer(text, prompt_tokens=len(request.prompt)))
+        self._requests.begin(uid, stream, answer=Answer(text, prompt_tokens=len(request.prompt)))
 
     def _decode(self) -> None:
         for step in self._try("decode", self._generator.decode, self._generator.drop_decoding):
@@ -183,7 +183,7 @@ class StepLoop:
             tried = self._patience.is_tried
             if not self._patience.allows(error, started=started, now=time.monotonic()):
                 dropped = drop()
-                self._requests.fail(dropped, f"a {kind} pass", error)
+                self._requests.fail(dropped, error, where=f"a {kind} pass")
                 self._forget(dropped)
             elif not tried:
                 _log.warning("a %s pass failed and is tried again: %s", kind, error)

@@ -37,7 +37,7 @@ class RequestsUnderWay:
     def __len__(self) -> int:
         return len(self._requests)
 
-    def begin(self, uid: int, stream: GenerationStream, answer: Answer) -> None:
+    def begin(self, uid: int, stream: GenerationStream, *, answer: Answer) -> None:
         """A request was taken."""
         self._timeline.begin_request(uid, stream.request_id)
         self._requests[uid] = _Request(stream, answer)
@@ -74,7 +74,7 @@ class RequestsUnderWay:
             self.service_time.record(time.monotonic() - request.admitted)
         return end
 
-    def fail(self, uids: Sequence[int], where: str, error: Exception) -> None:
+    def fail(self, uids: Sequence[int], error: Exception, *, where: str) -> None:
         """Tell requests that their answers end here, by what happened to them."""
         report(f"{where} of {', '.join(map(self._name, uids))}", error)
         for uid in uids:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import JSONResponse, Response
 
 from jangtq_coordinator.api.access import key_name_of
+from jangtq_coordinator.api.json_reply import JsonReply
 from jangtq_coordinator.api.messages import ChatMessage
 from jangtq_coordinator.api.response_store import KEPT, ResponseStore, Stored
 from jangtq_coordinator.api.response_writer import ResponseWriter
@@ -36,7 +37,7 @@ def responses_router(turns: Turns, answering: Answering) -> APIRouter:
     @router.get("/v1/responses/{response_id}", response_model=None)
     async def get_response(response_id: str, request: Request) -> Response:
         """A response that is still kept."""
-        return JSONResponse(_kept(response_id, request).body)
+        return JsonReply(_kept(response_id, request).body)
 
     @router.delete("/v1/responses/{response_id}", response_model=None)
     async def delete_response(response_id: str, request: Request) -> Response:

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
-from pydantic_core import to_json
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from jangtq_coordinator.api.disconnect import cancelled_on_disconnect
 from jangtq_coordinator.api.errors import Problem, problem_of
+from jangtq_coordinator.api.json_reply import JsonReply, encode
 from jangtq_coordinator.events import Failed, Finished, GenerationEvent, PrefillProgress, TokenGenerated
 from jangtq_coordinator.streams import StreamGroup
 
@@ -77,7 +77,7 @@ class Answering:
                 if isinstance(event, Failed):
                     raise event.error
                 wire.frames(choice, event)
-        return JSONResponse(writer.whole()) if wire.complete else Response(status_code=_CLIENT_GONE)
+        return JsonReply(writer.whole()) if wire.complete else Response(status_code=_CLIENT_GONE)
 
     async def _chunks(
         self, stream: StreamGroup, wire: "_Wire", first: Iterable[Numbered]
@@ -140,7 +140,7 @@ class _Wire:
 
     def _encode(self, frame: Frame) -> bytes:
         name = f"event: {frame['type']}\n".encode() if self._writer.named else b""
-        return name + b"data: " + to_json(frame) + b"\n\n"
+        return name + b"data: " + encode(frame) + b"\n\n"
 
 
 class _TurnResponse(StreamingResponse):
