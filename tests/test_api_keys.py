@@ -71,6 +71,13 @@ def test_files_that_let_nobody_in_are_refused(tmp_path: Path, text: str, message
         KeyFile(path)
 
 
+def test_a_file_that_others_may_write_is_refused(tmp_path: Path) -> None:
+    add_key(tmp_path / "keys", "me")
+    (tmp_path / "keys").chmod(0o620)
+    with pytest.raises(ConfigurationError, match="others may write keys of theirs to it, its mode is 0620"):
+        KeyFile(tmp_path / "keys")
+
+
 def test_names_are_checked(tmp_path: Path) -> None:
     add_key(tmp_path / "keys", "me")
     with pytest.raises(ConfigurationError, match="a key named 'me'"):

@@ -29,6 +29,7 @@ def tls_options(tmp_path: Path) -> list[str]:
     issued = authority.issue_cert("localhost")
     issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
     issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    (tmp_path / "key.pem").chmod(0o600)
     return ["--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem")]
 
 
@@ -70,6 +71,16 @@ def test_keys_https_and_a_log_as_json(demo_bundle: Path, tmp_path: Path, tls_opt
         "stopped",
     }
     assert key not in "\n".join(coordinator.lines)
+
+
+def test_a_key_that_others_may_read_is_refused(tls_options: list[str]) -> None:
+    settings = serve_settings(
+        parser().parse_args(["serve", "--model", "x", "--experts", "0-255", *tls_options])
+    )
+    check_tls(settings)
+    Path(tls_options[-1]).chmod(0o604)
+    with pytest.raises(ConfigurationError, match="others may read it, its mode is 0604: chmod 600"):
+        check_tls(settings)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import secrets
+import stat
 import threading
 from pathlib import Path
 from typing import Final
@@ -74,6 +75,11 @@ class KeyFile:
         self._names = parse_keys(_read(path), path)
         if not self._names:
             raise ConfigurationError(f"{path} holds no key: make one with jangtq-coord key")
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o022:
+            raise ConfigurationError(
+                f"{path}: others may write keys of theirs to it, its mode is {mode:04o}: chmod 600 {path}"
+            )
 
     def name_of(self, key: str) -> str | None:
         """Whose key it is, or None. Takes as long for a wrong key as for a right one."""

@@ -31,6 +31,7 @@ from jangtq_coordinator.metrics import RequestMetrics
 from jangtq_coordinator.settings import ClusterSettings, ServeSettings
 from jangtq_coordinator.status import cluster_router, health_of
 from jangtq_proto.addresses import Address
+from jangtq_proto.credentials import check_key_is_private
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.lifeline import stop_at_end_of_stdin
 
@@ -78,13 +79,14 @@ def listen(settings: ServeSettings) -> socket.socket:
 
 def check_tls(settings: ServeSettings) -> None:
     """Raise ConfigurationError when HTTPS is wanted with files that cannot be used."""
-    if settings.tls_certificate is None:
+    if settings.tls_certificate is None or settings.tls_key is None:
         return
     try:
         ssl.create_default_context().load_cert_chain(settings.tls_certificate, settings.tls_key)
     except OSError as error:
         files = f"--tls-cert {settings.tls_certificate} with --tls-key {settings.tls_key}"
         raise ConfigurationError(f"{files} cannot be used: {error.strerror or error}") from error
+    check_key_is_private(settings.tls_key)
 
 
 def warn_of_plain_keys(settings: ServeSettings) -> None:

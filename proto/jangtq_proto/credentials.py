@@ -62,7 +62,7 @@ class Credentials:
 
 def _read(folder: Path, role: Role) -> TlsFiles:
     authorities, certificate, key = (_read_file(folder / name) for name in _FILES)
-    _check_key_is_private(folder / KEY_FILE)
+    check_key_is_private(folder / KEY_FILE)
     try:
         check_authorities(authorities)
     except ConfigurationError as error:
@@ -101,8 +101,11 @@ def _read_file(path: Path) -> bytes:
         ) from error
 
 
-def _check_key_is_private(path: Path) -> None:
-    """Somebody else's file, such as one that systemd hands over, may have the modes that they chose."""
+def check_key_is_private(path: Path) -> None:
+    """Raises ConfigurationError where others may read it.
+
+    Somebody else's file, such as one that systemd hands over, may have the modes that they chose.
+    """
     found = path.stat()
     if found.st_uid == os.getuid() and found.st_mode & 0o077:
         mode = stat.S_IMODE(found.st_mode)
