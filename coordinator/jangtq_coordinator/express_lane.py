@@ -50,12 +50,13 @@ class ExpressLane:
             return self._control.send(call)
         call_id = self._control.next_call_id()
         may_answer = self._limit * len(self._pending)
-        self._pending.begin(call_id, (call.rows.shape[0], call.rows.shape[1]))
         try:
             message = call_frame(call_id, call, self._settings.row_type)
             frames.send(message, reading_up_to=may_answer)
         except OSError as error:
             raise self._broken(error, waited_seconds=self._settings.call_timeout_seconds) from error
+        # Noted while the worker is busy already.
+        self._pending.begin(call_id, (call.rows.shape[0], call.rows.shape[1]))
         return call_id
 
     def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
