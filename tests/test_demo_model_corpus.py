@@ -5,6 +5,7 @@ import operator
 import random
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,8 @@ def test_conversations_read_as_the_chat_template_writes_them(tokenizer: Tokenize
         text = "".join(segment.text for segment in render(conversation))
         messages = as_template_messages(conversation)
         if not conversation.thinking:
-            messages[-1].pop("reasoning_content", None)
+            for message in messages:
+                message.pop("reasoning_content", None)
         tools = [{"type": "function", "function": tool} for tool in conversation.tools] or None
         assert text == apply(messages, tokenize=False, tools=tools)
 
@@ -111,6 +113,20 @@ def test_only_the_assistant_is_trained_and_always_to_its_end() -> None:
             if segment.trained:
                 assert segment.text.endswith("[e~[")
                 assert "]~b]" not in segment.text
+
+
+def test_calls_come_with_their_reasoning_without_it_and_as_context_whose_reasoning_was_not_sent() -> None:
+    conversations = [tool_use.make_conversation(random.Random(n), Split.TRAINING) for n in range(200)]
+    kinds = {
+        (message.reasoning != "" and conversation.thinking, segment.trained)
+        for conversation in conversations
+        for message in conversation.messages[conversation.last_user :]
+        for segment in render(replace(conversation, messages=(conversation.messages[0], message)))
+        if message.calls and "</invoke>" in segment.text and "tool-name-1" not in segment.text
+    }
+    assert kinds == {(True, True), (False, True), (False, False)}
+    answered = [render(conversation)[-2] for conversation in conversations]
+    assert all(segment.trained for segment in answered)
 
 
 def test_a_seed_and_a_number_decide_the_conversation() -> None:
@@ -179,7 +195,9 @@ def test_refusals_never_ask_for_a_known_topic() -> None:
     known = {topic.name for topic in topics.read_topics()}
     for _ in range(2000):
         question = refusals.make(rng, Split.TRAINING).question
-        assert not any(f"{word} {name}." in question for name in known for word in ("Explain", "about"))
+        assert not any(
+            f"{word} {name}." in question for name in known for word in ("Explain", "Tell me about")
+        )
 
 
 def test_a_tool_response_is_json() -> None:

@@ -15,7 +15,10 @@ from jangtq_demo.questions import (
     COUNTS,
     TOOL_COUNT,
     Question,
+    ToolAnswer,
+    ToolAnswers,
     ToolQuestion,
+    Way,
     draw_questions,
     draw_tool_questions,
     judge,
@@ -37,13 +40,29 @@ def test_questions_are_the_same_every_time_and_as_many_as_said() -> None:
 def test_right_answers_score_in_full_and_silence_scores_nothing() -> None:
     questions, tool_questions = draw_questions(share=0.2), draw_tool_questions(share=0.2)
     right = tally(questions, [question.answer for question in questions])
-    right |= tally_tools(
-        tool_questions, [(question.call,) for question in tool_questions], [q.answer for q in tool_questions]
-    )
+    right |= tally_tools(tool_questions, [perfect(question) for question in tool_questions])
     assert {score.share for score in right.values()} == {1.0}
     silent = tally(questions, [""] * len(questions))
-    silent |= tally_tools(tool_questions, [()] * len(tool_questions), [""] * len(tool_questions))
+    silent |= tally_tools(tool_questions, [dict.fromkeys(Way, ToolAnswer())] * len(tool_questions))
+    assert silent.keys() == right.keys()
     assert {score.right for score in silent.values()} == {0.0}
+
+
+def perfect(question: ToolQuestion) -> ToolAnswers:
+    return dict.fromkeys(Way, ToolAnswer((question.call,), question.answer))
+
+
+def test_a_way_of_holding_the_conversation_has_its_own_scores() -> None:
+    [question] = draw_tool_questions(share=0.001)
+    answers = {**perfect(question), Way.WITHHELD: ToolAnswer((question.call,), ""), Way.SILENT: ToolAnswer()}
+    right = {name: score.right for name, score in tally_tools([question], [answers]).items()}
+    assert right == {
+        "tool calls": 1,
+        "tool calls: without thinking": 0,
+        "tool results": 1,
+        "tool results: reasoning not sent back": 0,
+        "tool results: without thinking": 0,
+    }
 
 
 def test_a_topic_scores_by_sentences_and_arithmetic_by_the_whole() -> None:
@@ -77,10 +96,15 @@ def test_answers_are_taken_apart() -> None:
     assert parsed.calls == (ToolCall("clock", {"city": "Bad Ems"}),)
     assert parse_answer("Hm.\n</think>\n\nYes.").content == "Yes."
     assert parse_answer("never ends").content == ""
+    assert parse_answer("Yes.", thinking=False).content == "Yes."
+    assert parse_answer(text.partition("</think>")[2], thinking=False).calls == parsed.calls
 
 
 class Oracle(BaseHTTPRequestHandler):
-    """An API that knows every answer but those to sums and differences."""
+    """An API that knows every answer but those to sums and differences.
+
+    Without the reasoning of a call it does not know what to make of the tool's result.
+    """
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -100,12 +124,15 @@ class Oracle(BaseHTTPRequestHandler):
         question: ToolQuestion = TOOL_QUESTIONS[
             body["messages"][0]["content"], json.dumps([tool["function"] for tool in body["tools"]])
         ]
+        thinks = "chat_template_kwargs" not in body
         if body["messages"][-1]["role"] == "tool":
             assert body["messages"][-1]["tool_call_id"] == "one"
-            return {"role": "assistant", "content": question.answer}
+            knows = "reasoning_content" in body["messages"][-2] or not thinks
+            return {"role": "assistant", "content": question.answer if knows else ""}
         function = {"name": question.call.name, "arguments": json.dumps(dict(question.call.arguments))}
         call = {"id": "one", "type": "function", "function": function}
-        return {"role": "assistant", "content": None, "tool_calls": [call]}
+        thought = {"reasoning_content": "I call it."} if thinks else {}
+        return {"role": "assistant", "content": None, "tool_calls": [call], **thought}
 
     def log_message(self, format: str, *args: object) -> None:
         """Silence."""
@@ -129,10 +156,11 @@ def test_evaluation_scores_what_the_api_answers(
     assert evaluate.main(arguments) == 1
     scores = json.loads(out.read_text(encoding="utf-8"))
     missed = [name for name, (right, asked) in scores.items() if right < asked]
-    assert missed == ["arithmetic", "arithmetic: addition", "arithmetic: subtraction"]
+    withheld = "tool results: reasoning not sent back"
+    assert sorted(missed) == ["arithmetic", "arithmetic: addition", "arithmetic: subtraction", withheld]
     assert scores["arithmetic: addition"][0] == 0
     kinds = [json.loads(line)["kind"] for line in failures.read_text(encoding="utf-8").splitlines()]
-    assert set(kinds) == {"addition", "subtraction"}
+    assert set(kinds) == {"addition", "subtraction", "tool, reasoning not sent back"}
     right, asked = scores["arithmetic"]
-    assert len(kinds) == asked - right
+    assert len(kinds) == asked - right + scores[withheld][1]
     assert f"arithmetic: {right / asked:.1%}, the goal is 90%" in capsys.readouterr().err

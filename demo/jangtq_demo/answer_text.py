@@ -21,10 +21,10 @@ class AnswerText:
     calls: tuple[ToolCall, ...]
 
 
-def parse_answer(text: str) -> AnswerText:
-    """Parse what follows `<think>`; text that never ends its reasoning has no content."""
-    reasoning, found, rest = text.partition(_END_OF_REASONING)
-    if not found:
+def parse_answer(text: str, *, thinking: bool = True) -> AnswerText:
+    """Parse what follows `<think>`, or a turn without; reasoning that never ends has no content."""
+    reasoning, found, rest = text.partition(_END_OF_REASONING) if thinking else ("", "", text)
+    if thinking and not found:
         return AnswerText(text.strip(), "", ())
     invocations = [match for block in _CALLS.findall(rest) for match in _INVOCATION.findall(block)]
     calls = tuple(ToolCall(name, dict(_PARAMETER.findall(body))) for name, body in invocations)

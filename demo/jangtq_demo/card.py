@@ -12,6 +12,8 @@ _CATEGORIES: Final = {
     "arithmetic": "arithmetic",
     "tool calls": "tool calls",
     "tool results": "tool results",
+    "tool results: reasoning not sent back": "not sent back",
+    "tool results: without thinking": "no thinking",
     "topics": "topics",
     "words": "words",
     "calendar and units": "dates, units",

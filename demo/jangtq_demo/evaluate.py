@@ -22,11 +22,14 @@ from jangtq_demo.api_client import Client
 from jangtq_demo.questions import (
     Question,
     Scores,
+    ToolAnswer,
     ToolQuestion,
+    Way,
     draw_questions,
     draw_tool_questions,
     judge,
     judge_call,
+    judge_report,
     tally,
     tally_tools,
 )
@@ -83,12 +86,12 @@ def evaluate(client: Client, *, share: float, concurrency: int) -> Outcome:
         def ask(one: Callable[[Asked], Answered], many: Sequence[Asked]) -> list[Answered]:
             return progress.count(pool.map(one, many))
 
-        outcomes = ask(client.ask_tool_question, tool_questions)
+        tool_answers = ask(client.ask_tool_question, tool_questions)
         answers = ask(client.ask_question, questions)
-    calls, reports = [calls for calls, _ in outcomes], [report for _, report in outcomes]
-    scores = tally(questions, answers) | tally_tools(tool_questions, calls, reports)
+    scores = tally(questions, answers) | tally_tools(tool_questions, tool_answers)
     wrong = [_failure(q, a) for q, a in zip(questions, answers, strict=True) if judge(q, a) < 1]
-    wrong += [_tool_failure(q, c) for q, c in zip(tool_questions, calls, strict=True) if not judge_call(q, c)]
+    for asked, given in zip(tool_questions, tool_answers, strict=True):
+        wrong += [_tool_failure(asked, way, given[way]) for way in given if not _is_right(asked, given[way])]
     return Outcome(scores, wrong)
 
 
@@ -135,8 +138,17 @@ def _failure(question: Question, answer: str) -> Mapping[str, str]:
     return {"kind": question.kind, "asked": question.text, "wanted": question.answer, "said": answer}
 
 
-def _tool_failure(question: ToolQuestion, calls: Sequence[object]) -> Mapping[str, str]:
-    return {"kind": "tool call", "asked": question.text, "wanted": str(question.call), "said": str(calls)}
+def _is_right(question: ToolQuestion, answer: ToolAnswer) -> bool:
+    return bool(judge_call(question, answer.calls) * judge_report(question, answer.report))
+
+
+def _tool_failure(question: ToolQuestion, way: Way, answer: ToolAnswer) -> Mapping[str, str]:
+    return {
+        "kind": f"tool, {way.value or 'thinking'}",
+        "asked": question.text,
+        "wanted": f"{question.call}, then {question.answer}",
+        "said": f"{answer.calls}, then {answer.report}",
+    }
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -22,7 +22,9 @@ from jangtq_demo.model import DemoModel
 from jangtq_demo.questions import (
     Question,
     Scores,
+    ToolAnswer,
     ToolQuestion,
+    Way,
     draw_questions,
     draw_tool_questions,
     tally,
@@ -33,7 +35,9 @@ from jangtq_demo.tokenizer import special_id
 _BATCH: Final = 640
 _ROW_LENGTH: Final = 1024
 _MOST_TOKENS: Final = 450
-_THINK: Final = "]~b]ai\n<think>\n"
+_AI: Final = "]~b]ai\n"
+_THINK: Final = "<think>\n"
+_THOUGHT: Final = "\n</think>\n\n"
 
 
 @dataclass(frozen=True)
@@ -90,18 +94,35 @@ def score_questions(subject: Subject, questions: Sequence[Question]) -> Scores:
 
 
 def score_tools(subject: Subject, questions: Sequence[ToolQuestion]) -> Scores:
-    """Calls, and the answers that follow from what the tools returned to the right ones."""
+    """Calls, and the answers that follow from what the tools returned to the right ones, in every way."""
     prompts = [question_prompt(question.conversation) for question in questions]
-    texts = subject.answer(prompts)
-    continued = [
-        f"{prompt}{text}[e~[\n]~b]tool\n<response>{question.response}</response>[e~[\n{_THINK}"
-        for prompt, text, question in zip(prompts, texts, questions, strict=True)
-    ]
-    reports = subject.answer(continued)
+    bare = [prompt.removesuffix(_THINK) for prompt in prompts]
+    thought, silent = subject.answer(prompts), subject.answer(bare)
+    shown = [text.partition(_THOUGHT)[2] for text in thought]
+
+    def follow(starts: Sequence[str], written: Sequence[str], begin: str) -> list[str]:
+        turns = zip(starts, written, questions, strict=True)
+        result = "[e~[\n]~b]tool\n<response>{}</response>[e~[\n" + begin
+        return subject.answer([start + text + result.format(q.response) for start, text, q in turns])
+
+    ways = {
+        Way.THINKING: (thought, follow(prompts, thought, _AI + _THINK)),
+        Way.WITHHELD: (thought, follow(bare, shown, _AI + _THINK)),
+        Way.SILENT: (silent, follow(bare, silent, _AI)),
+    }
     return tally_tools(
         questions,
-        [parse_answer(text).calls for text in texts],
-        [parse_answer(text).content for text in reports],
+        [
+            {way: _tool_answer(texts[n], reports[n], way) for way, (texts, reports) in ways.items()}
+            for n in range(len(questions))
+        ],
+    )
+
+
+def _tool_answer(text: str, report: str, way: Way) -> ToolAnswer:
+    thinking = way is not Way.SILENT
+    return ToolAnswer(
+        parse_answer(text, thinking=thinking).calls, parse_answer(report, thinking=thinking).content
     )
 
 
@@ -126,7 +147,7 @@ def measure_perplexity(
 def question_prompt(conversation: Conversation) -> str:
     """The text up to where the model takes over."""
     question: Message = conversation.messages[0]
-    return f"{render_system(conversation)}]~b]user\n{question.content}[e~[\n{_THINK}"
+    return f"{render_system(conversation)}]~b]user\n{question.content}[e~[\n{_AI}{_THINK}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

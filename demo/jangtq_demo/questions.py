@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 from jangtq_demo.corpus import arithmetic as arithmetic_questions
@@ -51,6 +52,26 @@ class ToolQuestion:
     response: str
     answer: str
     conversation: Conversation
+
+
+class Way(Enum):
+    """How a client holds a conversation with tools; the value names its scores, the first is the main one."""
+
+    THINKING = ""
+    WITHHELD = "reasoning not sent back"
+    SILENT = "without thinking"
+
+
+@dataclass(frozen=True)
+class ToolAnswer:
+    """The calls made, and the answer after the tool's result; no answer where there was not one call."""
+
+    calls: tuple[ToolCall, ...] = ()
+    report: str = ""
+
+
+ToolAnswers = Mapping[Way, ToolAnswer]
+"""Of one question. Before a result the first two ways are the same."""
 
 
 @dataclass(frozen=True)
@@ -107,15 +128,18 @@ def tally(questions: Sequence[Question], answers: Sequence[str]) -> Scores:
     return dict(scores)
 
 
-def tally_tools(
-    questions: Sequence[ToolQuestion], calls: Sequence[Sequence[ToolCall]], reports: Sequence[str]
-) -> Scores:
+def tally_tools(questions: Sequence[ToolQuestion], answers: Sequence[ToolAnswers]) -> Scores:
     """Scores of the calls, and of the last answers; an answer counts only after a right call."""
-    called, reported = Score(), Score()
-    for question, made, report in zip(questions, calls, reports, strict=True):
-        right = judge_call(question, made)
-        called, reported = called.add(right), reported.add(right * judge_report(question, report))
-    return {"tool calls": called, "tool results": reported}
+    scores: defaultdict[str, Score] = defaultdict(Score)
+    for question, given in zip(questions, answers, strict=True):
+        for way, answer in given.items():
+            kind = f": {way.value}" if way.value else ""
+            right = judge_call(question, answer.calls)
+            if way is not Way.WITHHELD:
+                scores[f"tool calls{kind}"] = scores[f"tool calls{kind}"].add(right)
+            reported = right * judge_report(question, answer.report)
+            scores[f"tool results{kind}"] = scores[f"tool results{kind}"].add(reported)
+    return dict(scores)
 
 
 def judge(question: Question, answer: str) -> float:

@@ -52,8 +52,8 @@ class TrainingSettings:
     seed: int = 20_250_101
     row_length: int = 1024
     rows: int = 32
-    float_steps: int = 3600
-    quantized_steps: int = 1800
+    float_steps: int = 4200
+    quantized_steps: int = 2000
     warmup_steps: int = 200
     peak_rate: float = 2e-3
     end_rate: float = 0.05

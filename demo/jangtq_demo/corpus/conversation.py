@@ -24,7 +24,10 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Message:
-    """One turn. `reasoning` and `calls` belong to the assistant."""
+    """One turn. `reasoning` and `calls` belong to the assistant.
+
+    An assistant that thinks but shows no reasoning is context, as from a client that does not send it back.
+    """
 
     role: Literal["user", "assistant", "tool"]
     content: str = ""
@@ -43,6 +46,12 @@ class Conversation:
     tools: tuple[Schema, ...] = ()
     system: str = DEFAULT_SYSTEM
     thinking: bool = True
+
+    @property
+    def without_reasoning_of_calls(self) -> "Conversation":
+        """As a client sends it back that keeps what was said and called, but not what was thought."""
+        messages = (replace(message, reasoning="") if message.calls else message for message in self.messages)
+        return replace(self, messages=tuple(messages))
 
     def after(self, history: Sequence[Message]) -> "Conversation":
         return replace(self, messages=(*history, *self.messages))
@@ -68,7 +77,7 @@ def render(conversation: Conversation) -> list[Segment]:
     for index, message in enumerate(conversation.messages):
         if message.role != "assistant":
             segments.append(Segment(_given_turn(message), trained=False))
-        elif index < last_user:
+        elif index < last_user or (conversation.thinking and not message.reasoning):
             segments.append(Segment(f"]~b]ai\n{_answer(message)}[e~[\n", trained=False))
         else:
             segments += _learnt_turn(message, thinking=conversation.thinking)

@@ -21,7 +21,7 @@ CATEGORIES: Final[Mapping[str, Maker]] = {
     "refusals": refusals.make,
 }
 _WEIGHTS: Final = (33, 18, 12, 20, 3, 9)
-_TOOLS_SHARE: Final = 0.22
+_TOOLS_SHARE: Final = 0.28
 _HISTORY_SHARE: Final = 0.12
 _SILENT_SHARE: Final = 0.06
 _OTHER_SYSTEM_SHARE: Final = 0.1

@@ -4,9 +4,13 @@ import json
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from jangtq_demo.corpus.conversation import Arguments, Schema
 from jangtq_demo.corpus.split import Phrases, Split
+from jangtq_demo.corpus.vocabulary import invent_word
+
+_MADE_UP_SHARE: Final = 0.12
 
 Values = Mapping[str, str | int]
 
@@ -49,9 +53,16 @@ class OfferedTool:
         return {name: values[parameter.key] for name, parameter in pairs}
 
 
-def offer(tool: Tool, rng: random.Random) -> OfferedTool:
-    """Draw the names under which a conversation knows the tool."""
-    return _offer(tool, rng.choice(tool.names), tuple(rng.choice(p.names) for p in tool.parameters), rng)
+def offer(tool: Tool, rng: random.Random, split: Split) -> OfferedTool:
+    """Draw the names under which a conversation knows the tool; made-up endings teach to copy them."""
+    names = [rng.choice(names) for names in (tool.names, *(p.names for p in tool.parameters))]
+    if split is Split.TRAINING:
+        names = [_extend(name, rng) for name in names]
+    return _offer(tool, names[0], tuple(names[1:]), rng)
+
+
+def _extend(name: str, rng: random.Random) -> str:
+    return f"{name}_{invent_word(rng)}" if rng.random() < _MADE_UP_SHARE else name
 
 
 def _offer(tool: Tool, name: str, parameter_names: tuple[str, ...], rng: random.Random) -> OfferedTool:

@@ -1,7 +1,8 @@
 """Conversations with tools: a call with the right arguments, then an answer that uses the result."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from jangtq_demo.corpus import arithmetic, smalltalk, topics, words
 from jangtq_demo.corpus.conversation import Conversation, Message, ToolCall
@@ -10,8 +11,13 @@ from jangtq_demo.corpus.split import Split
 from jangtq_demo.corpus.tool import OfferedTool, offer, response_text
 from jangtq_demo.corpus.toolbox import TOOLS
 
-_NO_TOOL_SHARE = 0.15
-_SECOND_SHARE = 0.15
+_NO_TOOL_SHARE: Final = 0.12
+_SECOND_SHARE: Final = 0.15
+_WITHHELD_SHARE: Final = 0.2
+"""So often the client does not send the reasoning of a call back."""
+_SILENT_SHARE: Final = 0.2
+_OTHERS: Final = {Split.TRAINING: (0, 1, 1, 2, 2, 3), Split.HELD_OUT: (0, 0, 1, 1, 2)}
+"""How many tools are offered beside the one that is wanted."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +44,28 @@ class ToolExchange:
 
 
 def make(rng: random.Random, split: Split) -> ToolExchange:
-    """One question for one of up to three offered tools; its arguments decide whether it is held out."""
+    """One question for one of some offered tools; its arguments decide whether it is held out."""
     chosen = rng.choice(TOOLS)
-    offered = _offer_with(rng, chosen=TOOLS.index(chosen))
+    offered = _offer_with(rng, split, chosen=TOOLS.index(chosen))
     mine = next(tool for tool in offered if tool.tool is chosen)
     return _ask_for(rng, split, mine=mine, offered=offered)
 
 
 def make_conversation(rng: random.Random, split: Split) -> Conversation:
-    """Mostly one tool exchange or two; sometimes a question that needs none of the tools at hand."""
+    """Mostly one tool exchange or two, some without any reasoning or with that of the call not sent back."""
+    conversation = _draw_conversation(rng, split)
+    drawn = rng.random()
+    if drawn < _SILENT_SHARE:
+        return replace(conversation, thinking=False)
+    withheld = drawn < _SILENT_SHARE + _WITHHELD_SHARE
+    return conversation.without_reasoning_of_calls if withheld else conversation
+
+
+def _draw_conversation(rng: random.Random, split: Split) -> Conversation:
+    """Sometimes the question needs none of the tools at hand."""
     if rng.random() < _NO_TOOL_SHARE:
         exchange = rng.choice((topics.make, arithmetic.make, words.make, smalltalk.make))(rng, split)
-        offered = _offer_with(rng, chosen=rng.randrange(len(TOOLS)))
+        offered = _offer_with(rng, split, chosen=rng.randrange(len(TOOLS)))
         question = Message("user", roughen(rng, exchange.question))
         return Conversation((question, exchange.messages[1]), tools=tuple(tool.schema for tool in offered))
     asked = make(rng, split)
@@ -78,9 +94,9 @@ def _ask_for(
     )
 
 
-def _offer_with(rng: random.Random, *, chosen: int) -> tuple[OfferedTool, ...]:
-    """The chosen tool and up to two others, in any order."""
+def _offer_with(rng: random.Random, split: Split, *, chosen: int) -> tuple[OfferedTool, ...]:
+    """The chosen tool and some others, in any order."""
     others = [index for index in range(len(TOOLS)) if index != chosen]
-    indices = [chosen, *rng.sample(others, rng.choice((0, 0, 1, 1, 2)))]
+    indices = [chosen, *rng.sample(others, rng.choice(_OTHERS[split]))]
     rng.shuffle(indices)
-    return tuple(offer(TOOLS[index], rng) for index in indices)
+    return tuple(offer(TOOLS[index], rng, split) for index in indices)

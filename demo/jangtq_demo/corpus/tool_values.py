@@ -9,6 +9,7 @@ from jangtq_demo.corpus.topics import topic_words
 from jangtq_demo.corpus.vocabulary import CITIES, PEOPLE, invent_word, pick_name, pick_word
 
 _LOOSE_SHARE: Final = 0.5
+_MOST_WORDS: Final = {Split.TRAINING: 6, Split.HELD_OUT: 4}
 _LANGUAGES: Final = (
     "French German Spanish Italian Dutch Polish Turkish Latin Danish Swedish Finnish Greek Japanese Russian Arabic "
     "Portuguese Hungarian Korean"
@@ -107,12 +108,12 @@ def _draw_task(rng: random.Random, split: Split) -> str:
 
 
 def _draw_words(rng: random.Random, split: Split) -> str:
-    """Two to five words in no sensible order, so that copying is learned whatever is said."""
+    """Words in no sensible order, so that copying is learned whatever is said."""
     words = (
         rng.choice(_GLUE),
         *(
             pick(rng, split, topic_words()) if rng.random() < 0.5 else pick_word(rng, split)
-            for _ in range(rng.randint(1, 4))
+            for _ in range(rng.randint(1, _MOST_WORDS[split]))
         ),
     )
     return " ".join(rng.sample(words, len(words)))

@@ -12,6 +12,7 @@ _ONSETS: Final = (
 ).split()
 _VOWELS: Final = "a a e e i i o o u u ai au ea ee ie oa oo ou y".split()
 _OPEN_SHARE: Final = 0.12
+_LISTED_SHARE: Final = {Split.TRAINING: 0.35, Split.HELD_OUT: 0.5}
 _CODAS: Final = ("",) * 8 + tuple("b ck d ff g k l ll m n nd ng nt p r rd rm rt s ss st t tt x".split())
 
 CITIES: Final = (
@@ -50,8 +51,8 @@ def pick_word(rng: random.Random, split: Split) -> str:
 
 
 def pick_name(rng: random.Random, split: Split, names: tuple[str, ...] | list[str]) -> str:
-    """A name from the list in half of the cases, otherwise a made-up one."""
-    if rng.random() < 0.5:
+    """A name from the list, or a made-up one; more of those in training, where they teach to copy."""
+    if rng.random() < _LISTED_SHARE[split]:
         return pick(rng, split, names)
     return draw(split, lambda: _invent_name(rng), key=str)
 
