@@ -1,7 +1,11 @@
-"""The bundle that ships in the package: small, whole, and of the architecture it shows."""
+"""The bundle that ships in the package: small, of the architecture it shows, and good at a few questions."""
+
+import json
+from pathlib import Path
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.models import demo_model
+from jangtq_demo import evaluate
 
 MOST_BYTES = 12_000_000
 
@@ -14,3 +18,12 @@ def test_the_whole_folder_is_at_most_12_megabytes() -> None:
 def test_it_has_256_experts_of_which_a_token_asks_8() -> None:
     config = Bundle.open(demo_model()).config
     assert (config.profile, config.expert_count, config.experts_per_token) == ("JANGTQ2", 256, 8)
+
+
+def test_a_cluster_with_it_reaches_the_goals_at_a_few_questions(tmp_path: Path) -> None:
+    """What `make eval` does, with one held-out question in 250."""
+    out = tmp_path / "scores.json"
+    assert evaluate.main(["--share", "0.004", "--out", str(out)]) == 0
+    scores = json.loads(out.read_text(encoding="utf-8"))
+    assert evaluate.GOALS.keys() <= scores.keys()
+    assert scores["tool results: reasoning not sent back"] == [2, 2]
