@@ -41,7 +41,7 @@ class Child:
                     raise ChildError(f"{self.name} did not get ready:\n" + "\n".join(self.lines[-15:]))
                 self.news.wait(min(left, 0.5))
 
-    def listening(self, timeout_seconds: float = 60) -> str:
+    def listening(self, timeout_seconds: float = 180) -> str:
         """Where it listens."""
         return self.wait_for(_LISTENING, timeout_seconds)
 

@@ -32,6 +32,9 @@ class Client:
     def __init__(self, base_url: str) -> None:
         self._http = httpx.Client(base_url=base_url.rstrip("/") + "/", timeout=_TIMEOUT_SECONDS)
 
+    def close(self) -> None:
+        self._http.close()
+
     def ask(
         self,
         messages: Sequence[Message],

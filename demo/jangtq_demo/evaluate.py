@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -129,7 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if base_url is None:
             children = stack.enter_context(Children())
             base_url = f"{start_cluster(children, given.model, threads=given.threads)}/v1"
-        outcome = evaluate(Client(base_url), share=given.share, concurrency=given.concurrency)
+        client = stack.enter_context(closing(Client(base_url)))
+        outcome = evaluate(client, share=given.share, concurrency=given.concurrency)
     print(score_table(outcome.scores))
     if given.out is not None:
         written = {name: [score.right, score.asked] for name, score in outcome.scores.items()}
