@@ -11,7 +11,7 @@ import pytest
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
-from jangtq_worker.call_stream import QUICK_NS, CallStream
+from jangtq_worker.call_stream import QUICK_NS, SHORT_BYTES, CallStream
 from jangtq_worker.desk import Tally
 
 SERVICE = "jangtq_proto.v1.ExpertService"
@@ -39,7 +39,8 @@ class Service:
         self.threads.append(threading.current_thread().name)
         if call.layer == 9:
             raise RuntimeError("no such layer")
-        return pb.ExpertReply(call_id=call.call_id, compute_ns=self.row_ns * call.row_count)
+        compute_ns = self.row_ns * call.row_count
+        return pb.ExpertReply(call_id=call.call_id, compute_ns=compute_ns, partial_sums=bytes(call.row_count))
 
 
 @contextmanager
@@ -84,6 +85,12 @@ def test_long_calls_and_calls_beside_other_streams_leave_that_thread_free() -> N
         service.is_alone = False
         assert ask(channel, [1, 1]) == [0, 1]
         assert by_own_thread(service) == [True, True]
+
+
+def test_short_and_long_answers_arrive_and_are_no_longer_in_flight() -> None:
+    with serving() as (service, channel):
+        assert ask(channel, [SHORT_BYTES // 2, 8 * SHORT_BYTES, 1, 8 * SHORT_BYTES]) == [0, 1, 2, 3]
+        assert service.in_flight.wait_until_none(10)
 
 
 @pytest.mark.parametrize(

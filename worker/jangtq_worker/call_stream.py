@@ -6,6 +6,7 @@ sockets answers quick calls itself, and hands only long ones over to the thread 
 
 import queue
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Final, Protocol
 
 import grpc
@@ -50,15 +51,15 @@ class CallStream:
         self._answer = answer
         self._in_flight = in_flight
         self._is_alone = is_alone
+        self._until_sent = ExitStack()
         self._handed_over: queue.SimpleQueue[pb.ExpertCall | Exception | None] = queue.SimpleQueue()
-        self._receiving = cygrpc.ReceiveMessageOperation(_NO_FLAGS)
         self._row_ns: float | None = None
 
     def run(self, context: grpc.ServicerContext) -> None:
         """Until the other side leaves. Raises CallRejectedError for bytes that are no call."""
         self._call: _Call = context._rpc_event.call  # type: ignore[attr-defined]
         context.send_initial_metadata(())
-        self._call.start_server_batch((self._receiving,), self._on_received)
+        self._call.start_server_batch((_receiving(),), self._on_received)
         while (work := self._handed_over.get()) is not None:
             if isinstance(work, Exception):
                 raise work
@@ -98,16 +99,21 @@ class CallStream:
         """Send a reply, and await the next call; a short one together, which spares gRPC a turn."""
         sending = cygrpc.SendMessageOperation(data, _NO_FLAGS)
         if len(data) <= SHORT_BYTES:
-            self._call.start_server_batch((sending, self._receiving), self._on_received)
+            self._call.start_server_batch((sending, _receiving()), self._on_received)
             return
-        self._in_flight.__enter__()  # until gRPC has taken the reply
+        self._until_sent.enter_context(self._in_flight)
         try:
             self._call.start_server_batch((sending,), self._on_sent)
         except BaseException:
-            self._in_flight.__exit__(None, None, None)
+            self._until_sent.close()
             raise
 
     def _on_sent(self, event: _Event) -> _Finished:
-        self._in_flight.__exit__(None, None, None)
-        self._call.start_server_batch((self._receiving,), self._on_received)
+        self._until_sent.close()
+        self._call.start_server_batch((_receiving(),), self._on_received)
         return _NOTHING_FINISHED
+
+
+def _receiving() -> object:
+    """A new one each time, since it keeps the bytes that it received."""
+    return cygrpc.ReceiveMessageOperation(_NO_FLAGS)
