@@ -1,10 +1,10 @@
 """Those who hold experts, as they describe themselves, and whether they fit. Knows no network."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jangtq_proto.errors import ConfigurationError, WorkerMismatchError
-from jangtq_proto.ranges import ExpertRange
+from jangtq_proto.ranges import ExpertRange, read_ranges
 from jangtq_proto.v1 import expert_pb2 as pb
 
 LOCAL = "coordinator"
@@ -38,7 +38,7 @@ class Holder:
 def holder_from(name: str, reply: pb.DescribeReply) -> Holder:
     """What a worker said of itself. Raises WorkerMismatchError for what cannot be."""
     try:
-        ranges, taken_over = _ranges(reply.expert_ranges), _ranges(reply.taken_over)
+        ranges, taken_over = read_ranges(reply.expert_ranges), read_ranges(reply.taken_over)
     except ConfigurationError as error:
         raise WorkerMismatchError(f"worker {name}: {error}") from error
     return Holder(
@@ -54,10 +54,6 @@ def holder_from(name: str, reply: pb.DescribeReply) -> Holder:
         leaving=reply.leaving,
         taken_over=taken_over,
     )
-
-
-def _ranges(told: Iterable[pb.ExpertRange]) -> tuple[ExpertRange, ...]:
-    return tuple(ExpertRange(held.first, held.last) for held in told)
 
 
 def check_holders(holders: Sequence[Holder], *, fingerprint: str, protocol_version: int) -> None:

@@ -1,11 +1,15 @@
 """Ranges of experts, closed at both ends, as the command line and the wire write them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
 
 from jangtq_proto.errors import ConfigurationError
+from jangtq_proto.v1 import expert_pb2 as pb
 
+_MOST_TOLD: Final = 32_768
 _RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
 
 
@@ -27,10 +31,23 @@ class ExpertRange:
 def parse_ranges(text: str) -> tuple[ExpertRange, ...]:
     """Read `0-63,128-191` or `7`; ranges may not overlap. Raises ConfigurationError."""
     ranges = tuple(sorted(_parse_range(part.strip(), text) for part in text.split(",")))
-    for left, right in zip(ranges, ranges[1:], strict=False):
-        if right.first <= left.last:
-            raise ConfigurationError(f"expert ranges {left} and {right} overlap in {text!r}")
+    _check_apart(ranges)
     return ranges
+
+
+def read_ranges(told: Collection[pb.ExpertRange]) -> tuple[ExpertRange, ...]:
+    """What the other side says, ascending. Raises ConfigurationError for too many ranges, or overlaps."""
+    if len(told) > _MOST_TOLD:
+        raise ConfigurationError(f"{len(told)} expert ranges: allowed are {_MOST_TOLD}")
+    ranges = tuple(sorted(ExpertRange(held.first, held.last) for held in told))
+    _check_apart(ranges)
+    return ranges
+
+
+def _check_apart(ranges: Sequence[ExpertRange]) -> None:
+    for left, right in pairwise(ranges):
+        if right.first <= left.last:
+            raise ConfigurationError(f"expert ranges {left} and {right} overlap")
 
 
 def expert_ids(ranges: Iterable[ExpertRange]) -> tuple[int, ...]:

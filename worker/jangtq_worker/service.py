@@ -18,7 +18,7 @@ from jangtq_proto.errors import (
     status_number,
     status_of,
 )
-from jangtq_proto.ranges import ExpertRange
+from jangtq_proto.ranges import ExpertRange, read_ranges
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_worker.call_stream import CallStream
@@ -146,6 +146,6 @@ def _told(ranges: Iterable[ExpertRange]) -> list[pb.ExpertRange]:
 
 def _ranges_of(request: pb.TakeOverRequest | pb.GiveBackRequest) -> tuple[ExpertRange, ...]:
     try:
-        return tuple(ExpertRange(r.first, r.last) for r in request.expert_ranges)
+        return read_ranges(request.expert_ranges)
     except ConfigurationError as error:
         raise CallRejectedError(str(error)) from error
