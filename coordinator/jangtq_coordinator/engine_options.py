@@ -69,7 +69,10 @@ def _add_kv(command: argparse.ArgumentParser) -> None:
         "--no-prompt-cache", action="store_true", help="keep no prompt for requests that begin alike"
     )
     command.add_argument(
-        "--prompt-cache-dir", type=Path, metavar="DIR", help="keep prompts on disk too, across restarts"
+        "--prompt-cache-dir",
+        type=Path,
+        metavar="DIR",
+        help="keep prompts on disk too, across restarts; a folder is for one coordinator",
     )
     command.add_argument(
         "--prompt-cache-disk",
