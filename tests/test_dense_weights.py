@@ -11,8 +11,10 @@ import pytest
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.cluster import connect
 from jangtq_coordinator.dense_weights import (
+    MANY_ROWS,
     DenseForm,
     DenseSettings,
+    PackedLinear,
     count_unpacked,
     fast_products,
     prepare_dense,
@@ -66,10 +68,23 @@ def test_packed_layers_stay_and_tell_their_size(caplog: pytest.LogCaptureFixture
     model = packed_layers()
     with caplog.at_level(logging.INFO, "jangtq.dense"):
         report = prepare_dense(model, DenseSettings(DenseForm.PACKED), mx.float32)
-    assert [type(layer) for layer in model.layers] == [nn.QuantizedLinear, nn.QuantizedLinear]
     # Of every 32 numbers: 32 codes, a scale and a bias.
     assert (report.float32_bytes, report.packed_bytes) == (0, (32 + 8) * (2 * 96 + 3 * 32))
     assert f"products by {report.products}" in caplog.text
+
+
+@pytest.mark.parametrize("rows", [1, MANY_ROWS - 1, MANY_ROWS, 40])
+def test_packed_layers_copy_themselves_for_many_rows_and_give_the_same(rows: int) -> None:
+    blas, model = fast_products(), packed_layers()
+    x = mx.random.normal((rows, 64), key=mx.random.key(1))
+    before = np.array(model(x))
+    prepare_dense(model, DenseSettings(DenseForm.PACKED), mx.float32)
+    kept = PackedLinear if blas else nn.QuantizedLinear
+    assert [type(layer) for layer in model.layers] == [kept, kept]
+    calls = blas.calls if blas else 0
+    np.testing.assert_allclose(np.array(model(x)), before, rtol=1e-4, atol=1e-5)
+    if blas:
+        assert blas.calls - calls == (2 if rows >= MANY_ROWS else 0)
 
 
 def test_auto_keeps_half_precision_models_packed() -> None:

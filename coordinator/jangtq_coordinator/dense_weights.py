@@ -22,6 +22,9 @@ from jangtq_kernels.errors import BackendMissingError
 from jangtq_proto.errors import ConfigurationError
 
 _SHARE_OF_FREE: Final = 0.5
+MANY_ROWS: Final = 16
+"""For so many, unpacking a matrix and throwing the copy away takes less time than MLX's packed product."""
+_LARGEST_COPY: Final = 512 * 2**20
 _MIB: Final = 2**20
 _log = logging.getLogger("jangtq.dense")
 
@@ -76,7 +79,14 @@ def prepare_dense(model: nn.Module, settings: DenseSettings, dtype: mx.Dtype) ->
     sizes = [4 * matrix.scales.size * matrix.group_size for _, matrix in packed]
     free = psutil.virtual_memory().available
     count = count_unpacked(sizes, settings.form, fast=blas is not None, free_bytes=free)
-    model.update_modules(tree_unflatten([(name, unpack(matrix)) for name, matrix in packed[:count]]))
+    changed = [(name, unpack(matrix)) for name, matrix in packed[:count]]
+    if blas is not None:
+        changed += [
+            (name, PackedLinear(matrix))
+            for (name, matrix), size in zip(packed[count:], sizes[count:], strict=True)
+            if size <= _LARGEST_COPY
+        ]
+    model.update_modules(tree_unflatten(changed))
     report = DenseReport(
         products="MLX" if blas is None else _share(blas, settings.threads or os.cpu_count() or 1),
         float32_bytes=sum(sizes[:count]),
@@ -108,10 +118,31 @@ def fast_products() -> Blas | None:
     return blas
 
 
+class PackedLinear(nn.Module):
+    """A layer that stays packed: it multiplies few rows as it is, and many by a copy for this once.
+
+    A row's last bits may differ between the two.
+    """
+
+    def __init__(self, matrix: nn.QuantizedLinear) -> None:
+        super().__init__()
+        self.matrix = matrix
+
+    def __call__(self, x: mx.array) -> mx.array:
+        few = x.size < MANY_ROWS * x.shape[-1]
+        result: mx.array = (self.matrix if few else _linear(self.matrix))(x)
+        return result
+
+
 def unpack(matrix: nn.QuantizedLinear) -> nn.Linear:
-    """The same layer with its weights as the numbers that the codes stand for."""
-    out_features, _ = matrix.scales.shape
-    linear = nn.Linear(matrix.scales.shape[1] * matrix.group_size, out_features, bias="bias" in matrix)
+    """The same layer with its weights as the numbers that the codes stand for, evaluated."""
+    linear = _linear(matrix)
+    mx.eval(linear.parameters())
+    return linear
+
+
+def _linear(matrix: nn.QuantizedLinear) -> nn.Linear:
+    linear = nn.Linear(1, 1, bias=False)
     linear.weight = mx.dequantize(
         matrix.weight,
         matrix.scales,
@@ -122,7 +153,6 @@ def unpack(matrix: nn.QuantizedLinear) -> nn.Linear:
     )
     if "bias" in matrix:
         linear.bias = matrix.bias
-    mx.eval(linear.parameters())
     return linear
 
 
