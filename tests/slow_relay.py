@@ -35,6 +35,7 @@ class Relay:
         self._slowness = slowness
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
+        self._carrying: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
 
     def start(self) -> None:
@@ -49,12 +50,16 @@ class Relay:
         server = await asyncio.start_server(self._carry, sock=self._socket)
         await self._stop.wait()
         server.close()
-        connections = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in connections:
+        # Each cancels what it waits for by itself.
+        for task in self._carrying:
             task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
+        await asyncio.gather(*self._carrying, return_exceptions=True)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._carrying.add(task)
+        task.add_done_callback(self._carrying.discard)
         there_reader, there_writer = await asyncio.open_connection(self._worker.host, self._worker.port)
         try:
             await asyncio.gather(
