@@ -128,6 +128,7 @@ def test_models_health_and_cluster(client: openai.OpenAI, base_url: str) -> None
     assert [model.id for model in client.models.list()] == ["demo-model"]
     health = httpx.get(f"{base_url}/health")
     assert (health.status_code, health.json()["status"]) == (200, "ok")
+    assert set(health.json()["dense"]) == {"products", "float32_bytes", "packed_bytes"}
     cluster = httpx.get(f"{base_url}/cluster").json()
     assert [holder["experts"] for holder in cluster["holders"]] == ["0-127", "128-255"]
 

@@ -164,4 +164,4 @@ def _share(blas: Blas, threads: int) -> str:
     if not blas.share(threads):
         _log.warning("dense layers: %d threads cannot be started, one computes", threads)
         threads = 1
-    return f"{blas.isas[0]} on {threads} threads"
+    return f"{blas.isas[0]}, threads: {threads}"
