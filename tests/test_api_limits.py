@@ -12,6 +12,7 @@ import pytest
 from api_server import Served, serving
 from running_engine import until
 
+from jangtq_coordinator.api import turns
 from jangtq_coordinator.api.app import ApiSettings
 from jangtq_coordinator.settings import ConnectionLimits
 from jangtq_proto.errors import ConfigurationError
@@ -105,6 +106,21 @@ async def test_connections_above_the_limit_are_told() -> None:
                 status, message = await answer_until_closed(reader)
             assert (status, message) == (503, "2 connections are open already")
         assert (await served.http.get("/v1/models")).status_code == 200
+
+
+async def test_schemas_too_large_for_any_prompt_are_not_worked_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"p{number}" for number in range(2000)]
+    schema = {"type": "object", "properties": {name: {"type": "integer"} for name in names}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    async with serving() as served:
+        monkeypatch.setattr(turns, "demand_of", None)
+        body = QUESTION | {"tool_choice": "required", "tools": [tool]}
+        reply = await served.http.post("/v1/chat/completions", json=body)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (400, "context_length_exceeded")
+        reply = await served.http.post(
+            "/v1/chat/completions", json=QUESTION | {"chat_template_kwargs": dict.fromkeys(names, 1)}
+        )
+        assert reply.status_code == 400 and "allowed are 64" in reply.text
 
 
 async def test_what_is_compressed_is_not_unpacked() -> None:

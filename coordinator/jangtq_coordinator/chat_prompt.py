@@ -13,6 +13,8 @@ from jangtq_proto.errors import RequestError
 
 Message = Mapping[str, object]
 
+_MOST_VARIABLES: Final = 64
+
 # What the tokenizer's own method takes; a client may set variables of the template only.
 _RESERVED: Final = frozenset(
     {
@@ -65,6 +67,8 @@ class ChatTemplate:
         variables = variables or {}
         if taken := sorted(_RESERVED & variables.keys()):
             raise RequestError(f"chat_template_kwargs may not set {', '.join(taken)}: the server sets it")
+        if len(variables) > _MOST_VARIABLES:
+            raise RequestError(f"chat_template_kwargs has {len(variables)}: allowed are {_MOST_VARIABLES}")
         try:
             with self._lock:
                 text = self._tokenizer.apply_chat_template(

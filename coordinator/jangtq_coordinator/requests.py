@@ -43,10 +43,16 @@ class GenerationRequest:
 
     def token_budget(self, context_length: int) -> int:
         """How many tokens the answer may have. Raises ContextOverflowError when there is room for none."""
-        room = context_length - len(self.prompt)
-        if room < 1:
-            raise ContextOverflowError(
-                f"the prompt has {len(self.prompt)} tokens; the model's context is {context_length} tokens, "
-                "one of them for the answer"
-            )
+        room = room_after(len(self.prompt), context_length)
         return room if self.max_tokens is None else min(self.max_tokens, room)
+
+
+def room_after(prompt_tokens: int, context_length: int) -> int:
+    """Tokens that a prompt leaves for its answer. Raises ContextOverflowError when there are none."""
+    room = context_length - prompt_tokens
+    if room < 1:
+        raise ContextOverflowError(
+            f"the prompt has {prompt_tokens} tokens; the model's context is {context_length} tokens, "
+            "one of them for the answer"
+        )
+    return room

@@ -18,7 +18,7 @@ from jangtq_coordinator.detokenize import token_bytes
 from jangtq_coordinator.engine import Engine
 from jangtq_coordinator.loaded import LoadedModel
 from jangtq_coordinator.reasoning import Channel
-from jangtq_coordinator.requests import GenerationRequest
+from jangtq_coordinator.requests import GenerationRequest, room_after
 from jangtq_coordinator.streams import GenerationStream, StreamGroup
 from jangtq_coordinator.tool_arguments import Schema
 from jangtq_proto.errors import RequestError, UnknownModelError
@@ -103,6 +103,7 @@ class Turns:
         if body.offered_tools and not loaded.capabilities.calls_tools:
             raise RequestError("tools: the bundle of this model names no parser for its calls", param="tools")
         prompt, markers = self._render(body), loaded.capabilities.markers
+        room_after(len(prompt.tokens), loaded.context_length)  # before work on schemas that fit no prompt
         reasons = markers is not None and prompt.opening.channel is Channel.REASONING
         demand = demand_of(body, reasoning_ends=markers.end if markers and reasons else None)
         if demand is None:
