@@ -1,20 +1,28 @@
-"""Folders of certificates for tests, made as a user makes them, and what their clients and servers show."""
+"""Folders of certificates for tests, made as a user makes them, and what their clients show and hear."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import grpc
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from jangtq_coordinator.authority import Authority, PemPair
 from jangtq_coordinator.certs import CertsSettings, make_certificates, parse_workers
 from jangtq_proto.certificates import Role
 from jangtq_proto.credentials import AUTHORITIES_FILE, CERTIFICATE_FILE, KEY_FILE, Credentials
+from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.v1 import expert_pb2_grpc
 
 HERE = "127.0.0.1"
+SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -76,3 +84,35 @@ def expired(folders: Folders, folder: Path) -> PemPair:
         builder = builder.add_extension(extension.value, critical=extension.critical)
     certificate = builder.sign(authority.key, hashes.SHA256())
     return PemPair(certificate.public_bytes(Encoding.PEM), pems.key)
+
+
+class YearsLater(datetime):
+    """A clock by which every certificate expired."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "YearsLater":
+        return cls.fromtimestamp(time.time() + 30 * 365 * 86_400, tz)
+
+
+def assert_nothing_is_said(channel: grpc.Channel) -> None:
+    """Whatever is asked, the connection fails, and nothing else."""
+    service = expert_pb2_grpc.ExpertServiceStub(channel)
+    health = health_pb2_grpc.HealthStub(channel)
+    reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+    questions: dict[str, Callable[[], object]] = {
+        "Describe": lambda: service.Describe(pb.DescribeRequest(), timeout=SECONDS),
+        "OpenExpress": lambda: service.OpenExpress(pb.OpenExpressRequest(), timeout=SECONDS),
+        "Forward": lambda: list(service.Forward(iter([pb.ExpertCall()]), timeout=SECONDS)),
+        "Health": lambda: health.Check(health_pb2.HealthCheckRequest(), timeout=SECONDS),
+        "Reflection": lambda: list(
+            reflection.ServerReflectionInfo(
+                iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=SECONDS
+            )
+        ),
+    }
+    for name, question in questions.items():
+        with pytest.raises(grpc.RpcError) as caught:
+            question()
+        assert isinstance(caught.value, grpc.Call)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE, name
+        assert not caught.value.initial_metadata() and not caught.value.trailing_metadata(), name
