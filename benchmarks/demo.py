@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.results import benchmark_options, publish
 from benchmarks.stream_client import ask
 from jangtq_bundle.models import demo_model
-from jangtq_coordinator.chat_client import chat_chunks, cluster_status
+from jangtq_coordinator.chat_client import cluster_status
 from jangtq_coordinator.children import Children
 from jangtq_coordinator.demo import start_cluster
 from jangtq_coordinator.status import LayerStatus
@@ -48,15 +48,9 @@ def measure(name: str, base_url: str) -> Speed:
 
 
 def _time_answer(base_url: str) -> tuple[float, float]:
-    started = time.perf_counter()
-    first: float | None = None
-    tokens = 0
-    for chunk in chat_chunks(base_url, PROMPT, max_tokens=TOKENS):
-        if first is None and any(c.delta.content or c.delta.reasoning_content for c in chunk.choices):
-            first = time.perf_counter()
-        tokens = chunk.usage.completion_tokens if chunk.usage else tokens
-    first = first or time.perf_counter()
-    return (tokens - 1) / (time.perf_counter() - first), first - started
+    """Tokens per second after the first one, and seconds until it came."""
+    answer = asyncio.run(ask(base_url, PROMPT, max_tokens=TOKENS))
+    return (answer.completion_tokens - 1) / (answer.pieces[-1] - answer.pieces[0]), answer.first_seconds
 
 
 def _time_together(base_url: str) -> float:
