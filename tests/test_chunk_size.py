@@ -54,7 +54,7 @@ def test_no_chunk_takes_longer_than_allowed_on_a_steady_machine(machine: tuple[f
 def test_chunks_use_most_of_the_time_that_they_may_take(machine: tuple[float, float, float]) -> None:
     chunk, seconds = ChunkSize(limit_seconds=LIMIT, most=100_000), clock(*machine)
     took = prefill(chunk, seconds, tokens=200_000)
-    assert np.median(took[len(took) // 2 :]) >= 0.8 * LIMIT
+    assert np.median(took[len(took) // 2 :]) >= 0.7 * LIMIT
 
 
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)

@@ -8,7 +8,7 @@ _SMALLEST: Final = 8
 _GROWTH: Final = 2.0
 _FREE_CONTEXT: Final = 1024
 """Added to the context where chunks are compared before their costs can be told apart."""
-_AIM: Final = 0.9
+_AIM: Final = 0.8
 _FIRST_MARGIN: Final = 1.3
 _SPEED_WEIGHT: Final = 0.1
 _WORST: Final = 3.0
@@ -54,7 +54,7 @@ class ChunkCost:
 class ChunkSize:
     """Bounds chunks to `limit_seconds` (0: unlimited) and to `most` rows.
 
-    Aims at nine tenths of the limit, less by what one chunk in a hundred exceeds its expected time.
+    Aims at four fifths of the limit, for the pass that decodes follows, less by what one chunk in a hundred exceeds its expected time.
     """
 
     def __init__(self, *, limit_seconds: float, most: int) -> None:
