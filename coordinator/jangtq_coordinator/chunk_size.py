@@ -54,7 +54,8 @@ class ChunkCost:
 class ChunkSize:
     """Bounds chunks to `limit_seconds` (0: unlimited) and to `most` rows.
 
-    Aims at four fifths of the limit, for the pass that decodes follows, less by what one chunk in a hundred exceeds its expected time.
+    Aims at four fifths of the limit, for a pass that decodes follows, and at less by what one chunk in a
+    hundred exceeds its expected time.
     """
 
     def __init__(self, *, limit_seconds: float, most: int) -> None:
