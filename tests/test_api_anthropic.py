@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from test_api_errors import json_values
-from tiny_model import CONTEXT_LENGTH, MODEL_NAME
+from tiny_model import MODEL_NAME
 
 from jangtq_coordinator.api.anthropic_schema import MessageRequest
 from jangtq_coordinator.api.messages import AssistantMessage, ToolMessage, UserMessage
@@ -134,14 +134,14 @@ async def test_errors_have_anthropics_form() -> None:
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "user", "content": [image]}]}, "'image'"),
         ({"messages": [{"role": "system", "content": "x"}]}, "'system'"),
-        ({"messages": [{"role": "user", "content": "x" * 2000}]}, f"{CONTEXT_LENGTH} tokens"),
+        ({"messages": [{"role": "user", "content": "x" * 5000}]}, "1024 tokens"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "custom"),
         ({"tool_choice": {"type": "any"}}, "no tools are offered"),
         ({"tool_choice": {"type": "tool", "name": "f"}, "tools": TOOLS}, "'f'"),
         ({"stop_sequences": [""]}, "empty stop string"),
     ]
-    async with serving() as served:
+    async with serving(context_length=1024) as served:
         for fields, words in cases:
             with pytest.raises(anthropic.BadRequestError, match=words) as caught:
                 await send(served, **fields)

@@ -80,6 +80,7 @@ inline void look_up_word(std::integer_sequence<int, kSteps...>, Codes (&codes)[k
 template <int kBits, int kGroups, int kRows>
 inline void multiply_groups(const uint32_t* codes, int64_t stride, int64_t words,
                             const float* const* tables, float* const* products) {
+    constexpr int kNear = near_locality(kRows), kFar = far_locality(kRows);
     Floats sums[kRows][kGroups];
     for (int r = 0; r < kRows; ++r)
         for (int g = 0; g < kGroups; ++g) sums[r][g] = zero();
@@ -89,8 +90,8 @@ inline void multiply_groups(const uint32_t* codes, int64_t stride, int64_t words
         for (int g = 0; g < kGroups; ++g) {
             here[g] = load_codes(codes + word * stride + g * kWidth);
             const uint32_t* const later = codes + word * stride + g * kWidth;
-            __builtin_prefetch(later + kWordsAhead * stride, 0, near_locality(kRows));
-            __builtin_prefetch(later + kWordsFarAhead * stride, 0, far_locality(kRows));
+            __builtin_prefetch(later + kWordsAhead * stride, 0, kNear);
+            __builtin_prefetch(later + kWordsFarAhead * stride, 0, kFar);
         }
         look_up_word<kBits, kGroups, kRows>(std::make_integer_sequence<int, lookups(kBits)>{}, here, sums,
                                             tables, word * lookups(kBits) * kEntries);
