@@ -30,6 +30,8 @@ class Relay:
         self._socket = socket.create_server(
             (listen.host, listen.port), family=socket.AF_INET6 if ":" in listen.host else socket.AF_INET
         )
+        # Inherited by connections: a delay must not grow by what acknowledgements wait.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.address = replace(listen, port=self._socket.getsockname()[1])
         self._worker = worker
         self._slowness = slowness

@@ -1,6 +1,7 @@
 """A coordinator that other machines reach: with keys, over HTTPS, its log as JSON; and what it refuses."""
 
 import json
+import socket
 import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from cluster_processes import start_alone
 from jangtq_coordinator.api_keys import add_key
 from jangtq_coordinator.children import Children
 from jangtq_coordinator.cli import parser
-from jangtq_coordinator.serve import check_tls, warn_of_plain_keys
+from jangtq_coordinator.serve import check_tls, listen, warn_of_plain_keys
 from jangtq_coordinator.serve_options import serve_settings
 from jangtq_coordinator.settings import ServeSettings
 from jangtq_proto.errors import ConfigurationError
@@ -111,3 +112,10 @@ def test_keys_over_plain_http_are_warned_of_once(
     settings = ServeSettings(host=host, api_keys=tmp_path / "keys", tls_certificate=file, tls_key=file)
     warn_of_plain_keys(settings)
     assert [host in record.getMessage() for record in caplog.records] == [True] * warns
+
+
+def test_tokens_wait_for_no_acknowledgement() -> None:
+    with listen(ServeSettings(port=0)) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

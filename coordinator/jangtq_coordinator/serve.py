@@ -71,10 +71,13 @@ def listen(settings: ServeSettings) -> socket.socket:
     """Take the port before anything is loaded. Raises ConfigurationError when it is in use."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=1024)
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=1024)
     except OSError as error:
         address = Address(settings.host, settings.port)
         raise ConfigurationError(f"cannot listen on {address}: {error.strerror}") from error
+    # Connections inherit it. Tokens must not wait until a client acknowledges those before.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def check_tls(settings: ServeSettings) -> None:
