@@ -3,10 +3,14 @@
 import threading
 import time
 from types import TracebackType
+from typing import Final
 
 from jangtq_proto.codec import CallShape, LayerCall, WireCall, decode_call
 from jangtq_proto.errors import ClusterError, WorkerBusyError, WorkerFaultError, WorkerUnreachableError
 from jangtq_worker.shard import Answer, Shard
+
+ALONE_NS: Final = 5_000_000
+"""Coordinators that decode at once ask more often than this."""
 
 
 class Tally:
@@ -47,6 +51,21 @@ class Tally:
                 self._none.notify_all()
 
 
+class Askers:
+    """Who asks, of all streams: one that asks alone may be answered by the thread that reads for all."""
+
+    def __init__(self) -> None:
+        self._newest: object | None = None
+        self._since_ns = 0
+
+    def is_alone(self, asker: object) -> bool:
+        """Note that this one asks now; whether nobody else did for ALONE_NS."""
+        now = time.monotonic_ns()
+        if asker is not self._newest:
+            self._newest, self._since_ns = asker, now
+        return now - self._since_ns >= ALONE_NS
+
+
 class Desk:
     """Refuses calls until `serve` hands it a shard, and again after `drain`.
 
@@ -58,6 +77,7 @@ class Desk:
         self.streams = Tally("streams", max_streams)
         self.in_flight = Tally("calls")
         self._computing = Tally("calls at once", max_calls)
+        self._askers = Askers()
         self._shard: Shard | None = None
         self._draining = False
 
@@ -85,6 +105,10 @@ class Desk:
         if self._shard is None:
             raise WorkerBusyError("this worker is still loading its experts")
         return self._shard
+
+    def is_quiet_for(self, asker: object) -> bool:
+        """Whether a call of this stream, which comes now, makes no other stream wait."""
+        return self._askers.is_alone(asker) and self.in_flight.count == 0
 
     def compute(self, message: WireCall) -> Answer:
         """Check a call and compute it. Raises ClusterError, whatever goes wrong."""

@@ -118,7 +118,7 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
         desk = self._desk
         try:
             with desk.streams:
-                CallStream(self._answer, desk.in_flight, lambda: desk.streams.count == 1).run(context)
+                CallStream(self._answer, desk.in_flight, lambda: desk.is_quiet_for(context)).run(context)
         except ClusterError as error:
             context.abort(status_of(error), str(error))
         return iter(())
