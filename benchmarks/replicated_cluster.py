@@ -1,9 +1,12 @@
 """The demo model on two workers that hold the middle experts both, for benchmarks that end one of them."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
+from typing import Final
 
 import httpx
 
@@ -12,6 +15,7 @@ from jangtq_coordinator.children import Child, Children
 
 REPLICAS = ("0-255", "0-255")
 HALVES = ("0-127", "128-255")
+_PATIENCE_SECONDS: Final = 30
 
 
 @dataclass
@@ -66,8 +70,14 @@ class ReplicatedCluster:
         self.coordinator.ready()
 
     def _tell(self, path: str, number: int) -> None:
-        body = {"worker": self.addresses[number]}
-        httpx.post(f"{self.url}{path}", json=body, timeout=30).raise_for_status()
+        """Again where the other worker is not back yet, so that this one cannot be spared."""
+        url, body = f"{self.url}{path}", {"worker": self.addresses[number]}
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while (reply := httpx.post(url, json=body, timeout=30)).status_code == HTTPStatus.CONFLICT:
+            if time.monotonic() > end:
+                raise RuntimeError(f"{path} was refused for {_PATIENCE_SECONDS} seconds: {reply.text}")
+            time.sleep(0.2)
+        reply.raise_for_status()
 
     def _start(self, held: str, listen: str) -> Child:
         given = ["--model", str(self.bundle), "--experts", held, "--listen", listen]

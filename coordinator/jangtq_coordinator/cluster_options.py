@@ -118,7 +118,7 @@ def _add_dense(command: argparse.ArgumentParser) -> None:
         "--dense-threads",
         type=int,
         metavar="N",
-        help="threads that share their large products on Linux (default: all cores)",
+        help="threads that share their large products on Linux (default: half of the cores)",
     )
 
 

@@ -39,7 +39,7 @@ class DenseForm(StrEnum):
 
 @dataclass(frozen=True)
 class DenseSettings:
-    """`threads` share a large product, None takes every core; small ones are computed by one."""
+    """`threads` share a large product, None takes half of the cores; small ones are computed by one."""
 
     form: DenseForm = DenseForm.AUTO
     threads: int | None = None
@@ -88,7 +88,7 @@ def prepare_dense(model: nn.Module, settings: DenseSettings, dtype: mx.Dtype) ->
         ]
     model.update_modules(tree_unflatten(changed))
     report = DenseReport(
-        products="MLX" if blas is None else _share(blas, settings.threads or os.cpu_count() or 1),
+        products="MLX" if blas is None else _share(blas, settings.threads or usual_threads()),
         float32_bytes=sum(sizes[:count]),
         packed_bytes=sum(_packed_bytes(matrix) for _, matrix in packed[count:]),
     )
@@ -99,6 +99,11 @@ def prepare_dense(model: nn.Module, settings: DenseSettings, dtype: mx.Dtype) ->
         report.products,
     )
     return report
+
+
+def usual_threads() -> int:
+    """Half of the cores: the others are for workers here, and for clients who wait for their tokens."""
+    return max(1, (os.cpu_count() or 1) // 2)
 
 
 def fast_products() -> Blas | None:
