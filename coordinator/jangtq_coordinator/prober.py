@@ -11,7 +11,7 @@ from jangtq_coordinator.roster import Holder, holder_from
 from jangtq_proto.addresses import Address
 from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import error_of
-from jangtq_proto.ranges import ExpertRange
+from jangtq_proto.ranges import ExpertRange, tell_ranges
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 
@@ -34,12 +34,12 @@ class Prober:
     def take_over(self, address: Address, ranges: Sequence[ExpertRange]) -> None:
         """Have a worker begin to load more experts. Raises ClusterError that names the address."""
         with self._stub(address) as stub:
-            stub.TakeOver(pb.TakeOverRequest(expert_ranges=_told(ranges)), timeout=_CHANGE_SECONDS)
+            stub.TakeOver(pb.TakeOverRequest(expert_ranges=tell_ranges(ranges)), timeout=_CHANGE_SECONDS)
 
     def give_back(self, address: Address, ranges: Sequence[ExpertRange]) -> None:
         """Have a worker let go of experts that it took over. Raises ClusterError that names the address."""
         with self._stub(address) as stub:
-            stub.GiveBack(pb.GiveBackRequest(expert_ranges=_told(ranges)), timeout=_CHANGE_SECONDS)
+            stub.GiveBack(pb.GiveBackRequest(expert_ranges=tell_ranges(ranges)), timeout=_CHANGE_SECONDS)
 
     @contextmanager
     def _stub(self, address: Address) -> Iterator[expert_pb2_grpc.ExpertServiceStub]:
@@ -53,7 +53,3 @@ class Prober:
             raise error_of(error.code(), f"worker {address}: {error.details()}") from error
         finally:
             channel.close()
-
-
-def _told(ranges: Sequence[ExpertRange]) -> list[pb.ExpertRange]:
-    return [pb.ExpertRange(first=held.first, last=held.last) for held in ranges]

@@ -44,6 +44,11 @@ def read_ranges(told: Collection[pb.ExpertRange]) -> tuple[ExpertRange, ...]:
     return ranges
 
 
+def tell_ranges(ranges: Iterable[ExpertRange]) -> list[pb.ExpertRange]:
+    """The form that read_ranges reads."""
+    return [pb.ExpertRange(first=held.first, last=held.last) for held in ranges]
+
+
 def _check_apart(ranges: Sequence[ExpertRange]) -> None:
     for left, right in pairwise(ranges):
         if right.first <= left.last:

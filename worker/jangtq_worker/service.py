@@ -1,7 +1,7 @@
 """The worker's gRPC service: describes the shard, answers expert calls, one thread a stream."""
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -18,7 +18,7 @@ from jangtq_proto.errors import (
     status_number,
     status_of,
 )
-from jangtq_proto.ranges import ExpertRange, read_ranges
+from jangtq_proto.ranges import ExpertRange, read_ranges, tell_ranges
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_worker.call_stream import CallStream
@@ -75,7 +75,7 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
             layer_count=config.layer_count,
             expert_count=config.expert_count,
             hidden_size=config.hidden_size,
-            expert_ranges=_told(self._ranges),
+            expert_ranges=tell_ranges(self._ranges),
             device=self._identity.device,
             weight_bytes=shard.weight_bytes,
             resident_bytes=psutil.Process().memory_info().rss,
@@ -84,7 +84,7 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
             instance=self._instance,
             spare_bytes=self._extension.spare_bytes,
             leaving=self._leaving,
-            taken_over=_told(self._extension.taken_over),
+            taken_over=tell_ranges(self._extension.taken_over),
         )
 
     def TakeOver(self, request: pb.TakeOverRequest, context: grpc.ServicerContext) -> pb.TakeOverReply:
@@ -138,10 +138,6 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
             queue_ns=answer.queue_ns,
             compute_ns=answer.compute_ns,
         )
-
-
-def _told(ranges: Iterable[ExpertRange]) -> list[pb.ExpertRange]:
-    return [pb.ExpertRange(first=held.first, last=held.last) for held in ranges]
 
 
 def _ranges_of(request: pb.TakeOverRequest | pb.GiveBackRequest) -> tuple[ExpertRange, ...]:
