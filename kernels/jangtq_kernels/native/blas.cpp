@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "processor.h"
 #include "product.h"
 #include "scratch.h"
 #include "thread_pool.h"
@@ -34,12 +35,8 @@ struct Isa {
 std::vector<Isa> available_isas() {
     std::vector<Isa> isas;
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-        isas.push_back({"avx512", jangtq::avx512::multiply});
-    if (has_avx2) isas.push_back({"avx2", jangtq::avx2::multiply});
+    if (jangtq::has_avx512()) isas.push_back({"avx512", jangtq::avx512::multiply});
+    if (jangtq::has_avx2()) isas.push_back({"avx2", jangtq::avx2::multiply});
 #elif defined(__aarch64__)
     isas.push_back({"neon", jangtq::neon::multiply});
 #endif

@@ -10,6 +10,7 @@
 #include "grid.h"
 #include "kernel.h"
 #include "layout.h"
+#include "processor.h"
 
 namespace {
 
@@ -24,15 +25,12 @@ struct Isa {
 std::vector<Isa> available_isas() {
     std::vector<Isa> isas;
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+    if (jangtq::has_avx512()) {
         const bool has_bytes = __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
         isas.push_back({"avx512", jangtq::avx512::forward,
                         has_bytes ? jangtq::avx512_int8::forward : jangtq::avx2_int8::forward});
     }
-    if (has_avx2) isas.push_back({"avx2", jangtq::avx2::forward, jangtq::avx2_int8::forward});
+    if (jangtq::has_avx2()) isas.push_back({"avx2", jangtq::avx2::forward, jangtq::avx2_int8::forward});
 #elif defined(__aarch64__)
     isas.push_back({"neon", jangtq::neon::forward, jangtq::neon_int8::forward});
 #endif
