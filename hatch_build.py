@@ -10,15 +10,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import sys_tags
 
-PACKAGE = Path("kernels/jangtq_kernels")
-SOURCES = PACKAGE / "native"
+KERNELS = Path("kernels/jangtq_kernels")
+# What the wire looks like, for whichever component speaks it natively.
+WIRE_HEADERS = Path("proto/jangtq_proto/native")
+SUFFIX = "dylib" if sys.platform == "darwin" else "so"
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = (
     "-std=c++17",
@@ -40,18 +42,19 @@ AVX512 = (*AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mprefe
 class Library:
     """A shared library: the sources for every machine, and those for its instruction sets with their flags.
 
-    Baseline code is linked first: of an inline function that several files hold, linkers keep the first
-    copy, which must run on every machine of this kind.
+    The sources lie in the folder `native` beside it. Baseline code is linked first: of an inline function
+    that several files hold, linkers keep the first copy, which must run on every machine of this kind.
     """
 
     path: Path
     baseline: tuple[str, ...]
-    kernels: dict[str, dict[str, tuple[str, ...]]]
+    kernels: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
+    headers: tuple[Path, ...] = ()
 
 
 # The name that jangtq_kernels.cpu_library looks for.
 EXPERTS = Library(
-    PACKAGE / ("_native.dylib" if sys.platform == "darwin" else "_native.so"),
+    KERNELS / f"_native.{SUFFIX}",
     ("experts", "thread_pool", "kernel_portable", "kernel_portable_int8"),
     {
         "x86_64": {
@@ -65,7 +68,7 @@ EXPERTS = Library(
 )
 # The name that jangtq_kernels.blas looks for. On macOS, MLX has Metal and Accelerate.
 PRODUCTS = Library(
-    PACKAGE / "_blas.so",
+    KERNELS / "_blas.so",
     ("blas", "thread_pool", "product_portable"),
     {
         "x86_64": {"product_avx2": AVX2, "product_avx512": AVX512},
@@ -118,10 +121,11 @@ def compile_library(root: Path, compiler: str, library: Library) -> None:
     kernels = library.kernels.get(SAME_MACHINE.get(machine, machine), {})
     units = {**{name: () for name in library.baseline}, **kernels}
     target = root / library.path
+    headers = [f"-I{root / folder}" for folder in library.headers]
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         for name, flags in units.items():
-            source = str(root / SOURCES / f"{name}.cpp")
-            run([compiler, *FLAGS, *flags, "-c", source, "-o", f"{scratch}/{name}.o"])
+            source = str(target.parent / "native" / f"{name}.cpp")
+            run([compiler, *FLAGS, *flags, *headers, "-c", source, "-o", f"{scratch}/{name}.o"])
         objects = [f"{scratch}/{name}.o" for name in units]
         run([compiler, "-shared", "-pthread", *objects, "-o", f"{scratch}/library"])
         os.replace(f"{scratch}/library", target)
