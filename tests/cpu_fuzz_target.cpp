@@ -84,7 +84,8 @@ std::vector<JangtqPool*> open_pools() {
     const std::string names = std::string(jangtq_isas()) + ",";
     for (size_t start = 0, end; (end = names.find(',', start)) != std::string::npos; start = end + 1)
         for (const int32_t int8 : {0, 1})
-            pools.push_back(jangtq_open_pool(2, names.substr(start, end - start).c_str(), int8));
+            for (const char* vendor : {"GenuineIntel", "AuthenticAMD"})
+                pools.push_back(jangtq_open_pool(2, names.substr(start, end - start).c_str(), int8, vendor));
     return pools;
 }
 

@@ -1,6 +1,6 @@
 // Runs the native kernel on buffers of exactly the sizes that experts.h asks for, to be compiled with sanitizers.
-// Prints the number of forwards; a sanitizer, a wrong status or a bit in which instruction sets differ end it with
-// an error.
+// Prints the number of forwards; a sanitizer, a wrong status or a bit in which instruction sets or ways to prefetch
+// differ end it with an error.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -86,35 +86,43 @@ Sums run_forwards(JangtqPool* pool, int64_t hidden, int64_t intermediate, int64_
 
 void compare(const Sums& sums, const Sums& first) {
     if (sums == first) return;
-    std::fprintf(stderr, "instruction sets differ\n");
+    std::fprintf(stderr, "instruction sets or ways to prefetch differ\n");
     std::exit(1);
+}
+
+// Every size, width of codes and batch.
+std::vector<Sums> run_all(JangtqPool* pool) {
+    std::vector<Sums> sums;
+    for (const int64_t size : {2, 31, 100, 128, 330})
+        for (const int64_t bits : {2, 3, 4})
+            for (const int64_t rows : {0, 1, 3, 40})
+                sums.push_back(run_forwards(pool, size, 433 - size, bits, rows));
+    return sums;
 }
 
 }  // namespace
 
 int main() {
     const std::string names = jangtq_isas();
-    int64_t forwards = 0;
+    size_t forwards = 0;
     std::vector<Sums> of_first[2];
     for (size_t start = 0; start < names.size();) {
         const size_t end = std::min(names.find(',', start), names.size());
-        for (const int32_t int8 : {0, 1}) {
-            JangtqPool* pool = jangtq_open_pool(3, names.substr(start, end - start).c_str(), int8);
-            if (pool == nullptr) return 1;
-            size_t request = 0;
-            for (const int64_t size : {2, 31, 100, 128, 330})
-                for (const int64_t bits : {2, 3, 4})
-                    for (const int64_t rows : {0, 1, 3, 40}) {
-                        const Sums sums = run_forwards(pool, size, 433 - size, bits, rows);
-                        if (start == 0) of_first[int8].push_back(sums);
-                        compare(sums, of_first[int8][request++]);
-                        ++forwards;
-                    }
-            jangtq_close_pool(pool);
-        }
+        for (const int32_t int8 : {0, 1})
+            for (const char* vendor : {"GenuineIntel", "AuthenticAMD"}) {
+                JangtqPool* pool = jangtq_open_pool(3, names.substr(start, end - start).c_str(), int8, vendor);
+                if (pool == nullptr) return 1;
+                const std::vector<Sums> sums = run_all(pool);
+                if (of_first[int8].empty()) of_first[int8] = sums;
+                for (size_t request = 0; request < sums.size(); ++request)
+                    compare(sums[request], of_first[int8][request]);
+                forwards += sums.size();
+                jangtq_close_pool(pool);
+            }
         start = end + 1;
     }
-    if (jangtq_open_pool(2, "unknown", 0) != nullptr || jangtq_open_pool(0, nullptr, 0) != nullptr) return 1;
-    std::printf("%lld\n", static_cast<long long>(forwards));
+    if (jangtq_open_pool(2, "unknown", 0, nullptr) != nullptr) return 1;
+    if (jangtq_open_pool(0, nullptr, 0, nullptr) != nullptr) return 1;
+    std::printf("%zu\n", forwards);
     return 0;
 }

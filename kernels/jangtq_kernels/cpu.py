@@ -26,10 +26,16 @@ class CpuBackend:
     """`threads` compute a call together; None takes every core. `isa` names an instruction set, for tests.
 
     activations: `float32`, or `int8` to round rotated rows and codebooks to int8, faster and about 1% off.
+    vendor: whose processor to prefetch for, as CPUID names it, for tests and measurements; answers are equal.
     """
 
     def __init__(
-        self, threads: int | None = None, *, isa: str | None = None, activations: str = "float32"
+        self,
+        threads: int | None = None,
+        *,
+        isa: str | None = None,
+        activations: str = "float32",
+        vendor: str | None = None,
     ) -> None:
         if threads is not None and not 1 <= threads <= MOST_THREADS:
             raise KernelInputError(f"threads {threads}: allowed are 1 to {MOST_THREADS}")
@@ -40,7 +46,7 @@ class CpuBackend:
         if chosen not in self._library.isas:
             raise BackendMissingError(f"instruction set {isa!r}: this machine runs {self._library.isas}")
         self._pool = self._library.open_pool(
-            threads or os.cpu_count() or 1, chosen, int8=activations == "int8"
+            threads or os.cpu_count() or 1, chosen, int8=activations == "int8", vendor=vendor
         )
         self._turn = threading.Lock()
 

@@ -87,7 +87,12 @@ class NativeLibrary:
         library = ctypes.CDLL(str(path))
         library.jangtq_isas.restype = ctypes.c_char_p
         library.jangtq_open_pool.restype = ctypes.c_void_p
-        library.jangtq_open_pool.argtypes = [ctypes.c_int64, ctypes.c_char_p, ctypes.c_int32]
+        library.jangtq_open_pool.argtypes = [
+            ctypes.c_int64,
+            ctypes.c_char_p,
+            ctypes.c_int32,
+            ctypes.c_char_p,
+        ]
         library.jangtq_close_pool.restype = None
         library.jangtq_close_pool.argtypes = [ctypes.c_void_p]
         library.jangtq_lay_out.restype = None
@@ -97,12 +102,14 @@ class NativeLibrary:
         self._library = library
         self.isas: tuple[str, ...] = tuple(library.jangtq_isas().decode().split(","))
 
-    def open_pool(self, threads: int, isa: str, *, int8: bool) -> ThreadPool:
-        """A pool for one of `isas`; int8 rounds rows and codebooks.
+    def open_pool(self, threads: int, isa: str, *, int8: bool, vendor: str | None = None) -> ThreadPool:
+        """A pool for one of `isas`; int8 rounds rows and codebooks, vendor is as in jangtq_open_pool.
 
         Raises BackendMissingError when threads cannot be had.
         """
-        handle = self._library.jangtq_open_pool(threads, isa.encode(), int8)
+        handle = self._library.jangtq_open_pool(
+            threads, isa.encode(), int8, vendor.encode() if vendor else None
+        )
         if not handle:
             raise BackendMissingError(f"the cpu backend cannot start {threads} threads")
         return ThreadPool(handle, self._library.jangtq_close_pool)

@@ -67,22 +67,25 @@ Forward find_forward(const char* name, bool int8) {
 }  // namespace
 
 struct JangtqPool {
-    JangtqPool(int64_t threads, Forward chosen) : pool(threads), forward(chosen), space() {
+    JangtqPool(int64_t threads, Forward chosen, jangtq::Prefetch of_single_rows)
+        : pool(threads), forward(chosen), single(of_single_rows), space() {
         space.prepared_by_thread = std::vector<jangtq::Scratch>(static_cast<size_t>(threads));
     }
     jangtq::ThreadPool pool;
     Forward forward;
+    jangtq::Prefetch single;
     jangtq::Workspace space;
     jangtq::Plan plan;
 };
 
 extern "C" {
 
-JangtqPool* jangtq_open_pool(int64_t threads, const char* isa, int32_t int8) {
+JangtqPool* jangtq_open_pool(int64_t threads, const char* isa, int32_t int8, const char* vendor) {
     const Forward forward = find_forward(isa, int8 != 0);
     if (forward == nullptr || threads < 1) return nullptr;
     try {
-        return new JangtqPool(threads, forward);
+        const std::string made_by = vendor == nullptr ? jangtq::processor_vendor() : vendor;
+        return new JangtqPool(threads, forward, jangtq::prefetch_of_single_rows(made_by));
     } catch (const std::exception&) {
         return nullptr;
     }
@@ -122,7 +125,7 @@ int32_t jangtq_forward(JangtqPool* pool, const JangtqLayer* layer, const JangtqC
         pool->space.products.reset();
         pool->space.pairs.reset();
         pool->space.sums.reset();
-        pool->forward(pool->pool, pool->space, *layer, *call, pool->plan);
+        pool->forward(pool->pool, pool->space, *layer, *call, pool->plan, pool->single);
         if (!pool->space.finite) return JANGTQ_ROWS_NOT_FINITE;
         return find_finest(pool->space.magnitudes, call->finest) ? JANGTQ_OK : JANGTQ_ANSWERS_OUT_OF_RANGE;
     } catch (const std::bad_alloc&) {

@@ -52,8 +52,9 @@ enum JangtqStatus : int32_t {
 struct JangtqPool;
 
 // threads: 1 and above. isa: a name of `jangtq_isas`, or null for the best. int8: whether rows and
-// codebooks are rounded to int8. Null when the isa is unknown or the threads cannot be had.
-JangtqPool* jangtq_open_pool(int64_t threads, const char* isa, int32_t int8);
+// codebooks are rounded to int8. vendor: whose processor to prefetch for, as CPUID names it, or null for this
+// one's; answers do not depend on it. Null when the isa is unknown or the threads cannot be had.
+JangtqPool* jangtq_open_pool(int64_t threads, const char* isa, int32_t int8, const char* vendor);
 void jangtq_close_pool(JangtqPool* pool);
 
 // Names of the instruction sets that this machine runs, best first, separated by commas.

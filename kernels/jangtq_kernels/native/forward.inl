@@ -54,6 +54,7 @@ struct Task {
     const JangtqLayer& layer;
     const JangtqCall& call;
     const Plan& plan;
+    Prefetch single;       // of codes that a single row reads
     int64_t hidden;        // floats of a hidden row, padded to whole words and vectors
     int64_t intermediate;  // the same for a row between up and down
 };
@@ -92,9 +93,9 @@ inline void activate_block(const Task& task, const Chunk& chunk, int64_t first, 
     float* up_rows[kChunk] = {ups[0], ups[1], ups[2], ups[3]};
     const int64_t words = jangtq::words_of(gate.in, gate.bits);
     multiply_block(expert_codes(gate, chunk.position) + first * words, words, outputs, gate.bits, chunk.count,
-                   prepared, gate_rows);
+                   task.single, prepared, gate_rows);
     multiply_block(expert_codes(up, chunk.position) + first * words, words, outputs, up.bits, chunk.count,
-                   prepared, up_rows);
+                   task.single, prepared, up_rows);
     const int64_t end = first + outputs < gate.out ? outputs : gate.out - first;
     const uint16_t* gate_norms = gate.norms + chunk.position * gate.out + first;
     const uint16_t* up_norms = up.norms + chunk.position * up.out + first;
@@ -147,7 +148,7 @@ inline void add_block(const Task& task, const Chunk& chunk, int64_t first, const
     alignas(64) float answers[kChunk][kLargestBlock];
     float* answer_rows[kChunk] = {answers[0], answers[1], answers[2], answers[3]};
     multiply_block(expert_codes(down, chunk.position) + first * words, words, outputs, down.bits, chunk.count,
-                   prepared, answer_rows);
+                   task.single, prepared, answer_rows);
     const int64_t end = first + outputs < down.out ? outputs : down.out - first;
     const uint16_t* norms = down.norms + chunk.position * down.out + first;
     for (int64_t r = 0; r < chunk.count; ++r) {
@@ -263,8 +264,9 @@ void forward_by_chunks(const Task& task) {
 
 }  // namespace
 
-void forward(ThreadPool& pool, Workspace& space, const JangtqLayer& layer, const JangtqCall& call, const Plan& plan) {
-    const Task task{pool, space, layer, call, plan, padded_row(layer.gate.in), padded_row(layer.down.in)};
+void forward(ThreadPool& pool, Workspace& space, const JangtqLayer& layer, const JangtqCall& call, const Plan& plan,
+             Prefetch single) {
+    const Task task{pool, space, layer, call, plan, single, padded_row(layer.gate.in), padded_row(layer.down.in)};
     space.rotated.floats(call.row_count * task.hidden);
     space.activations.floats(static_cast<int64_t>(plan.pairs.size()) * task.intermediate);
     const bool few = static_cast<int64_t>(plan.chunks.size()) < 4 * pool.threads() + 8;

@@ -10,13 +10,19 @@
 
 #include "lanes_int8.h"
 #include "layout.h"
+#include "prefetch.h"
 
 namespace JANGTQ_NAMESPACE {
+
+using jangtq::Prefetch;
 
 constexpr int64_t kGroupWords = 8;
 constexpr int64_t kLevels = 127;
 constexpr int64_t kWordsAhead = 8;
 constexpr int64_t kWordsFarAhead = 32;
+
+// Codes come into the caches, whatever Prefetch says.
+constexpr bool kPassesCaches = false;
 
 // Times four codes are taken from one word, and how many codes a word holds.
 constexpr int steps(int bits) { return bits == 2 ? 4 : bits == 3 ? 3 : 2; }
@@ -167,7 +173,7 @@ inline void add_group(const uint32_t* codes, int64_t stride, int64_t words, Deco
 }
 
 // kGroups * kWidth outputs of kRows rows. codes: the first word of these outputs; stride: outputs a word.
-template <int kBits, int kGroups, int kRows>
+template <int kBits, int kGroups, int kRows, Prefetch>
 inline void multiply_groups(const uint32_t* codes, int64_t stride, int64_t words, const float* const* prepared,
                             float* const* products) {
     Floats totals[kRows][kGroups];

@@ -6,6 +6,7 @@
 
 #include "experts.h"
 #include "plan.h"
+#include "prefetch.h"
 #include "scratch.h"
 #include "thread_pool.h"
 
@@ -22,10 +23,13 @@ struct Workspace {
     std::atomic<bool> finite{true};
 };
 
-using Forward = void (*)(ThreadPool&, Workspace&, const JangtqLayer&, const JangtqCall&, const Plan&);
+// Codes that a single row reads are prefetched as the last argument says.
+using Forward = void (*)(ThreadPool&, Workspace&, const JangtqLayer&, const JangtqCall&, const Plan&, Prefetch);
 
 #define JANGTQ_DECLARE(isa) \
-    namespace isa { void forward(ThreadPool&, Workspace&, const JangtqLayer&, const JangtqCall&, const Plan&); }
+    namespace isa { \
+    void forward(ThreadPool&, Workspace&, const JangtqLayer&, const JangtqCall&, const Plan&, Prefetch); \
+    }
 
 #if defined(__x86_64__)
 JANGTQ_DECLARE(avx512)

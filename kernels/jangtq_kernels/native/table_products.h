@@ -8,10 +8,12 @@
 
 #include "lanes.h"
 #include "layout.h"
+#include "prefetch.h"
 
 namespace JANGTQ_NAMESPACE {
 
 using jangtq::codes_per_word;
+using jangtq::Prefetch;
 
 constexpr int64_t kEntries = 16;
 
@@ -20,10 +22,10 @@ constexpr int64_t kEntries = 16;
 constexpr int64_t kWordsAhead = 4;
 constexpr int64_t kWordsFarAhead = 16;
 
-// A single row reads codes once: they must not drive programs and their data out of the caches on the way.
-// More rows may come back for them. Values as of __builtin_prefetch.
-constexpr int near_locality(int rows) { return rows == 1 ? 0 : 3; }
-constexpr int far_locality(int rows) { return rows == 1 ? 0 : 2; }
+// Codes come as Prefetch says; the values are those of __builtin_prefetch.
+constexpr bool kPassesCaches = true;
+constexpr int near_locality(Prefetch prefetch) { return prefetch == Prefetch::kPastCaches ? 0 : 3; }
+constexpr int far_locality(Prefetch prefetch) { return prefetch == Prefetch::kPastCaches ? 0 : 2; }
 
 // Lookups that one word takes, and the bits that each consumes.
 constexpr int lookups(int bits) { return bits == 2 ? 8 : 32 / bits; }
@@ -52,8 +54,9 @@ inline void prepare_row(const float* x, int64_t in, int64_t bits, const float* c
     }
 }
 
-// One lookup for every output and row.
+// One lookup for every output and row. Inlined wherever it is called: out of line, sums would live in memory.
 template <int kBits, int kGroups, int kRows, int kStep>
+[[gnu::always_inline]]
 inline void look_up(Codes (&codes)[kGroups], Floats (&sums)[kRows][kGroups], const float* const* tables,
                     int64_t at) {
     Codes index[kGroups];
@@ -71,16 +74,17 @@ inline void look_up(Codes (&codes)[kGroups], Floats (&sums)[kRows][kGroups], con
 }
 
 template <int kBits, int kGroups, int kRows, int... kSteps>
+[[gnu::always_inline]]
 inline void look_up_word(std::integer_sequence<int, kSteps...>, Codes (&codes)[kGroups],
                          Floats (&sums)[kRows][kGroups], const float* const* tables, int64_t at) {
     (look_up<kBits, kGroups, kRows, kSteps>(codes, sums, tables, at), ...);
 }
 
 // kGroups * kWidth outputs of kRows rows. codes: the first word of these outputs; stride: outputs a word.
-template <int kBits, int kGroups, int kRows>
+template <int kBits, int kGroups, int kRows, Prefetch kPrefetch>
 inline void multiply_groups(const uint32_t* codes, int64_t stride, int64_t words,
                             const float* const* tables, float* const* products) {
-    constexpr int kNear = near_locality(kRows), kFar = far_locality(kRows);
+    constexpr int kNear = near_locality(kPrefetch), kFar = far_locality(kPrefetch);
     Floats sums[kRows][kGroups];
     for (int r = 0; r < kRows; ++r)
         for (int g = 0; g < kGroups; ++g) sums[r][g] = zero();
