@@ -13,12 +13,14 @@ from jangtq_coordinator.channels import WorkerChannel, open_channel
 from jangtq_coordinator.expert_stream import ExpertStream, StreamBrokenError
 from jangtq_coordinator.lane import GiveUp, LayerAnswer, never
 from jangtq_coordinator.pending import PendingCalls
+from jangtq_coordinator.plain_answers import read_plain_answer
 from jangtq_coordinator.roster import Holder, holder_from
 from jangtq_proto.addresses import Address
-from jangtq_proto.codec import LayerCall, RowType, encode_call
+from jangtq_proto.codec import LayerCall, RowType
 from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import ClusterError, WorkerFaultError, WorkerMismatchError, error_of, error_of_number
 from jangtq_proto.local_sockets import SocketFolder, answers
+from jangtq_proto.messages import CallWriter
 from jangtq_proto.ranges import format_ranges
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
@@ -55,6 +57,8 @@ class GrpcLane:
         self._local_channel: grpc.Channel | None = None
         self._local_path: Path | None = None
         self._stream: ExpertStream | None = None
+        self._unread: bytes | None = None
+        self._writer = CallWriter(settings.row_type)
         self._ids = itertools.count(1)
         self._pending = PendingCalls(self._name, self._decode)
 
@@ -117,17 +121,23 @@ class GrpcLane:
         if not self._pending and self.is_outdated:
             self.abandon()
         call_id = self.next_call_id()
-        message = encode_call(call_id, call, self._settings.row_type)
-        stream = self._open_stream()
+        message = self._writer.write(call_id, call)
+        stream = self._stream or self._open_stream()
         self._pending.begin(call_id, (call.rows.shape[0], call.rows.shape[1]))
         try:
-            stream.send(message.SerializeToString())
+            stream.send(message)
         except StreamBrokenError as error:
             raise self._broken(error) from error
         return call_id
 
     def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
         try:
+            if (shape := self._pending.awaited(call_id)) is not None:
+                data = self._receive(give_up)
+                if (answer := read_plain_answer(data, call_id, shape)) is not None:
+                    self._pending.end(call_id)
+                    return answer
+                self._unread = data
             return self._pending.wait(call_id, lambda: self._read(give_up))
         except ClusterError:
             if call_id in self._pending:  # nothing that follows can be trusted
@@ -136,6 +146,7 @@ class GrpcLane:
 
     def abandon(self) -> None:
         self._pending.clear()
+        self._unread = None
         if self._stream is not None:
             self._stream.close()
             self._stream = None
@@ -160,12 +171,21 @@ class GrpcLane:
                 raise
         return self._stub().Describe(pb.DescribeRequest(), timeout=timeout_seconds, wait_for_ready=True)
 
-    def _read(self, give_up: GiveUp) -> pb.ExpertReply:
+    def _receive(self, give_up: GiveUp) -> bytes:
+        """The next message, of whatever call."""
+        if self._unread is not None:
+            data, self._unread = self._unread, None
+            return data
         assert self._stream is not None, "a call under way has a stream"
         try:
-            return pb.ExpertReply.FromString(self._stream.receive(give_up))
+            return self._stream.receive(give_up)
         except StreamBrokenError as error:
             raise self._broken(error) from error
+
+    def _read(self, give_up: GiveUp) -> pb.ExpertReply:
+        data = self._receive(give_up)
+        try:
+            return pb.ExpertReply.FromString(data)
         except DecodeError as error:
             raise WorkerFaultError(f"{self._name} sent no ExpertReply: {error}") from error
 

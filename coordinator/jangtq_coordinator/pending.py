@@ -56,6 +56,14 @@ class PendingCalls(Generic[Message]):
             raise result
         return result
 
+    def awaited(self, call_id: int) -> tuple[int, int] | None:
+        """The shape of an answer that did not come, [rows, hidden]; None where it came early or is lost."""
+        return None if call_id in self._early else self._shapes.get(call_id)
+
+    def end(self, call_id: int) -> None:
+        """Its answer was read by somebody else."""
+        del self._shapes[call_id]
+
     def clear(self) -> None:
         """Forget them all."""
         self._shapes.clear()
