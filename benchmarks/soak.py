@@ -8,12 +8,15 @@ import asyncio
 import contextlib
 import itertools
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import grpc
 import httpx
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from benchmarks.replicated_cluster import REPLICAS, ReplicatedCluster, replicated_cluster
 from benchmarks.results import benchmark_options, publish
@@ -26,11 +29,15 @@ LEAVE_EVERY = 5
 SAMPLE_SECONDS = 2.0
 REST_SECONDS = 45.0
 """gRPC leaves a connection that is being made up to 20 seconds, and a busy machine makes it use them."""
+IDLE_SECONDS = 12.0
+"""After ten, threads of the API that were not needed end, at the next question."""
 STAYS, IS_ENDED = 0, 1
 KV_GIB = 0.05
 """Little, so that kept prompts fill it soon and memory can be seen to stay."""
 MOST_STREAMS = 4
 """Of a worker, so that streams that nobody closes would soon be too many."""
+WORKER_THREADS = MOST_STREAMS + 8
+"""So many a worker starts, one by one, for what comes at the same time, and keeps."""
 
 
 @dataclass
@@ -132,6 +139,8 @@ def watched(cluster: ReplicatedCluster) -> dict[str, int]:
 def at_rest(cluster: ReplicatedCluster) -> dict[str, Rest]:
     """When nothing is asked; what ends by itself has time for it."""
     samples: dict[str, list[Sample]] = {name: [] for name in watched(cluster)}
+    time.sleep(IDLE_SECONDS)
+    cluster_events(cluster.url)
     end = time.monotonic() + REST_SECONDS
     while time.monotonic() < end:
         for name, pid in watched(cluster).items():
@@ -170,7 +179,25 @@ async def warm_up(cluster: ReplicatedCluster) -> None:
     await asyncio.gather(*(ask(cluster.url, f"Hello {i}", max_tokens=TOKENS) for i in range(CLIENTS)))
     for event in EVENTS:
         await asyncio.to_thread(event, cluster)
+    await asyncio.to_thread(fill_threads, cluster.addresses[STAYS])
     await asyncio.gather(*(ask(cluster.url, f"Hello {i}", max_tokens=TOKENS) for i in range(CLIENTS)))
+
+
+def fill_threads(address: str) -> None:
+    """Have a worker start every thread that it may have for streams, by as many streams at the same time."""
+    end = threading.Event()
+    with grpc.insecure_channel(address) as channel:
+        ask = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo
+        streams = [ask(_silence(end), timeout=30) for _ in range(WORKER_THREADS)]
+        time.sleep(2)
+        end.set()
+        for stream in streams:
+            list(stream)
+
+
+def _silence(until: threading.Event) -> Iterator[reflection_pb2.ServerReflectionRequest]:
+    until.wait()
+    yield from ()
 
 
 def main() -> int:

@@ -1,10 +1,13 @@
 """The rule by which a soak is judged: noise and caches that fill are no growth, a slow leak is."""
 
 import math
+import os
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from benchmarks.soak_samples import Course, Rest, Sample, complaints
+from benchmarks.soak_samples import Course, Rest, Sample, complaints, thread_count
 
 REST = Rest(files=20, connections=5, threads=12)
 
@@ -37,3 +40,20 @@ def test_a_leak_is_told_by_its_trend_and_by_its_end() -> None:
 def test_one_that_stays_open_is_told(what: str) -> None:
     more = {"files": 20, "connections": 5, "threads": 12, what: 21}
     assert told(filling, Rest(**more)) == [f"coordinator: 21 {what} at rest, {getattr(REST, what)} before"]
+
+
+def test_threads_are_counted_but_for_grpcs_timers(tmp_path: Path) -> None:
+    for number, name in enumerate(("python", "event_engine", "grpc_global_tim", "grpc_global_tim")):
+        task = tmp_path / "7" / "task" / str(number)
+        task.mkdir(parents=True)
+        (task / "comm").write_text(f"{name}\n")
+    assert thread_count(7, tmp_path) == 2
+
+
+def test_a_thread_more_is_counted() -> None:
+    before, end = thread_count(os.getpid()), threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    assert thread_count(os.getpid()) == before + 1
+    end.set()
+    thread.join()
