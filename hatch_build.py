@@ -18,6 +18,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import sys_tags
 
 KERNELS = Path("kernels/jangtq_kernels")
+WORKER = Path("worker/jangtq_worker")
 # What the wire looks like, for whichever component speaks it natively.
 WIRE_HEADERS = Path("proto/jangtq_proto/native")
 SUFFIX = "dylib" if sys.platform == "darwin" else "so"
@@ -75,7 +76,11 @@ PRODUCTS = Library(
         "arm64": {"product_neon": ()},
     },
 )
-LIBRARIES = (EXPERTS, PRODUCTS) if sys.platform == "linux" else (EXPERTS,)
+# The name that jangtq_worker.answer_library looks for.
+ANSWERS = Library(
+    WORKER / f"_answers.{SUFFIX}", ("desk", "answer"), headers=(WIRE_HEADERS, KERNELS / "native")
+)
+LIBRARIES = (EXPERTS, ANSWERS, PRODUCTS) if sys.platform == "linux" else (EXPERTS, ANSWERS)
 SAME_MACHINE = {"amd64": "x86_64", "aarch64": "arm64"}
 
 

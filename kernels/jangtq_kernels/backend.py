@@ -1,7 +1,7 @@
 """The one interface of every backend: load a layer's weights once, then ask for partial sums."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,33 @@ class LoadedLayer(Protocol):
         whom or how often. Raises KernelInputError for an id outside the shard, a wrong shape, dtype or
         exponent, or values not finite, and OverflowError where an answer is not finite or too large.
         """
+
+
+@dataclass(frozen=True)
+class NativeLayer:
+    """How native code asks a layer, in whatever thread and without the interpreter.
+
+    forward: the address of a function as `jangtq_forward` of native/experts.h; `prefill` is nothing to it.
+    pool, layer: the addresses that it takes first, good as long as the layer lives.
+    """
+
+    forward: int
+    pool: int
+    layer: int
+    hidden_size: int
+
+
+@runtime_checkable
+class NativelyAsked(Protocol):
+    """A LoadedLayer that native code may ask, too."""
+
+    @property
+    def native(self) -> NativeLayer: ...
+
+
+def native_layer(layer: LoadedLayer) -> NativeLayer | None:
+    """None where only Python can ask."""
+    return layer.native if isinstance(layer, NativelyAsked) else None
 
 
 class Backend(Protocol):

@@ -1,13 +1,13 @@
 """The native CPU backend: packed codes in the kernel's layout, forwards in C++ without the GIL."""
 
+import ctypes
 import math
 import os
-import threading
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_kernels.backend import ACTIVATIONS, NO_EXPERT, ExpertRows, PartialSums
+from jangtq_kernels.backend import ACTIVATIONS, NO_EXPERT, ExpertRows, NativeLayer, PartialSums
 from jangtq_kernels.checks import check_rows, check_weights
 from jangtq_kernels.cpu_library import Call, Layer, Matrix, NativeLibrary, Status, ThreadPool, native_library
 from jangtq_kernels.errors import BackendMissingError, KernelInputError
@@ -48,7 +48,6 @@ class CpuBackend:
         self._pool = self._library.open_pool(
             threads or os.cpu_count() or 1, chosen, int8=activations == "int8", vendor=vendor
         )
-        self._turn = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -57,7 +56,7 @@ class CpuBackend:
     def load(self, weights: ExpertWeights) -> "CpuLayer":
         check_weights(weights)
         _check_kernel_limits(weights)
-        return CpuLayer(self._library, self._pool, self._turn, weights)
+        return CpuLayer(self._library, self._pool, weights)
 
 
 def _check_kernel_limits(weights: ExpertWeights) -> None:
@@ -79,12 +78,9 @@ def _check_kernel_limits(weights: ExpertWeights) -> None:
 class CpuLayer:
     """One layer's experts. Calls of all layers of a backend take turns, since they share its threads."""
 
-    def __init__(
-        self, library: NativeLibrary, pool: ThreadPool, turn: threading.Lock, weights: ExpertWeights
-    ) -> None:
+    def __init__(self, library: NativeLibrary, pool: ThreadPool, weights: ExpertWeights) -> None:
         self._library = library
         self._pool = pool
-        self._turn = turn
         self._hidden_size = weights.hidden_size
         self._kept: list[NDArray[np.generic]] = []
         gate, up = self._take(weights.gate), self._take(weights.up)
@@ -101,6 +97,16 @@ class CpuLayer:
     @property
     def nbytes(self) -> int:
         return sum(array.nbytes for array in self._kept)
+
+    @property
+    def native(self) -> NativeLayer:
+        """As NativelyAsked.native."""
+        return NativeLayer(
+            self._library.forward_address,
+            self._pool.handle,
+            ctypes.addressof(self._layer),
+            self._hidden_size,
+        )
 
     def forward(self, asked: ExpertRows) -> PartialSums:
         """As LoadedLayer.forward."""
@@ -121,8 +127,7 @@ class CpuLayer:
             sums=found.sums.ctypes.data,
             finest=found.finest.ctypes.data,
         )
-        with self._turn:
-            status, offender = self._library.forward(self._pool, self._layer, call)
+        status, offender = self._library.forward(self._pool, self._layer, call)
         if status is not Status.OK:
             raise _error_of(status, int(expert_ids.flat[offender]) if expert_ids.size else NO_EXPERT)
         return found

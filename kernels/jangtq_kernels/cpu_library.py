@@ -114,6 +114,13 @@ class NativeLibrary:
             raise BackendMissingError(f"the cpu backend cannot start {threads} threads")
         return ThreadPool(handle, self._library.jangtq_close_pool)
 
+    @property
+    def forward_address(self) -> int:
+        """Of `jangtq_forward`."""
+        address = ctypes.cast(self._library.jangtq_forward, ctypes.c_void_p).value
+        assert address is not None, "a function that was found is somewhere"
+        return address
+
     def lay_out(self, codes: NDArray[np.uint32], laid_out: NDArray[np.uint32]) -> None:
         """One expert's codes [out, words] into the kernel's layout."""
         out, words = codes.shape

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <string>
 
@@ -76,6 +77,7 @@ struct JangtqPool {
     jangtq::Prefetch single;
     jangtq::Workspace space;
     jangtq::Plan plan;
+    std::mutex turn;
 };
 
 extern "C" {
@@ -115,6 +117,7 @@ void jangtq_lay_out(const uint32_t* bundle, uint32_t* laid_out, int64_t out, int
 
 int32_t jangtq_forward(JangtqPool* pool, const JangtqLayer* layer, const JangtqCall* call, int64_t* offender) {
     if (!matrices_fit(*layer)) return JANGTQ_MATRICES_UNFIT;
+    const std::lock_guard<std::mutex> turn(pool->turn);
     try {
         const int32_t status = jangtq::plan_pairs(*layer, *call, pool->plan, offender);
         if (status != JANGTQ_OK) return status;

@@ -63,7 +63,8 @@ const char* jangtq_isas();
 // Bundle order [out][words] of one expert into the kernel's; both buffers hold padded_out(out) * words.
 void jangtq_lay_out(const uint32_t* bundle, uint32_t* laid_out, int64_t out, int64_t words);
 
-// `offender` receives the index into expert_ids of a foreign expert.
+// Calls of one pool take turns, whatever threads they come from. `offender` receives the index into expert_ids of
+// a foreign expert.
 int32_t jangtq_forward(JangtqPool* pool, const JangtqLayer* layer, const JangtqCall* call, int64_t* offender);
 
 }
