@@ -2,45 +2,72 @@
 
 import threading
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final
 
+from jangtq_kernels.backend import LoadedLayer
 from jangtq_proto.codec import CallShape, LayerCall, WireCall, decode_call
 from jangtq_proto.errors import ClusterError, WorkerBusyError, WorkerFaultError, WorkerUnreachableError
+from jangtq_worker.native_desk import Taken, open_native_desk
 from jangtq_worker.shard import Answer, Shard
 
 ALONE_NS: Final = 5_000_000
 """Coordinators that decode at once ask more often than this."""
+_LOOK_SECONDS: Final = 0.01
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What is counted by others."""
+
+    count: int = 0
+    total: int = 0
 
 
 class Tally:
-    """`with tally:` counts one more for as long as the block lasts. Raises WorkerBusyError when full."""
+    """`with tally:` counts one more for as long as the block lasts. Raises WorkerBusyError when full.
 
-    def __init__(self, what: str, most: int | None = None) -> None:
+    elsewhere: what is counted together with these, and neither refused nor announced.
+    """
+
+    def __init__(
+        self, what: str, most: int | None = None, elsewhere: Callable[[], Elsewhere] = Elsewhere
+    ) -> None:
         self._what = what
         self._most = most
+        self._elsewhere = elsewhere
         self._count = 0
-        self.total = 0
+        self._total = 0
         self._state = threading.Lock()
-        self._none = threading.Condition(self._state)
+        self._fewer = threading.Condition(self._state)
         self._is_awaited = False
 
     @property
     def count(self) -> int:
-        return self._count
+        return self._count + self._elsewhere().count
+
+    @property
+    def total(self) -> int:
+        return self._total + self._elsewhere().total
 
     def wait_until_none(self, timeout_seconds: float) -> bool:
         """False when some were still counted at the end."""
+        end = time.monotonic() + timeout_seconds
         with self._state:
             self._is_awaited = True
-            return self._none.wait_for(lambda: self._count == 0, timeout_seconds)
+            while self.count and (left := end - time.monotonic()) > 0:
+                self._fewer.wait(min(left, _LOOK_SECONDS))
+            return self.count == 0
 
     def __enter__(self) -> None:
         with self._state:
-            if self._count == self._most:
+            if self._most is not None and self.count >= self._most:
                 raise WorkerBusyError(f"this worker already serves {self._most} {self._what}")
             self._count += 1
-            self.total += 1
+            self._total += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -48,7 +75,7 @@ class Tally:
         with self._state:
             self._count -= 1
             if self._is_awaited:
-                self._none.notify_all()
+                self._fewer.notify_all()
 
 
 class Askers:
@@ -70,13 +97,15 @@ class Desk:
     """Refuses calls until `serve` hands it a shard, and again after `drain`.
 
     Whoever brings calls counts each stream in `streams`, and each call in `in_flight` until its answer left.
+    native: where native code may answer calls, None where there is none.
     """
 
     def __init__(self, shape: CallShape, *, max_streams: int, max_calls: int | None = None) -> None:
         self.shape = shape
         self.streams = Tally("streams", max_streams)
-        self.in_flight = Tally("calls")
-        self._computing = Tally("calls at once", max_calls)
+        self.native = open_native_desk(shape)
+        self.in_flight = Tally("calls", elsewhere=self._native_in_flight)
+        self._computing = Tally("calls at once", max_calls, elsewhere=self._native_computing)
         self._askers = Askers()
         self._shard: Shard | None = None
         self._draining = False
@@ -84,6 +113,14 @@ class Desk:
     def serve(self, shard: Shard) -> None:
         """Begin to answer."""
         self._shard = shard
+        if self.native is not None:
+            self.native.serve(shard.layers)
+
+    def hold(self, layers: tuple[LoadedLayer, ...]) -> None:
+        """From the next call on ask these layers instead. Raises ClusterError while there are none."""
+        self.shard().hold(layers)
+        if self.native is not None:
+            self.native.serve(layers)
 
     def wait_until_left(self, *, quiet_seconds: float, timeout_seconds: float) -> None:
         """Return when every stream was closed, or when those that were not have been quiet for a while."""
@@ -96,6 +133,8 @@ class Desk:
     def drain(self, timeout_seconds: float) -> bool:
         """Refuse new calls and wait for those in flight; False when some were still running at the end."""
         self._draining = True
+        if self.native is not None:
+            self.native.refuse()
         return self.in_flight.wait_until_none(timeout_seconds)
 
     def shard(self) -> Shard:
@@ -120,9 +159,19 @@ class Desk:
         Who finds too many others here is told to come later or to ask another holder, by WorkerBusyError.
         """
         try:
-            with self._computing:
+            with self.native or nullcontext(), self._computing:
                 return self.shard().forward(call)
         except ClusterError:
             raise
         except Exception as error:  # a kernel that fails must cost this call, not the stream
             raise WorkerFaultError(f"{type(error).__name__}: {error}") from error
+
+    def _native_in_flight(self) -> Elsewhere:
+        taken = self._taken()
+        return Elsewhere(taken.in_flight, taken.total)
+
+    def _native_computing(self) -> Elsewhere:
+        return Elsewhere(self._taken().computing)
+
+    def _taken(self) -> Taken:
+        return Taken() if self.native is None else self.native.taken()

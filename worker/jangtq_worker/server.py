@@ -156,7 +156,7 @@ class WorkerServer:
 
     def _hold(self, ranges: tuple[ExpertRange, ...], layers: tuple[LoadedLayer, ...]) -> None:
         """Others than before: calls first, or a coordinator might ask for what is announced too early."""
-        self.desk.shard().hold(layers)
+        self.desk.hold(layers)
         self._service.hold(ranges)
 
     def _build(self) -> grpc.Server:

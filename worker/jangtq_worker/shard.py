@@ -32,16 +32,16 @@ class Shard:
     """Layers of experts on one device. Streams take turns; calls for one layer that wait are one."""
 
     def __init__(self, layers: tuple[LoadedLayer, ...]) -> None:
-        self._layers = layers
+        self.layers = layers
         self._turns = Turns(self._compute, goes_along)
 
     def hold(self, layers: tuple[LoadedLayer, ...]) -> None:
         """From the next call on ask these layers instead."""
-        self._layers = layers
+        self.layers = layers
 
     @property
     def weight_bytes(self) -> int:
-        return sum(layer.nbytes for layer in self._layers)
+        return sum(layer.nbytes for layer in self.layers)
 
     @property
     def waiting(self) -> int:
@@ -65,14 +65,14 @@ class Shard:
 
     def _compute_together(self, calls: Sequence[LayerCall]) -> list[_Computed]:
         started = time.perf_counter_ns()
-        sums = self._layers[calls[0].layer].forward(join(calls))
+        sums = self.layers[calls[0].layer].forward(join(calls))
         nanoseconds_a_row = (time.perf_counter_ns() - started) / len(sums.finest)
         return [_Computed(part, int(nanoseconds_a_row * len(part.finest))) for part in split(sums, calls)]
 
     def _compute_one(self, call: LayerCall) -> _Computed | BaseException:
         started = time.perf_counter_ns()
         try:
-            partial_sums = self._layers[call.layer].forward(call)
+            partial_sums = self.layers[call.layer].forward(call)
         except KernelInputError as error:
             return CallRejectedError(f"layer {call.layer}: {error}")
         except OverflowError as error:

@@ -1,0 +1,85 @@
+"""The compiled answers as Python sees them: the structures of answers.h and its functions."""
+
+import ctypes
+import sys
+from functools import cache
+from pathlib import Path
+
+LIBRARY = Path(__file__).parent / ("_answers.dylib" if sys.platform == "darwin" else "_answers.so")
+
+
+class LayerStruct(ctypes.Structure):
+    """JangtqNativeLayer."""
+
+    _fields_ = [("forward", ctypes.c_void_p), ("pool", ctypes.c_void_p), ("layer", ctypes.c_void_p)]
+
+
+class Bytes(ctypes.Structure):
+    """JangtqBytes."""
+
+    _fields_ = [("at", ctypes.c_void_p), ("size", ctypes.c_int64)]
+
+
+class WireCallStruct(ctypes.Structure):
+    """JangtqWireCall."""
+
+    _fields_ = [
+        ("call_id", ctypes.c_uint64),
+        ("layer", ctypes.c_uint32),
+        ("row_count", ctypes.c_uint32),
+        ("slot_count", ctypes.c_uint32),
+        ("row_type", ctypes.c_uint32),
+        ("rows", Bytes),
+        ("expert_ids", Bytes),
+        ("router_weights", Bytes),
+        ("exponents", Bytes),
+    ]
+
+
+class AnswerStruct(ctypes.Structure):
+    """JangtqAnswer."""
+
+    _fields_ = [
+        ("sums", ctypes.c_void_p),
+        ("finest", ctypes.c_void_p),
+        ("queue_ns", ctypes.c_int64),
+        ("compute_ns", ctypes.c_int64),
+        ("checksum", ctypes.c_uint32),
+    ]
+
+
+class Counts(ctypes.Structure):
+    """JangtqCounts."""
+
+    _fields_ = [("in_flight", ctypes.c_int64), ("total", ctypes.c_int64), ("computing", ctypes.c_int64)]
+
+
+class AnswerLibrary:
+    """The functions of answers.h. Those that never wait keep the GIL, which costs less than giving it up."""
+
+    def __init__(self, path: Path) -> None:
+        waiting, quick = ctypes.CDLL(str(path)), ctypes.PyDLL(str(path))
+        pointer = ctypes.c_void_p
+        self.open_desk = quick.jangtq_open_desk
+        self.open_desk.restype = pointer
+        self.open_desk.argtypes = [ctypes.c_int64, ctypes.c_int64]
+        self.close_desk = quick.jangtq_close_desk
+        self.serve = waiting.jangtq_serve
+        self.refuse = quick.jangtq_refuse
+        self.want = quick.jangtq_want
+        self.unwant = quick.jangtq_unwant
+        self.count = quick.jangtq_count
+        self.is_ordinary = quick.jangtq_is_ordinary
+        self.answer = waiting.jangtq_answer
+        for function in (self.close_desk, self.refuse, self.want, self.unwant):
+            function.restype, function.argtypes = None, [pointer]
+        self.count.restype, self.count.argtypes = None, [pointer] * 2
+        for function in (self.serve, self.is_ordinary):
+            function.restype, function.argtypes = ctypes.c_bool, [pointer] * 2
+        self.answer.restype, self.answer.argtypes = ctypes.c_bool, [pointer] * 3
+
+
+@cache
+def answer_library() -> AnswerLibrary | None:
+    """None where the installation had no compiler."""
+    return AnswerLibrary(LIBRARY) if LIBRARY.exists() else None

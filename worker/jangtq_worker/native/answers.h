@@ -1,0 +1,81 @@
+// The C interface of answering without the interpreter: a desk that Python and native threads share, and calls as
+// they arrived, which are answered here if they are ordinary and nobody has to wait for them.
+#pragma once
+
+#include <cstdint>
+
+#include "experts.h"
+
+#pragma GCC visibility push(default)
+extern "C" {
+
+// A layer that native code may ask; `forward` is null where only Python can.
+struct JangtqNativeLayer {
+    int32_t (*forward)(JangtqPool*, const JangtqLayer*, const JangtqCall*, int64_t* offender);
+    JangtqPool* pool;
+    const JangtqLayer* layer;
+};
+
+struct JangtqBytes {
+    const uint8_t* at;
+    int64_t size;
+};
+
+// A call as it arrived, with nothing checked. Members as in jangtq_proto.codec.WireCall, but for `prefill`, which
+// is nothing to native layers. The arrays need no alignment.
+struct JangtqWireCall {
+    uint64_t call_id;
+    uint32_t layer;
+    uint32_t row_count;
+    uint32_t slot_count;
+    uint32_t row_type;
+    JangtqBytes rows;
+    JangtqBytes expert_ids;
+    JangtqBytes router_weights;
+    JangtqBytes exponents;
+};
+
+struct JangtqAnswer {
+    int32_t* sums;   // [rows][hidden]
+    int8_t* finest;  // [rows]
+    int64_t queue_ns;
+    int64_t compute_ns;
+    uint32_t checksum;
+};
+
+// What was counted so far, of calls that native code took.
+struct JangtqCounts {
+    int64_t in_flight;
+    int64_t total;
+    int64_t computing;
+};
+
+struct JangtqDesk;
+
+// Null when there is no memory. Takes no calls before `jangtq_serve`.
+JangtqDesk* jangtq_open_desk(int64_t layer_count, int64_t hidden_size);
+void jangtq_close_desk(JangtqDesk* desk);
+
+// From now on ask these layers, one for each of the desk's; a forward of layers before has ended when this returns.
+// False, and none are asked, when there is no memory.
+bool jangtq_serve(JangtqDesk* desk, const JangtqNativeLayer* layers);
+
+// Take no calls any more.
+void jangtq_refuse(JangtqDesk* desk);
+
+// Python wants the device, or does no more; between the two no call is taken.
+void jangtq_want(JangtqDesk* desk);
+void jangtq_unwant(JangtqDesk* desk);
+
+void jangtq_count(const JangtqDesk* desk, JangtqCounts* counts);
+
+// Whether the call is short and its fields and sizes are as they must be, so that it is worth to have memory ready
+// for its answer.
+bool jangtq_is_ordinary(const JangtqDesk* desk, const JangtqWireCall* call);
+
+// Answers an ordinary call at once. False, and the call is as if it had never been asked, where Python is to answer
+// it: somebody else computes or wants to, or something about it is wrong. Whoever asks counts it in flight.
+bool jangtq_answer(JangtqDesk* desk, const JangtqWireCall* call, JangtqAnswer* answer);
+
+}  // extern "C"
+#pragma GCC visibility pop

@@ -1,0 +1,77 @@
+"""What native code takes of a worker's calls, and keeps from Python. Knows no transport."""
+
+import ctypes
+from collections.abc import Sequence
+from types import TracebackType
+from typing import NamedTuple
+
+from jangtq_kernels.backend import LoadedLayer, native_layer
+from jangtq_proto.codec import CallShape
+from jangtq_worker.answer_library import AnswerLibrary, Counts, LayerStruct, answer_library
+
+
+class Taken(NamedTuple):
+    """Of the calls that native code took: those not answered yet, all, and those that compute now."""
+
+    in_flight: int = 0
+    total: int = 0
+    computing: int = 0
+
+
+class NativeDesk:
+    """Where native threads may answer calls. `with desk:` keeps them away from the device, as many as enter.
+
+    They take a call only while nobody computes and nobody is inside such a block, so that they overtake
+    nobody, and everybody who comes waits for one of their forwards at most.
+    """
+
+    def __init__(self, shape: CallShape, library: AnswerLibrary) -> None:
+        self._shape = shape
+        self._library = library
+        self._layers: Sequence[LoadedLayer] = ()
+        self.handle: int = library.open_desk(shape.layer_count, shape.hidden_size)
+        if not self.handle:
+            raise MemoryError("no memory for a desk")
+
+    def serve(self, layers: Sequence[LoadedLayer]) -> None:
+        """From now on ask these layers, where they are such that native code may; waits for those before."""
+        count = self._shape.layer_count
+        structs = (LayerStruct * count)(*map(self._struct, layers[:count]))
+        if not self._library.serve(self.handle, ctypes.addressof(structs)):
+            raise MemoryError("no memory for layers")
+        # Only now nobody computes with those before, which may go.
+        self._layers = layers
+
+    def refuse(self) -> None:
+        """Take nothing more."""
+        self._library.refuse(self.handle)
+
+    def taken(self) -> Taken:
+        """As of now."""
+        counts = Counts()
+        self._library.count(self.handle, ctypes.addressof(counts))
+        return Taken(counts.in_flight, counts.total, counts.computing)
+
+    def __enter__(self) -> None:
+        self._library.want(self.handle)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._library.unwant(self.handle)
+
+    def __del__(self) -> None:
+        if getattr(self, "handle", None):
+            self._library.close_desk(self.handle)
+
+    def _struct(self, layer: LoadedLayer) -> LayerStruct:
+        native = native_layer(layer)
+        if native is None or native.hidden_size != self._shape.hidden_size:
+            return LayerStruct()
+        return LayerStruct(native.forward, native.pool, native.layer)
+
+
+def open_native_desk(shape: CallShape) -> NativeDesk | None:
+    """None where only Python answers."""
+    library = answer_library()
+    return None if library is None else NativeDesk(shape, library)
