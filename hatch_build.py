@@ -78,7 +78,7 @@ PRODUCTS = Library(
 )
 # The name that jangtq_worker.answer_library looks for.
 ANSWERS = Library(
-    WORKER / f"_answers.{SUFFIX}", ("desk", "answer"), headers=(WIRE_HEADERS, KERNELS / "native")
+    WORKER / f"_answers.{SUFFIX}", ("desk", "answer", "messages"), headers=(WIRE_HEADERS, KERNELS / "native")
 )
 LIBRARIES = (EXPERTS, ANSWERS, PRODUCTS) if sys.platform == "linux" else (EXPERTS, ANSWERS)
 SAME_MACHINE = {"amd64": "x86_64", "aarch64": "arm64"}

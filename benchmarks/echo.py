@@ -1,16 +1,20 @@
 """A real worker whose experts give back the rows that they get: `python -m benchmarks.echo MODEL EXPERTS`."""
 
 import argparse
+import ctypes
 from pathlib import Path
 
 import numpy as np
 
-from jangtq_kernels.backend import ExpertRows, PartialSums
+from benchmarks.compiled import compile_library, has_compiler
+from jangtq_kernels.backend import ExpertRows, NativeLayer, PartialSums
 from jangtq_kernels.weights import ExpertWeights
 from jangtq_proto.addresses import Address
 from jangtq_proto.ranges import parse_ranges
 from jangtq_worker.server import WorkerServer, run_until_signal
 from jangtq_worker.settings import WorkerSettings
+
+_SOURCE = Path(__file__).with_suffix(".cpp")
 
 
 class EchoLayer:
@@ -22,13 +26,28 @@ class EchoLayer:
         return PartialSums(np.asarray(asked.rows, dtype=np.float32).view(np.int32), asked.exponents)
 
 
+class NativeEchoLayer(EchoLayer):
+    """May be asked without the interpreter, as layers of the cpu backend may."""
+
+    def __init__(self, forward: int, hidden_size: int) -> None:
+        self._hidden_size = ctypes.c_int64(hidden_size)
+        self.native = NativeLayer(forward, 0, ctypes.addressof(self._hidden_size), hidden_size)
+
+
 class EchoBackend:
-    """Loads nothing."""
+    """Loads nothing. Its layers are native where there is a compiler."""
 
     name = "reference"
 
+    def __init__(self) -> None:
+        self._library = compile_library(_SOURCE) if has_compiler() else None
+
     def load(self, weights: ExpertWeights) -> EchoLayer:
-        return EchoLayer()
+        if self._library is None:
+            return EchoLayer()
+        forward = ctypes.cast(self._library.echo_forward, ctypes.c_void_p).value
+        assert forward is not None, "a function has an address"
+        return NativeEchoLayer(forward, weights.hidden_size)
 
 
 def serve_worker(model: Path, experts: str, *, poll_us: int) -> None:

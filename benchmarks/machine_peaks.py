@@ -1,15 +1,14 @@
 """The most that this machine reads and multiplies, measured by machine_peaks.cpp. Knows no kernel."""
 
 import ctypes
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.compiled import compile_library
+
 _SOURCE = Path(__file__).with_suffix(".cpp")
-_FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC", "-pthread")
+_FLAGS = ("-march=native", "-ffp-contract=fast")
 _STEPS = 1_000_000
 _PER_STEP = 12 * 16
 
@@ -18,7 +17,7 @@ class MachinePeaks:
     """Compiles the loops once; `buffer_bytes` should be many times the last-level cache."""
 
     def __init__(self, buffer_bytes: int = 512 << 20) -> None:
-        self._library = _compile()
+        self._library = compile_library(_SOURCE, *_FLAGS)
         self._library.read_seconds.restype = ctypes.c_double
         self._library.read_seconds.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
         self._library.fma_seconds.restype = ctypes.c_double
@@ -37,13 +36,3 @@ class MachinePeaks:
     def fma_per_second(self, threads: int) -> float:
         """float32 fused multiply-adds a second on all threads together."""
         return _STEPS * _PER_STEP * threads / float(self._library.fma_seconds(_STEPS, threads))
-
-
-def _compile() -> ctypes.CDLL:
-    compiler = next((name for name in ("c++", "g++", "clang++") if shutil.which(name)), None)
-    if compiler is None:
-        raise RuntimeError("the peers of this benchmark need a C++ compiler (c++, g++ or clang++)")
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder) / "machine_peaks.so"
-        subprocess.run([compiler, *_FLAGS, str(_SOURCE), "-o", str(library)], check=True)
-        return ctypes.CDLL(str(library))

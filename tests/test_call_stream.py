@@ -1,20 +1,27 @@
 """The worker's side of a stream: which thread answers, and that nothing a caller sends ends the server."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import grpc
+import numpy as np
 import pytest
+from native_calls import ScriptedNativeLayer
 
+from jangtq_proto.codec import CallShape, LayerCall, RowType, encode_call
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_worker.call_stream import QUICK_NS, SHORT_BYTES, CallStream
-from jangtq_worker.desk import Tally
+from jangtq_worker.desk import Desk, Tally
+from jangtq_worker.native_stream import NativeStream
+from jangtq_worker.shard import Shard
 
 SERVICE = "jangtq_proto.v1.ExpertService"
+HIDDEN = 8
 
 
 class Service:
@@ -25,12 +32,14 @@ class Service:
         self.is_alone = True
         self.threads: list[str] = []
         self.in_flight = Tally("calls")
+        self.native: NativeStream | None = None
 
     def forward(
         self, request_iterator: Iterator[pb.ExpertCall], context: grpc.ServicerContext
     ) -> Iterator[pb.ExpertReply]:
         try:
-            CallStream(self.answer, self.in_flight, lambda: self.is_alone).run(context)
+            stream = CallStream(self.answer, self.in_flight, lambda: self.is_alone, native=self.native)
+            stream.run(context)
         except CallRejectedError as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         return iter(())
@@ -110,4 +119,91 @@ def test_a_bad_message_costs_its_stream_alone(data: bytes, status: grpc.StatusCo
         assert isinstance(caught.value, grpc.Call)
         assert caught.value.code() is status
         assert ask(channel, [1]) == [0]
+        assert service.in_flight.wait_until_none(10)
+
+
+class NativeService:
+    """One layer, asked natively, of which each row takes as long as a test says."""
+
+    def __init__(self, service: Service) -> None:
+        self.seconds = 0.0
+        self.threads: list[str] = []
+        self._layer = ScriptedNativeLayer(HIDDEN, self._compute)
+        self._desk = Desk(CallShape(1, HIDDEN), max_streams=1)
+        self._desk.serve(Shard((self._layer,)))
+        assert self._desk.native is not None, "the library was compiled"
+        service.native = NativeStream(self._desk.native, lambda: service.is_alone)
+
+    def _compute(self) -> None:
+        self.threads.append(threading.current_thread().name)
+        time.sleep(self.seconds * len(self._layer.rows))
+
+
+def native_call(call_id: int, rows: int, *, layer: int = 0) -> pb.ExpertCall:
+    call = LayerCall(
+        layer,
+        np.full((rows, HIDDEN), call_id, dtype=np.float32),
+        np.zeros((rows, 1), dtype=np.int32),
+        np.ones((rows, 1), dtype=np.float32),
+        np.zeros(rows, dtype=np.int8),
+        prefill=False,
+    )
+    return encode_call(call_id, call, RowType.FLOAT32)
+
+
+def ask_natively(channel: grpc.Channel, calls: list[pb.ExpertCall]) -> list[int]:
+    """Returns the ids of the answers, whose sums must be the bits of the rows where there are any."""
+    replies = list(expert_pb2_grpc.ExpertServiceStub(channel).Forward(iter(calls)))
+    for call, reply in zip(calls, replies, strict=True):
+        assert call.layer or reply.partial_sums == call.rows
+    return [reply.call_id for reply in replies]
+
+
+def test_native_answers_come_from_the_same_threads() -> None:
+    with serving() as (service, channel):
+        native = NativeService(service)
+        assert ask_natively(channel, [native_call(n, 1) for n in (1, 2, 3)]) == [1, 2, 3]
+        assert [name.startswith("stream") for name in native.threads] == [True, False, False]
+        native.threads.clear()
+        native.seconds = QUICK_NS / 1e9 / 3
+        assert ask_natively(channel, [native_call(n, n) for n in (1, 5, 1)]) == [1, 5, 1]
+        assert [name.startswith("stream") for name in native.threads] == [True, True, False]
+        native.threads.clear()
+        service.is_alone = False
+        assert ask_natively(channel, [native_call(n, 1) for n in (1, 2)]) == [1, 2]
+        assert [name.startswith("stream") for name in native.threads] == [True, True]
+        assert not service.threads, "Python answered nothing"
+        assert service.in_flight.wait_until_none(10)
+
+
+def test_what_native_code_leaves_is_answered_by_python_in_turn() -> None:
+    with serving() as (service, channel):
+        native = NativeService(service)
+        calls = [native_call(1, 1), native_call(2, 1, layer=1), native_call(3, 1), native_call(4, 1, layer=1)]
+        assert ask_natively(channel, calls) == [1, 2, 3, 4]
+        assert (len(native.threads), len(service.threads)) == (2, 2)
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"\xff\xff\xff", grpc.StatusCode.INVALID_ARGUMENT),
+        (native_call(7, 1).SerializeToString()[:-1], grpc.StatusCode.INVALID_ARGUMENT),
+        (pb.ExpertCall(layer=9).SerializeToString(), grpc.StatusCode.UNKNOWN),
+    ],
+)
+def test_a_bad_message_costs_its_stream_alone_natively(
+    data: bytes, status: grpc.StatusCode, quick: bool
+) -> None:
+    with serving() as (service, channel):
+        NativeService(service)
+        service.is_alone = quick
+        as_they_are: Callable[[bytes], bytes] = bytes
+        stream = channel.stream_stream(f"/{SERVICE}/Forward", as_they_are, pb.ExpertReply.FromString)
+        with pytest.raises(grpc.RpcError) as caught:
+            list(stream(iter([native_call(1, 1).SerializeToString(), data])))
+        assert isinstance(caught.value, grpc.Call)
+        assert caught.value.code() is status
+        assert ask_natively(channel, [native_call(1, 1)]) == [1]
         assert service.in_flight.wait_until_none(10)

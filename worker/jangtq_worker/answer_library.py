@@ -77,6 +77,15 @@ class AnswerLibrary:
         for function in (self.serve, self.is_ordinary):
             function.restype, function.argtypes = ctypes.c_bool, [pointer] * 2
         self.answer.restype, self.answer.argtypes = ctypes.c_bool, [pointer] * 3
+        self.open_stream = quick.jangtq_open_stream
+        self.open_stream.restype, self.open_stream.argtypes = pointer, [pointer] * 2
+        self.close_stream = quick.jangtq_close_stream
+        self.close_stream.restype, self.close_stream.argtypes = None, [pointer]
+        self.most_reply_bytes = quick.jangtq_most_reply_bytes
+        self.most_reply_bytes.restype, self.most_reply_bytes.argtypes = ctypes.c_int64, [pointer]
+        self.answer_message = waiting.jangtq_answer_message
+        self.answer_message.restype = ctypes.c_int64
+        self.answer_message.argtypes = [pointer, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64, pointer]
 
 
 @cache

@@ -106,7 +106,7 @@ class Desk:
         self.native = open_native_desk(shape)
         self.in_flight = Tally("calls", elsewhere=self._native_in_flight)
         self._computing = Tally("calls at once", max_calls, elsewhere=self._native_computing)
-        self._askers = Askers()
+        self.askers = Askers()
         self._shard: Shard | None = None
         self._draining = False
 
@@ -147,7 +147,7 @@ class Desk:
 
     def is_quiet_for(self, asker: object) -> bool:
         """Whether a call of this stream, which comes now, makes no other stream wait."""
-        return self._askers.is_alone(asker) and self.in_flight.count == 0
+        return self.askers.is_alone(asker) and self.in_flight.count == 0
 
     def compute(self, message: WireCall) -> Answer:
         """Check a call and compute it. Raises ClusterError, whatever goes wrong."""

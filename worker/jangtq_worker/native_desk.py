@@ -27,7 +27,7 @@ class NativeDesk:
 
     def __init__(self, shape: CallShape, library: AnswerLibrary) -> None:
         self._shape = shape
-        self._library = library
+        self.library = library
         self._layers: Sequence[LoadedLayer] = ()
         self.handle: int = library.open_desk(shape.layer_count, shape.hidden_size)
         if not self.handle:
@@ -37,32 +37,32 @@ class NativeDesk:
         """From now on ask these layers, where they are such that native code may; waits for those before."""
         count = self._shape.layer_count
         structs = (LayerStruct * count)(*map(self._struct, layers[:count]))
-        if not self._library.serve(self.handle, ctypes.addressof(structs)):
+        if not self.library.serve(self.handle, ctypes.addressof(structs)):
             raise MemoryError("no memory for layers")
         # Only now nobody computes with those before, which may go.
         self._layers = layers
 
     def refuse(self) -> None:
         """Take nothing more."""
-        self._library.refuse(self.handle)
+        self.library.refuse(self.handle)
 
     def taken(self) -> Taken:
         """As of now."""
         counts = Counts()
-        self._library.count(self.handle, ctypes.addressof(counts))
+        self.library.count(self.handle, ctypes.addressof(counts))
         return Taken(counts.in_flight, counts.total, counts.computing)
 
     def __enter__(self) -> None:
-        self._library.want(self.handle)
+        self.library.want(self.handle)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._library.unwant(self.handle)
+        self.library.unwant(self.handle)
 
     def __del__(self) -> None:
         if getattr(self, "handle", None):
-            self._library.close_desk(self.handle)
+            self.library.close_desk(self.handle)
 
     def _struct(self, layer: LoadedLayer) -> LayerStruct:
         native = native_layer(layer)

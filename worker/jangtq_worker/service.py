@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 
 import grpc
@@ -24,6 +25,7 @@ from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_worker.call_stream import CallStream
 from jangtq_worker.desk import Desk
 from jangtq_worker.express import ExpressListener
+from jangtq_worker.native_stream import open_native_stream
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,12 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
         desk = self._desk
         try:
             with desk.streams:
-                CallStream(self._answer, desk.in_flight, lambda: desk.is_quiet_for(context)).run(context)
+                CallStream(
+                    self._answer,
+                    desk.in_flight,
+                    lambda: desk.is_quiet_for(context),
+                    native=open_native_stream(desk.native, partial(desk.askers.is_alone, context)),
+                ).run(context)
         except ClusterError as error:
             context.abort(status_of(error), str(error))
         return iter(())

@@ -12,8 +12,6 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "calls are read as they
 
 namespace {
 
-// Longer calls compute so long that what the interpreter adds is nothing, and their answers take much memory.
-constexpr int64_t kMostRows = 64;
 constexpr int64_t kMostSlots = 32;
 
 bool is_between(int64_t least, int64_t value, int64_t most) { return least <= value && value <= most; }
@@ -81,7 +79,7 @@ int64_t compute(JangtqDesk& desk, const JangtqWireCall& call, const JangtqAnswer
 bool jangtq_is_ordinary(const JangtqDesk* desk, const JangtqWireCall* call) {
     const int64_t rows = call->row_count, picks = rows * call->slot_count;
     const int64_t value_bytes = jangtq::row_value_bytes(call->row_type);
-    return call->layer < desk->layer_count && is_between(1, rows, kMostRows) &&
+    return call->layer < desk->layer_count && is_between(1, rows, jangtq::kMostRows) &&
            is_between(1, call->slot_count, kMostSlots) && value_bytes > 0 &&
            call->rows.size == rows * desk->hidden_size * value_bytes && call->expert_ids.size == picks * 4 &&
            call->router_weights.size == picks * 4 && call->exponents.size == rows;

@@ -22,6 +22,9 @@ struct JangtqDesk {
 
 namespace jangtq {
 
+// Longer calls compute so long that what the interpreter adds is nothing, and their answers take much memory.
+constexpr int64_t kMostRows = 64;
+
 // One call more that is not answered yet; `drain` waits for it.
 class InFlight {
    public:
