@@ -18,6 +18,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import sys_tags
 
 KERNELS = Path("kernels/jangtq_kernels")
+COORDINATOR = Path("coordinator/jangtq_coordinator")
 WORKER = Path("worker/jangtq_worker")
 # What the wire looks like, for whichever component speaks it natively.
 WIRE_HEADERS = Path("proto/jangtq_proto/native")
@@ -80,7 +81,10 @@ PRODUCTS = Library(
 ANSWERS = Library(
     WORKER / f"_answers.{SUFFIX}", ("desk", "answer", "messages"), headers=(WIRE_HEADERS, KERNELS / "native")
 )
-LIBRARIES = (EXPERTS, ANSWERS, PRODUCTS) if sys.platform == "linux" else (EXPERTS, ANSWERS)
+# The name that jangtq_coordinator.exchange_library looks for.
+EXCHANGE = Library(COORDINATOR / f"_exchange.{SUFFIX}", ("exchange",), headers=(WIRE_HEADERS,))
+EVERYWHERE = (EXPERTS, ANSWERS, EXCHANGE)
+LIBRARIES = (*EVERYWHERE, PRODUCTS) if sys.platform == "linux" else EVERYWHERE
 SAME_MACHINE = {"amd64": "x86_64", "aarch64": "arm64"}
 
 

@@ -24,9 +24,13 @@ class Auditor:
         self._rate = rate
         self._random = random.Random(0)
 
+    def is_due(self) -> bool:
+        """Whether the exchange that is about to be finished is one of those to be audited."""
+        return self._rate > 0 and self._random.random() < self._rate
+
     def audit(self, exchange: Exchange, answered: list[Answered]) -> None:
         """Replaces an answer that is found to be wrong. Raises ClusterError as any exchange does."""
-        if not answered or self._random.random() >= self._rate:
+        if not answered:
             return
         position = self._random.randrange(len(answered))
         first = answered[position]

@@ -4,14 +4,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jangtq_coordinator.exchange import Answered, Asked, Exchange, Failure
+from jangtq_coordinator.exchange import Answered, Asked, Exchange, Failure, SettledSums, SlowestHolder
+from jangtq_coordinator.exchange_memory import AskedRows
 from jangtq_coordinator.failover import Failover
 from jangtq_coordinator.lane_book import LaneBook, OpenLane
 from jangtq_coordinator.membership import Membership
+from jangtq_coordinator.native_call import NativeCall
+from jangtq_coordinator.native_exchange import NativeExchanges
 from jangtq_coordinator.pause import Pause
 from jangtq_coordinator.plan import Member
 from jangtq_coordinator.routes import Routes
-from jangtq_coordinator.routing import NOBODY, HolderRows
+from jangtq_coordinator.routing import NOBODY, HolderRows, work
 from jangtq_coordinator.traffic import Traffic
 from jangtq_proto.errors import ClusterError
 
@@ -30,6 +33,8 @@ class Collector:
     def __init__(self, membership: Membership, open_lane: OpenLane, patience: Patience, pause: Pause) -> None:
         self._membership = membership
         self._lanes = LaneBook(open_lane)
+        self._native = NativeExchanges(self._lanes)
+        self._unrecorded: list[tuple[NativeCall, int]] = []
         self._failover = Failover(
             membership,
             pause=pause,
@@ -51,13 +56,28 @@ class Collector:
         """A member is proven to have answered wrong."""
         self._failover.strike(member, reason)
 
+    def ask_natively(self, asked: AskedRows) -> NativeCall | None:
+        """Ask every holder without further ado; None where nobody was asked, because `ask` has to do it."""
+        call = self._native.ask(asked, self._routes.router, self._routes.plan)
+        if call is not None:
+            self._catch_up()
+        return call
+
     def ask(self, exchange: Exchange, *, avoid: frozenset[str] = frozenset()) -> None:
         """Ask every holder of what an exchange wants; those to be avoided where there is nobody else."""
+        self._catch_up()
+        if exchange.native is not None:
+            if not exchange.native.is_sent:
+                self._go_on(exchange, exchange.native)
+            return
+        whole = exchange.whole
         router = self._routes.router_around(avoid) if avoid else self._routes.router
-        self._ask(exchange, router.split(exchange.whole.expert_ids, exchange.whole.router_weights))
+        self._ask(exchange, router.split(whole.expert_ids, whole.router_weights))
 
     def abandon(self) -> None:
         """Give up every exchange under way, so that no lane keeps a half-done call."""
+        self._catch_up()
+        self._native.abandon()
         self._lanes.abandon()
 
     def close(self) -> None:
@@ -78,14 +98,75 @@ class Collector:
             else:
                 exchange.asked.append(Asked(part, member, lane, call_id, time.perf_counter_ns()))
 
+    def collect_sums(self, exchange: Exchange) -> SettledSums | None:
+        """The sums where native code asked and all is ordinary; else `collect` has to be called."""
+        call = exchange.native
+        if call is None:
+            return None
+        self._catch_up()
+        started_ns = time.perf_counter_ns()
+        sums = self._native.collect(call)
+        if sums is None or call.summary is None:
+            return None
+        slowest, queue_ns, compute_ns, decode_ns, read_ns = call.summary
+        self.traffic.record_later(call.answered())
+        self._unrecorded.append((call, started_ns))
+        name = call.plan.members[slowest].name
+        return SettledSums(sums, SlowestHolder(name, queue_ns, compute_ns, decode_ns), read_ns)
+
     def collect(self, exchange: Exchange) -> list[Answered]:
         """Every part's answer, of whomever it comes in the end. May wait; raises ClusterError."""
-        answered = self._receive(exchange)
+        self._catch_up()
+        if exchange.native is not None:
+            self._go_on(exchange, exchange.native)
+        answered = exchange.answered + self._receive(exchange)
         while exchange.unanswered:
             self._ask_others(exchange)
             answered += self._receive(exchange)
         self._failover.finish(exchange)
         return answered
+
+    def _go_on(self, exchange: Exchange, call: NativeCall) -> None:
+        """What native code began goes on over the lanes, with the same ids."""
+        exchange.native = None
+        whole = exchange.whole
+        found = self._native.hand_over(call)
+        for part in call.router.split(whole.expert_ids, whole.router_weights):
+            member, (lane, _) = call.plan.members[part.holder], call.lanes[part.holder]
+            told = call.part(part.holder)
+            if part.holder in found:
+                exchange.answered.append(Answered(part, member, found[part.holder]))
+                continue
+            try:
+                if told.sent_bytes < told.frame_bytes:
+                    lane.send_rest(
+                        call.call_id,
+                        exchange.call(part),
+                        sent_bytes=told.sent_bytes,
+                        error_number=told.sent_errno,
+                    )
+            except ClusterError as error:
+                self._note(exchange, Failure(part, member, error))
+            else:
+                exchange.asked.append(Asked(part, member, lane, call.call_id, told.sent_ns))
+
+    def _catch_up(self) -> None:
+        """Do what is owed after native code collected, and could wait until the next exchange was sent.
+
+        Records what answers took as `_receive` does; they were read one after the other.
+        """
+        for call, free_ns in self._unrecorded:
+            self._native.end(call)
+            for member, part in call.asked():
+                self._routes.record(
+                    member,
+                    part.rows,
+                    waited_seconds=max(0, part.read_ns - free_ns) / 1e9,
+                    compute_ns=part.compute_ns,
+                    cost=work(part.distinct, part.picks),
+                )
+                free_ns = part.read_ns
+        self._unrecorded.clear()
 
     def _receive(self, exchange: Exchange) -> list[Answered]:
         asked, exchange.asked = exchange.asked, []
@@ -97,7 +178,13 @@ class Collector:
             except ClusterError as error:
                 self._note(exchange, Failure(one.part, one.member, error))
                 continue
-            self._routes.record(one, answer, time.monotonic() - started)
+            self._routes.record(
+                one.member,
+                one.part.expert_ids.shape[0],
+                waited_seconds=time.monotonic() - started,
+                compute_ns=answer.compute_ns,
+                cost=one.part.work(),
+            )
             self.traffic.record(
                 one.member.name,
                 one.part.picks,

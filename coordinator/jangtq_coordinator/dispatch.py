@@ -13,9 +13,24 @@ from numpy.typing import NDArray
 from jangtq_coordinator.audit import Auditor
 from jangtq_coordinator.collector import Collector, Patience
 from jangtq_coordinator.counters import ClusterCounters
-from jangtq_coordinator.exchange import Answered, Exchange, add_up, ask_again, times_of
+from jangtq_coordinator.exchange import (
+    Answered,
+    Exchange,
+    SettledSums,
+    add_up,
+    ask_again,
+    slowest_of,
+    times_of,
+)
+from jangtq_coordinator.exchange_memory import AskedRows
 from jangtq_coordinator.expert_load import ExpertLoad
-from jangtq_coordinator.exponents import find_misfits, first_exponents, is_prefill, read_sums
+from jangtq_coordinator.exponents import (
+    expected_answer_factor,
+    find_misfits,
+    first_exponents,
+    is_prefill,
+    read_sums,
+)
 from jangtq_coordinator.lane_book import OpenLane
 from jangtq_coordinator.membership import Membership
 from jangtq_coordinator.pause import Pause
@@ -88,11 +103,17 @@ class Dispatcher:
         """
         started_ns = time.perf_counter_ns()
         self._collector.keep_up(idle=not self._under_way)
-        exponents = first_exponents(rows, 1.0 if self._scales is None else self._scales[layer])
-        whole = LayerCall(layer, rows, expert_ids, router_weights, exponents, is_prefill(expert_ids))
-        exchange = Exchange(whole, began_ns or started_ns, started_ns)
+        scale = 1.0 if self._scales is None else self._scales[layer]
+        factor = expected_answer_factor(scale, rows.shape[1])
+        prefill = is_prefill(expert_ids)
+        asked = AskedRows(layer, rows, expert_ids, router_weights, prefill, factor)
         self._under_way += 1
         try:
+            native = self._collector.ask_natively(asked)
+            # From here on, where all is ordinary, the holders are busy.
+            exponents = native.memory.exponents(len(rows)) if native else first_exponents(rows, scale)
+            whole = LayerCall(layer, rows, expert_ids, router_weights, exponents, prefill)
+            exchange = Exchange(whole, began_ns or started_ns, started_ns, native=native)
             self._collector.ask(exchange)
         except BaseException:
             self.abandon()
@@ -110,19 +131,19 @@ class Dispatcher:
         """
         waited_ns = time.perf_counter_ns()
         try:
-            answered = self._collector.collect(exchange)
-            self._auditor.audit(exchange, answered)
-            read_ns = time.perf_counter_ns()
-            sums = self._settle(exchange.whole, answered)
+            is_audited = self._auditor.is_due()
+            settled = None if is_audited else self._collector.collect_sums(exchange)
+            if settled is None:
+                settled = self._collect(exchange, is_audited=is_audited)
         except BaseException:
             self.abandon()
             raise
         self._under_way = max(0, self._under_way - 1)
         if self.records:
-            times = times_of(exchange, answered, waited_ns=waited_ns, read_ns=read_ns)
+            times = times_of(exchange, settled.slowest, waited_ns=waited_ns, read_ns=settled.read_ns)
             self._times.record(times)
             self.timeline.record_exchange(times)
-        return sums
+        return settled.sums
 
     def forward(
         self,
@@ -154,6 +175,14 @@ class Dispatcher:
     def close(self) -> None:
         """Close every lane."""
         self._collector.close()
+
+    def _collect(self, exchange: Exchange, *, is_audited: bool) -> SettledSums:
+        """Answers one by one, whatever happens to them."""
+        answered = self._collector.collect(exchange)
+        if is_audited:
+            self._auditor.audit(exchange, answered)
+        read_ns = time.perf_counter_ns()
+        return SettledSums(self._settle(exchange.whole, answered), slowest_of(answered), read_ns)
 
     def _settle(self, whole: LayerCall, answered: list[Answered], *, asks: int = 1) -> NDArray[np.float32]:
         """The sums, after rows whose grid did not suit their answers were asked for again."""

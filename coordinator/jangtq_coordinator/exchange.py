@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jangtq_coordinator.lane import Lane, LayerAnswer
+from jangtq_coordinator.native_call import NativeCall
 from jangtq_coordinator.plan import Member
 from jangtq_coordinator.routing import HolderRows
 from jangtq_coordinator.timing import ExchangeTimes
@@ -35,6 +36,23 @@ class Answered(NamedTuple):
     answer: LayerAnswer
 
 
+class SlowestHolder(NamedTuple):
+    """The nanoseconds that the slowest holder tells of itself; `decode_ns` is of all answers."""
+
+    name: str
+    queue_ns: int
+    compute_ns: int
+    decode_ns: int
+
+
+class SettledSums(NamedTuple):
+    """float32 [rows, hidden] on grids that suit; `read_ns` is when the last answer was there."""
+
+    sums: NDArray[np.float32]
+    slowest: SlowestHolder
+    read_ns: int
+
+
 @dataclass(frozen=True)
 class Failure:
     """A part that a member did not answer."""
@@ -48,7 +66,8 @@ class Failure:
 class Exchange:
     """`asked` are the calls whose answers are missing, `unanswered` the parts nobody is asked for now.
 
-    whole: everything that is asked, of whomever.
+    whole: everything that is asked, of whomever. native: all the calls, where they were sent by native code.
+    answered: what native code read before the lanes went on.
     """
 
     whole: LayerCall
@@ -58,6 +77,8 @@ class Exchange:
     asked: list[Asked] = field(default_factory=list)
     unanswered: list[HolderRows] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    answered: list[Answered] = field(default_factory=list)
+    native: NativeCall | None = None
 
     def call(self, part: HolderRows) -> LayerCall:
         """The message for a part."""
@@ -114,15 +135,19 @@ def ask_again(whole: LayerCall, rows: list[int], finest: NDArray[np.int8]) -> Ex
     return Exchange(call, started_ns, started_ns)
 
 
-def times_of(exchange: Exchange, answered: list[Answered], *, waited_ns: int, read_ns: int) -> ExchangeTimes:
-    """Where the time of an exchange went that ends now; both stamps are of time.perf_counter_ns."""
-    slowest, longest, decode = answered[0], -1, 0
+def slowest_of(answered: list[Answered]) -> SlowestHolder:
+    """Who took longest, and what it took to decode all answers."""
+    slowest, longest, decode_ns = answered[0], -1, 0
     for one in answered:
-        decode += one.answer.decode_ns
+        decode_ns += one.answer.decode_ns
         spent = one.answer.queue_ns + one.answer.compute_ns
         if spent > longest:
             slowest, longest = one, spent
-    answer = slowest.answer
+    return SlowestHolder(slowest.member.name, slowest.answer.queue_ns, slowest.answer.compute_ns, decode_ns)
+
+
+def times_of(exchange: Exchange, slowest: SlowestHolder, *, waited_ns: int, read_ns: int) -> ExchangeTimes:
+    """Where the time of an exchange went that ends now; both stamps are of time.perf_counter_ns."""
     # By position, since this is done for every layer, and names cost half as much again.
     return ExchangeTimes(
         exchange.whole.layer,
@@ -133,8 +158,8 @@ def times_of(exchange: Exchange, answered: list[Answered], *, waited_ns: int, re
         waited_ns,
         read_ns,
         time.perf_counter_ns(),
-        decode,
-        answer.queue_ns,
-        answer.compute_ns,
-        slowest.member.name,
+        slowest.decode_ns,
+        slowest.queue_ns,
+        slowest.compute_ns,
+        slowest.name,
     )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.vocabulary import Projection
+from jangtq_coordinator.exchange_library import Grids, exchange_library
 from jangtq_kernels.backend import PREFILL_ROWS_PER_EXPERT
 from jangtq_kernels.grid import ANSWER_BITS, COARSEST, FINEST
 from jangtq_proto.codec import Rows
@@ -24,7 +25,9 @@ PEAK = 4
 measured on the demo model, where picked experts answer louder than others."""
 
 _EXPERTS_LOOKED_AT = 8
-_SMALLEST, _LARGEST = 1e-300, 1e300
+_EXPECTED_BITS = ANSWER_BITS - SLACK_BITS // 2
+_SMALLEST = 1e-300
+GRIDS = Grids(FINEST, COARSEST, SLACK_BITS, _EXPECTED_BITS)
 
 
 def layer_scales(bundle: Bundle) -> NDArray[np.float64]:
@@ -43,18 +46,32 @@ def layer_scales(bundle: Bundle) -> NDArray[np.float64]:
     return scales
 
 
+def expected_answer_factor(scale: float, hidden_size: int) -> float:
+    """What makes the sum of a row's squares the largest value that its answers are expected to have."""
+    return PEAK * scale / hidden_size
+
+
 def first_exponents(rows: Rows, scale: float) -> NDArray[np.int8]:
-    """int8 [rows]: the exponents that leave half of SLACK_BITS on either side if the scale is right."""
-    values = rows.astype(np.float32, copy=False)
-    factor = PEAK * scale / values.shape[1]
-    with np.errstate(over="ignore"):
-        squares: list[float] = np.vecdot(values, values).tolist()
+    """int8 [rows]: the exponents that leave half of SLACK_BITS on either side if the scale is right.
+
+    Where there is native code, all exponents come from it, since the last bit of a sum depends on its order.
+    """
+    values, factor = (
+        np.ascontiguousarray(rows, dtype=np.float32),
+        expected_answer_factor(scale, rows.shape[1]),
+    )
+    library = exchange_library()
+    if library is not None:
+        return library.first_exponents(GRIDS, values, factor)
+    exact = values.astype(np.float64)
+    squares: list[float] = np.vecdot(exact, exact).tolist()
     return np.array([_first_exponent(square * factor) for square in squares], dtype=np.int8)
 
 
 def _first_exponent(expected_answer: float) -> int:
-    _, above = math.frexp(min(max(expected_answer, _SMALLEST), _LARGEST))
-    return min(max(above - (ANSWER_BITS - SLACK_BITS // 2), FINEST), COARSEST)
+    """Of what is not finite, some exponent: such rows are refused by whoever computes them."""
+    above = math.frexp(max(expected_answer, _SMALLEST))[1] if math.isfinite(expected_answer) else 0
+    return min(max(above - _EXPECTED_BITS, FINEST), COARSEST)
 
 
 def find_misfits(exponents: NDArray[np.int8], finest: NDArray[np.int8]) -> list[int]:

@@ -1,6 +1,7 @@
 """A lane over a plain socket with nothing but calls and answers on it; gRPC lets in, and stands in for it."""
 
 import logging
+import os
 import time
 
 import grpc
@@ -10,8 +11,14 @@ from jangtq_coordinator.express_door import Door, ExpressSettings, enter
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
 from jangtq_coordinator.lane import GiveUp, LayerAnswer, never
 from jangtq_coordinator.pending import PendingCalls
-from jangtq_proto.codec import LayerCall
-from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerFaultError, error_of_number
+from jangtq_proto.codec import LayerCall, RowType
+from jangtq_proto.errors import (
+    CallRejectedError,
+    ClusterError,
+    WorkerFaultError,
+    WorkerUnreachableError,
+    error_of_number,
+)
 from jangtq_proto.frame_socket import FrameSocket
 from jangtq_proto.frames import (
     NO_CALL,
@@ -38,6 +45,8 @@ class ExpressLane:
         self._express = express
         self._limit = frame_limit(settings.hidden_size)
         self._frames: FrameSocket | None = None
+        self.plain_frames: FrameSocket | None = None
+        """The connection where float32 rows may be sent over it by whoever knows sockets only."""
         self._retry_at = 0.0
         self._worker = f"worker {control.address}"
         self._pending = PendingCalls(self._worker, self._decode)
@@ -49,15 +58,18 @@ class ExpressLane:
         if frames is None:
             return self._control.send(call)
         call_id = self._control.next_call_id()
-        may_answer = self._limit * len(self._pending)
-        try:
-            message = call_frame(call_id, call, self._settings.row_type)
-            frames.send(message, reading_up_to=may_answer)
-        except OSError as error:
-            raise self._broken(error, waited_seconds=self._settings.call_timeout_seconds) from error
-        # Noted while the worker is busy already.
-        self._pending.begin(call_id, (call.rows.shape[0], call.rows.shape[1]))
+        self._send(frames, call_id, call)
         return call_id
+
+    def send_rest(self, call_id: int, call: LayerCall, *, sent_bytes: int, error_number: int) -> None:
+        """Go on sending where somebody else got so far with the frame of a call. Raises ClusterError."""
+        self._control.newest_call_id = call_id
+        if error_number:
+            error = OSError(error_number, os.strerror(error_number))
+            raise self._broken(error, waited_seconds=self._settings.call_timeout_seconds)
+        if self._frames is None:
+            raise WorkerUnreachableError(f"{self._worker}: the call was lost with its connection")
+        self._send(self._frames, call_id, call, sent_bytes=sent_bytes)
 
     def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
         if call_id not in self._pending:
@@ -69,16 +81,44 @@ class ExpressLane:
                 self.abandon()
             raise
 
+    @property
+    def newest_call_id(self) -> int:
+        """No call had a larger one yet."""
+        return self._control.newest_call_id
+
+    def begin_call(self, call_id: int, shape: tuple[int, int]) -> None:
+        """Somebody else sent a call over `plain_frames`, whose answer will have this shape."""
+        self._control.newest_call_id = call_id
+        self._pending.begin(call_id, shape)
+
+    def awaits_next(self, call_id: int) -> bool:
+        """Whether the next byte to be read of the connection begins the answer to this call."""
+        return self._frames is not None and not self._frames.has_unread and self._pending.awaits_next(call_id)
+
+    def end_call(self, call_id: int) -> None:
+        """Somebody else read its answer."""
+        self._pending.end(call_id)
+
     def abandon(self) -> None:
         self._pending.clear()
         self._control.abandon()
         if self._frames is not None:
             self._frames.close()
-            self._frames = None
+            self._frames = self.plain_frames = None
 
     def close(self) -> None:
         self.abandon()
         self._control.close()
+
+    def _send(self, frames: FrameSocket, call_id: int, call: LayerCall, *, sent_bytes: int = 0) -> None:
+        may_answer = self._limit * len(self._pending)
+        try:
+            message = call_frame(call_id, call, self._settings.row_type)
+            frames.send(message, reading_up_to=may_answer, sent_bytes=sent_bytes)
+        except OSError as error:
+            raise self._broken(error, waited_seconds=self._settings.call_timeout_seconds) from error
+        # Noted while the worker is busy already.
+        self._pending.begin(call_id, (call.rows.shape[0], call.rows.shape[1]))
 
     def _read(self, give_up: GiveUp) -> AnswerFrame:
         assert self._frames is not None, "a call under way has a connection"
@@ -120,6 +160,8 @@ class ExpressLane:
             return None
         self._frames.set_timeout(self._settings.call_timeout_seconds)
         self._control.abandon()
+        if self._settings.row_type is RowType.FLOAT32 and self._settings.credentials is None:
+            self.plain_frames = self._frames
         return self._frames
 
     def _enter(self) -> FrameSocket:

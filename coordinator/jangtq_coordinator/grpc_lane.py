@@ -1,6 +1,5 @@
 """A lane over gRPC: one stream to one worker, opened when first needed and again after it broke."""
 
-import itertools
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +58,7 @@ class GrpcLane:
         self._stream: ExpertStream | None = None
         self._unread: bytes | None = None
         self._writer = CallWriter(settings.row_type)
-        self._ids = itertools.count(1)
+        self.newest_call_id = 0
         self._pending = PendingCalls(self._name, self._decode)
 
     def describe(self, *, timeout_seconds: float | None = None) -> Holder:
@@ -105,7 +104,8 @@ class GrpcLane:
 
     def next_call_id(self) -> int:
         """One that no call to this worker had before."""
-        return next(self._ids)
+        self.newest_call_id += 1
+        return self.newest_call_id
 
     @property
     def calls_under_way(self) -> int:

@@ -26,6 +26,11 @@ class LaneBook:
         self._lanes[member.name] = (member.generation, lane)
         return lane
 
+    def known(self, member: Member) -> Lane | None:
+        """The lane to a member where it was needed already."""
+        known = self._lanes.get(member.name)
+        return known[1] if known is not None and known[0] == member.generation else None
+
     def retire(self, plan: Plan) -> None:
         """Close the lanes to whoever is not in the plan."""
         names = {member.name for member in plan.members}

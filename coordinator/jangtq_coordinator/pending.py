@@ -60,6 +60,10 @@ class PendingCalls(Generic[Message]):
         """The shape of an answer that did not come, [rows, hidden]; None where it came early or is lost."""
         return None if call_id in self._early else self._shapes.get(call_id)
 
+    def awaits_next(self, call_id: int) -> bool:
+        """Whether the next answer to come is that to this call, and none waits that came before its turn."""
+        return not self._early and next(iter(self._shapes), None) == call_id
+
     def end(self, call_id: int) -> None:
         """Its answer was read by somebody else."""
         del self._shapes[call_id]

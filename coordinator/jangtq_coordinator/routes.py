@@ -1,7 +1,5 @@
 """The router of the plan that holds now, and what running measurements say of its members."""
 
-from jangtq_coordinator.exchange import Asked
-from jangtq_coordinator.lane import LayerAnswer
 from jangtq_coordinator.membership import Membership
 from jangtq_coordinator.pace import Pace
 from jangtq_coordinator.plan import Member
@@ -41,13 +39,12 @@ class Routes:
         positions = frozenset(i for i, member in enumerate(members) if member.name in avoid)
         return Router(self.plan, seconds_per_cost=speeds, avoid=positions)
 
-    def record(self, asked: Asked, answer: LayerAnswer, waited_seconds: float) -> None:
-        """What one answer took."""
-        self._pace(asked.member).record(
-            asked.part.expert_ids.shape[0],
-            waited_seconds=waited_seconds,
-            compute_seconds=answer.compute_ns / 1e9,
-            cost=asked.part.work(),
+    def record(
+        self, member: Member, rows: int, *, waited_seconds: float, compute_ns: int, cost: float
+    ) -> None:
+        """What one answer took; `cost` is that of `routing.work`."""
+        self._pace(member).record(
+            rows, waited_seconds=waited_seconds, compute_seconds=compute_ns / 1e9, cost=cost
         )
 
     def deadline_seconds(self, member: Member, rows: int) -> float:

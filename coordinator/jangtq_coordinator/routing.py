@@ -16,6 +16,11 @@ _NOT_ASKED: Final = -2
 _ROWS_A_READ: Final = 8
 
 
+def work(distinct: int, picks: int) -> float:
+    """What picks of so many experts cost, in the unit of `balance`: reading these, and computing rows."""
+    return distinct + picks / _ROWS_A_READ
+
+
 class HolderRows(NamedTuple):
     """What one holder is asked for: some rows, and of each row the experts that are its own.
 
@@ -40,11 +45,11 @@ class HolderRows(NamedTuple):
         return self._replace(row_index=index)
 
     def work(self) -> float:
-        """What it costs, in the unit of `balance`: reading its experts, and computing its rows."""
+        """What it costs, as `work` tells."""
         ids, distinct = self.expert_ids, self.picks
         if ids.shape[0] > 1:
             distinct = np.unique(ids[ids >= 0]).size
-        return distinct + self.picks / _ROWS_A_READ
+        return work(distinct, self.picks)
 
 
 class Router:
@@ -64,6 +69,8 @@ class Router:
         self._owner_list = [*first, _NOT_ASKED]  # NO_EXPERT, -1, finds the last
         self._owner = np.array(self._owner_list, dtype=np.int32)
         self._has_choice = any(len(holders) > 1 for holders in self._holders_of)
+        self.owners = None if self._has_choice else self._owner[:-1]
+        """int32 [experts], the holder of each or NOBODY; None where that depends on what is picked."""
 
     def split(
         self, expert_ids: NDArray[np.int32], router_weights: NDArray[np.float32]

@@ -1,14 +1,17 @@
 """How much each holder was asked, and how long its answers took, since the start and lately."""
 
+import threading
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from jangtq_coordinator.timing import UPPER_BOUNDS_SECONDS, bucket_of
 
 _RECENT: Final = 2048
+_COUNTED_AT_ONCE: Final = 64
 
 
 @dataclass(frozen=True)
@@ -51,21 +54,49 @@ class HolderTraffic:
         return RecentTimes(p50, p99, float(np.median(np.maximum(calls[:, 0] - calls[:, 1], 0))))
 
 
+class AnsweredCall(NamedTuple):
+    """What one call to a holder took; `holder_ns` is what the holder says of its own time."""
+
+    holder: str
+    picks: int
+    wait_ns: int
+    holder_ns: int
+
+
 class Traffic:
     """Of each holder by its name, also of those that left. Written by the engine's thread, read by any."""
 
     def __init__(self) -> None:
         self._holders: dict[str, HolderTraffic] = {}
+        self._uncounted: deque[Iterable[AnsweredCall]] = deque()
+        self._counting = threading.Lock()
 
     def record(self, holder: str, picks: int, *, wait_ns: int, holder_ns: int) -> None:
         """One answered call."""
-        self.of(holder).record(picks, wait_ns=wait_ns, holder_ns=holder_ns)
+        self.record_later((AnsweredCall(holder, picks, wait_ns, holder_ns),))
+
+    def record_later(self, calls: Iterable[AnsweredCall]) -> None:
+        """Answered calls that are looked at once, when there is time, by whatever thread."""
+        self._uncounted.append(calls)
+        if len(self._uncounted) >= _COUNTED_AT_ONCE:
+            self._count()
 
     def of(self, holder: str) -> HolderTraffic:
         """Of one that was never asked all is zero."""
-        known = self._holders.get(holder)
-        return self._holders.setdefault(holder, HolderTraffic()) if known is None else known
+        self._count()
+        return self._of(holder)
 
     def all(self) -> dict[str, HolderTraffic]:
         """A copy that stays as it is when others are asked."""
+        self._count()
         return self._holders.copy()
+
+    def _of(self, holder: str) -> HolderTraffic:
+        known = self._holders.get(holder)
+        return self._holders.setdefault(holder, HolderTraffic()) if known is None else known
+
+    def _count(self) -> None:
+        with self._counting:
+            for _ in range(len(self._uncounted)):
+                for call in self._uncounted.popleft():
+                    self._of(call.holder).record(call.picks, wait_ns=call.wait_ns, holder_ns=call.holder_ns)

@@ -15,6 +15,7 @@ from jangtq_proto.frames import LENGTH, Frame
 _FIRST_BUFFER_BYTES = 1 << 16
 _KEEPALIVE_SECONDS = 30
 _CHECK_SECONDS = 0.05
+_TAKES_NOTHING = "the other side takes nothing"
 
 
 class FrameLimitError(OSError):
@@ -52,16 +53,36 @@ class FrameSocket:
             _set_kernel_timeout(self._socket, socket.SO_SNDTIMEO, seconds or 0.0)
             _set_kernel_timeout(self._socket, socket.SO_RCVTIMEO, min(seconds or 0.0, _CHECK_SECONDS))
 
-    def send(self, frame: Frame, *, reading_up_to: int = 0) -> None:
-        """Send all parts as one.
+    @property
+    def descriptor(self) -> tuple[int, int]:
+        """The file descriptor, and for how many nanoseconds it is polled."""
+        return self._socket.fileno(), self._poll_ns
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether something was read of the frame to come."""
+        return self._filled > self._frame_size
+
+    def put_back(self, data: bytes) -> None:
+        """What somebody else read of the connection comes before all that will be read; nothing is unread."""
+        self._drop_frame()
+        if len(data) > len(self._view):
+            self._grow(len(data))
+        self._view[: len(data)] = data
+        self._filled = len(data)
+
+    def send(self, frame: Frame, *, reading_up_to: int = 0, sent_bytes: int = 0) -> None:
+        """Send all parts as one, without the first bytes where these were sent by somebody else.
 
         Where the other side may be sending, too, and takes nothing until it is heard, up to `reading_up_to`
         bytes of what it says are read meanwhile.
         """
         if reading_up_to:
-            self._send_reading(memoryview(_join(frame)), reading_up_to)
+            self._send_reading(memoryview(_join(frame))[sent_bytes:], reading_up_to)
         elif self._is_tls:
             self._socket.sendall(_join(frame))
+        elif sent_bytes:
+            self._send_all(_join(frame)[sent_bytes:])
         else:
             self._send_parts(frame)
 
@@ -97,10 +118,16 @@ class FrameSocket:
     def _send_parts(self, frame: Frame) -> None:
         try:
             sent = self._socket.sendmsg(frame)
-            if sent < LENGTH.size + int(LENGTH.unpack_from(frame[0])[0]):
-                self._socket.sendall(_join(frame)[sent:])
         except BlockingIOError as error:
-            raise TimeoutError("the other side takes nothing") from error
+            raise TimeoutError(_TAKES_NOTHING) from error
+        if sent < LENGTH.size + int(LENGTH.unpack_from(frame[0])[0]):
+            self._send_all(_join(frame)[sent:])
+
+    def _send_all(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except BlockingIOError as error:
+            raise TimeoutError(_TAKES_NOTHING) from error
 
     def _send_reading(self, data: memoryview, most_unread: int) -> None:
         self._socket.setblocking(False)
@@ -122,7 +149,7 @@ class FrameSocket:
         timeout = self._timeout_seconds
         ready = poller.poll(None if timeout is None else timeout * 1000)
         if not ready:
-            raise TimeoutError("the other side takes nothing")
+            raise TimeoutError(_TAKES_NOTHING)
         if ready[0][1] & select.POLLIN:
             if self._filled == len(self._view):
                 self._grow(2 * self._filled)

@@ -1,0 +1,97 @@
+// The C interface of an ordinary exchange: one layer's rows are split among holders, sent over plain sockets, and
+// the partial sums that come back are added. Whatever is not ordinary is left to the caller, with every byte kept.
+#pragma once
+
+#include <cstdint>
+
+#pragma GCC visibility push(default)
+extern "C" {
+
+constexpr int64_t kJangtqMostRows = 32;
+constexpr int64_t kJangtqMostSlots = 32;
+
+// The way to one holder.
+struct JangtqHolder {
+    int64_t fd;       // a blocking socket whose receives end after a while, -1 where there is none
+    int64_t poll_ns;  // how long to look again and again before sleeping
+};
+
+// What was done with one holder; all stamps are nanoseconds of the monotonic clock.
+struct JangtqPart {
+    int64_t picks;       // slots that hold an expert of this holder; the rest means nothing where there are none
+    int64_t rows;        // rows of which it has some
+    int64_t distinct;    // experts among its picks
+    int64_t frame_bytes;
+    int64_t sent_bytes;  // fewer where the socket took no more
+    int64_t sent_errno;  // 0 where the socket only took no more
+    int64_t sent_ns;
+    int64_t read_bytes;  // of its answer, in its piece of `answers`
+    int64_t is_whole;    // 1 where its answer is there and proven
+    int64_t queue_ns;
+    int64_t compute_ns;
+    int64_t decode_ns;
+    int64_t read_ns;
+};
+
+// Which grids there are, and which suit.
+struct JangtqGrids {
+    int64_t finest;
+    int64_t coarsest;
+    int64_t slack_bits;     // how much coarser than its finest a row's grid may be
+    int64_t expected_bits;  // of the largest answer on the grid that is chosen first
+};
+
+// What the whole exchange came to.
+struct JangtqSummary {
+    int64_t slowest;  // the holder that took longest, by its own account
+    int64_t queue_ns;
+    int64_t compute_ns;
+    int64_t decode_ns;  // of all answers
+    int64_t read_ns;    // when the last answer was there
+};
+
+struct JangtqExchange {
+    const JangtqHolder* holders;
+    int64_t holder_count;
+    const int32_t* owners;  // holder of each expert, negative where there is none
+    int64_t expert_count;
+    int64_t hidden;
+    const JangtqGrids* grids;
+    const float* rows;            // [rows][hidden]
+    const int32_t* expert_ids;    // [rows][slots], -1 where a slot is unused
+    const float* router_weights;  // [rows][slots]
+    int8_t* exponents;            // [rows]
+    float* sums;                  // [rows][hidden]
+    int32_t* units;               // [rows][hidden]
+    JangtqPart* parts;            // [holders]
+    JangtqSummary* summary;
+    int32_t* row_index;           // [holders][kJangtqMostRows], the rows that each holder has
+    uint8_t* answers;             // [holders][answer_stride]
+    int64_t answer_stride;        // at least jangtq_answer_bytes(rows, hidden), a multiple of 4
+};
+
+enum JangtqOutcome : int32_t {
+    JANGTQ_ORDINARY = 0,
+    JANGTQ_NOT_SPLIT = 1,  // nothing was sent: an expert has no holder, or its holder no socket
+    JANGTQ_NOT_SENT = 2,   // some socket took not all of its frame
+    JANGTQ_NOT_READ = 3,   // some answer did not come whole, in time and without fault
+    JANGTQ_MISFITS = 4,    // all answers are there; some row's grid does not suit them
+};
+
+int64_t jangtq_answer_bytes(int64_t rows, int64_t hidden);
+
+// The exponents of grids on which answers as large as the sum of their row's squares times `factor` have
+// `expected_bits`; rows: [rows][hidden].
+void jangtq_first_exponents(const JangtqGrids* grids, const float* rows, int64_t row_count, int64_t hidden,
+                            double factor, int8_t* exponents);
+
+// Chooses each row's grid, splits rows, builds one frame a holder, and sends it with one send that never waits.
+int32_t jangtq_ask(const JangtqExchange* exchange, int64_t layer, int64_t row_count, int64_t slot_count,
+                   int64_t prefill, double factor, uint64_t call_id);
+
+// Reads the answers in the order of the holders, and writes the sums where all rows' grids suit them. Returns after
+// `patience_ns` at the latest, but for one receive.
+int32_t jangtq_collect(const JangtqExchange* exchange, int64_t row_count, uint64_t call_id, int64_t patience_ns);
+
+}  // extern "C"
+#pragma GCC visibility pop

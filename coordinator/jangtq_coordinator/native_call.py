@@ -1,0 +1,55 @@
+"""One exchange that native code asked, and what it tells of every holder."""
+
+from collections.abc import Iterator
+
+from jangtq_coordinator.exchange_library import Part, Summary
+from jangtq_coordinator.exchange_memory import ExchangeMemory
+from jangtq_coordinator.express_lane import ExpressLane
+from jangtq_coordinator.plan import Member, Plan
+from jangtq_coordinator.routing import Router
+from jangtq_coordinator.traffic import AnsweredCall
+from jangtq_proto.frame_socket import FrameSocket
+
+
+class NativeCall:
+    """The same id at each holder of a picked expert.
+
+    parts: the members of a Part for every member of the plan. lanes: of those that were asked, by position.
+    summary: set once all answers are there.
+    """
+
+    def __init__(self, memory: ExchangeMemory, router: Router, plan: Plan, call_id: int) -> None:
+        self.memory = memory
+        self.router = router
+        self.plan = plan
+        self.call_id = call_id
+        self.parts = memory.parts()
+        self.lanes: dict[int, tuple[ExpressLane, FrameSocket]] = {}
+        self.summary: Summary | None = None
+
+    def part(self, position: int) -> Part:
+        """What was done with one member of the plan."""
+        return Part(*self.parts[position])
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether every socket took its frame."""
+        return all(part.sent_bytes == part.frame_bytes for part in map(self.part, self.lanes))
+
+    def can_be_read(self) -> bool:
+        """Whether all connections are those that were asked, and nothing was read of these answers."""
+        for lane, frames in self.lanes.values():
+            if lane.plain_frames is not frames or not lane.awaits_next(self.call_id):
+                return False
+        return True
+
+    def asked(self) -> Iterator[tuple[Member, Part]]:
+        """Who was asked, in the order in which answers are read."""
+        for position in self.lanes:
+            yield self.plan.members[position], self.part(position)
+
+    def answered(self) -> Iterator[AnsweredCall]:
+        """What each answer took."""
+        for member, part in self.asked():
+            wait_ns = part.read_ns - part.sent_ns
+            yield AnsweredCall(member.name, part.picks, wait_ns, part.queue_ns + part.compute_ns)
