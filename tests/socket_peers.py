@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from jangtq_proto.codec import CallShape, LayerCall, RowType, decode_call
 from jangtq_proto.frame_socket import FrameSocket
 from jangtq_proto.frames import answer_frame, frame_limit, read_call
 
-Script = Callable[[int, LayerCall], Sequence[bytes] | None]
+Script = Callable[[int, LayerCall], Iterable[bytes] | None]
 """What to send for a call, piece by piece; None ends the connection."""
 
 
@@ -40,6 +40,19 @@ def answer_rightly(call_id: int, call: LayerCall) -> Sequence[bytes]:
     return [answer_bytes(call_id, call)]
 
 
+def in_pieces(cuts: Sequence[int], pause: Callable[[], object]) -> Script:
+    """Right answers, cut at these bytes."""
+
+    def script(call_id: int, call: LayerCall) -> Iterator[bytes]:
+        data = answer_bytes(call_id, call)
+        for start, end in zip((0, *cuts), (*cuts, len(data)), strict=True):
+            if start:
+                pause()
+            yield data[start:end]
+
+    return script
+
+
 class SocketPeer:
     """`script` may be changed at any time; `calls` are those that came, with zeros for the ids."""
 
@@ -47,12 +60,21 @@ class SocketPeer:
         self.script: Script = answer_rightly
         self.calls: list[bytes] = []
         self._hidden = hidden
+        self._threads: list[threading.Thread] = []
 
     def connect(self) -> socket.socket:
         """A new connection to it."""
         ours, theirs = socket.socketpair()
-        threading.Thread(target=self._serve, args=(theirs,), daemon=True).start()
+        thread = threading.Thread(target=self._serve, args=(theirs,), daemon=True)
+        self._threads.append(thread)
+        thread.start()
         return ours
+
+    def join(self) -> None:
+        """Wait until every connection has ended on this side, too."""
+        for thread in self._threads:
+            thread.join(30)
+            assert not thread.is_alive(), "a peer goes on after its lane was closed"
 
     def _serve(self, sock: socket.socket) -> None:
         frames = FrameSocket(sock)

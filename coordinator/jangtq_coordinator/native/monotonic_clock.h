@@ -1,0 +1,20 @@
+// The clock of Python's time.perf_counter_ns.
+#pragma once
+
+#include <time.h>
+
+#include <cstdint>
+
+namespace jangtq {
+
+inline int64_t now_ns() {
+#ifdef __APPLE__
+    return static_cast<int64_t>(clock_gettime_nsec_np(CLOCK_UPTIME_RAW));
+#else
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * int64_t{1'000'000'000} + now.tv_nsec;
+#endif
+}
+
+}  // namespace jangtq

@@ -1,0 +1,136 @@
+// The native exchange with holders that answer whatever bytes come, in buffers of exactly the sizes of exchange.h.
+// Built with libFuzzer and sanitizers; where there is no libFuzzer, with a main that draws the bytes.
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "answer_frame.h"
+#include "exchange.h"
+
+namespace {
+
+constexpr uint64_t kCallId = 77;
+
+// Hands out the input piece by piece, then zeros.
+class Input {
+   public:
+    Input(const uint8_t* data, size_t size) : data_(data), left_(size) {}
+
+    int64_t number(int64_t least, int64_t most) { return least + take<uint16_t>() % (most - least + 1); }
+
+    template <typename T>
+    T take() {
+        T value{};
+        const size_t size = std::min(left_, sizeof value);
+        std::memcpy(&value, data_, size);
+        data_ += size;
+        left_ -= size;
+        return value;
+    }
+
+    template <typename T>
+    std::vector<T> values(int64_t count) {
+        std::vector<T> result(static_cast<size_t>(count));
+        for (auto& value : result) value = take<T>();
+        return result;
+    }
+
+   private:
+    const uint8_t* data_;
+    size_t left_;
+};
+
+// A right answer to a call of so many rows, in which some bytes are then changed, added or left out.
+std::vector<uint8_t> almost_right(Input& input, int64_t rows, int64_t hidden) {
+    std::vector<uint8_t> frame = input.values<uint8_t>(jangtq_answer_bytes(rows, hidden));
+    const auto sums_bytes = static_cast<size_t>(rows * hidden * 4);
+    const uint8_t* sums = frame.data() + sizeof(jangtq::AnswerHead);
+    const auto* finest = reinterpret_cast<const int8_t*>(sums + sums_bytes);
+    const jangtq::AnswerHead head{static_cast<uint32_t>(frame.size() - 4), 0, kCallId, 1, 2,
+                                  jangtq::answer_checksum(kCallId, sums, sums_bytes, finest, static_cast<size_t>(rows))};
+    std::memcpy(frame.data(), &head, sizeof head);
+    for (int64_t changes = input.number(0, 2); changes > 0; --changes)
+        frame[static_cast<size_t>(input.number(0, static_cast<int64_t>(frame.size()) - 1))] ^= input.take<uint8_t>();
+    if (input.number(0, 3) == 0) frame.resize(static_cast<size_t>(input.number(0, 2 * static_cast<int64_t>(frame.size()))));
+    return frame;
+}
+
+// Both ends of the way to a holder that has answered, and says nothing more.
+struct Connection {
+    Connection() {
+        if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) std::abort();
+    }
+    ~Connection() {
+        close(ends[0]);
+        close(ends[1]);
+    }
+    int ends[2];
+};
+
+void check_sent(const JangtqPart& part, int fd) {
+    std::vector<uint8_t> frame(static_cast<size_t>(part.frame_bytes) + 1);
+    if (recv(fd, frame.data(), frame.size(), MSG_DONTWAIT) != part.frame_bytes) std::abort();
+    uint32_t length = 0;
+    std::memcpy(&length, frame.data(), sizeof length);
+    if (length + sizeof length != static_cast<size_t>(part.frame_bytes)) std::abort();
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+    Input input(data, size);
+    const int64_t rows = input.number(1, 5), slots = input.number(0, 6), hidden = input.number(1, 9);
+    const int64_t experts = input.number(1, 7), count = input.number(1, 3);
+    std::vector<Connection> connections(static_cast<size_t>(count));
+    std::vector<JangtqHolder> holders;
+    for (const auto& connection : connections)
+        holders.push_back({input.number(0, 15) ? connection.ends[0] : -1, input.number(0, 1) * 1000});
+    std::vector<int32_t> owners, ids;
+    for (int64_t i = 0; i < experts; ++i) owners.push_back(static_cast<int32_t>(input.number(0, 15) ? i % count : -1));
+    for (int64_t i = 0; i < rows * slots; ++i) ids.push_back(static_cast<int32_t>(input.number(-1, experts - 1)));
+    if (!ids.empty() && input.number(0, 15) == 0) ids.back() = input.take<int32_t>();
+    const auto x = input.values<float>(rows * hidden), weights = input.values<float>(rows * slots);
+    const JangtqGrids grids{-126, 97, 8, 26};
+    std::vector<int8_t> exponents(static_cast<size_t>(rows));
+    std::vector<float> sums(x.size());
+    std::vector<int32_t> units(x.size()), row_index(static_cast<size_t>(count * kJangtqMostRows));
+    std::vector<JangtqPart> parts(static_cast<size_t>(count));
+    JangtqSummary summary{};
+    const int64_t stride = (jangtq_answer_bytes(rows, hidden) + 3) / 4 * 4;
+    std::vector<uint8_t> answers(static_cast<size_t>(count * stride));
+    const JangtqExchange exchange{holders.data(), count,        owners.data(),    experts,          hidden,
+                                  &grids,         x.data(),     ids.data(),       weights.data(),   exponents.data(),
+                                  sums.data(),    units.data(), parts.data(),     &summary,         row_index.data(),
+                                  answers.data(), stride};
+    const int32_t asked = jangtq_ask(&exchange, 3, rows, slots, 0, 1.0, kCallId);
+    if (asked == JANGTQ_NOT_SPLIT) return 0;
+    if (asked != JANGTQ_ORDINARY) std::abort();
+    for (size_t i = 0; i < connections.size(); ++i) {
+        if (parts[i].picks == 0) continue;
+        check_sent(parts[i], connections[i].ends[1]);
+        const auto answer = almost_right(input, parts[i].rows, hidden);
+        if (send(connections[i].ends[1], answer.data(), answer.size(), 0) != static_cast<ssize_t>(answer.size())) std::abort();
+        shutdown(connections[i].ends[1], SHUT_WR);
+    }
+    const int32_t outcome = jangtq_collect(&exchange, rows, kCallId, 1'000'000'000);
+    if (outcome != JANGTQ_ORDINARY && outcome != JANGTQ_NOT_READ && outcome != JANGTQ_MISFITS) std::abort();
+    for (const auto& part : parts)
+        if (part.picks != 0 && outcome != JANGTQ_NOT_READ && part.is_whole != 1) std::abort();
+    return 0;
+}
+
+#ifdef JANGTQ_OWN_MAIN
+int main(int count, char** arguments) {
+    std::mt19937 draw(7);
+    for (int runs = count > 1 ? std::atoi(arguments[1]) : 1000; runs > 0; --runs) {
+        std::vector<uint8_t> bytes(draw() % 512);
+        for (auto& byte : bytes) byte = static_cast<uint8_t>(draw());
+        LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
+    }
+}
+#endif

@@ -1,0 +1,84 @@
+"""Peers behind express lanes, and the dispatcher over them with or without native code."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from fixed_cluster import fixed_dispatcher
+from numpy.typing import NDArray
+from socket_peers import SocketLane, SocketPeer
+
+from jangtq_coordinator import native_exchange
+from jangtq_coordinator.dispatch import Dispatcher
+from jangtq_coordinator.exchange_library import ExchangeLibrary, exchange_library
+from jangtq_coordinator.native_call import NativeCall
+from jangtq_coordinator.native_exchange import NativeExchanges
+
+HIDDEN = 4
+EXPERTS = 16
+Rows = tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]
+
+
+def some_rows(rows: int = 1, slots: int = 4, *, seed: int = 0, hidden: int = HIDDEN) -> Rows:
+    random = np.random.default_rng(seed)
+    ids = np.stack([random.permutation(EXPERTS)[:slots] for _ in range(rows)]).astype(np.int32)
+    x = random.standard_normal((rows, hidden)).astype(np.float32)
+    return x, ids, random.random((rows, slots), dtype=np.float32)
+
+
+class Cluster:
+    """Peers behind lanes, the dispatcher over them, and how each exchange that native code asked ended."""
+
+    def __init__(
+        self,
+        peers: Sequence[SocketPeer],
+        owner: Sequence[int],
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        is_native: bool = True,
+        hidden: int = HIDDEN,
+        call_seconds: float = 30,
+        poll_us: int = 0,
+    ) -> None:
+        self.peers = peers
+        self.settled: list[bool] = []
+        library: ExchangeLibrary | None = exchange_library() if is_native else None
+        assert library is not None or not is_native, "the library is not compiled"
+        monkeypatch.setattr(native_exchange, "exchange_library", lambda: library)
+        lanes = [SocketLane(peer, hidden, call_seconds=call_seconds, poll_us=poll_us) for peer in peers]
+        self.dispatcher: Dispatcher = fixed_dispatcher(owner, lanes)
+        self._watch(monkeypatch)
+        # Lanes are opened by the first exchange, which therefore is none of the ordinary.
+        self.ask(*some_rows(slots=EXPERTS, hidden=hidden))
+        self.settled.clear()
+        for peer in peers:
+            peer.calls.clear()
+
+    def _watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        collect = NativeExchanges.collect
+
+        def watched(exchanges: NativeExchanges, call: NativeCall) -> NDArray[np.float32] | None:
+            found = collect(exchanges, call)
+            self.settled.append(found is not None)
+            return found
+
+        monkeypatch.setattr(NativeExchanges, "collect", watched)
+
+    def ask(self, x: NDArray[np.float32], ids: NDArray[np.int32], weights: NDArray[np.float32]) -> bytes:
+        return self.dispatcher.forward(0, x, expert_ids=ids, router_weights=weights).tobytes()
+
+
+@contextmanager
+def cluster_of(peers: int = 2, owner: Sequence[int] | None = None, **options: float) -> Iterator[Cluster]:
+    """Experts in turn, where a test does not care who has them."""
+    found = [SocketPeer(int(options.get("hidden", HIDDEN))) for _ in range(peers)]
+    owners = owner or [expert % peers for expert in range(EXPERTS)]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        cluster = Cluster(found, owners, monkeypatch, **options)  # type: ignore[arg-type]
+        try:
+            yield cluster
+        finally:
+            cluster.dispatcher.close()
+            for peer in found:
+                peer.join()
