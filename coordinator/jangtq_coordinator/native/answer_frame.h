@@ -10,7 +10,7 @@
 #include "call_frame.h"
 #include "checksum.h"
 #include "exchange.h"
-#include "monotonic_clock.h"
+#include "clock.h"
 
 namespace jangtq {
 

@@ -12,7 +12,7 @@
 #endif
 
 #include "exchange.h"
-#include "monotonic_clock.h"
+#include "clock.h"
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "frames are copied as they lie in memory");
 

@@ -1,4 +1,4 @@
-// Nanoseconds of the monotonic clock.
+// Nanoseconds of the clock that Python calls time.perf_counter_ns and time.monotonic_ns.
 #pragma once
 
 #include <cstdint>
