@@ -79,7 +79,9 @@ PRODUCTS = Library(
 )
 # The name that jangtq_worker.answer_library looks for.
 ANSWERS = Library(
-    WORKER / f"_answers.{SUFFIX}", ("desk", "answer", "messages"), headers=(WIRE_HEADERS, KERNELS / "native")
+    WORKER / f"_answers.{SUFFIX}",
+    ("desk", "answer", "conversation", "messages"),
+    headers=(WIRE_HEADERS, KERNELS / "native"),
 )
 # The name that jangtq_coordinator.exchange_library looks for.
 EXCHANGE = Library(COORDINATOR / f"_exchange.{SUFFIX}", ("exchange",), headers=(WIRE_HEADERS,))

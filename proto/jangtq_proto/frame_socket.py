@@ -9,6 +9,7 @@ import ssl
 import struct
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from jangtq_proto.frames import LENGTH, Frame
 
@@ -20,6 +21,15 @@ _TAKES_NOTHING = "the other side takes nothing"
 
 class FrameLimitError(OSError):
     """The other side announced a frame larger than is allowed; nothing after it can be read."""
+
+
+class LentBuffer(NamedTuple):
+    """A blocking socket, for how many nanoseconds it is polled, and its buffer with what was read already."""
+
+    descriptor: int
+    poll_ns: int
+    view: memoryview
+    filled: int
 
 
 def _never() -> bool:
@@ -105,6 +115,20 @@ class FrameSocket:
         if len(self._frame) != size:
             self._frame = self._view[:size].toreadonly()
         return self._frame
+
+    def lend(self) -> LentBuffer:
+        """For somebody else to read frames from a plain socket until `take_back`; the one before is gone."""
+        self._drop_frame()
+        return LentBuffer(self._socket.fileno(), self._poll_ns, self._view, self._filled)
+
+    def take_back(self, filled: int) -> None:
+        """The first `filled` bytes of what was lent are to be received now."""
+        self._filled = filled
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether what the socket carries is what is said."""
+        return not self._is_tls
 
     def interrupt(self) -> None:
         """End the connection, so that whoever waits for it wakes up."""

@@ -54,6 +54,18 @@ class Counts(ctypes.Structure):
     _fields_ = [("in_flight", ctypes.c_int64), ("total", ctypes.c_int64), ("computing", ctypes.c_int64)]
 
 
+class Inbox(ctypes.Structure):
+    """JangtqInbox."""
+
+    _fields_ = [
+        ("fd", ctypes.c_int64),
+        ("poll_ns", ctypes.c_int64),
+        ("buffer", ctypes.c_void_p),
+        ("capacity", ctypes.c_int64),
+        ("filled", ctypes.c_int64),
+    ]
+
+
 class AnswerLibrary:
     """The functions of answers.h. Those that never wait keep the GIL, which costs less than giving it up."""
 
@@ -71,6 +83,12 @@ class AnswerLibrary:
         self.count = quick.jangtq_count
         self.is_ordinary = quick.jangtq_is_ordinary
         self.answer = waiting.jangtq_answer
+        self.open_conversation = quick.jangtq_open_conversation
+        self.open_conversation.restype, self.open_conversation.argtypes = pointer, [pointer]
+        self.close_conversation = quick.jangtq_close_conversation
+        self.close_conversation.restype, self.close_conversation.argtypes = None, [pointer]
+        self.answer_calls = waiting.jangtq_answer_calls
+        self.answer_calls.restype, self.answer_calls.argtypes = ctypes.c_int32, [pointer] * 2
         for function in (self.close_desk, self.refuse, self.want, self.unwant):
             function.restype, function.argtypes = None, [pointer]
         self.count.restype, self.count.argtypes = None, [pointer] * 2

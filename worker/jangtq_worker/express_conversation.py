@@ -20,6 +20,7 @@ from jangtq_proto.frames import (
     read_greeting,
 )
 from jangtq_worker.desk import Desk
+from jangtq_worker.native_conversation import NativeConversation
 from jangtq_worker.tickets import Tickets
 
 GREETING_SECONDS: Final = 5.0
@@ -35,6 +36,7 @@ class Conversation:
         self._desk = desk
         self._reader = CallReader(desk.shape)
         self._limit = frame_limit(desk.shape.hidden_size)
+        self._native = NativeConversation(desk.native, frames) if desk.native and frames.is_plain else None
 
     def run(self, tickets: Tickets) -> None:
         """Until the other side leaves. Raises OSError when the connection breaks."""
@@ -59,11 +61,17 @@ class Conversation:
 
     def _answer_calls(self) -> None:
         try:
-            while (frame := self._frames.receive(self._limit)) is not None:
+            while (frame := self._next()) is not None:
                 with self._desk.in_flight:
                     self._frames.send(self._answer(frame))
         except FrameLimitError as error:
             self._frames.send(failure_frame(NO_CALL, _TOO_LARGE, str(error)))
+
+    def _next(self) -> memoryview | None:
+        """The next frame that was not answered by native code."""
+        if self._native is not None:
+            self._native.answer_calls()
+        return self._frames.receive(self._limit)
 
     def _answer(self, frame: memoryview) -> Frame:
         call_id = NO_CALL

@@ -77,5 +77,25 @@ bool jangtq_is_ordinary(const JangtqDesk* desk, const JangtqWireCall* call);
 // it: somebody else computes or wants to, or something about it is wrong. Whoever asks counts it in flight.
 bool jangtq_answer(JangtqDesk* desk, const JangtqWireCall* call, JangtqAnswer* answer);
 
+// One connection of the express lane, from call to call.
+struct JangtqConversation;
+
+// Null when there is no memory. The desk must live longer.
+JangtqConversation* jangtq_open_conversation(JangtqDesk* desk);
+void jangtq_close_conversation(JangtqConversation* conversation);
+
+// Where a plain blocking socket is read into; what is there begins with a frame.
+struct JangtqInbox {
+    int64_t fd;
+    int64_t poll_ns;  // how long to look again and again before sleeping
+    uint8_t* buffer;
+    int64_t capacity;
+    int64_t filled;
+};
+
+// Answers ordinary calls as they come, for as long as there are no others. Returns 0 when what is in the inbox, or
+// the end of the connection, is for Python to see, and an errno when the connection broke.
+int32_t jangtq_answer_calls(JangtqConversation* conversation, JangtqInbox* inbox);
+
 }  // extern "C"
 #pragma GCC visibility pop
