@@ -60,9 +60,9 @@ def _at_odd_address(data: bytes) -> NDArray[np.uint8]:
 
 
 class ScriptedNativeLayer:
-    """Gives back the bits of the rows, in Python as in native code, after it did what a test says.
+    """Gives back the bits of the rows after it did what a test says, one call at a time, as on the CPU.
 
-    asked: set whenever native code asks; `rows` are those that it asked with.
+    asked: set whenever native code asks; `rows` are those that were asked with last.
     """
 
     nbytes = 0
@@ -74,6 +74,7 @@ class ScriptedNativeLayer:
         self.rows: NDArray[np.float32] = np.empty((0, hidden_size), np.float32)
         self.native_calls = 0
         self._hidden_size = hidden_size
+        self._turn = threading.Lock()
         self._forward = _FORWARD(self._answer)
 
     @property
@@ -83,17 +84,20 @@ class ScriptedNativeLayer:
         return NativeLayer(address, 0, 0, self._hidden_size)
 
     def forward(self, asked: ExpertRows) -> PartialSums:
-        self.act()
-        return PartialSums(np.array(asked.rows, dtype=np.float32).view(np.int32), asked.exponents)
+        with self._turn:
+            self.rows = np.array(asked.rows, dtype=np.float32)
+            self.act()
+            return PartialSums(self.rows.view(np.int32), asked.exponents)
 
     def _answer(self, pool: int, layer: int, call_address: int, offender: int) -> int:
         call = Call.from_address(call_address)
         size = call.row_count * self._hidden_size
         rows = np.ctypeslib.as_array((ctypes.c_float * size).from_address(call.rows))
-        self.rows = rows.reshape(call.row_count, self._hidden_size).copy()
-        self.native_calls += 1
-        self.asked.set()
-        self.act()
+        with self._turn:
+            self.rows = rows.reshape(call.row_count, self._hidden_size).copy()
+            self.native_calls += 1
+            self.asked.set()
+            self.act()
         ctypes.memmove(call.sums, call.rows, size * 4)
         ctypes.memmove(call.finest, call.exponents, call.row_count)
         return self.status
