@@ -1,48 +1,14 @@
 // The native kernel's entry points on whatever bytes come, in buffers of exactly the sizes that experts.h asks for.
 // Built with libFuzzer and sanitizers; where there is no libFuzzer, with a main that draws the bytes.
-#include <algorithm>
-#include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "experts.h"
+#include "fuzz_input.h"
 #include "layout.h"
 
 namespace {
-
-// Hands out the input piece by piece, then zeros.
-class Input {
-   public:
-    Input(const uint8_t* data, size_t size) : data_(data), left_(size) {}
-
-    int64_t number(int64_t least, int64_t most) {
-        return least + take<uint16_t>() % (most - least + 1);
-    }
-
-    template <typename T>
-    T take() {
-        T value{};
-        const size_t size = std::min(left_, sizeof value);
-        std::memcpy(&value, data_, size);
-        data_ += size;
-        left_ -= size;
-        return value;
-    }
-
-    template <typename T>
-    std::vector<T> values(int64_t count) {
-        std::vector<T> result(static_cast<size_t>(count));
-        for (auto& value : result) value = take<T>();
-        return result;
-    }
-
-   private:
-    const uint8_t* data_;
-    size_t left_;
-};
 
 struct Matrix {
     Matrix(Input& input, int64_t experts, int64_t out, int64_t in, int64_t bits)
@@ -123,14 +89,3 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (unfit != (status == JANGTQ_MATRICES_UNFIT)) std::abort();
     return 0;
 }
-
-#ifdef JANGTQ_OWN_MAIN
-int main(int count, char** arguments) {
-    std::mt19937 draw(7);
-    for (int runs = count > 1 ? std::atoi(arguments[1]) : 1000; runs > 0; --runs) {
-        std::vector<uint8_t> bytes(draw() % 4096);
-        for (auto& byte : bytes) byte = static_cast<uint8_t>(draw());
-        LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
-    }
-}
-#endif
