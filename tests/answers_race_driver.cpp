@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -18,14 +19,16 @@ constexpr int64_t kHidden = 4;
 constexpr int kStreams = 4, kCalls = 300, kSwaps = 100;
 constexpr uint32_t kFrameBytes = 48 + 4 + 4 + kHidden * 4 + 1, kAnswerBytes = 36 + kHidden * 4 + 1;
 
-// What a forward writes without any care: nobody else may compute, nor take it away.
+// What forwards write without any care: nobody else may compute, nor take experts away.
 struct Experts {
     int64_t forwards = 0;
 };
+int64_t device_uses = 0;
 
 int32_t forward(JangtqPool*, const JangtqLayer* layer, const JangtqCall* call, int64_t*) {
     auto* const experts = reinterpret_cast<Experts*>(const_cast<JangtqLayer*>(layer));
     ++experts->forwards;
+    ++device_uses;
     std::memcpy(call->sums, call->rows, kHidden * sizeof(float));
     std::memcpy(call->finest, call->exponents, 1);
     return JANGTQ_OK;
@@ -57,7 +60,7 @@ void ask(int fd) {
     shutdown(fd, SHUT_WR);
 }
 
-// What is left to Python is answered, after a while in which the device is wanted. Returns how many that were.
+// What is left to Python is answered by a forward of its own. Returns how many that were.
 int64_t host(JangtqDesk* desk, int fd) {
     JangtqConversation* const conversation = jangtq_open_conversation(desk);
     std::vector<uint8_t> buffer(2 * kFrameBytes);
@@ -66,7 +69,13 @@ int64_t host(JangtqDesk* desk, int fd) {
     while (jangtq_answer_calls(conversation, &inbox) == 0 && inbox.filled > 0) {
         if (inbox.filled != kFrameBytes) std::abort();
         jangtq_want(desk);
-        std::this_thread::yield();
+        {
+            // Python has one turn for all, then waits for the native forward that may still run.
+            static std::mutex turn;
+            const std::lock_guard<std::mutex> mine(turn);
+            if (!jangtq_is_free(desk)) jangtq_wait_until_free(desk);
+            ++device_uses;
+        }
         jangtq_unwant(desk);
         const uint8_t answer[kAnswerBytes] = {};
         if (write(fd, answer, sizeof answer) != static_cast<ssize_t>(sizeof answer)) std::abort();
@@ -109,7 +118,7 @@ int main() {
     forwards += experts->forwards;
     int64_t answered = forwards;
     for (const int64_t count : left) answered += count;
-    if (answered != kStreams * kCalls || counts.total != forwards) std::abort();
+    if (answered != kStreams * kCalls || answered != device_uses || counts.total != forwards) std::abort();
     if (counts.in_flight != 0 || counts.computing != 0) std::abort();
     jangtq_close_desk(desk);
     std::printf("%lld\n", static_cast<long long>(forwards));

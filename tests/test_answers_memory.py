@@ -37,7 +37,11 @@ def test_whatever_bytes_come_answers_stay_in_their_buffers(tmp_path: Path) -> No
     sanitizers = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     program = compile_program(tmp_path, "answers_fuzz_target", *sanitizers, *FUZZING)
     runs = scaled(5_000)
-    run([program, f"-runs={runs}", "-seed=7", "-max_len=512", "-len_control=0"] if HAS_LIBFUZZER else [program, str(runs)])
+    run(
+        [program, f"-runs={runs}", "-seed=7", "-max_len=512", "-len_control=0"]
+        if HAS_LIBFUZZER
+        else [program, str(runs)]
+    )
 
 
 @pytest.mark.parametrize("sanitizer", ["thread", "address"])

@@ -222,20 +222,74 @@ def _wait_for(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_nobody_who_waits_is_overtaken(desk: Desk, layer: ScriptedNativeLayer) -> None:
+def who_waits(desk: Desk) -> threading.Event:
+    """Set once Python waits for a native forward."""
+    waits = threading.Event()
+    native = desk.native
+    assert native is not None
+
+    def wait() -> None:
+        waits.set()
+        native.wait_until_free()
+
+    desk.shard().share_device(wait)
+    return waits
+
+
+def test_nobody_who_waits_is_overtaken() -> None:
     """A second stream comes while the first one computes, and has its answer before the first one's next."""
-    computed: list[int] = []
-    with conversing(desk) as first, conversing(desk) as second, held_up(layer) as go_on:
-        first.say(FRAME + FRAME)
-        assert layer.asked.wait(SECONDS)
-        second.say(frame_of(plain_call(HIDDEN, rows=2)))
-        _wait_for(lambda: desk.in_flight.count == 2)
-        layer.act = lambda: computed.append(len(layer.rows))
-        go_on.set()
+    layers = ScriptedNativeLayer(HIDDEN), ScriptedNativeLayer(HIDDEN)
+    desk = desk_of(*layers)
+    waits, computed = who_waits(desk), list[str]()
+    layers[1].act = lambda: computed.append("the first one's next")
+    with conversing(desk) as first, conversing(desk) as second:
+        with held_up(layers[0]) as go_on:
+            first.say(FRAME + frame_of(plain_call(HIDDEN, layer=1)))
+            assert layers[0].asked.wait(SECONDS)
+            second.say(FRAME)
+            assert waits.wait(SECONDS)
+            layers[0].act = lambda: computed.append("the second one's")
+            go_on.set()
         for caller in (second, first, first):
             answer = caller.hear()
             assert answer is not None and answer.status == OK
-    assert computed == [2, 1]
+    assert computed == ["the second one's", "the first one's next"]
+
+
+def test_calls_that_wait_for_a_native_one_are_computed_together(
+    desk: Desk, layer: ScriptedNativeLayer
+) -> None:
+    waits, computed = who_waits(desk), list[int]()
+    with conversing(desk) as first, conversing(desk) as second, conversing(desk) as third:
+        with held_up(layer) as go_on:
+            first.say(FRAME)
+            assert layer.asked.wait(SECONDS)
+            second.say(frame_of(plain_call(HIDDEN, rows=2)))
+            assert waits.wait(SECONDS)
+            third.say(frame_of(plain_call(HIDDEN, rows=2)))
+            _wait_for(lambda: desk.shard().waiting == 1)
+            layer.act = lambda: computed.append(len(layer.rows))
+            go_on.set()
+        for caller in (first, second, third):
+            answer = caller.hear()
+            assert answer is not None and answer.status == OK
+    assert computed == [4]
+
+
+def test_waiting_for_a_native_forward_counts_as_waiting(desk: Desk, layer: ScriptedNativeLayer) -> None:
+    waits = who_waits(desk)
+    with conversing(desk) as first, conversing(desk) as second:
+        with held_up(layer) as go_on:
+            first.say(FRAME)
+            assert layer.asked.wait(SECONDS)
+            second.say(FRAME)
+            assert waits.wait(SECONDS)
+            layer.act = lambda: None
+            time.sleep(0.2)
+            go_on.set()
+        answer = second.hear()
+    assert answer is not None
+    assert answer.queue_ns >= 200_000_000
 
 
 def test_a_connection_that_is_reset_ends_the_conversation(desk: Desk, layer: ScriptedNativeLayer) -> None:

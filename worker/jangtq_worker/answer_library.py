@@ -80,6 +80,9 @@ class AnswerLibrary:
         self.refuse = quick.jangtq_refuse
         self.want = quick.jangtq_want
         self.unwant = quick.jangtq_unwant
+        self.is_free = quick.jangtq_is_free
+        self.is_free.restype, self.is_free.argtypes = ctypes.c_bool, [pointer]
+        self.wait_until_free = waiting.jangtq_wait_until_free
         self.count = quick.jangtq_count
         self.is_ordinary = quick.jangtq_is_ordinary
         self.answer = waiting.jangtq_answer
@@ -89,7 +92,7 @@ class AnswerLibrary:
         self.close_conversation.restype, self.close_conversation.argtypes = None, [pointer]
         self.answer_calls = waiting.jangtq_answer_calls
         self.answer_calls.restype, self.answer_calls.argtypes = ctypes.c_int32, [pointer] * 2
-        for function in (self.close_desk, self.refuse, self.want, self.unwant):
+        for function in (self.close_desk, self.refuse, self.want, self.unwant, self.wait_until_free):
             function.restype, function.argtypes = None, [pointer]
         self.count.restype, self.count.argtypes = None, [pointer] * 2
         for function in (self.serve, self.is_ordinary):

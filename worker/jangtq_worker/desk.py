@@ -114,6 +114,7 @@ class Desk:
         """Begin to answer."""
         self._shard = shard
         if self.native is not None:
+            shard.share_device(self.native.wait_until_free)
             self.native.serve(shard.layers)
 
     def hold(self, layers: tuple[LoadedLayer, ...]) -> None:

@@ -46,6 +46,11 @@ class NativeDesk:
         """Take nothing more."""
         self.library.refuse(self.handle)
 
+    def wait_until_free(self) -> None:
+        """For the forward that may still run though somebody is inside `with desk:`."""
+        if not self.library.is_free(self.handle):
+            self.library.wait_until_free(self.handle)
+
     def taken(self) -> Taken:
         """As of now."""
         counts = Counts()

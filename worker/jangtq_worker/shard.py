@@ -1,7 +1,7 @@
 """The experts one worker holds, asked for partial sums."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from jangtq_kernels.backend import LoadedLayer, PartialSums
@@ -38,6 +38,10 @@ class Shard:
     def hold(self, layers: tuple[LoadedLayer, ...]) -> None:
         """From the next call on ask these layers instead."""
         self.layers = layers
+
+    def share_device(self, until_free: Callable[[], None]) -> None:
+        """With others, for whom `until_free` waits."""
+        self._turns.until_free = until_free
 
     @property
     def weight_bytes(self) -> int:

@@ -27,6 +27,7 @@ class Turns(Generic[Call, Answer]):
     """`compute` answers calls that go together, each by an answer or its error; one thread at a time runs it.
 
     goes_along: whether a waiting call may be computed together with these.
+    until_free: waits for those who use the device without a place in the queue.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Turns(Generic[Call, Answer]):
     ) -> None:
         self._compute = compute
         self._goes_along = goes_along
+        self.until_free: Callable[[], None] = lambda: None
         self._state = threading.Lock()
         self._is_taken = False
         self._waiting: deque[_Place[Call, Answer]] = deque()
@@ -46,32 +48,25 @@ class Turns(Generic[Call, Answer]):
 
     def take(self, call: Call) -> Answer:
         """The answer to a call, in its turn. Raises the call's error."""
-        with self._state:
-            place = self._queue(call) if self._is_taken else None
-            self._is_taken = True
-        outcome = self._compute_alone(call) if place is None else self._wait(place)
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
-
-    def _queue(self, call: Call) -> _Place[Call, Answer]:
         place: _Place[Call, Answer] = _Place(call)
-        place.woken.acquire()
-        self._waiting.append(place)
-        return place
+        with self._state:
+            is_first = not self._is_taken
+            self._is_taken = True
+            if not is_first:
+                place.woken.acquire()
+                self._waiting.append(place)
+        if is_first:
+            self.until_free()
+        else:
+            place.woken.acquire()
+        return self._outcome(place)
 
-    def _compute_alone(self, call: Call) -> Answer | BaseException:
-        try:
-            (outcome,) = self._compute((call,))
-        finally:
-            self._pass_on()
-        return outcome
-
-    def _wait(self, place: _Place[Call, Answer]) -> Answer | BaseException:
-        place.woken.acquire()
+    def _outcome(self, place: _Place[Call, Answer]) -> Answer:
         if place.outcome is None:
             self._answer(self._gather(place) if self._waiting else [place])
         assert place.outcome is not None, "every call gets an answer or an error"
+        if isinstance(place.outcome, BaseException):
+            raise place.outcome
         return place.outcome
 
     def _gather(self, first: _Place[Call, Answer]) -> list[_Place[Call, Answer]]:

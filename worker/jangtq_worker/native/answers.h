@@ -67,6 +67,10 @@ void jangtq_refuse(JangtqDesk* desk);
 void jangtq_want(JangtqDesk* desk);
 void jangtq_unwant(JangtqDesk* desk);
 
+// Whether nobody computes natively; between want and unwant it stays so once it is.
+bool jangtq_is_free(const JangtqDesk* desk);
+void jangtq_wait_until_free(JangtqDesk* desk);
+
 void jangtq_count(const JangtqDesk* desk, JangtqCounts* counts);
 
 // Whether the call is short and its fields and sizes are as they must be, so that it is worth to have memory ready

@@ -27,6 +27,10 @@ void jangtq_want(JangtqDesk* desk) { ++desk->wanted; }
 
 void jangtq_unwant(JangtqDesk* desk) { --desk->wanted; }
 
+bool jangtq_is_free(const JangtqDesk* desk) { return desk->computing == 0; }
+
+void jangtq_wait_until_free(JangtqDesk* desk) { const std::lock_guard<std::mutex> device(desk->device); }
+
 void jangtq_count(const JangtqDesk* desk, JangtqCounts* counts) {
     *counts = {desk->in_flight, desk->total, desk->computing};
 }
