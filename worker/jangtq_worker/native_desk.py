@@ -11,7 +11,7 @@ from jangtq_worker.answer_library import AnswerLibrary, Counts, LayerStruct, ans
 
 
 class Taken(NamedTuple):
-    """Of the calls that native code took: those not answered yet, all, and those that compute now."""
+    """Calls of native conversations, those not answered yet and all; native calls that compute now."""
 
     in_flight: int = 0
     total: int = 0

@@ -70,7 +70,6 @@ int64_t compute(JangtqDesk& desk, const JangtqWireCall& call, const JangtqAnswer
     } catch (const std::bad_alloc&) {
         return -1;
     }
-    ++desk.total;
     return jangtq::now_ns() - started;
 }
 

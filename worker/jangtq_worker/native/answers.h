@@ -43,9 +43,9 @@ struct JangtqAnswer {
     uint32_t checksum;
 };
 
-// What was counted so far, of calls that native code took.
+// Calls that native code took.
 struct JangtqCounts {
-    int64_t in_flight;
+    int64_t in_flight;  // of conversations, as is the total: who asks otherwise counts for himself
     int64_t total;
     int64_t computing;
 };

@@ -117,6 +117,7 @@ Outcome answer(JangtqConversation& conversation, const JangtqWireCall& call, int
     uint8_t* const sums = start + sizeof(AnswerHead);
     JangtqAnswer found{reinterpret_cast<int32_t*>(sums), reinterpret_cast<int8_t*>(sums + sums_bytes), 0, 0, 0};
     if (!jangtq_answer(&conversation.desk, &call, &found)) return Outcome::kLeft;
+    ++conversation.desk.total;
     const AnswerHead head{static_cast<uint32_t>(frame_bytes - kLengthBytes), 0, call.call_id,
                           found.queue_ns, found.compute_ns, found.checksum};
     std::memcpy(start, &head, sizeof head);
