@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from jangtq_coordinator.exchange import Answered, Asked, Exchange, Failure, SettledSums, SlowestHolder
 from jangtq_coordinator.exchange_memory import AskedRows
@@ -17,6 +18,8 @@ from jangtq_coordinator.routes import Routes
 from jangtq_coordinator.routing import NOBODY, HolderRows, work
 from jangtq_coordinator.traffic import Traffic
 from jangtq_proto.errors import ClusterError
+
+_RECORDED_AT_ONCE: Final = 16
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,13 @@ class Collector:
     def ask_natively(self, asked: AskedRows) -> NativeCall | None:
         """Ask every holder without further ado; None where nobody was asked, because `ask` has to do it."""
         call = self._native.ask(asked, self._routes.router, self._routes.plan)
-        if call is not None:
-            self._catch_up()
+        if len(self._unrecorded) >= _RECORDED_AT_ONCE:
+            # While the holders are busy.
+            self._record()
         return call
 
     def ask(self, exchange: Exchange, *, avoid: frozenset[str] = frozenset()) -> None:
         """Ask every holder of what an exchange wants; those to be avoided where there is nobody else."""
-        self._catch_up()
         if exchange.native is not None:
             if not exchange.native.is_sent:
                 self._go_on(exchange, exchange.native)
@@ -76,7 +79,6 @@ class Collector:
 
     def abandon(self) -> None:
         """Give up every exchange under way, so that no lane keeps a half-done call."""
-        self._catch_up()
         self._native.abandon()
         self._lanes.abandon()
 
@@ -103,7 +105,6 @@ class Collector:
         call = exchange.native
         if call is None:
             return None
-        self._catch_up()
         started_ns = time.perf_counter_ns()
         sums = self._native.collect(call)
         if sums is None or call.summary is None:
@@ -116,7 +117,7 @@ class Collector:
 
     def collect(self, exchange: Exchange) -> list[Answered]:
         """Every part's answer, of whomever it comes in the end. May wait; raises ClusterError."""
-        self._catch_up()
+        self._record()
         if exchange.native is not None:
             self._go_on(exchange, exchange.native)
         answered = exchange.answered + self._receive(exchange)
@@ -138,7 +139,7 @@ class Collector:
                 exchange.answered.append(Answered(part, member, found[part.holder]))
                 continue
             try:
-                if told.sent_bytes < told.frame_bytes:
+                if not told.is_sent:
                     lane.send_rest(
                         call.call_id,
                         exchange.call(part),
@@ -150,13 +151,12 @@ class Collector:
             else:
                 exchange.asked.append(Asked(part, member, lane, call.call_id, told.sent_ns))
 
-    def _catch_up(self) -> None:
-        """Do what is owed after native code collected, and could wait until the next exchange was sent.
+    def _record(self) -> None:
+        """Record what answers took, as `_receive` does, of exchanges that native code collected.
 
-        Records what answers took as `_receive` does; they were read one after the other.
+        Many at once, because the first costs several times as much as those after it.
         """
         for call, free_ns in self._unrecorded:
-            self._native.end(call)
             for member, part in call.asked():
                 self._routes.record(
                     member,

@@ -40,6 +40,11 @@ class Part(NamedTuple):
     decode_ns: int
     read_ns: int
 
+    @property
+    def is_sent(self) -> bool:
+        """Whether the socket took the whole frame."""
+        return self.sent_bytes == self.frame_bytes
+
 
 class Grids(ctypes.Structure):
     """JangtqGrids."""

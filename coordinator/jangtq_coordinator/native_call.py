@@ -15,14 +15,17 @@ class NativeCall:
     """The same id at each holder of a picked expert.
 
     parts: the members of a Part for every member of the plan. lanes: of those that were asked, by position.
-    summary: set once all answers are there.
+    summary: set once all answers are there. is_sent: whether every socket took its frame.
     """
 
-    def __init__(self, memory: ExchangeMemory, router: Router, plan: Plan, call_id: int) -> None:
+    def __init__(
+        self, memory: ExchangeMemory, router: Router, plan: Plan, call_id: int, *, is_sent: bool
+    ) -> None:
         self.memory = memory
         self.router = router
         self.plan = plan
         self.call_id = call_id
+        self.is_sent = is_sent
         self.parts = memory.parts()
         self.lanes: dict[int, tuple[ExpressLane, FrameSocket]] = {}
         self.summary: Summary | None = None
@@ -30,11 +33,6 @@ class NativeCall:
     def part(self, position: int) -> Part:
         """What was done with one member of the plan."""
         return Part(*self.parts[position])
-
-    @property
-    def is_sent(self) -> bool:
-        """Whether every socket took its frame."""
-        return all(part.sent_bytes == part.frame_bytes for part in map(self.part, self.lanes))
 
     def can_be_read(self) -> bool:
         """Whether all connections are those that were asked, and nothing was read of these answers."""

@@ -21,6 +21,7 @@ from jangtq_coordinator.routing import Router
 from jangtq_proto.frame_socket import FrameSocket
 from jangtq_proto.frames import read_answer, split_answer
 
+_PICKS, _ROWS = Part._fields.index("picks"), Part._fields.index("rows")
 _UNDER_WAY: Final = 2
 _PATIENCE_NS: Final = 50_000_000
 
@@ -50,32 +51,27 @@ class NativeExchanges:
         memory = self._take_memory(asked.rows.shape[1])
         if memory is None:
             return None
-        if memory.ask(asked, newest_id + 1) == Outcome.NOT_SPLIT:
+        outcome = memory.ask(asked, newest_id + 1)
+        if outcome == Outcome.NOT_SPLIT:
             self._give_back(memory)
             return None
-        return self._begin(NativeCall(memory, router, plan, newest_id + 1), asked.rows.shape)
+        is_sent = outcome == Outcome.ORDINARY
+        return self._begin(NativeCall(memory, router, plan, newest_id + 1, is_sent=is_sent), asked.rows.shape)
 
     def collect(self, call: NativeCall) -> NDArray[np.float32] | None:
-        """The sums, float32 [rows, hidden]; None where the call has to be handed over.
-
-        With sums, `end` is owed to the lanes before they are used again.
-        """
+        """The sums, float32 [rows, hidden]; None where the call has to be handed over."""
         if not call.can_be_read():
             return None
         outcome = call.memory.collect(call.call_id, patience_ns=_PATIENCE_NS)
         call.parts = call.memory.parts()
         if outcome != Outcome.ORDINARY:
             return None
+        for lane, _ in call.lanes.values():
+            lane.end_call(call.call_id)
         call.summary = call.memory.summary()
         sums = call.memory.take_sums()
         self._give_back(call.memory)
         return sums
-
-    def end(self, call: NativeCall) -> None:
-        """Tell the lanes that the answers were read."""
-        for lane, frames in call.lanes.values():
-            if lane.plain_frames is frames:
-                lane.end_call(call.call_id)
 
     def hand_over(self, call: NativeCall) -> dict[int, LayerAnswer]:
         """The answers that are whole, by position; what is there of others is put back for their lanes."""
@@ -129,12 +125,13 @@ class NativeExchanges:
         """Note what was sent, while the holders are busy already."""
         rows, hidden = shape
         for position, numbers in enumerate(call.parts):
-            part = Part(*numbers)
+            if not numbers[_PICKS]:
+                continue
             lane, frames = self._lanes[position], self._frames[position]
-            if part.picks and isinstance(lane, ExpressLane) and frames is not None:
-                call.lanes[position] = lane, frames
-                if part.sent_bytes == part.frame_bytes:
-                    lane.begin_call(call.call_id, (part.rows, hidden))
+            assert isinstance(lane, ExpressLane) and frames is not None, "it has a socket"
+            call.lanes[position] = lane, frames
+            if call.is_sent or call.part(position).is_sent:
+                lane.begin_call(call.call_id, (numbers[_ROWS], hidden))
         call.memory.prepare_sums(rows)
         return call
 
