@@ -11,6 +11,7 @@
 
 #include "answer_frame.h"
 #include "exchange.h"
+#include "expert_messages.h"
 
 namespace {
 
@@ -45,7 +46,16 @@ class Input {
     size_t left_;
 };
 
-// A right answer to a call of so many rows, in which some bytes are then changed, added or left out.
+// Some bytes are changed, added or left out.
+std::vector<uint8_t> spoil(Input& input, std::vector<uint8_t> bytes) {
+    for (int64_t changes = input.number(0, 2); changes > 0; --changes)
+        bytes[static_cast<size_t>(input.number(0, static_cast<int64_t>(bytes.size()) - 1))] ^= input.take<uint8_t>();
+    if (input.number(0, 3) == 0) bytes.resize(static_cast<size_t>(input.number(0, 2 * static_cast<int64_t>(bytes.size()))));
+    bytes.shrink_to_fit();
+    return bytes;
+}
+
+// An answer to a call of so many rows, right but for what is spoiled then.
 std::vector<uint8_t> almost_right(Input& input, int64_t rows, int64_t hidden) {
     std::vector<uint8_t> frame = input.values<uint8_t>(jangtq_answer_bytes(rows, hidden));
     const auto sums_bytes = static_cast<size_t>(rows * hidden * 4);
@@ -54,10 +64,18 @@ std::vector<uint8_t> almost_right(Input& input, int64_t rows, int64_t hidden) {
     const jangtq::AnswerHead head{static_cast<uint32_t>(frame.size() - 4), 0, kCallId, 1, 2,
                                   jangtq::answer_checksum(kCallId, sums, sums_bytes, finest, static_cast<size_t>(rows))};
     std::memcpy(frame.data(), &head, sizeof head);
-    for (int64_t changes = input.number(0, 2); changes > 0; --changes)
-        frame[static_cast<size_t>(input.number(0, static_cast<int64_t>(frame.size()) - 1))] ^= input.take<uint8_t>();
-    if (input.number(0, 3) == 0) frame.resize(static_cast<size_t>(input.number(0, 2 * static_cast<int64_t>(frame.size()))));
-    return frame;
+    return spoil(input, frame);
+}
+
+// The same as a message.
+std::vector<uint8_t> almost_right_message(Input& input, int64_t rows, int64_t hidden) {
+    const auto sums = input.values<uint8_t>(rows * hidden * 4), finest = input.values<uint8_t>(rows);
+    const uint32_t checksum =
+        jangtq::answer_checksum(kCallId, sums.data(), sums.size(), finest.data(), finest.size());
+    std::vector<uint8_t> message(jangtq::most_reply_bytes(rows, hidden));
+    message.resize(jangtq::write_reply(
+        {kCallId, 1, 2, {sums.data(), sums.size()}, {finest.data(), finest.size()}, checksum}, message.data()));
+    return spoil(input, message);
 }
 
 // Both ends of the way to a holder that has answered, and says nothing more.
@@ -80,6 +98,18 @@ void check_sent(const JangtqPart& part, int fd) {
     if (length + sizeof length != static_cast<size_t>(part.frame_bytes)) std::abort();
 }
 
+void check_message(const JangtqExchange& exchange, int64_t holder) {
+    const JangtqPart& part = exchange.parts[holder];
+    const std::vector<uint8_t> message(exchange.messages + holder * exchange.message_stride,
+                                       exchange.messages + holder * exchange.message_stride + part.frame_bytes);
+    jangtq::CallMessage call;
+    if (!jangtq::read_call({message.data(), message.size()}, call) || call.call_id != kCallId) std::abort();
+    const auto slot_bytes = size_t{call.row_count} * call.slot_count * 4;
+    if (call.row_count != part.rows || call.rows.size != static_cast<size_t>(part.rows * exchange.hidden * 4)) std::abort();
+    if (call.expert_ids.size != slot_bytes || call.router_weights.size != slot_bytes) std::abort();
+    if (call.exponents.size != call.row_count) std::abort();
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -90,6 +120,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     std::vector<JangtqHolder> holders;
     for (const auto& connection : connections)
         holders.push_back({input.number(0, 15) ? connection.ends[0] : -1, input.number(0, 1) * 1000});
+    for (auto& holder : holders)
+        if (input.number(0, 2) == 0) holder.fd = kJangtqByMessage;
     std::vector<int32_t> owners, ids;
     for (int64_t i = 0; i < experts; ++i) owners.push_back(static_cast<int32_t>(input.number(0, 15) ? i % count : -1));
     for (int64_t i = 0; i < rows * slots; ++i) ids.push_back(static_cast<int32_t>(input.number(-1, experts - 1)));
@@ -103,15 +135,25 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     JangtqSummary summary{};
     const int64_t stride = (jangtq_answer_bytes(rows, hidden) + 3) / 4 * 4;
     std::vector<uint8_t> answers(static_cast<size_t>(count * stride));
+    const int64_t message_stride = jangtq_most_message_bytes(rows, slots, hidden);
+    std::vector<uint8_t> messages(static_cast<size_t>(count * message_stride));
     const JangtqExchange exchange{holders.data(), count,        owners.data(),    experts,          hidden,
                                   &grids,         x.data(),     ids.data(),       weights.data(),   exponents.data(),
                                   sums.data(),    units.data(), parts.data(),     &summary,         row_index.data(),
-                                  answers.data(), stride};
+                                  answers.data(), stride,       messages.data(),  message_stride};
     const int32_t asked = jangtq_ask(&exchange, 3, rows, slots, 0, 1.0, kCallId);
     if (asked == JANGTQ_NOT_SPLIT) return 0;
     if (asked != JANGTQ_ORDINARY) std::abort();
     for (size_t i = 0; i < connections.size(); ++i) {
         if (parts[i].picks == 0) continue;
+        if (holders[i].fd == kJangtqByMessage) {
+            check_message(exchange, static_cast<int64_t>(i));
+            const auto reply = almost_right_message(input, parts[i].rows, hidden);
+            const auto size = static_cast<int64_t>(reply.size());
+            const int32_t taken = jangtq_take_message(&exchange, static_cast<int64_t>(i), kCallId, reply.data(), size);
+            if ((taken == JANGTQ_ORDINARY) != (parts[i].is_whole == 1)) std::abort();
+            continue;
+        }
         check_sent(parts[i], connections[i].ends[1]);
         const auto answer = almost_right(input, parts[i].rows, hidden);
         if (send(connections[i].ends[1], answer.data(), answer.size(), 0) != static_cast<ssize_t>(answer.size())) std::abort();

@@ -1,17 +1,20 @@
-"""Peers behind express lanes, and the dispatcher over them with or without native code."""
+"""Peers behind express lanes or gRPC streams, and the dispatcher over them with or without native code."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 import numpy as np
 import pytest
 from fixed_cluster import fixed_dispatcher
 from numpy.typing import NDArray
 from socket_peers import SocketLane, SocketPeer
+from stream_peers import StreamLane, StreamPeer
 
 from jangtq_coordinator import native_exchange
 from jangtq_coordinator.dispatch import Dispatcher
 from jangtq_coordinator.exchange_library import ExchangeLibrary, exchange_library
+from jangtq_coordinator.lane import GiveUp
 from jangtq_coordinator.native_call import NativeCall
 from jangtq_coordinator.native_exchange import NativeExchanges
 
@@ -27,12 +30,15 @@ def some_rows(rows: int = 1, slots: int = 4, *, seed: int = 0, hidden: int = HID
     return x, ids, random.random((rows, slots), dtype=np.float32)
 
 
-class Cluster:
+Peer = TypeVar("Peer", bound=SocketPeer | StreamPeer)
+
+
+class Cluster(Generic[Peer]):
     """Peers behind lanes, the dispatcher over them, and how each exchange that native code asked ended."""
 
     def __init__(
         self,
-        peers: Sequence[SocketPeer],
+        peers: Sequence[Peer],
         owner: Sequence[int],
         monkeypatch: pytest.MonkeyPatch,
         *,
@@ -46,7 +52,12 @@ class Cluster:
         library: ExchangeLibrary | None = exchange_library() if is_native else None
         assert library is not None or not is_native, "the library is not compiled"
         monkeypatch.setattr(native_exchange, "exchange_library", lambda: library)
-        lanes = [SocketLane(peer, hidden, call_seconds=call_seconds, poll_us=poll_us) for peer in peers]
+        lanes = [
+            SocketLane(peer, hidden, call_seconds=call_seconds, poll_us=poll_us)
+            if isinstance(peer, SocketPeer)
+            else StreamLane(peer, hidden, call_seconds=call_seconds)
+            for peer in peers
+        ]
         self.dispatcher: Dispatcher = fixed_dispatcher(owner, lanes)
         self._watch(monkeypatch)
         # Lanes are opened by the first exchange, which therefore is none of the ordinary.
@@ -58,8 +69,10 @@ class Cluster:
     def _watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         collect = NativeExchanges.collect
 
-        def watched(exchanges: NativeExchanges, call: NativeCall) -> NDArray[np.float32] | None:
-            found = collect(exchanges, call)
+        def watched(
+            exchanges: NativeExchanges, call: NativeCall, give_up_on: Callable[[int], GiveUp]
+        ) -> NDArray[np.float32] | None:
+            found = collect(exchanges, call, give_up_on)
             self.settled.append(found is not None)
             return found
 
@@ -70,10 +83,30 @@ class Cluster:
 
 
 @contextmanager
-def cluster_of(peers: int = 2, owner: Sequence[int] | None = None, **options: float) -> Iterator[Cluster]:
-    """Experts in turn, where a test does not care who has them."""
-    found = [SocketPeer(int(options.get("hidden", HIDDEN))) for _ in range(peers)]
-    owners = owner or [expert % peers for expert in range(EXPERTS)]
+def cluster_of(
+    peers: int = 2, owner: Sequence[int] | None = None, **options: float
+) -> Iterator[Cluster[SocketPeer]]:
+    """Express lanes; experts in turn, where a test does not care who has them."""
+    with cluster_over([SocketPeer] * peers, owner, **options) as cluster:
+        yield cluster
+
+
+@contextmanager
+def stream_cluster(
+    peers: int = 2, owner: Sequence[int] | None = None, **options: float
+) -> Iterator[Cluster[StreamPeer]]:
+    """The same over gRPC streams."""
+    with cluster_over([StreamPeer] * peers, owner, **options) as cluster:
+        yield cluster
+
+
+@contextmanager
+def cluster_over(
+    kinds: Sequence[Callable[[int], Peer]], owner: Sequence[int] | None = None, **options: float
+) -> Iterator[Cluster[Peer]]:
+    """One peer of each of these kinds."""
+    found = [kind(int(options.get("hidden", HIDDEN))) for kind in kinds]
+    owners = owner or [expert % len(found) for expert in range(EXPERTS)]
     with pytest.MonkeyPatch.context() as monkeypatch:
         cluster = Cluster(found, owners, monkeypatch, **options)  # type: ignore[arg-type]
         try:

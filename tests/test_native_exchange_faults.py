@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 from native_clusters import HIDDEN, Cluster, cluster_of, some_rows
-from socket_peers import Script, SocketLane, answer_bytes, answer_rightly, in_pieces
+from socket_peers import Script, SocketLane, SocketPeer, answer_bytes, answer_rightly, in_pieces
 
 from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import ClusterError
@@ -71,7 +71,9 @@ def test_a_bad_answer_is_the_same_error_as_without_native_code(bad: str) -> None
     assert words[0] == words[1]
 
 
-def words_of(cluster: Cluster, fail: Callable[[], object] | None = None) -> tuple[type[ClusterError], str]:
+def words_of(
+    cluster: Cluster[SocketPeer], fail: Callable[[], object] | None = None
+) -> tuple[type[ClusterError], str]:
     """How an exchange fails that nobody answers."""
     cluster.dispatcher._collector._failover._worker_timeout_seconds = 0.01
     with pytest.raises(ClusterError) as caught:

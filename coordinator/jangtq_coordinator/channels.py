@@ -1,7 +1,9 @@
 """gRPC channels to workers, encrypted where there are certificates. Knows nothing of what is asked."""
 
+import logging
 import threading
 import time
+from pathlib import Path
 from typing import Final
 
 import grpc
@@ -10,8 +12,10 @@ from jangtq_coordinator.tls_probe import check_handshake
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import NO_COMPRESSION, message_limit
 from jangtq_proto.credentials import Credentials, TlsFiles
+from jangtq_proto.local_sockets import answers
 
 _LOOK_SECONDS: Final = 1.0
+_log = logging.getLogger("jangtq.cluster")
 
 
 class WorkerChannel:
@@ -82,3 +86,12 @@ def open_channel(target: str, hidden_size: int, files: TlsFiles | None = None) -
         return grpc.insecure_channel(target, options=options)
     credentials = grpc.ssl_channel_credentials(files.authorities, files.key, files.certificate)
     return grpc.secure_channel(target, credentials, options=options)
+
+
+def open_local_channel(path: Path, address: Address, hidden_size: int) -> grpc.Channel | None:
+    """A channel to the worker at this address through its Unix socket; None where nobody answers there."""
+    if not answers(path):
+        _log.info("worker %s: nobody answers at %s, using TCP", address, path)
+        return None
+    _log.info("worker %s: stream over Unix socket %s", address, path)
+    return open_channel(f"unix:{path}", hidden_size)

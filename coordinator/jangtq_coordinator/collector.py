@@ -1,13 +1,14 @@
 """Gets every part of an exchange answered, by whomever it takes. Adds nothing up."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from jangtq_coordinator.exchange import Answered, Asked, Exchange, Failure, SettledSums, SlowestHolder
 from jangtq_coordinator.exchange_memory import AskedRows
+from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.failover import Failover
+from jangtq_coordinator.lane import GiveUp
 from jangtq_coordinator.lane_book import LaneBook, OpenLane
 from jangtq_coordinator.membership import Membership
 from jangtq_coordinator.native_call import NativeCall
@@ -106,7 +107,7 @@ class Collector:
         if call is None:
             return None
         started_ns = time.perf_counter_ns()
-        sums = self._native.collect(call)
+        sums = self._native.collect(call, lambda position: self._giving_up_on(position, exchange, call))
         if sums is None or call.summary is None:
             return None
         slowest, queue_ns, compute_ns, decode_ns, read_ns = call.summary
@@ -133,13 +134,15 @@ class Collector:
         whole = exchange.whole
         found = self._native.hand_over(call)
         for part in call.router.split(whole.expert_ids, whole.router_weights):
-            member, (lane, _) = call.plan.members[part.holder], call.lanes[part.holder]
-            told = call.part(part.holder)
+            member, told = call.plan.members[part.holder], call.part(part.holder)
             if part.holder in found:
                 exchange.answered.append(Answered(part, member, found[part.holder]))
                 continue
+            lane = call.lane(part.holder)
             try:
-                if not told.is_sent:
+                if part.holder in call.failures:
+                    raise call.failures[part.holder]
+                if isinstance(lane, ExpressLane) and not told.is_sent:
                     lane.send_rest(
                         call.call_id,
                         exchange.call(part),
@@ -174,7 +177,7 @@ class Collector:
         for one in asked:
             started = time.monotonic()
             try:
-                answer = one.lane.receive(one.call_id, self._giving_up(one, started))
+                answer = one.lane.receive(one.call_id, self._giving_up(one.member, one.part, started))
             except ClusterError as error:
                 self._note(exchange, Failure(one.part, one.member, error))
                 continue
@@ -194,9 +197,20 @@ class Collector:
             answered.append(Answered(one.part, one.member, answer))
         return answered
 
-    def _giving_up(self, asked: Asked, started: float) -> Callable[[], bool]:
+    def _giving_up_on(self, position: int, exchange: Exchange, call: NativeCall) -> GiveUp:
+        """The same of a member that native code asked, whose part nobody made yet."""
+        member, whole, started = call.plan.members[position], exchange.whole, time.monotonic()
+
+        def give_up() -> bool:
+            parts = call.router.split(whole.expert_ids, whole.router_weights)
+            part = next(part for part in parts if part.holder == position)
+            return self._giving_up(member, part, started)()
+
+        return give_up
+
+    def _giving_up(self, member: Member, part: HolderRows, started: float) -> GiveUp:
         """Whether to wait no longer, because the member is lost, or late and somebody else can be asked."""
-        member, ids = asked.member, asked.part.expert_ids
+        ids = part.expert_ids
 
         def give_up() -> bool:
             if self._membership.is_lost(member):

@@ -5,12 +5,16 @@ import sys
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 LIBRARY = Path(__file__).parent / ("_exchange.dylib" if sys.platform == "darwin" else "_exchange.so")
+
+
+BY_MESSAGE: Final = -2
+"""Instead of a socket; kJangtqByMessage."""
 
 
 class Outcome(IntEnum):
@@ -83,6 +87,8 @@ class Exchange(ctypes.Structure):
         ("row_index", ctypes.c_void_p),
         ("answers", ctypes.c_void_p),
         ("answer_stride", ctypes.c_int64),
+        ("messages", ctypes.c_void_p),
+        ("message_stride", ctypes.c_int64),
     ]
 
 
@@ -94,6 +100,18 @@ class ExchangeLibrary:
         self.answer_bytes = library.jangtq_answer_bytes
         self.answer_bytes.restype = ctypes.c_int64
         self.answer_bytes.argtypes = [ctypes.c_int64] * 2
+        self.most_message_bytes = library.jangtq_most_message_bytes
+        self.most_message_bytes.restype = ctypes.c_int64
+        self.most_message_bytes.argtypes = [ctypes.c_int64] * 3
+        self.take_message = library.jangtq_take_message
+        self.take_message.restype = ctypes.c_int32
+        self.take_message.argtypes = [
+            ctypes.c_void_p,
+            ctypes.c_int64,
+            ctypes.c_uint64,
+            ctypes.c_char_p,
+            ctypes.c_int64,
+        ]
         self.ask = library.jangtq_ask
         self.ask.restype = ctypes.c_int32
         self.ask.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 4, ctypes.c_double, ctypes.c_uint64]

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_coordinator.exchange_library import Exchange, ExchangeLibrary, Part, Summary
+from jangtq_coordinator.exchange_library import Exchange, ExchangeLibrary, Outcome, Part, Summary
 from jangtq_coordinator.exponents import GRIDS
 from jangtq_proto.codec import Rows
 
@@ -56,6 +56,8 @@ class ExchangeMemory:
         self._row_index = np.empty((count, MOST_ROWS), dtype=np.int32)
         stride = -(-library.answer_bytes(MOST_ROWS, hidden) // _CACHE_LINE) * _CACHE_LINE
         self._answers = np.empty((count, stride), dtype=np.uint8)
+        most = library.most_message_bytes(MOST_ROWS, MOST_SLOTS, hidden)
+        self._messages = np.empty((count, most), dtype=np.uint8)
         self._views: dict[tuple[int, ...], tuple[Rows, NDArray[np.int32], NDArray[np.float32]]] = {}
         self._sums = np.empty((0, hidden), dtype=np.float32)
         self._exchange = self._describe(hidden)
@@ -77,6 +79,15 @@ class ExchangeMemory:
         """Make room for what `collect` will find."""
         self._sums = np.empty((rows, self._rows.shape[1]), dtype=np.float32)
         self._exchange.sums = self._sums.ctypes.data
+
+    def message(self, holder: int, nbytes: int) -> bytes:
+        """The ExpertCall for a holder by message, after `ask`."""
+        return self._messages[holder, :nbytes].tobytes()
+
+    def take_message(self, holder: int, call_id: int, data: bytes) -> bool:
+        """Whether a message is the proven answer of a holder by message, which `collect` then adds."""
+        outcome = self._library.take_message(self._address, holder, call_id, data, len(data))
+        return bool(outcome == Outcome.ORDINARY)
 
     def collect(self, call_id: int, *, patience_ns: int) -> int:
         """The Outcome of reading the answers and adding them up."""
@@ -129,4 +140,6 @@ class ExchangeMemory:
             row_index=self._row_index.ctypes.data,
             answers=self._answers.ctypes.data,
             answer_stride=self._answers.shape[1],
+            messages=self._messages.ctypes.data,
+            message_stride=self._messages.shape[1],
         )

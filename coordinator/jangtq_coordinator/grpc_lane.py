@@ -1,6 +1,5 @@
 """A lane over gRPC: one stream to one worker, opened when first needed and again after it broke."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,24 +7,22 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from jangtq_coordinator.answer_decoding import decode_answer
-from jangtq_coordinator.channels import WorkerChannel, open_channel
+from jangtq_coordinator.channels import WorkerChannel, open_local_channel
 from jangtq_coordinator.expert_stream import ExpertStream, StreamBrokenError
 from jangtq_coordinator.lane import GiveUp, LayerAnswer, never
 from jangtq_coordinator.pending import PendingCalls
 from jangtq_coordinator.plain_answers import read_plain_answer
-from jangtq_coordinator.roster import Holder, holder_from
+from jangtq_coordinator.roster import Holder, check_unchanged, holder_from
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import LayerCall, RowType
 from jangtq_proto.credentials import Credentials
-from jangtq_proto.errors import ClusterError, WorkerFaultError, WorkerMismatchError, error_of, error_of_number
-from jangtq_proto.local_sockets import SocketFolder, answers
+from jangtq_proto.errors import ClusterError, WorkerFaultError, error_of, error_of_number
+from jangtq_proto.local_sockets import SocketFolder
 from jangtq_proto.messages import CallWriter
-from jangtq_proto.ranges import format_ranges
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 
 _RECONNECT_SECONDS = 2.0
-_log = logging.getLogger("jangtq.cluster")
 _SILENCE = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
@@ -85,7 +82,7 @@ class GrpcLane:
     def check_unchanged(self) -> None:
         """Ask again what the worker holds. Raises WorkerMismatchError when it is not what was expected."""
         if self._expected is not None:
-            _check_unchanged(self._expected, self.describe(timeout_seconds=_RECONNECT_SECONDS))
+            check_unchanged(self._expected, self.describe(timeout_seconds=_RECONNECT_SECONDS))
 
     def open_express(self) -> pb.OpenExpressReply:
         """Ask to be let in to the express lane. Raises ClusterError."""
@@ -130,10 +127,50 @@ class GrpcLane:
             raise self._broken(error) from error
         return call_id
 
+    @property
+    def plain_stream(self) -> ExpertStream | None:
+        """The stream where `send_message` may use it for float32 rows: open, and not about to be replaced."""
+        if self._settings.row_type is not RowType.FLOAT32 or (not self._pending and self.is_outdated):
+            return None
+        return self._stream
+
+    def send_message(self, call_id: int, message: bytes, shape: tuple[int, int]) -> None:
+        """Start a call that somebody else wrote, whose answer has this shape. Raises ClusterError."""
+        assert self._stream is not None, "there is a plain stream"
+        self.newest_call_id = call_id
+        self._pending.begin(call_id, shape)
+        try:
+            self._stream.send(message)
+        except StreamBrokenError as error:
+            raise self._broken(error) from error
+
+    def awaits_next(self, call_id: int) -> bool:
+        """Whether nothing was read yet that comes before the answer to this call."""
+        return self._unread is None and self._pending.awaits_next(call_id)
+
+    def receive_message(self, give_up: GiveUp) -> bytes:
+        """The next message, of whatever call. Raises ClusterError, and then all calls are lost."""
+        if self._unread is not None:
+            data, self._unread = self._unread, None
+            return data
+        assert self._stream is not None, "a call under way has a stream"
+        try:
+            return self._stream.receive(give_up)
+        except StreamBrokenError as error:
+            raise self._broken(error) from error
+
+    def put_back(self, message: bytes) -> None:
+        """What was received is to be looked at by `receive`."""
+        self._unread = message
+
+    def end_call(self, call_id: int) -> None:
+        """Somebody else read its answer."""
+        self._pending.end(call_id)
+
     def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
         try:
             if (shape := self._pending.awaited(call_id)) is not None:
-                data = self._receive(give_up)
+                data = self.receive_message(give_up)
                 if (answer := read_plain_answer(data, call_id, shape)) is not None:
                     self._pending.end(call_id)
                     return answer
@@ -171,19 +208,8 @@ class GrpcLane:
                 raise
         return self._stub().Describe(pb.DescribeRequest(), timeout=timeout_seconds, wait_for_ready=True)
 
-    def _receive(self, give_up: GiveUp) -> bytes:
-        """The next message, of whatever call."""
-        if self._unread is not None:
-            data, self._unread = self._unread, None
-            return data
-        assert self._stream is not None, "a call under way has a stream"
-        try:
-            return self._stream.receive(give_up)
-        except StreamBrokenError as error:
-            raise self._broken(error) from error
-
     def _read(self, give_up: GiveUp) -> pb.ExpertReply:
-        data = self._receive(give_up)
+        data = self.receive_message(give_up)
         try:
             return pb.ExpertReply.FromString(data)
         except DecodeError as error:
@@ -202,21 +228,15 @@ class GrpcLane:
         if self._stream is None:
             self.check_unchanged()
             timeout = self._settings.call_timeout_seconds
-            self._local_channel = self._open_local_channel()
+            if self._local_path is not None:
+                self._local_channel = open_local_channel(
+                    self._local_path, self._address, self._settings.hidden_size
+                )
             self._stream = ExpertStream(
                 self._local_channel or self._channel.current(), timeout_seconds=timeout
             )
             self._channel.close_old()
         return self._stream
-
-    def _open_local_channel(self) -> grpc.Channel | None:
-        if self._local_path is None:
-            return None
-        if not answers(self._local_path):
-            _log.info("worker %s: nobody answers at %s, using TCP", self._address, self._local_path)
-            return None
-        _log.info("worker %s: stream over Unix socket %s", self._address, self._local_path)
-        return open_channel(f"unix:{self._local_path}", self._settings.hidden_size)
 
     def explain(
         self, status: grpc.StatusCode, details: str, *, waited_seconds: float | None = None
@@ -225,13 +245,3 @@ class GrpcLane:
         if waited_seconds is not None and status in _SILENCE:
             details = f"no answer within {waited_seconds:.3g} s; is jangtq-worker running there?"
         return error_of(status, f"{self._name}: {details}")
-
-
-def _check_unchanged(expected: Holder, found: Holder) -> None:
-    for what, was, now in (
-        ("bundle", expected.fingerprint[:12], found.fingerprint[:12]),
-        ("protocol", str(expected.protocol_version), str(found.protocol_version)),
-        ("experts", format_ranges(expected.ranges), format_ranges(found.ranges)),
-    ):
-        if was != now:
-            raise WorkerMismatchError(f"worker {expected.name} came back with {what} {now}, it had {was}")

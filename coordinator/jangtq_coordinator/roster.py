@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jangtq_proto.errors import ConfigurationError, WorkerMismatchError
-from jangtq_proto.ranges import ExpertRange, read_ranges
+from jangtq_proto.ranges import ExpertRange, format_ranges, read_ranges
 from jangtq_proto.v1 import expert_pb2 as pb
 
 LOCAL = "coordinator"
@@ -75,3 +75,14 @@ def check_holders(holders: Sequence[Holder], *, fingerprint: str, protocol_versi
     ]
     if problems:
         raise WorkerMismatchError("; ".join(problems))
+
+
+def check_unchanged(expected: Holder, found: Holder) -> None:
+    """Raises WorkerMismatchError where a worker came back as another one."""
+    for what, was, now in (
+        ("bundle", expected.fingerprint[:12], found.fingerprint[:12]),
+        ("protocol", str(expected.protocol_version), str(found.protocol_version)),
+        ("experts", format_ranges(expected.ranges), format_ranges(found.ranges)),
+    ):
+        if was != now:
+            raise WorkerMismatchError(f"worker {expected.name} came back with {what} {now}, it had {was}")

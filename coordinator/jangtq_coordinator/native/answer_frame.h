@@ -82,6 +82,23 @@ inline bool read_answer(const JangtqHolder& holder, AnswerFrame& frame, uint64_t
     return true;
 }
 
+// Copies what a message answers into the frame; false where it is none to this call.
+inline bool read_answer(Bytes message, AnswerFrame& frame, uint64_t call_id) {
+    ReplyMessage reply;
+    const auto rows = static_cast<size_t>(frame.part.rows);
+    if (!read_reply(message, reply) || reply.call_id != call_id || reply.partial_sums.size != frame.sums_bytes ||
+        reply.finest.size != rows)
+        return false;
+    const AnswerHead head{static_cast<uint32_t>(frame.bytes) - kLengthBytes, 0, call_id, reply.queue_ns,
+                          reply.compute_ns, reply.checksum};
+    std::memcpy(frame.start, &head, sizeof head);
+    std::memcpy(frame.start + sizeof head, reply.partial_sums.start, frame.sums_bytes);
+    std::memcpy(frame.start + sizeof head + frame.sums_bytes, reply.finest.start, rows);
+    frame.part.read_bytes = frame.bytes;
+    frame.part.read_ns = now_ns();
+    return true;
+}
+
 // False where the checksum is wrong.
 inline bool check_answer(AnswerFrame& frame, uint64_t call_id) {
     const AnswerHead head = frame.head();

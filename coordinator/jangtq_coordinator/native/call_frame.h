@@ -11,8 +11,9 @@
 #include <fcntl.h>
 #endif
 
-#include "exchange.h"
 #include "clock.h"
+#include "exchange.h"
+#include "expert_messages.h"
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "frames are copied as they lie in memory");
 
@@ -21,6 +22,8 @@ namespace jangtq {
 constexpr uint32_t kLengthBytes = 4;
 constexpr uint32_t kFloat32Rows = 1;
 constexpr int32_t kNoExpert = -1;
+// After head, weights and ids.
+constexpr int64_t kFirstRowPiece = 3;
 
 // How a call's frame begins, as in jangtq_proto.frames.
 #pragma pack(push, 1)
@@ -84,6 +87,24 @@ class CallFrame {
         part_.sent_ns = now_ns();
     }
 
+    // The same call as an ExpertCall, for whoever sends it.
+    void write_message() {
+        MessageWriter writer(exchange_.messages + holder_ * exchange_.message_stride);
+        writer.write_number(0x08, batch_.call_id);
+        writer.write_number(0x10, head_.layer);
+        writer.write_number(0x18, head_.row_count);
+        writer.write_number(0x20, head_.slot_count);
+        writer.write_number(0x28, head_.row_type);
+        writer.begin_bytes(0x32, head_.rows_bytes);
+        for (int64_t i = kFirstRowPiece; i < piece_count_ - 1; ++i) writer.append(bytes_of(pieces_[i]));
+        writer.write_bytes(0x3A, bytes_of(pieces_[2]));
+        writer.write_bytes(0x42, bytes_of(pieces_[1]));
+        writer.write_bytes(0x4A, bytes_of(pieces_[piece_count_ - 1]));
+        writer.write_number(0x50, head_.prefill);
+        part_.frame_bytes = part_.sent_bytes = static_cast<int64_t>(writer.size());
+        part_.sent_ns = now_ns();
+    }
+
     // Counted when the frame is on its way; leaves the frame's ids out of order.
     void count_distinct() {
         std::sort(ids_, ids_ + count_);
@@ -93,6 +114,8 @@ class CallFrame {
     bool is_sent() const { return part_.sent_bytes == part_.frame_bytes; }
 
    private:
+    static Bytes bytes_of(const iovec& piece) { return {static_cast<const uint8_t*>(piece.iov_base), piece.iov_len}; }
+
     // Of a single row only the holder's own slots travel, of several all of them, as Router splits them.
     void copy_slots(int32_t row) {
         exponents_[exponent_count_++] = exchange_.exponents[row];

@@ -14,6 +14,10 @@ using jangtq::Batch;
 using jangtq::CallFrame;
 using jangtq::kNoExpert;
 
+bool is_by_message(const JangtqHolder& holder) { return holder.fd == kJangtqByMessage; }
+
+bool is_reachable(const JangtqHolder& holder) { return holder.fd >= 0 || is_by_message(holder); }
+
 // Counts the picks and lists the rows of each holder; false where somebody cannot be asked from here.
 bool split(const JangtqExchange& exchange, const Batch& batch) {
     std::memset(exchange.parts, 0, sizeof(JangtqPart) * static_cast<size_t>(exchange.holder_count));
@@ -23,7 +27,7 @@ bool split(const JangtqExchange& exchange, const Batch& batch) {
             if (expert == kNoExpert) continue;
             if (expert < 0 || expert >= exchange.expert_count) return false;
             const int32_t holder = exchange.owners[expert];
-            if (holder < 0 || exchange.holders[holder].fd < 0) return false;
+            if (holder < 0 || !is_reachable(exchange.holders[holder])) return false;
             JangtqPart& part = exchange.parts[holder];
             int32_t* index = exchange.row_index + holder * kJangtqMostRows;
             if (part.rows == 0 || index[part.rows - 1] != row) index[part.rows++] = static_cast<int32_t>(row);
@@ -31,6 +35,13 @@ bool split(const JangtqExchange& exchange, const Batch& batch) {
         }
     }
     return true;
+}
+
+// Whether a proven answer is there, after it was waited for where it comes from a socket.
+bool has_answer(const JangtqExchange& exchange, int64_t holder, AnswerFrame& frame, uint64_t call_id, int64_t end_ns) {
+    const JangtqHolder& from = exchange.holders[holder];
+    if (is_by_message(from)) return frame.part.is_whole != 0;
+    return jangtq::read_answer(from, frame, call_id, end_ns) && jangtq::check_answer(frame, call_id);
 }
 
 // Adds an answer to the sums of its rows, and to the finest exponents of all answers.
@@ -104,11 +115,25 @@ int32_t jangtq_ask(const JangtqExchange* exchange, int64_t layer, int64_t row_co
     for (int32_t holder = 0; holder < exchange->holder_count; ++holder) {
         if (exchange->parts[holder].picks == 0) continue;
         CallFrame frame(*exchange, batch, holder);
-        frame.send();
+        if (is_by_message(exchange->holders[holder]))
+            frame.write_message();
+        else
+            frame.send();
         frame.count_distinct();
         if (!frame.is_sent()) outcome = JANGTQ_NOT_SENT;
     }
     return outcome;
+}
+
+int64_t jangtq_most_message_bytes(int64_t rows, int64_t slots, int64_t hidden) {
+    return static_cast<int64_t>(jangtq::most_call_bytes(rows, slots, hidden));
+}
+
+int32_t jangtq_take_message(const JangtqExchange* exchange, int64_t holder, uint64_t call_id, const uint8_t* message,
+                            int64_t size) {
+    AnswerFrame frame(*exchange, holder);
+    const bool is_answer = jangtq::read_answer({message, static_cast<size_t>(size)}, frame, call_id);
+    return is_answer && jangtq::check_answer(frame, call_id) ? JANGTQ_ORDINARY : JANGTQ_NOT_READ;
 }
 
 int32_t jangtq_collect(const JangtqExchange* exchange, int64_t row_count, uint64_t call_id, int64_t patience_ns) {
@@ -120,8 +145,7 @@ int32_t jangtq_collect(const JangtqExchange* exchange, int64_t row_count, uint64
     for (int64_t holder = 0; holder < exchange->holder_count; ++holder) {
         if (exchange->parts[holder].picks == 0) continue;
         AnswerFrame frame(*exchange, holder);
-        if (!jangtq::read_answer(exchange->holders[holder], frame, call_id, end_ns) || !jangtq::check_answer(frame, call_id))
-            return JANGTQ_NOT_READ;
+        if (!has_answer(*exchange, holder, frame, call_id, end_ns)) return JANGTQ_NOT_READ;
         add(*exchange, holder, frame, finest);
         summarise(*exchange->summary, holder, frame.part);
     }

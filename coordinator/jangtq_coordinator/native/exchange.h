@@ -10,9 +10,12 @@ extern "C" {
 constexpr int64_t kJangtqMostRows = 32;
 constexpr int64_t kJangtqMostSlots = 32;
 
+// Instead of a socket: the caller sends what is written to `messages`, and brings the replies.
+constexpr int64_t kJangtqByMessage = -2;
+
 // The way to one holder.
 struct JangtqHolder {
-    int64_t fd;       // a blocking socket whose receives end after a while, -1 where there is none
+    int64_t fd;       // a blocking socket whose receives end after a while, or kJangtqByMessage; -1 where there is none
     int64_t poll_ns;  // how long to look again and again before sleeping
 };
 
@@ -68,6 +71,8 @@ struct JangtqExchange {
     int32_t* row_index;           // [holders][kJangtqMostRows], the rows that each holder has
     uint8_t* answers;             // [holders][answer_stride]
     int64_t answer_stride;        // at least jangtq_answer_bytes(rows, hidden), a multiple of 4
+    uint8_t* messages;            // [holders][message_stride], of each holder by message its ExpertCall
+    int64_t message_stride;       // at least jangtq_most_message_bytes(rows, slots, hidden)
 };
 
 enum JangtqOutcome : int32_t {
@@ -79,15 +84,22 @@ enum JangtqOutcome : int32_t {
 };
 
 int64_t jangtq_answer_bytes(int64_t rows, int64_t hidden);
+int64_t jangtq_most_message_bytes(int64_t rows, int64_t slots, int64_t hidden);
 
 // The exponents of grids on which answers as large as the sum of their row's squares times `factor` have
 // `expected_bits`; rows: [rows][hidden].
 void jangtq_first_exponents(const JangtqGrids* grids, const float* rows, int64_t row_count, int64_t hidden,
                             double factor, int8_t* exponents);
 
-// Chooses each row's grid, splits rows, builds one frame a holder, and sends it with one send that never waits.
+// Chooses each row's grid, splits rows, builds one frame a holder, and sends it with one send that never waits, or
+// writes one message.
 int32_t jangtq_ask(const JangtqExchange* exchange, int64_t layer, int64_t row_count, int64_t slot_count,
                    int64_t prefill, double factor, uint64_t call_id);
+
+// Takes the ExpertReply of a holder by message, to be collected; JANGTQ_NOT_READ where it is anything but a proven
+// answer to this call, as protobuf writes it.
+int32_t jangtq_take_message(const JangtqExchange* exchange, int64_t holder, uint64_t call_id, const uint8_t* message,
+                            int64_t size);
 
 // Reads the answers in the order of the holders, and writes the sums where all rows' grids suit them. Returns after
 // `patience_ns` at the latest, but for one receive.

@@ -47,6 +47,14 @@ class MessageReader {
         return true;
     }
 
+    bool read_fixed(uint8_t tag, uint32_t& value) {
+        if (!is_next(tag)) return true;
+        if (left_ < sizeof value) return false;
+        value = 0;
+        for (int shift = 0; shift < 32; shift += 8, skip(1)) value |= uint32_t{*at_} << shift;
+        return true;
+    }
+
     bool is_at_end() const { return left_ == 0; }
 
    private:
@@ -90,10 +98,17 @@ inline bool read_call(Bytes message, CallMessage& call) {
 
 // The fields of an ExpertReply with partial sums.
 struct ReplyMessage {
-    uint64_t call_id, queue_ns, compute_ns;
+    uint64_t call_id = 0, queue_ns = 0, compute_ns = 0;
     Bytes partial_sums, finest;
-    uint32_t checksum;
+    uint32_t checksum = 0;
 };
+
+inline bool read_reply(Bytes message, ReplyMessage& reply) {
+    MessageReader reader(message);
+    return reader.read_number(0x08, reply.call_id) && reader.read_bytes(0x12, reply.partial_sums) &&
+           reader.read_number(0x20, reply.queue_ns) && reader.read_number(0x28, reply.compute_ns) &&
+           reader.read_bytes(0x32, reply.finest) && reader.read_fixed(0x3D, reply.checksum) && reader.is_at_end();
+}
 
 class MessageWriter {
    public:
@@ -106,10 +121,19 @@ class MessageWriter {
     }
 
     void write_bytes(uint8_t tag, Bytes value) {
+        begin_bytes(tag, value.size);
+        append(value);
+    }
+
+    // So many bytes follow, by one or more appends.
+    void begin_bytes(uint8_t tag, size_t size) {
         *at_++ = tag;
-        write_varint(value.size);
-        if (value.size != 0) std::memcpy(at_, value.start, value.size);
-        at_ += value.size;
+        write_varint(size);
+    }
+
+    void append(Bytes piece) {
+        if (piece.size != 0) std::memcpy(at_, piece.start, piece.size);
+        at_ += piece.size;
     }
 
     void write_fixed(uint8_t tag, uint32_t value) {
@@ -129,6 +153,11 @@ class MessageWriter {
     uint8_t* start_;
     uint8_t* at_;
 };
+
+// Bytes of the longest call of so many rows and slots: ten tags and nine varints are around its arrays.
+constexpr size_t most_call_bytes(int64_t rows, int64_t slots, int64_t hidden_size) {
+    return static_cast<size_t>(rows * (hidden_size * 4 + slots * 8 + 1)) + 10 + 9 * 10 + 1;
+}
 
 // Bytes of the longest reply to so many rows: six tags, five varints and the checksum are around its arrays.
 constexpr size_t most_reply_bytes(int64_t rows, int64_t hidden_size) {
