@@ -379,3 +379,20 @@ def test_layers_may_be_swapped_while_streams_ask() -> None:
                 before.asked.clear()
                 after.asked.clear()
     assert before.native_calls == after.native_calls == 20
+
+
+def test_no_call_is_before_a_swap_that_waits() -> None:
+    before, after = ScriptedNativeLayer(HIDDEN), ScriptedNativeLayer(HIDDEN)
+    desk = desk_of(before)
+    with conversing(desk) as caller, ThreadPoolExecutor(1) as other, held_up(before) as go_on:
+        caller.say(FRAME * 20)
+        assert before.asked.wait(SECONDS)
+        swapped = other.submit(desk.hold, (after,))
+        with pytest.raises(TimeoutError):
+            swapped.result(0.2)
+        go_on.set()
+        for _ in range(20):
+            answer = caller.hear()
+            assert answer is not None and bytes(answer.payload) == SUMS
+        swapped.result()
+    assert before.native_calls == 1

@@ -182,7 +182,7 @@ class FrameSocket:
 
     def _drop_frame(self) -> None:
         rest = self._filled - self._frame_size
-        if rest:
+        if rest and self._frame_size:
             self._view[:rest] = bytes(self._view[self._frame_size : self._filled])
         self._filled, self._frame_size = rest, 0
 

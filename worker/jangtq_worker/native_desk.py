@@ -37,7 +37,9 @@ class NativeDesk:
         """From now on ask these layers, where they are such that native code may; waits for those before."""
         count = self._shape.layer_count
         structs = (LayerStruct * count)(*map(self._struct, layers[:count]))
-        if not self.library.serve(self.handle, ctypes.addressof(structs)):
+        with self:  # or calls without a pause between them might keep the device for ever
+            is_served = self.library.serve(self.handle, ctypes.addressof(structs))
+        if not is_served:
             raise MemoryError("no memory for layers")
         # Only now nobody computes with those before, which may go.
         self._layers = layers
