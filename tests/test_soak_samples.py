@@ -42,8 +42,8 @@ def test_one_that_stays_open_is_told(what: str) -> None:
     assert told(filling, Rest(**more)) == [f"coordinator: 21 {what} at rest, {getattr(REST, what)} before"]
 
 
-def test_threads_are_counted_but_for_grpcs_timers(tmp_path: Path) -> None:
-    for number, name in enumerate(("python", "event_engine", "grpc_global_tim", "grpc_global_tim")):
+def test_threads_are_counted_but_for_those_of_grpcs_pools(tmp_path: Path) -> None:
+    for number, name in enumerate(("python", "event_engine", "python", "grpc_global_tim", "lifeguard")):
         task = tmp_path / "7" / "task" / str(number)
         task.mkdir(parents=True)
         (task / "comm").write_text(f"{name}\n")
