@@ -20,8 +20,8 @@ RULE: Final = (
     "the first quarter, in which caches fill."
 )
 _GRPC_POOLS: Final = {"event_engine", "grpc_global_tim", "lifeguard"}
-"""gRPC starts threads when it has much to do, and ends those that were idle for 20 seconds (kIdleThreadLimit of
-its WorkStealingThreadPool). How many a cluster at rest keeps is a matter of the moment."""
+"""gRPC starts threads when it has much to do, and ends those that were idle for 20 seconds (kIdleThreadLimit
+of its WorkStealingThreadPool). How many a cluster at rest keeps is a matter of the moment."""
 
 
 @dataclass(frozen=True)
