@@ -7,8 +7,9 @@ from typing import Final
 
 from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import error_of_number
-from jangtq_proto.frame_socket import FrameSocket, tune
+from jangtq_proto.frame_socket import FrameSocket
 from jangtq_proto.frames import OK, greeting, read_answer
+from jangtq_proto.sockets import tune
 
 _GREETING_SECONDS: Final = 2.0
 _MOST_WELCOME_BYTES: Final = 4096

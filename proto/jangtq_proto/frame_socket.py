@@ -6,15 +6,14 @@ import os
 import select
 import socket
 import ssl
-import struct
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 from jangtq_proto.frames import LENGTH, Frame
+from jangtq_proto.sockets import poll, set_kernel_timeout
 
 _FIRST_BUFFER_BYTES = 1 << 16
-_KEEPALIVE_SECONDS = 30
 _CHECK_SECONDS = 0.05
 _TAKES_NOTHING = "the other side takes nothing"
 
@@ -60,8 +59,8 @@ class FrameSocket:
         if self._is_tls:
             self._socket.settimeout(seconds)
         else:
-            _set_kernel_timeout(self._socket, socket.SO_SNDTIMEO, seconds or 0.0)
-            _set_kernel_timeout(self._socket, socket.SO_RCVTIMEO, min(seconds or 0.0, _CHECK_SECONDS))
+            set_kernel_timeout(self._socket, socket.SO_SNDTIMEO, seconds or 0.0)
+            set_kernel_timeout(self._socket, socket.SO_RCVTIMEO, min(seconds or 0.0, _CHECK_SECONDS))
 
     @property
     def descriptor(self) -> tuple[int, int]:
@@ -205,7 +204,7 @@ class FrameSocket:
         if isinstance(self._socket, ssl.SSLSocket):
             self._wait_for_tls(self._socket)
         elif self._poll_ns:
-            count = self._spin(view)
+            count = poll(self._socket, view, self._poll_ns)
             if count is not None:
                 return count
         while True:
@@ -230,20 +229,6 @@ class FrameSocket:
         self._view = view
         self._frame = memoryview(b"")
 
-    def _spin(self, view: memoryview) -> int | None:
-        """Look again and again for a while: a thread that never sleeps need not be woken.
-
-        Where there are fewer cores than pollers, whoever has something to do goes first.
-        """
-        end = time.perf_counter_ns() + self._poll_ns
-        while True:
-            try:
-                return self._socket.recv_into(view, 0, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                if time.perf_counter_ns() > end:
-                    return None
-            os.sched_yield()
-
     def _wait_for_tls(self, sock: ssl.SSLSocket) -> None:
         """Looks before it reads, because a timeout of the encryption would hold for sending, too."""
         if self._poll_ns:
@@ -253,23 +238,6 @@ class FrameSocket:
         if self._timeout_seconds is not None:
             while not sock.pending() and not self._poller.poll(_CHECK_SECONDS * 1000):
                 self._check_deadline("the other side stayed silent")
-
-
-def tune(sock: socket.socket) -> None:
-    """Send at once, and notice a machine that went away."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if sock.family == socket.AF_UNIX:
-        return
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    idle = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)
-    if idle is not None:
-        sock.setsockopt(socket.IPPROTO_TCP, idle, _KEEPALIVE_SECONDS)
-
-
-def _set_kernel_timeout(sock: socket.socket, option: int, seconds: float) -> None:
-    """In the kernel rather than in Python, whose sockets ask with poll before each call."""
-    whole, part = divmod(seconds, 1)
-    sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(whole), math.ceil(part * 1e6)))
 
 
 def _join(parts: Frame) -> bytes:

@@ -14,8 +14,9 @@ from cryptography import x509
 from jangtq_proto.addresses import Address
 from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import WorkerFaultError, WorkerUnreachableError
-from jangtq_proto.frame_socket import FrameSocket, tune
+from jangtq_proto.frame_socket import FrameSocket
 from jangtq_proto.local_sockets import SocketFolder, socket_name
+from jangtq_proto.sockets import tune
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_worker.desk import Desk
 from jangtq_worker.express_conversation import GREETING_SECONDS, Conversation
