@@ -31,6 +31,7 @@ class WorkerChannel:
         self._channel = open_channel(str(self._address), hidden_size, self._files)
         self._old: list[grpc.Channel] = []
         self._look_at = 0.0
+        self._is_outdated = False
 
     def current(self) -> grpc.Channel:
         """The channel for whatever begins now; a stream on an older one goes on."""
@@ -38,17 +39,17 @@ class WorkerChannel:
             files = self._read_files()
             if files is not self._files:
                 self._old.append(self._channel)
-                self._files = files
+                self._files, self._is_outdated = files, False
                 self._channel = open_channel(str(self._address), self._hidden_size, files)
             return self._channel
 
     def is_outdated(self) -> bool:
         """Whether the files changed since the channel was opened; looks once a second at most."""
         now = time.monotonic()
-        if self._credentials is None or now < self._look_at:
-            return False
-        self._look_at = now + _LOOK_SECONDS
-        return self._read_files() is not self._files
+        if self._credentials is not None and now >= self._look_at:
+            self._look_at = now + _LOOK_SECONDS
+            self._is_outdated = self._read_files() is not self._files
+        return self._is_outdated
 
     def check(self, *, failed: bool = False) -> None:
         """Raises WorkerUnreachableError where TLS is in the way; a plain one looks once it failed."""
