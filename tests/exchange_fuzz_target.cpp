@@ -3,48 +3,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <random>
 #include <vector>
 
 #include "answer_frame.h"
 #include "exchange.h"
 #include "expert_messages.h"
+#include "fuzz_input.h"
 
 namespace {
 
 constexpr uint64_t kCallId = 77;
-
-// Hands out the input piece by piece, then zeros.
-class Input {
-   public:
-    Input(const uint8_t* data, size_t size) : data_(data), left_(size) {}
-
-    int64_t number(int64_t least, int64_t most) { return least + take<uint16_t>() % (most - least + 1); }
-
-    template <typename T>
-    T take() {
-        T value{};
-        const size_t size = std::min(left_, sizeof value);
-        std::memcpy(&value, data_, size);
-        data_ += size;
-        left_ -= size;
-        return value;
-    }
-
-    template <typename T>
-    std::vector<T> values(int64_t count) {
-        std::vector<T> result(static_cast<size_t>(count));
-        for (auto& value : result) value = take<T>();
-        return result;
-    }
-
-   private:
-    const uint8_t* data_;
-    size_t left_;
-};
 
 // Some bytes are changed, added or left out.
 std::vector<uint8_t> spoil(Input& input, std::vector<uint8_t> bytes) {
@@ -165,14 +135,3 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         if (part.picks != 0 && outcome != JANGTQ_NOT_READ && part.is_whole != 1) std::abort();
     return 0;
 }
-
-#ifdef JANGTQ_OWN_MAIN
-int main(int count, char** arguments) {
-    std::mt19937 draw(7);
-    for (int runs = count > 1 ? std::atoi(arguments[1]) : 1000; runs > 0; --runs) {
-        std::vector<uint8_t> bytes(draw() % 512);
-        for (auto& byte : bytes) byte = static_cast<uint8_t>(draw());
-        LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
-    }
-}
-#endif
