@@ -3,11 +3,11 @@
 // libFuzzer, with a main that draws the bytes.
 #include <cstdlib>
 #include <cstring>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "expert_messages.h"
+#include "fuzz_input.h"
 #include "messages.h"
 
 namespace {
@@ -99,14 +99,3 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     answer(reinterpret_cast<const uint8_t*>(spoiled.data()), spoiled.size(), INT64_MAX);
     return 0;
 }
-
-#ifdef JANGTQ_OWN_MAIN
-int main(int count, char** arguments) {
-    std::mt19937 draw(7);
-    for (int runs = count > 1 ? std::atoi(arguments[1]) : 1000; runs > 0; --runs) {
-        std::vector<uint8_t> bytes(draw() % 300);
-        for (auto& byte : bytes) byte = static_cast<uint8_t>(draw());
-        LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
-    }
-}
-#endif
