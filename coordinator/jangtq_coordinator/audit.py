@@ -57,7 +57,7 @@ class Auditor:
             if all(plan.members[position].name in avoid for position in plan.holders_of[expert]):
                 return None
         now = time.perf_counter_ns()
-        again = Exchange(call, now, now)
+        again = Exchange(now, now, call)
         self._collector.ask(again, avoid=frozenset(avoid))
         found = self._collector.collect(again)
         return None if any(one.member.name in avoid for one in found) else found

@@ -2,9 +2,11 @@
 
 import time
 from dataclasses import dataclass
-from typing import Final
 
-from jangtq_coordinator.exchange import Answered, Asked, Exchange, Failure, SettledSums, SlowestHolder
+import numpy as np
+from numpy.typing import NDArray
+
+from jangtq_coordinator.exchange import Answered, Asked, Exchange, Failure
 from jangtq_coordinator.exchange_memory import AskedRows
 from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.failover import Failover
@@ -16,11 +18,9 @@ from jangtq_coordinator.native_exchange import NativeExchanges
 from jangtq_coordinator.pause import Pause
 from jangtq_coordinator.plan import Member
 from jangtq_coordinator.routes import Routes
-from jangtq_coordinator.routing import NOBODY, HolderRows, work
+from jangtq_coordinator.routing import NOBODY, HolderRows
 from jangtq_coordinator.traffic import Traffic
 from jangtq_proto.errors import ClusterError
-
-_RECORDED_AT_ONCE: Final = 16
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,6 @@ class Collector:
         self._membership = membership
         self._lanes = LaneBook(open_lane)
         self._native = NativeExchanges(self._lanes)
-        self._unrecorded: list[tuple[NativeCall, int]] = []
         self._failover = Failover(
             membership,
             pause=pause,
@@ -46,6 +45,7 @@ class Collector:
             busy_seconds=patience.call_seconds,
         )
         self._routes = Routes(membership, patience.call_seconds)
+        self.record_pace = self._routes.record
         self._retired = self._routes.plan
         self.traffic = Traffic()
 
@@ -60,13 +60,12 @@ class Collector:
         """A member is proven to have answered wrong."""
         self._failover.strike(member, reason)
 
-    def ask_natively(self, asked: AskedRows) -> NativeCall | None:
-        """Ask every holder without further ado; None where nobody was asked, because `ask` has to do it."""
-        call = self._native.ask(asked, self._routes.router, self._routes.plan)
-        if len(self._unrecorded) >= _RECORDED_AT_ONCE:
-            # While the holders are busy.
-            self._record()
-        return call
+    def ask_natively(self, asked: AskedRows, *, others: int) -> NativeCall | None:
+        """Ask every holder without further ado; None where nobody was asked, because `ask` has to do it.
+
+        others: how many exchanges are under way besides.
+        """
+        return self._native.ask(asked, self._routes.router, self._routes.plan, others=others)
 
     def ask(self, exchange: Exchange, *, avoid: frozenset[str] = frozenset()) -> None:
         """Ask every holder of what an exchange wants; those to be avoided where there is nobody else."""
@@ -88,6 +87,7 @@ class Collector:
         self._lanes.close()
 
     def _ask(self, exchange: Exchange, parts: tuple[HolderRows, ...]) -> None:
+        self._native.make_way()
         for part in parts:
             if part.holder == NOBODY:
                 exchange.unanswered.append(part)
@@ -101,26 +101,15 @@ class Collector:
             else:
                 exchange.asked.append(Asked(part, member, lane, call_id, time.perf_counter_ns()))
 
-    def collect_sums(self, exchange: Exchange) -> SettledSums | None:
-        """The sums where native code asked and all is ordinary; else `collect` has to be called."""
-        call = exchange.native
-        if call is None:
-            return None
-        started_ns = time.perf_counter_ns()
-        sums = self._native.collect(call, lambda position: self._giving_up_on(position, exchange, call))
-        if sums is None or call.summary is None:
-            return None
-        slowest, queue_ns, compute_ns, decode_ns, read_ns = call.summary
-        self.traffic.record_later(call.answered())
-        self._unrecorded.append((call, started_ns))
-        name = call.plan.members[slowest].name
-        return SettledSums(sums, SlowestHolder(name, queue_ns, compute_ns, decode_ns), read_ns)
+    def collect_sums(self, exchange: Exchange, call: NativeCall) -> NDArray[np.float32] | None:
+        """The sums of what native code asked, where all is ordinary; else `collect` has to be called."""
+        return self._native.collect(call, lambda position: self._giving_up_on(position, exchange, call))
 
     def collect(self, exchange: Exchange) -> list[Answered]:
         """Every part's answer, of whomever it comes in the end. May wait; raises ClusterError."""
-        self._record()
         if exchange.native is not None:
             self._go_on(exchange, exchange.native)
+        self._native.make_way()
         answered = exchange.answered + self._receive(exchange)
         while exchange.unanswered:
             self._ask_others(exchange)
@@ -130,18 +119,18 @@ class Collector:
 
     def _go_on(self, exchange: Exchange, call: NativeCall) -> None:
         """What native code began goes on over the lanes, with the same ids."""
-        exchange.native = None
         whole = exchange.whole
+        exchange.native = None
         found = self._native.hand_over(call)
-        for part in call.router.split(whole.expert_ids, whole.router_weights):
-            member, told = call.plan.members[part.holder], call.part(part.holder)
+        for part in call.ways.router.split(whole.expert_ids, whole.router_weights):
+            member, told = call.ways.plan.members[part.holder], call.part(part.holder)
             if part.holder in found:
                 exchange.answered.append(Answered(part, member, found[part.holder]))
                 continue
             lane = call.lane(part.holder)
             try:
-                if part.holder in call.failures:
-                    raise call.failures[part.holder]
+                if (failure := call.failure(part.holder)) is not None:
+                    raise failure
                 if isinstance(lane, ExpressLane) and not told.is_sent:
                     lane.send_rest(
                         call.call_id,
@@ -153,23 +142,6 @@ class Collector:
                 self._note(exchange, Failure(part, member, error))
             else:
                 exchange.asked.append(Asked(part, member, lane, call.call_id, told.sent_ns))
-
-    def _record(self) -> None:
-        """Record what answers took, as `_receive` does, of exchanges that native code collected.
-
-        Many at once, because the first costs several times as much as those after it.
-        """
-        for call, free_ns in self._unrecorded:
-            for member, part in call.asked():
-                self._routes.record(
-                    member,
-                    part.rows,
-                    waited_seconds=max(0, part.read_ns - free_ns) / 1e9,
-                    compute_ns=part.compute_ns,
-                    cost=work(part.distinct, part.picks),
-                )
-                free_ns = part.read_ns
-        self._unrecorded.clear()
 
     def _receive(self, exchange: Exchange) -> list[Answered]:
         asked, exchange.asked = exchange.asked, []
@@ -199,10 +171,11 @@ class Collector:
 
     def _giving_up_on(self, position: int, exchange: Exchange, call: NativeCall) -> GiveUp:
         """The same of a member that native code asked, whose part nobody made yet."""
-        member, whole, started = call.plan.members[position], exchange.whole, time.monotonic()
+        member, started = call.ways.plan.members[position], time.monotonic()
 
         def give_up() -> bool:
-            parts = call.router.split(whole.expert_ids, whole.router_weights)
+            whole = exchange.whole
+            parts = call.ways.router.split(whole.expert_ids, whole.router_weights)
             part = next(part for part in parts if part.holder == position)
             return self._giving_up(member, part, started)()
 

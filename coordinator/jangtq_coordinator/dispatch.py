@@ -13,15 +13,7 @@ from numpy.typing import NDArray
 from jangtq_coordinator.audit import Auditor
 from jangtq_coordinator.collector import Collector, Patience
 from jangtq_coordinator.counters import ClusterCounters
-from jangtq_coordinator.exchange import (
-    Answered,
-    Exchange,
-    SettledSums,
-    add_up,
-    ask_again,
-    slowest_of,
-    times_of,
-)
+from jangtq_coordinator.exchange import Answered, Exchange, add_up, ask_again, slowest_of, times_of
 from jangtq_coordinator.exchange_memory import AskedRows
 from jangtq_coordinator.expert_load import ExpertLoad
 from jangtq_coordinator.exponents import (
@@ -32,7 +24,9 @@ from jangtq_coordinator.exponents import (
     read_sums,
 )
 from jangtq_coordinator.lane_book import OpenLane
+from jangtq_coordinator.ledger import Books, Entry, Ledger
 from jangtq_coordinator.membership import Membership
+from jangtq_coordinator.native_call import NativeCall
 from jangtq_coordinator.pause import Pause
 from jangtq_coordinator.timeline import Timeline
 from jangtq_coordinator.timing import LayerTimes
@@ -74,6 +68,7 @@ class Dispatcher:
         self._collector = Collector(membership, open_lane, patience or Patience(), pause or Pause())
         self._auditor = Auditor(membership, self._collector, rate=audit)
         self._under_way = 0
+        self._ledger = Ledger(Books(times, self.timeline, self.traffic, load), self._collector.record_pace)
 
     @property
     def times(self) -> LayerTimes:
@@ -105,23 +100,19 @@ class Dispatcher:
         self._collector.keep_up(idle=not self._under_way)
         scale = 1.0 if self._scales is None else self._scales[layer]
         factor = expected_answer_factor(scale, rows.shape[1])
-        prefill = is_prefill(expert_ids)
-        asked = AskedRows(layer, rows, expert_ids, router_weights, prefill, factor)
-        self._under_way += 1
+        asked = AskedRows(layer, rows, expert_ids, router_weights, is_prefill(expert_ids), factor)
+        exchange = Exchange(began_ns or started_ns, started_ns)
         try:
-            native = self._collector.ask_natively(asked)
-            # From here on, where all is ordinary, the holders are busy.
-            exponents = native.memory.exponents(len(rows)) if native else first_exponents(rows, scale)
-            whole = LayerCall(layer, rows, expert_ids, router_weights, exponents, prefill)
-            exchange = Exchange(whole, began_ns or started_ns, started_ns, native=native)
-            self._collector.ask(exchange)
+            exchange.native = self._collector.ask_natively(asked, others=self._under_way)
+            self._under_way += 1
+            if exchange.native is None or not exchange.native.is_sent:
+                self._ask(exchange, asked, scale)
+            else:
+                self._ledger.settle_many()
         except BaseException:
             self.abandon()
             raise
         exchange.sent_ns = time.perf_counter_ns()
-        if self._load is not None:
-            # Counted while the workers are busy already.
-            self._load.record(layer, expert_ids)
         return exchange
 
     def finish(self, exchange: Exchange) -> NDArray[np.float32]:
@@ -130,20 +121,19 @@ class Dispatcher:
         Raises ClusterError, and then no exchange is under way any more.
         """
         waited_ns = time.perf_counter_ns()
+        native = exchange.native
         try:
             is_audited = self._auditor.is_due()
-            settled = None if is_audited else self._collector.collect_sums(exchange)
-            if settled is None:
-                settled = self._collect(exchange, is_audited=is_audited)
+            sums = None if native is None or is_audited else self._collector.collect_sums(exchange, native)
+            if sums is None:
+                sums = self._collect(exchange, waited_ns, is_audited=is_audited)
+            elif native is not None and self.records:
+                self._note(exchange, native, waited_ns)
         except BaseException:
             self.abandon()
             raise
         self._under_way = max(0, self._under_way - 1)
-        if self.records:
-            times = times_of(exchange, settled.slowest, waited_ns=waited_ns, read_ns=settled.read_ns)
-            self._times.record(times)
-            self.timeline.record_exchange(times)
-        return settled.sums
+        return sums
 
     def forward(
         self,
@@ -176,13 +166,47 @@ class Dispatcher:
         """Close every lane."""
         self._collector.close()
 
-    def _collect(self, exchange: Exchange, *, is_audited: bool) -> SettledSums:
+    def _ask(self, exchange: Exchange, asked: AskedRows, scale: float) -> None:
+        """Holder by holder, whoever was not asked yet."""
+        if exchange.native is None:
+            layer, rows, expert_ids, router_weights, prefill, _ = asked
+            exponents = first_exponents(rows, scale)
+            exchange.given = LayerCall(layer, rows, expert_ids, router_weights, exponents, prefill)
+        self._collector.ask(exchange)
+
+    def _note(self, exchange: Exchange, native: NativeCall, waited_ns: int) -> None:
+        """Positions and no names, since this is done for every layer."""
+        asked = native.asked
+        self._ledger.note(
+            Entry(
+                native.ways.plan,
+                asked.layer,
+                asked.expert_ids,
+                exchange.began_ns,
+                exchange.started_ns,
+                exchange.sent_ns,
+                waited_ns,
+                time.perf_counter_ns(),
+                native.told,
+            )
+        )
+
+    def _collect(self, exchange: Exchange, waited_ns: int, *, is_audited: bool) -> NDArray[np.float32]:
         """Answers one by one, whatever happens to them."""
+        self._ledger.settle()
+        if self._load is not None:
+            # Counted while the workers are busy already.
+            self._load.record(exchange.whole.layer, exchange.whole.expert_ids)
         answered = self._collector.collect(exchange)
         if is_audited:
             self._auditor.audit(exchange, answered)
         read_ns = time.perf_counter_ns()
-        return SettledSums(self._settle(exchange.whole, answered), slowest_of(answered), read_ns)
+        sums = self._settle(exchange.whole, answered)
+        if self.records:
+            times = times_of(exchange, slowest_of(answered), waited_ns=waited_ns, read_ns=read_ns)
+            self._times.record(times)
+            self.timeline.record_exchange(times)
+        return sums
 
     def _settle(self, whole: LayerCall, answered: list[Answered], *, asks: int = 1) -> NDArray[np.float32]:
         """The sums, after rows whose grid did not suit their answers were asked for again."""

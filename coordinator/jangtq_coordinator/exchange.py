@@ -45,14 +45,6 @@ class SlowestHolder(NamedTuple):
     decode_ns: int
 
 
-class SettledSums(NamedTuple):
-    """float32 [rows, hidden] on grids that suit; `read_ns` is when the last answer was there."""
-
-    sums: NDArray[np.float32]
-    slowest: SlowestHolder
-    read_ns: int
-
-
 @dataclass(frozen=True)
 class Failure:
     """A part that a member did not answer."""
@@ -66,19 +58,27 @@ class Failure:
 class Exchange:
     """`asked` are the calls whose answers are missing, `unanswered` the parts nobody is asked for now.
 
-    whole: everything that is asked, of whomever. native: all the calls, where they were sent by native code.
+    given: what is asked, where native code did not ask it. native: all the calls, where it did.
     answered: what native code read before the lanes went on.
     """
 
-    whole: LayerCall
     began_ns: int
     started_ns: int
+    given: LayerCall | None = None
+    native: NativeCall | None = None
     sent_ns: int = 0
     asked: list[Asked] = field(default_factory=list)
     unanswered: list[HolderRows] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     answered: list[Answered] = field(default_factory=list)
-    native: NativeCall | None = None
+
+    @property
+    def whole(self) -> LayerCall:
+        """Everything that is asked, of whomever."""
+        if self.given is None:
+            assert self.native is not None, "somebody asked it"
+            self.given = self.native.whole()
+        return self.given
 
     def call(self, part: HolderRows) -> LayerCall:
         """The message for a part."""
@@ -132,7 +132,7 @@ def ask_again(whole: LayerCall, rows: list[int], finest: NDArray[np.int8]) -> Ex
         exponents=finest[rows],
         prefill=whole.prefill,
     )
-    return Exchange(call, started_ns, started_ns)
+    return Exchange(started_ns, started_ns, call)
 
 
 def slowest_of(answered: list[Answered]) -> SlowestHolder:
@@ -148,7 +148,6 @@ def slowest_of(answered: list[Answered]) -> SlowestHolder:
 
 def times_of(exchange: Exchange, slowest: SlowestHolder, *, waited_ns: int, read_ns: int) -> ExchangeTimes:
     """Where the time of an exchange went that ends now; both stamps are of time.perf_counter_ns."""
-    # By position, since this is done for every layer, and names cost half as much again.
     return ExchangeTimes(
         exchange.whole.layer,
         len(exchange.whole.rows),

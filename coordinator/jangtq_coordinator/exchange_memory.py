@@ -13,6 +13,7 @@ from jangtq_proto.codec import Rows
 MOST_ROWS: Final = 32
 MOST_SLOTS: Final = 32
 _CACHE_LINE: Final = 64
+_PICKS = Part._fields.index("picks")
 
 
 class AskedRows(NamedTuple):
@@ -39,6 +40,15 @@ class Holders:
         """Of each holder the file descriptor, -1 where there is none, and the nanoseconds to poll."""
 
 
+class _Views(NamedTuple):
+    """Where what is asked belongs, and the sums, for so many rows and slots."""
+
+    rows: NDArray[np.float32]
+    expert_ids: NDArray[np.int32]
+    router_weights: NDArray[np.float32]
+    sums: NDArray[np.float32]
+
+
 class ExchangeMemory:
     """Everything that one exchange under way needs, at most MOST_ROWS rows with MOST_SLOTS slots."""
 
@@ -51,15 +61,17 @@ class ExchangeMemory:
         self._router_weights = np.empty(MOST_ROWS * MOST_SLOTS, dtype=np.float32)
         self._exponents = np.empty(MOST_ROWS, dtype=np.int8)
         self._units = np.empty((MOST_ROWS, hidden), dtype=np.int32)
-        self._parts = np.zeros((count, len(Part._fields)), dtype=np.int64)
-        self._summary = np.zeros(len(Summary._fields), dtype=np.int64)
+        self._told = np.zeros(len(Summary._fields) + count * len(Part._fields), dtype=np.int64)
+        self._summary = self._told[: len(Summary._fields)]
+        self._parts = self._told[len(Summary._fields) :].reshape(count, -1)
         self._row_index = np.empty((count, MOST_ROWS), dtype=np.int32)
         stride = -(-library.answer_bytes(MOST_ROWS, hidden) // _CACHE_LINE) * _CACHE_LINE
         self._answers = np.empty((count, stride), dtype=np.uint8)
         most = library.most_message_bytes(MOST_ROWS, MOST_SLOTS, hidden)
         self._messages = np.empty((count, most), dtype=np.uint8)
-        self._views: dict[tuple[int, ...], tuple[Rows, NDArray[np.int32], NDArray[np.float32]]] = {}
-        self._sums = np.empty((0, hidden), dtype=np.float32)
+        self._sums = np.empty((MOST_ROWS, hidden), dtype=np.float32)
+        self._views: dict[tuple[int, ...], _Views] = {}
+        self._asked = self._view(1, 1)
         self._exchange = self._describe(hidden)
         self._address = ctypes.addressof(self._exchange)
 
@@ -70,15 +82,12 @@ class ExchangeMemory:
         views = self._views.get(shape)
         if views is None:
             views = self._views[shape] = self._view(count, slots)
-        for view, values in zip(views, (rows, expert_ids, router_weights), strict=True):
-            view[...] = values
+        self._asked = views
+        views.rows[...] = rows
+        views.expert_ids[...] = expert_ids
+        views.router_weights[...] = router_weights
         outcome: int = self._library.ask(self._address, layer, count, slots, prefill, factor, call_id)
         return outcome
-
-    def prepare_sums(self, rows: int) -> None:
-        """Make room for what `collect` will find."""
-        self._sums = np.empty((rows, self._rows.shape[1]), dtype=np.float32)
-        self._exchange.sums = self._sums.ctypes.data
 
     def message(self, holder: int, nbytes: int) -> bytes:
         """The ExpertCall for a holder by message, after `ask`."""
@@ -91,35 +100,40 @@ class ExchangeMemory:
 
     def collect(self, call_id: int, *, patience_ns: int) -> int:
         """The Outcome of reading the answers and adding them up."""
-        outcome: int = self._library.collect(self._address, len(self._sums), call_id, patience_ns)
+        outcome: int = self._library.collect(self._address, len(self._asked.rows), call_id, patience_ns)
         return outcome
 
     def take_sums(self) -> NDArray[np.float32]:
         """float32 [rows, hidden]."""
-        return self._sums
+        return self._asked.sums.copy()
 
     def exponents(self, rows: int) -> NDArray[np.int8]:
         """Those that `ask` chose."""
         return self._exponents[:rows].copy()
 
-    def parts(self) -> list[list[int]]:
-        """The members of a Part for every holder."""
-        found: list[list[int]] = self._parts.tolist()
-        return found
+    def picks(self, holder: int) -> int:
+        """How much a holder is asked for."""
+        picks: int = self._parts.item(holder, _PICKS)
+        return picks
 
-    def summary(self) -> Summary:
-        """After an ordinary outcome."""
-        return Summary(*self._summary.tolist())
+    def part(self, holder: int) -> Part:
+        """What was done with one holder."""
+        return Part(*self._parts[holder].tolist())
+
+    def told(self) -> bytes:
+        """A copy of what native code tells of an exchange after an ordinary outcome, for `read_told`."""
+        return self._told.tobytes()
 
     def answer(self, holder: int, nbytes: int) -> bytes:
         """What was read of a holder's answer."""
         return self._answers[holder, :nbytes].tobytes()
 
-    def _view(self, count: int, slots: int) -> tuple[Rows, NDArray[np.int32], NDArray[np.float32]]:
-        """Where the rows, expert ids and router weights of so many rows and slots belong."""
+    def _view(self, count: int, slots: int) -> "_Views":
         picks = count * slots
         ids, weights = self._expert_ids[:picks], self._router_weights[:picks]
-        return self._rows[:count], ids.reshape(count, slots), weights.reshape(count, slots)
+        return _Views(
+            self._rows[:count], ids.reshape(count, slots), weights.reshape(count, slots), self._sums[:count]
+        )
 
     def _describe(self, hidden: int) -> Exchange:
         holders = self.holders
@@ -134,6 +148,7 @@ class ExchangeMemory:
             expert_ids=self._expert_ids.ctypes.data,
             router_weights=self._router_weights.ctypes.data,
             exponents=self._exponents.ctypes.data,
+            sums=self._sums.ctypes.data,
             units=self._units.ctypes.data,
             parts=self._parts.ctypes.data,
             summary=self._summary.ctypes.data,
@@ -143,3 +158,11 @@ class ExchangeMemory:
             messages=self._messages.ctypes.data,
             message_stride=self._messages.shape[1],
         )
+
+
+def read_told(told: bytes) -> tuple[Summary, list[Part]]:
+    """What `ExchangeMemory.told` says of the whole exchange, and of every holder."""
+    numbers: list[int] = np.frombuffer(told, dtype=np.int64).tolist()
+    first, size = len(Summary._fields), len(Part._fields)
+    parts = [Part(*numbers[at : at + size]) for at in range(first, len(numbers), size)]
+    return Summary(*numbers[:first]), parts

@@ -86,14 +86,19 @@ class ExpressLane:
         """No call had a larger one yet."""
         return self._control.newest_call_id
 
+    def skip_to(self, call_id: int) -> None:
+        """Somebody else sent calls with ids up to this one over `plain_frames`, and read their answers."""
+        self._control.newest_call_id = max(self._control.newest_call_id, call_id)
+        self._pending.skip_to(call_id)
+
     def begin_call(self, call_id: int, shape: tuple[int, int]) -> None:
         """Somebody else sent a call over `plain_frames`, whose answer will have this shape."""
         self._control.newest_call_id = call_id
         self._pending.begin(call_id, shape)
 
-    def awaits_next(self, call_id: int) -> bool:
-        """Whether the next byte to be read of the connection begins the answer to this call."""
-        return self._frames is not None and not self._frames.has_unread and self._pending.awaits_next(call_id)
+    def reads_next(self, frames: FrameSocket, call_id: int) -> bool:
+        """Whether the next byte to be read of this connection begins the answer to this call."""
+        return self._frames is frames and not frames.has_unread and self._pending.awaits_next(call_id)
 
     def end_call(self, call_id: int) -> None:
         """Somebody else read its answer."""

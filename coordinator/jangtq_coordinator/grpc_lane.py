@@ -110,6 +110,11 @@ class GrpcLane:
         return len(self._pending)
 
     @property
+    def is_secured(self) -> bool:
+        """Whether there are certificates, which may change."""
+        return self._settings.credentials is not None
+
+    @property
     def is_outdated(self) -> bool:
         """Whether other certificates are to be shown and trusted than when the connection was made."""
         return self._channel.is_outdated()
@@ -144,9 +149,9 @@ class GrpcLane:
         except StreamBrokenError as error:
             raise self._broken(error) from error
 
-    def awaits_next(self, call_id: int) -> bool:
-        """Whether nothing was read yet that comes before the answer to this call."""
-        return self._unread is None and self._pending.awaits_next(call_id)
+    def reads_next(self, stream: ExpertStream, call_id: int) -> bool:
+        """Whether the next message to be read of this stream is the answer to this call."""
+        return self._stream is stream and self._unread is None and self._pending.awaits_next(call_id)
 
     def receive_message(self, give_up: GiveUp) -> bytes:
         """The next message, of whatever call. Raises ClusterError, and then all calls are lost."""

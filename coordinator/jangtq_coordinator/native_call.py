@@ -1,71 +1,106 @@
 """One exchange that native code asked, and what it tells of every holder."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from jangtq_coordinator.exchange_library import Part, Summary
-from jangtq_coordinator.exchange_memory import ExchangeMemory
+from jangtq_coordinator.exchange_library import Part
+from jangtq_coordinator.exchange_memory import AskedRows, ExchangeMemory
 from jangtq_coordinator.expert_stream import ExpertStream
 from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane
-from jangtq_coordinator.plan import Member, Plan
+from jangtq_coordinator.plan import Plan
 from jangtq_coordinator.routing import Router
-from jangtq_coordinator.traffic import AnsweredCall
+from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.frame_socket import FrameSocket
+
+
+class Ways(NamedTuple):
+    """The ways to those members of a plan that can be asked natively, by position, as they are now.
+
+    secured: lanes of `streams` that may have to be opened anew, for other certificates.
+    """
+
+    router: Router
+    plan: Plan
+    sockets: tuple[tuple[int, ExpressLane, FrameSocket], ...] = ()
+    streams: tuple[tuple[int, GrpcLane, ExpertStream], ...] = ()
+    secured: tuple[GrpcLane, ...] = ()
+
+    def all(self) -> Iterator[tuple[int, ExpressLane | GrpcLane, FrameSocket | ExpertStream]]:
+        """Sockets first."""
+        yield from self.sockets
+        yield from self.streams
 
 
 class NativeCall:
     """The same id at each holder of a picked expert.
 
-    parts: the members of a Part for every member of the plan. lanes, streams: the ways to those that were
-    asked, by position. failures: of streams that broke. summary: set once all answers are there. is_sent:
-    whether every socket took its frame, and every stream its message.
+    is_sent: whether every socket took its frame, and every stream its message. is_told: whether the express
+    lanes know of it. failures: of streams that broke, by position. told: what an exchange took whose answers
+    are all there, see ExchangeMemory.told.
     """
 
     def __init__(
-        self, memory: ExchangeMemory, router: Router, plan: Plan, call_id: int, *, is_sent: bool
+        self, asked: AskedRows, memory: ExchangeMemory, ways: Ways, call_id: int, *, is_sent: bool
     ) -> None:
+        self.asked = asked
         self.memory = memory
-        self.router = router
-        self.plan = plan
+        self.ways = ways
         self.call_id = call_id
         self.is_sent = is_sent
-        self.parts = memory.parts()
-        self.lanes: dict[int, tuple[ExpressLane, FrameSocket]] = {}
-        self.streams: dict[int, tuple[GrpcLane, ExpertStream]] = {}
-        self.failures: dict[int, ClusterError] = {}
-        self.summary: Summary | None = None
+        self.is_told = False
+        self.failures: dict[int, ClusterError] | None = None
+        self.told = b""
 
     def part(self, position: int) -> Part:
         """What was done with one member of the plan."""
-        return Part(*self.parts[position])
+        return self.memory.part(position)
+
+    def whole(self) -> LayerCall:
+        """Everything that is asked, with the grids that were chosen."""
+        asked = self.asked
+        exponents = self.memory.exponents(len(asked.rows))
+        return LayerCall(
+            asked.layer, asked.rows, asked.expert_ids, asked.router_weights, exponents, asked.prefill
+        )
 
     def lane(self, position: int) -> ExpressLane | GrpcLane:
         """The way to a member that was asked."""
-        return self.lanes[position][0] if position in self.lanes else self.streams[position][0]
+        return next(lane for place, lane, _ in self.ways.all() if place == position)
 
     def fail(self, position: int, error: ClusterError) -> None:
         """The stream to a member broke."""
-        self.failures[position] = error
+        self.failures = (self.failures or {}) | {position: error}
         self.is_sent = False
+
+    def failure(self, position: int) -> ClusterError | None:
+        """How it broke, if it did."""
+        return self.failures.get(position) if self.failures else None
+
+    def tell_lanes(self) -> None:
+        """Let the express lanes know of the calls that are on their way."""
+        self.is_told = True
+        for position, lane, frames in self.ways.sockets:
+            part = self.part(position)
+            if part.picks and part.is_sent and lane.plain_frames is frames:
+                lane.begin_call(self.call_id, (part.rows, self.asked.rows.shape[1]))
 
     def can_be_read(self) -> bool:
         """Whether all connections are those that were asked, and nothing was read of these answers."""
-        for lane, frames in self.lanes.values():
-            if lane.plain_frames is not frames or not lane.awaits_next(self.call_id):
+        for position, lane, frames in self.ways.sockets if self.is_told else ():
+            if self.memory.picks(position) and not lane.reads_next(frames, self.call_id):
                 return False
-        return all(
-            lane.plain_stream is stream and lane.awaits_next(self.call_id)
-            for lane, stream in self.streams.values()
-        )
+        for position, control, stream in self.ways.streams:
+            if self.memory.picks(position) and not control.reads_next(stream, self.call_id):
+                return False
+        return True
 
-    def asked(self) -> Iterator[tuple[Member, Part]]:
-        """Who was asked, in the order in which answers are read."""
-        for position in sorted([*self.lanes, *self.streams]):
-            yield self.plan.members[position], self.part(position)
-
-    def answered(self) -> Iterator[AnsweredCall]:
-        """What each answer took."""
-        for member, part in self.asked():
-            wait_ns = part.read_ns - part.sent_ns
-            yield AnsweredCall(member.name, part.picks, wait_ns, part.queue_ns + part.compute_ns)
+    def end(self) -> None:
+        """All answers were read."""
+        for position, lane, _ in self.ways.sockets if self.is_told else ():
+            if self.memory.picks(position):
+                lane.end_call(self.call_id)
+        for position, control, _ in self.ways.streams:
+            if self.memory.picks(position):
+                control.end_call(self.call_id)

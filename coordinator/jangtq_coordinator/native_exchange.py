@@ -5,6 +5,7 @@ plain, or over open gRPC streams, and whose answers come soon, whole and in orde
 happens, every byte that was read is put back, and the lanes go on from there.
 """
 
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -16,51 +17,59 @@ from jangtq_coordinator.exchange_memory import MOST_ROWS, MOST_SLOTS, AskedRows,
 from jangtq_coordinator.expert_stream import ExpertStream
 from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane
-from jangtq_coordinator.lane import GiveUp, Lane, LayerAnswer
+from jangtq_coordinator.lane import GiveUp, LayerAnswer
 from jangtq_coordinator.lane_book import LaneBook
-from jangtq_coordinator.native_call import NativeCall
-from jangtq_coordinator.plan import Member, Plan
+from jangtq_coordinator.native_call import NativeCall, Ways
+from jangtq_coordinator.plan import Plan
 from jangtq_coordinator.routing import Router
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.frame_socket import FrameSocket
 from jangtq_proto.frames import read_answer, split_answer
 
-_PICKS, _ROWS = Part._fields.index("picks"), Part._fields.index("rows")
 _UNDER_WAY: Final = 2
 _PATIENCE_NS: Final = 50_000_000
 
 
 class NativeExchanges:
-    """Used by the thread that dispatches. Does nothing where the library is missing."""
+    """Used by the thread that dispatches. Does nothing where the library is missing.
+
+    Whoever uses lanes otherwise calls `make_way` before; until then express lanes know of no native call.
+    """
 
     def __init__(self, lanes: LaneBook) -> None:
         self._book = lanes
         self._library = exchange_library()
-        self._router: Router | None = None
-        self._members: tuple[Member, ...] = ()
-        self._lanes: list[Lane | None] = []
-        self._ways: list[FrameSocket | ExpertStream | None] = []
+        self._ways: Ways | None = None
+        self._is_stale = True
+        self._newest_id = 0
+        self._untold: deque[NativeCall] = deque()
         self._holders = Holders(0, np.empty(0, dtype=np.int32))
         self._free: list[ExchangeMemory] | None = None
 
-    def ask(self, asked: AskedRows, router: Router, plan: Plan) -> NativeCall | None:
-        """Ask every holder; None where nothing was sent, because the exchange is none of the ordinary."""
+    def ask(self, asked: AskedRows, router: Router, plan: Plan, *, others: int) -> NativeCall | None:
+        """Ask every holder; None where nothing was sent, because the exchange is none of the ordinary.
+
+        others: how many exchanges are under way besides.
+        """
         if self._library is None or router.owners is None or not _is_ordinary(asked):
             return None
-        if router is not self._router:
-            self._follow(router, plan, router.owners)
-        newest_id = self._look_at_lanes()
-        if newest_id is None:
-            return None
+        ways = self._follow(router, plan, router.owners)
         memory = self._take_memory(asked.rows.shape[1])
         if memory is None:
             return None
-        outcome = memory.ask(asked, newest_id + 1)
+        outcome = memory.ask(asked, self._newest_id + 1)
         if outcome == Outcome.NOT_SPLIT:
             self._give_back(memory)
             return None
-        is_sent = outcome == Outcome.ORDINARY
-        return self._begin(NativeCall(memory, router, plan, newest_id + 1, is_sent=is_sent), asked.rows.shape)
+        self._newest_id += 1
+        call = NativeCall(asked, memory, ways, self._newest_id, is_sent=outcome == Outcome.ORDINARY)
+        self._untold.append(call)
+        if others >= len(self._untold):
+            # Lanes have calls under way that are not native, and have to keep the order of all.
+            self.make_way()
+        if ways.streams:
+            self._send_messages(call)
+        return call
 
     def collect(self, call: NativeCall, give_up_on: Callable[[int], GiveUp]) -> NDArray[np.float32] | None:
         """The sums, float32 [rows, hidden]; None where the call has to be handed over.
@@ -68,66 +77,89 @@ class NativeExchanges:
         give_up_on: when to wait no longer for the member at a position, from now on; of streams only, since
         of sockets nobody waits for long.
         """
-        if not call.can_be_read():
+        if not self._is_next(call) or (call.ways.streams and not self._take_messages(call, give_up_on)):
             return None
-        if call.streams and not _take_messages(call, give_up_on):
-            call.parts = call.memory.parts()
+        if call.memory.collect(call.call_id, patience_ns=_PATIENCE_NS) != Outcome.ORDINARY:
             return None
-        outcome = call.memory.collect(call.call_id, patience_ns=_PATIENCE_NS)
-        call.parts = call.memory.parts()
-        if outcome != Outcome.ORDINARY:
-            return None
-        for lane, _ in call.lanes.values():
-            lane.end_call(call.call_id)
-        for control, _ in call.streams.values():
-            control.end_call(call.call_id)
-        call.summary = call.memory.summary()
+        if not call.is_told:
+            self._untold.popleft()
+        if call.is_told or call.ways.streams:
+            call.end()
+        call.told = call.memory.told()
         sums = call.memory.take_sums()
         self._give_back(call.memory)
         return sums
 
     def hand_over(self, call: NativeCall) -> dict[int, LayerAnswer]:
         """The answers that are whole, by position; what is there of others is put back for their lanes."""
+        self.make_way()
         found = {}
-        for position, (lane, frames) in call.lanes.items():
+        for position, lane, way in call.ways.all():
             part = call.part(position)
+            if not part.picks:
+                continue
             data = call.memory.answer(position, part.read_bytes)
             if part.is_whole:
                 lane.end_call(call.call_id)
                 found[position] = _read(data, part)
-            elif data:
-                frames.put_back(data)
-        for position, (control, _) in call.streams.items():
-            part = call.part(position)
-            if part.is_whole:
-                control.end_call(call.call_id)
-                found[position] = _read(call.memory.answer(position, part.read_bytes), part)
+            elif data and isinstance(way, FrameSocket):
+                way.put_back(data)
         self._give_back(call.memory)
         return found
 
+    def make_way(self) -> None:
+        """Others will use the lanes: these learn what is under way, and are looked at anew afterwards."""
+        self._is_stale = True
+        for call in self._untold:
+            call.tell_lanes()
+        self._untold.clear()
+        self._tell_newest_id()
+
     def abandon(self) -> None:
         """Forget everything under way."""
-        self._router = None
+        self._tell_newest_id()
+        self._untold.clear()
+        self._ways = None
 
-    def _follow(self, router: Router, plan: Plan, owners: NDArray[np.int32]) -> None:
-        self._router, self._members = router, plan.members
-        self._lanes, self._ways = [None] * len(plan.members), [None] * len(plan.members)
-        self._holders, self._free = Holders(len(plan.members), owners), None
+    def _tell_newest_id(self) -> None:
+        for _, lane, _ in self._ways.sockets if self._ways else ():
+            lane.skip_to(self._newest_id)
 
-    def _look_at_lanes(self) -> int | None:
-        """Note which sockets there are; the newest id of a call over them, None where there is none."""
-        newest_id = None
-        for position, lane in enumerate(self._lanes):
-            if lane is None:
-                lane = self._lanes[position] = self._book.known(self._members[position])
+    def _is_next(self, call: NativeCall) -> bool:
+        """Whether the next bytes of every connection are those of its answers."""
+        if not call.is_told and (
+            self._is_stale or call.ways is not self._ways or self._untold[0] is not call
+        ):
+            return False
+        return call.can_be_read() if call.is_told or call.ways.streams else True
+
+    def _follow(self, router: Router, plan: Plan, owners: NDArray[np.int32]) -> Ways:
+        """The ways of now; where nothing happened since the last exchange, those of then."""
+        ways = self._ways
+        if ways is None or router is not ways.router:
+            self._holders, self._free = Holders(len(plan.members), owners), None
+        elif not self._is_stale and not any(lane.is_outdated for lane in ways.secured):
+            return ways
+        self._ways = ways = self._look_at_lanes(Ways(router, plan))
+        self._is_stale = False
+        return ways
+
+    def _look_at_lanes(self, ways: Ways) -> Ways:
+        sockets: list[tuple[int, ExpressLane, FrameSocket]] = []
+        streams: list[tuple[int, GrpcLane, ExpertStream]] = []
+        self._holders.sockets[:, 0] = -1
+        for position, member in enumerate(ways.plan.members):
+            lane = self._book.known(member)
+            if isinstance(lane, ExpressLane) and lane.plain_frames is not None:
+                sockets.append((position, lane, lane.plain_frames))
+                self._holders.sockets[position] = lane.plain_frames.descriptor
+            elif isinstance(lane, GrpcLane) and lane.plain_stream is not None:
+                streams.append((position, lane, lane.plain_stream))
+                self._holders.sockets[position] = BY_MESSAGE, 0
             if isinstance(lane, ExpressLane | GrpcLane):
-                way = lane.plain_frames if isinstance(lane, ExpressLane) else lane.plain_stream
-                if way is not self._ways[position]:
-                    self._ways[position] = way
-                    self._holders.sockets[position] = _descriptor(way)
-                if way is not None:
-                    newest_id = max(newest_id or 0, lane.newest_call_id)
-        return newest_id
+                self._newest_id = max(self._newest_id, lane.newest_call_id)
+        secured = tuple(lane for _, lane, _ in streams if lane.is_secured)
+        return ways._replace(sockets=tuple(sockets), streams=tuple(streams), secured=secured)
 
     def _take_memory(self, hidden: int) -> ExchangeMemory | None:
         if self._free is None:
@@ -139,52 +171,32 @@ class NativeExchanges:
         if memory.holders is self._holders and self._free is not None:
             self._free.append(memory)
 
-    def _begin(self, call: NativeCall, shape: tuple[int, ...]) -> NativeCall:
-        """Note what was sent, while the holders are busy already."""
-        rows, hidden = shape
-        for position, numbers in enumerate(call.parts):
-            if not numbers[_PICKS]:
+    def _send_messages(self, call: NativeCall) -> None:
+        hidden = call.asked.rows.shape[1]
+        for position, lane, _ in call.ways.streams:
+            if not call.memory.picks(position):
                 continue
-            lane, way, shape = self._lanes[position], self._ways[position], (numbers[_ROWS], hidden)
-            if isinstance(lane, GrpcLane) and isinstance(way, ExpertStream):
-                call.streams[position] = lane, way
-                _send(lane, call, position, shape)
+            part = call.part(position)
+            message = call.memory.message(position, part.frame_bytes)
+            try:
+                lane.send_message(call.call_id, message, (part.rows, hidden))
+            except ClusterError as error:
+                call.fail(position, error)
+
+    def _take_messages(self, call: NativeCall, give_up_on: Callable[[int], GiveUp]) -> bool:
+        """Whether every stream brought a proven answer."""
+        for position, lane, _ in call.ways.streams:
+            if not call.memory.picks(position):
                 continue
-            assert isinstance(lane, ExpressLane) and isinstance(way, FrameSocket), "it has a socket"
-            call.lanes[position] = lane, way
-            if call.is_sent or call.part(position).is_sent:
-                lane.begin_call(call.call_id, shape)
-        call.memory.prepare_sums(rows)
-        return call
-
-
-def _send(lane: GrpcLane, call: NativeCall, position: int, shape: tuple[int, int]) -> None:
-    message = call.memory.message(position, call.part(position).frame_bytes)
-    try:
-        lane.send_message(call.call_id, message, shape)
-    except ClusterError as error:
-        call.fail(position, error)
-
-
-def _take_messages(call: NativeCall, give_up_on: Callable[[int], GiveUp]) -> bool:
-    """Whether every stream brought a proven answer."""
-    for position, (lane, _) in call.streams.items():
-        try:
-            data = lane.receive_message(give_up_on(position))
-        except ClusterError as error:
-            call.fail(position, error)
-            return False
-        if not call.memory.take_message(position, call.call_id, data):
-            lane.put_back(data)
-            return False
-    return True
-
-
-def _descriptor(way: FrameSocket | ExpertStream | None) -> tuple[int, int]:
-    """A JangtqHolder."""
-    if isinstance(way, FrameSocket):
-        return way.descriptor
-    return (-1 if way is None else BY_MESSAGE, 0)
+            try:
+                data = lane.receive_message(give_up_on(position))
+            except ClusterError as error:
+                call.fail(position, error)
+                return False
+            if not call.memory.take_message(position, call.call_id, data):
+                lane.put_back(data)
+                return False
+        return True
 
 
 def _is_ordinary(asked: AskedRows) -> bool:

@@ -2,12 +2,12 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from jangtq_coordinator.timing import ExchangeTimes
+from jangtq_coordinator.timing import ExchangeTimes, nothing_to_catch_up
 
 _EXCHANGES: Final = 1 << 15
 _PASSES: Final = 1 << 13
@@ -53,6 +53,7 @@ class Timeline:
         self._passes: deque[PassSpan] = deque(maxlen=_PASSES)
         self._requests: deque[RequestSpan] = deque(maxlen=_REQUESTS)
         self.record_exchange = self._exchanges.append
+        self.catch_up: Callable[[], None] = nothing_to_catch_up
 
     def begin_request(self, number: int, request_id: str) -> None:
         """A request was taken; `number` is the engine's own."""
@@ -76,6 +77,7 @@ class Timeline:
 
     def copy(self) -> Record:
         """Everything that is still known."""
+        self.catch_up()
         return Record(tuple(self._requests.copy()), tuple(self._passes.copy()), tuple(self._exchanges.copy()))
 
 

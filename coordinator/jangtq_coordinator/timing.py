@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -20,6 +21,10 @@ def bucket_of(nanoseconds: int) -> int:
     """The histogram's bucket: the first whose bound is not smaller, or one past the last."""
     bucket = (nanoseconds - 1 >> _FIRST_BOUND_BITS).bit_length() if nanoseconds > 0 else 0
     return bucket if bucket < _BOUNDS else _BOUNDS
+
+
+def nothing_to_catch_up() -> None:
+    """Whoever notes what is written down later has this replaced by what writes it down."""
 
 
 class ExchangeTimes(NamedTuple):
@@ -91,17 +96,25 @@ class LayerTimes:
         self._sums = [[0] * len(STAGES) for _ in range(layer_count)]
         self._uncounted: deque[ExchangeTimes] = deque()
         self._counting = threading.Lock()
-        self.waited_ns = 0
+        self.catch_up: Callable[[], None] = nothing_to_catch_up
+        self._waited_ns = 0
+
+    @property
+    def waited_ns(self) -> int:
+        """Nanoseconds since the start that the engine thread did nothing but wait."""
+        self.catch_up()
+        return self._waited_ns
 
     def record(self, times: ExchangeTimes) -> None:
         """Take note of one exchange; counting many at once costs a fraction of counting each by itself."""
-        self.waited_ns += times.read - times.waited
+        self._waited_ns += times.read - times.waited
         self._uncounted.append(times)
         if len(self._uncounted) >= _COUNTED_AT_ONCE:
             self._count()
 
     def histograms(self) -> tuple[StageHistogram, ...]:
         """One a stage, over all layers, since the start."""
+        self.catch_up()
         self._count()
         counts = np.array(self._counts, dtype=np.int64).sum(axis=0)
         sums = np.array(self._sums, dtype=np.int64).sum(axis=0)
@@ -112,6 +125,7 @@ class LayerTimes:
 
     def splits(self) -> tuple[LayerSplit, ...]:
         """The means since the start, for every layer that ran."""
+        self.catch_up()
         self._count()
         return tuple(
             self._split(layer, sum(counts[0])) for layer, counts in enumerate(self._counts) if any(counts[0])

@@ -2,13 +2,13 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from jangtq_coordinator.timing import UPPER_BOUNDS_SECONDS, bucket_of
+from jangtq_coordinator.timing import UPPER_BOUNDS_SECONDS, bucket_of, nothing_to_catch_up
 
 _RECENT: Final = 2048
 _COUNTED_AT_ONCE: Final = 64
@@ -68,26 +68,25 @@ class Traffic:
 
     def __init__(self) -> None:
         self._holders: dict[str, HolderTraffic] = {}
-        self._uncounted: deque[Iterable[AnsweredCall]] = deque()
+        self._uncounted: deque[AnsweredCall] = deque()
+        self.catch_up: Callable[[], None] = nothing_to_catch_up
         self._counting = threading.Lock()
 
     def record(self, holder: str, picks: int, *, wait_ns: int, holder_ns: int) -> None:
-        """One answered call."""
-        self.record_later((AnsweredCall(holder, picks, wait_ns, holder_ns),))
-
-    def record_later(self, calls: Iterable[AnsweredCall]) -> None:
-        """Answered calls that are looked at once, when there is time, by whatever thread."""
-        self._uncounted.append(calls)
+        """One answered call; counting many at once costs a fraction of counting each by itself."""
+        self._uncounted.append(AnsweredCall(holder, picks, wait_ns, holder_ns))
         if len(self._uncounted) >= _COUNTED_AT_ONCE:
             self._count()
 
     def of(self, holder: str) -> HolderTraffic:
         """Of one that was never asked all is zero."""
+        self.catch_up()
         self._count()
         return self._of(holder)
 
     def all(self) -> dict[str, HolderTraffic]:
         """A copy that stays as it is when others are asked."""
+        self.catch_up()
         self._count()
         return self._holders.copy()
 
@@ -98,5 +97,5 @@ class Traffic:
     def _count(self) -> None:
         with self._counting:
             for _ in range(len(self._uncounted)):
-                for call in self._uncounted.popleft():
-                    self._of(call.holder).record(call.picks, wait_ns=call.wait_ns, holder_ns=call.holder_ns)
+                call = self._uncounted.popleft()
+                self._of(call.holder).record(call.picks, wait_ns=call.wait_ns, holder_ns=call.holder_ns)

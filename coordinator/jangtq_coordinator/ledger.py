@@ -1,0 +1,126 @@
+"""What native exchanges took: noted as it was told, and written into the books for many at once.
+
+Noted by the thread that dispatches; whoever reads a book has it brought up to date first.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jangtq_coordinator.exchange_library import Part, Summary
+from jangtq_coordinator.exchange_memory import read_told
+from jangtq_coordinator.expert_load import ExpertLoad
+from jangtq_coordinator.plan import Member, Plan
+from jangtq_coordinator.routing import work
+from jangtq_coordinator.timeline import Timeline
+from jangtq_coordinator.timing import ExchangeTimes, LayerTimes
+from jangtq_coordinator.traffic import Traffic
+
+# The first after a kernel emptied the caches costs several times as much as those after it.
+_WRITTEN_AT_ONCE: Final = 16
+
+
+class Entry(NamedTuple):
+    """One exchange: the stamps of ExchangeTimes, and what native code told, see ExchangeMemory.told."""
+
+    plan: Plan
+    layer: int
+    expert_ids: NDArray[np.int32]
+    began: int
+    started: int
+    sent: int
+    waited: int
+    ended: int
+    told: bytes
+
+
+class RecordPace(Protocol):
+    """Routes.record."""
+
+    def __call__(
+        self, member: Member, rows: int, *, waited_seconds: float, compute_ns: int, cost: float
+    ) -> None: ...
+
+
+class Books(NamedTuple):
+    """Where exchanges are written down."""
+
+    times: LayerTimes
+    timeline: Timeline
+    traffic: Traffic
+    load: ExpertLoad | None
+
+
+class Ledger:
+    """`note` an Entry; `settle` may be called by any thread."""
+
+    def __init__(self, books: Books, record_pace: RecordPace) -> None:
+        self._books = books
+        self._record_pace = record_pace
+        self._entries: deque[Entry] = deque()
+        self._settling = threading.Lock()
+        self.note: Callable[[Entry], None] = self._entries.append
+        for book in books:
+            if book is not None:
+                book.catch_up = self.settle
+
+    def settle_many(self) -> None:
+        """To be called while holders are busy."""
+        if len(self._entries) >= _WRITTEN_AT_ONCE:
+            self.settle()
+
+    def settle(self) -> None:
+        """Write down what was noted."""
+        with self._settling:
+            for _ in range(len(self._entries)):
+                self._write(self._entries.popleft())
+
+    def _write(self, entry: Entry) -> None:
+        summary, parts = read_told(entry.told)
+        times = _times_of(entry, summary)
+        self._books.times.record(times)
+        self._books.timeline.record_exchange(times)
+        if self._books.load is not None:
+            self._books.load.record(entry.layer, entry.expert_ids)
+        free_ns = entry.waited
+        for member, part in zip(entry.plan.members, parts, strict=True):
+            if part.picks:
+                self._write_part(member, part, free_ns)
+                free_ns = part.read_ns
+
+    def _write_part(self, member: Member, part: Part, free_ns: int) -> None:
+        """`free_ns` is when the coordinator began to wait for this answer."""
+        self._books.traffic.record(
+            member.name,
+            part.picks,
+            wait_ns=part.read_ns - part.sent_ns,
+            holder_ns=part.queue_ns + part.compute_ns,
+        )
+        self._record_pace(
+            member,
+            part.rows,
+            waited_seconds=max(0, part.read_ns - free_ns) / 1e9,
+            compute_ns=part.compute_ns,
+            cost=work(part.distinct, part.picks),
+        )
+
+
+def _times_of(entry: Entry, summary: Summary) -> ExchangeTimes:
+    return ExchangeTimes(
+        entry.layer,
+        len(entry.expert_ids),
+        entry.began,
+        entry.started,
+        entry.sent,
+        entry.waited,
+        summary.read_ns,
+        entry.ended,
+        summary.decode_ns,
+        summary.queue_ns,
+        summary.compute_ns,
+        entry.plan.members[summary.slowest].name,
+    )
