@@ -29,9 +29,11 @@ from benchmarks.exchange_ways import (
     block_exchange,
     block_way,
     lane_way,
+    native_way,
     start_workers,
     write_bundle,
 )
+from benchmarks.prefill_bytes import prefill_text
 from benchmarks.results import benchmark_options, cores, publish
 from jangtq_coordinator.children import Children
 from jangtq_coordinator.lane import GiveUp, LayerAnswer, never
@@ -85,14 +87,14 @@ def measure(ways: Sequence[Way], exchanges: int) -> list[Times]:
 
 
 def _take_turn(exchange: Exchange) -> list[int]:
-    for _ in range(WARM_UP):
-        exchange()
     times = []
-    for _ in range(TURN):
+    for _ in range(WARM_UP + TURN):
         started = time.perf_counter_ns()
-        computed = exchange()
-        times.append(time.perf_counter_ns() - started - computed)
-    return times
+        exchange.run()
+        times.append(time.perf_counter_ns() - started)
+        exchange.look()
+    computed = exchange.computed() or [0] * len(times)
+    return [time - less for time, less in zip(times, computed, strict=True)][WARM_UP:]
 
 
 def _summarise(name: str, peers: int, times: list[int]) -> Times:
@@ -100,23 +102,30 @@ def _summarise(name: str, peers: int, times: list[int]) -> Times:
     return Times(name, peers, ordered[len(ordered) // 2] / 1000, ordered[int(len(ordered) * 0.99)] / 1000)
 
 
-def run(exchanges: int) -> list[Times]:
-    """Raw sockets, workers that only echo, the same with polling, and workers with experts of zeros."""
+def run(exchanges: int) -> tuple[list[Times], str]:
+    """Raw sockets, workers that only echo, the same with polling, and workers with experts of zeros.
+
+    Also the table of what a long prompt takes.
+    """
     with tempfile.TemporaryDirectory() as scratch, Children() as children, ExitStack() as stack:
         bundle = write_bundle(Path(scratch))
         echoes = start_workers(children, "benchmarks.echo", _echo(bundle))
         polling = start_workers(children, "benchmarks.echo", _echo(bundle, poll_us=POLL_US))
         real = start_workers(children, "jangtq_worker", _worker(bundle))
+        real_polling = start_workers(children, "jangtq_worker", _worker(bundle, poll_us=POLL_US))
         ways = [
             raw_way(children, stack),
             raw_way(children, stack, poll_us=POLL_US),
             bare_stream_way(children, stack),
         ]
+        for workers, choices in ((echoes, LANES), (polling, POLLING)):
+            ways += [native_way(stack, workers, choice) for choice in choices]
         ways += [lane_way(stack, echoes, choice) for choice in LANES]
-        ways.append(lane_way(stack, polling, POLLING))
         ways.append(raw_block_way(children, stack, bundle))
-        ways += [block_way(stack, real, choice) for choice in LANES]
-        return measure(ways, exchanges)
+        for workers, choices in ((real, LANES), (real_polling, POLLING)):
+            ways += [block_way(stack, workers, choice) for choice in choices]
+        over_tcp = [choice for choice in LANES if not choice.unix]
+        return measure(ways, exchanges), prefill_text(echoes, over_tcp)
 
 
 class ReadyLane:
@@ -160,8 +169,9 @@ def _echo(bundle: Path, *, poll_us: int = 0) -> Callable[[str], list[str]]:
     return lambda experts: [str(bundle), experts, "--poll-us", str(poll_us)]
 
 
-def _worker(bundle: Path) -> Callable[[str], list[str]]:
+def _worker(bundle: Path, *, poll_us: int = 0) -> Callable[[str], list[str]]:
     options = ["--listen", "127.0.0.1:0", "--threads", "1", "--stop-on-stdin-close"]
+    options += ["--poll-us", str(poll_us)]
     return lambda experts: ["--model", str(bundle), "--experts", experts, *options]
 
 
@@ -198,7 +208,8 @@ def main() -> None:
     parser = benchmark_options(__doc__)
     parser.add_argument("--exchanges", type=int, default=5000, metavar="N", help="(default: %(default)s)")
     given = parser.parse_args()
-    table = report(run(given.exchanges), given.exchanges)
+    times, prefill = run(given.exchanges)
+    table = f"{report(times, given.exchanges)}\n\n{prefill}"
     title = f"Exchange of one row, {cores()} cores"
     publish(title, "python -m benchmarks.dispatch", table, write=given.write)
 

@@ -46,14 +46,13 @@ def bare_stream_way(children: Children, stack: ExitStack) -> Way:
         stack.callback(streams[-1].close)
 
     def exchange_with(count: int) -> Exchange:
-        def exchange() -> int:
+        def exchange() -> None:
             for stream in streams[:count]:
                 stream.send(request)
             for stream in streams[:count]:
                 stream.receive()
-            return 0
 
-        return exchange
+        return Exchange(exchange)
 
     return Way("bare gRPC stream, raw bytes", _for_each_count(exchange_with))
 
@@ -68,14 +67,23 @@ def _raw(
     def exchange_with(count: int) -> Exchange:
         call = bytes([picked(count)]) + request[1:]
 
-        def exchange() -> int:
+        computed: list[int] = []
+
+        def exchange() -> None:
             for sock in sockets[:count]:
                 sock.sendall(call)
             for sock, view in zip(sockets[:count], views, strict=False):
                 read_exactly(sock, view, poll_us=poll_us)
-            return max([int(COMPUTED.unpack_from(view)[0]) for view in views[:count]])
 
-        return exchange
+        def look() -> None:
+            computed.append(max(int(COMPUTED.unpack_from(view)[0]) for view in views[:count]))
+
+        def take_computed() -> Sequence[int]:
+            taken = computed.copy()
+            computed.clear()
+            return taken
+
+        return Exchange(exchange, look, take_computed)
 
     return Way(name, _for_each_count(exchange_with))
 

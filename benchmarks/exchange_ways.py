@@ -7,16 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jangtq_coordinator.children import Child, Children
 from jangtq_coordinator.dispatch import Dispatcher
+from jangtq_coordinator.exchange_memory import AskedRows
 from jangtq_coordinator.express_door import ExpressSettings
 from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
-from jangtq_coordinator.lane import Lane
+from jangtq_coordinator.lane import Lane, never
+from jangtq_coordinator.lane_book import LaneBook
+from jangtq_coordinator.membership import Membership
+from jangtq_coordinator.native_exchange import NativeExchanges
+from jangtq_coordinator.routes import Routes
 from jangtq_coordinator.timing import ExchangeTimes, LayerTimes
 from jangtq_proto.addresses import parse_address
-from jangtq_proto.codec import LayerCall, RowType
+from jangtq_proto.codec import LayerCall, Rows, RowType
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -28,9 +34,25 @@ HALVES = ("0-15", "16-31")
 POLL_US = 2000
 RAW = "raw TCP"
 MOE_BLOCK = ", MoE block"
+BY_LANES = ", without native code"
+_TIMEOUT_SECONDS = 60
 
-Exchange = Callable[[], int]
-"""One exchange with all peers at once; returns the nanoseconds that the slowest computed."""
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """`run` makes one exchange with all peers at once; `look` is called after each, when its time was taken.
+
+    computed: the nanoseconds that the slowest peer computed, of each exchange since the last time; where
+    nobody computes, nothing.
+    """
+
+    run: Callable[[], object]
+    look: Callable[[], None] = _nothing
+    computed: Callable[[], Sequence[int]] = tuple
 
 
 @dataclass(frozen=True)
@@ -57,7 +79,10 @@ LANES = (
     LaneChoice("express over TCP", express=True, unix=False),
     LaneChoice("express over Unix sockets", express=True, unix=True),
 )
-POLLING = LaneChoice("express over TCP, polling", express=True, unix=False, poll_us=POLL_US)
+POLLING = (
+    LaneChoice("express over TCP, polling", express=True, unix=False, poll_us=POLL_US),
+    LaneChoice("express over Unix sockets, polling", express=True, unix=True, poll_us=POLL_US),
+)
 
 
 def write_bundle(folder: Path) -> Path:
@@ -78,21 +103,51 @@ def start_workers(children: Children, module: str, arguments: Callable[[str], li
     return workers
 
 
+def native_way(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice) -> Way:
+    """Over lanes of this kind as native code exchanges rows, without what a block does before and after."""
+    return Way(
+        choice.name,
+        tuple(_native(stack, workers[:count], choice) for count in range(1, len(workers) + 1)),
+    )
+
+
+def _native(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice) -> Exchange:
+    lanes = [open_lane(worker, choice) for worker in workers]
+    book = LaneBook(lambda member: lanes[int(member.name)])
+    stack.callback(book.close)
+    routes = Routes(_members(len(lanes)), _TIMEOUT_SECONDS)
+    for peer, member in enumerate(routes.plan.members):
+        lane = book.lane(member)
+        lane.receive(lane.send(some_call(peer)))
+    row, ids, weights = _some_row(len(lanes))
+    asked = AskedRows(0, row, ids, weights, prefill=False, factor=0.0)
+    exchanges = NativeExchanges(book)
+
+    def exchange() -> None:
+        call = exchanges.ask(asked, routes.router, routes.plan, others=0)
+        assert call is not None, "the lanes are open"
+        sums = exchanges.collect(call, lambda position: never)
+        assert sums is not None, "nothing unusual happens"
+
+    return Exchange(exchange)
+
+
 def lane_way(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice) -> Way:
-    """Lanes of this kind to these workers."""
-    lanes = [_open_lane(worker, choice) for worker in workers]
+    """Over lanes of this kind to these workers, without native code."""
+    lanes = [open_lane(worker, choice) for worker in workers]
     for lane in lanes:
         stack.callback(lane.close)
     calls = [some_call(peer) for peer in range(len(lanes))]
 
     def exchange_with(count: int) -> Exchange:
-        def exchange() -> int:
+        def exchange() -> None:
             asked = [(lane, lane.send(call)) for lane, call in zip(lanes[:count], calls, strict=False)]
-            return max([lane.receive(call_id).compute_ns for lane, call_id in asked])
+            for lane, call_id in asked:
+                lane.receive(call_id)
 
-        return exchange
+        return Exchange(exchange)
 
-    return Way(choice.name, tuple(exchange_with(count) for count in (1, 2)))
+    return Way(choice.name + BY_LANES, tuple(exchange_with(count) for count in (1, 2)))
 
 
 def block_way(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice) -> Way:
@@ -104,50 +159,61 @@ def block_way(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice) ->
 
 
 def _block(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice) -> Exchange:
-    times = NewestTimes(1)
-    dispatcher = block_dispatcher([_open_lane(worker, choice) for worker in workers], times)
+    times = ComputedTimes(1)
+    dispatcher = block_dispatcher([open_lane(worker, choice) for worker in workers], times)
     stack.callback(dispatcher.close)
-    block = block_exchange(dispatcher, peers=len(workers))
-
-    def exchange() -> int:
-        block()
-        return times.newest.queue + times.newest.compute
-
-    return exchange
+    return Exchange(block_exchange(dispatcher, peers=len(workers)), computed=times.take_computed)
 
 
-class NewestTimes(LayerTimes):
-    """Remembers the newest exchange, too."""
+class ComputedTimes(LayerTimes):
+    """Remembers of each exchange what its slowest holder computed, too."""
 
-    newest: ExchangeTimes
+    def __init__(self, layer_count: int) -> None:
+        super().__init__(layer_count)
+        self._computed: list[int] = []
 
     def record(self, times: ExchangeTimes) -> None:
-        self.newest = times
+        self._computed.append(times.queue + times.compute)
         super().record(times)
+
+    def take_computed(self) -> Sequence[int]:
+        """Nanoseconds, of all exchanges since the last time."""
+        self.catch_up()
+        taken, self._computed = self._computed, []
+        return taken
 
 
 def block_dispatcher(lanes: Sequence[Lane], times: LayerTimes) -> Dispatcher:
     """Over as many halves of the experts as there are lanes."""
-    from fixed_cluster import membership_of
-
-    ranges = dict(zip(map(str, range(len(lanes))), HALVES, strict=False))
-    membership = membership_of(ranges, len(lanes) * EXPERTS // len(HALVES))
     # Experts of zeros answer on the finest grid; any other would have them asked twice.
     scales = np.zeros(1)
-    return Dispatcher(membership, lambda member: lanes[int(member.name)], times, scales=scales)
+    return Dispatcher(_members(len(lanes)), lambda member: lanes[int(member.name)], times, scales=scales)
+
+
+def _members(count: int) -> Membership:
+    from fixed_cluster import membership_of
+
+    ranges = dict(zip(map(str, range(count)), HALVES, strict=False))
+    return membership_of(ranges, count * EXPERTS // len(HALVES))
 
 
 def block_exchange(dispatcher: Dispatcher, *, peers: int) -> Callable[[], object]:
     """One row for eight experts, of each peer as many."""
-    row = np.random.default_rng(0).standard_normal((1, HIDDEN)).astype(np.float32)
-    ids = np.arange(0, peers * EXPERTS // len(HALVES), 2 * peers, dtype=np.int32)[None]
-    weights = np.full(ids.shape, 1 / SLOTS, dtype=np.float32)
-    assert ids.shape == (1, SLOTS)
+    row, ids, weights = _some_row(peers)
     return lambda: dispatcher.forward(0, row, expert_ids=ids, router_weights=weights)
 
 
-def _open_lane(worker: Child, choice: LaneChoice) -> Lane:
-    settings = LaneSettings(HIDDEN, RowType.FLOAT32, 10, 60, unix_sockets=choice.unix)
+def _some_row(peers: int) -> tuple[Rows, NDArray[np.int32], NDArray[np.float32]]:
+    """One row, its experts and router weights."""
+    row = np.random.default_rng(0).standard_normal((1, HIDDEN)).astype(np.float32)
+    ids = np.arange(0, peers * EXPERTS // len(HALVES), 2 * peers, dtype=np.int32)[None]
+    assert ids.shape == (1, SLOTS)
+    return row, ids, np.full(ids.shape, 1 / SLOTS, dtype=np.float32)
+
+
+def open_lane(worker: Child, choice: LaneChoice) -> Lane:
+    """To a worker that serves."""
+    settings = LaneSettings(HIDDEN, RowType.FLOAT32, 10, _TIMEOUT_SECONDS, unix_sockets=choice.unix)
     lane = GrpcLane(parse_address(worker.listening()), settings)
     lane.expect(lane.describe())
     if not choice.express:
