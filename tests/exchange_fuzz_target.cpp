@@ -11,6 +11,7 @@
 #include "exchange.h"
 #include "expert_messages.h"
 #include "fuzz_input.h"
+#include "row_values.h"
 
 namespace {
 
@@ -75,7 +76,9 @@ void check_message(const JangtqExchange& exchange, int64_t holder) {
     jangtq::CallMessage call;
     if (!jangtq::read_call({message.data(), message.size()}, call) || call.call_id != kCallId) std::abort();
     const auto slot_bytes = size_t{call.row_count} * call.slot_count * 4;
-    if (call.row_count != part.rows || call.rows.size != static_cast<size_t>(part.rows * exchange.hidden * 4)) std::abort();
+    const int64_t row_bytes = exchange.hidden * jangtq::row_value_bytes(call.row_type);
+    if (call.row_type != exchange.row_type || call.row_count != part.rows) std::abort();
+    if (call.rows.size != static_cast<size_t>(part.rows * row_bytes)) std::abort();
     if (call.expert_ids.size != slot_bytes || call.router_weights.size != slot_bytes) std::abort();
     if (call.exponents.size != call.row_count) std::abort();
 }
@@ -96,21 +99,23 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (int64_t i = 0; i < experts; ++i) owners.push_back(static_cast<int32_t>(input.number(0, 15) ? i % count : -1));
     for (int64_t i = 0; i < rows * slots; ++i) ids.push_back(static_cast<int32_t>(input.number(-1, experts - 1)));
     if (!ids.empty() && input.number(0, 15) == 0) ids.back() = input.take<int32_t>();
-    const auto x = input.values<float>(rows * hidden), weights = input.values<float>(rows * slots);
+    const int64_t row_type = input.number(1, 3);
+    const auto x = input.values<uint8_t>(rows * hidden * jangtq::row_value_bytes(static_cast<uint32_t>(row_type)));
+    const auto weights = input.values<float>(rows * slots);
     const JangtqGrids grids{-126, 97, 8, 26};
     std::vector<int8_t> exponents(static_cast<size_t>(rows));
-    std::vector<float> sums(x.size());
-    std::vector<int32_t> units(x.size()), row_index(static_cast<size_t>(count * kJangtqMostRows));
+    std::vector<float> sums(static_cast<size_t>(rows * hidden));
+    std::vector<int32_t> units(sums.size()), row_index(static_cast<size_t>(count * kJangtqMostRows));
     std::vector<JangtqPart> parts(static_cast<size_t>(count));
     JangtqSummary summary{};
     const int64_t stride = (jangtq_answer_bytes(rows, hidden) + 3) / 4 * 4;
     std::vector<uint8_t> answers(static_cast<size_t>(count * stride));
     const int64_t message_stride = jangtq_most_message_bytes(rows, slots, hidden);
     std::vector<uint8_t> messages(static_cast<size_t>(count * message_stride));
-    const JangtqExchange exchange{holders.data(), count,        owners.data(),    experts,          hidden,
-                                  &grids,         x.data(),     ids.data(),       weights.data(),   exponents.data(),
-                                  sums.data(),    units.data(), parts.data(),     &summary,         row_index.data(),
-                                  answers.data(), stride,       messages.data(),  message_stride};
+    const JangtqExchange exchange{holders.data(), count,      owners.data(),    experts,          hidden,
+                                  &grids,         row_type,   x.data(),         ids.data(),       weights.data(),
+                                  exponents.data(), sums.data(), units.data(),  parts.data(),     &summary,
+                                  row_index.data(), answers.data(), stride,     messages.data(),  message_stride};
     const int32_t asked = jangtq_ask(&exchange, 3, rows, slots, 0, 1.0, kCallId);
     if (asked == JANGTQ_NOT_SPLIT) return 0;
     if (asked != JANGTQ_ORDINARY) std::abort();

@@ -17,6 +17,7 @@ from jangtq_coordinator.exchange_library import ExchangeLibrary, exchange_librar
 from jangtq_coordinator.lane import GiveUp
 from jangtq_coordinator.native_call import NativeCall
 from jangtq_coordinator.native_exchange import NativeExchanges
+from jangtq_proto.codec import RowType, row_dtype
 
 HIDDEN = 4
 EXPERTS = 16
@@ -44,18 +45,20 @@ class Cluster(Generic[Peer]):
         *,
         is_native: bool = True,
         hidden: int = HIDDEN,
+        row_type: RowType = RowType.FLOAT32,
         call_seconds: float = 30,
         poll_us: int = 0,
     ) -> None:
         self.peers = peers
         self.settled: list[bool] = []
+        self._dtype = row_dtype(row_type)
         library: ExchangeLibrary | None = exchange_library() if is_native else None
         assert library is not None or not is_native, "the library is not compiled"
         monkeypatch.setattr(native_exchange, "exchange_library", lambda: library)
         lanes = [
-            SocketLane(peer, hidden, call_seconds=call_seconds, poll_us=poll_us)
+            SocketLane(peer, hidden, row_type=row_type, call_seconds=call_seconds, poll_us=poll_us)
             if isinstance(peer, SocketPeer)
-            else StreamLane(peer, hidden, call_seconds=call_seconds)
+            else StreamLane(peer, hidden, row_type=row_type, call_seconds=call_seconds)
             for peer in peers
         ]
         self.dispatcher: Dispatcher = fixed_dispatcher(owner, lanes)
@@ -79,12 +82,15 @@ class Cluster(Generic[Peer]):
         monkeypatch.setattr(NativeExchanges, "collect", watched)
 
     def ask(self, x: NDArray[np.float32], ids: NDArray[np.int32], weights: NDArray[np.float32]) -> bytes:
-        return self.dispatcher.forward(0, x, expert_ids=ids, router_weights=weights).tobytes()
+        """Of rows as they are sent."""
+        return self.dispatcher.forward(
+            0, x.astype(self._dtype), expert_ids=ids, router_weights=weights
+        ).tobytes()
 
 
 @contextmanager
 def cluster_of(
-    peers: int = 2, owner: Sequence[int] | None = None, **options: float
+    peers: int = 2, owner: Sequence[int] | None = None, **options: float | RowType
 ) -> Iterator[Cluster[SocketPeer]]:
     """Express lanes; experts in turn, where a test does not care who has them."""
     with cluster_over([SocketPeer] * peers, owner, **options) as cluster:
@@ -93,7 +99,7 @@ def cluster_of(
 
 @contextmanager
 def stream_cluster(
-    peers: int = 2, owner: Sequence[int] | None = None, **options: float
+    peers: int = 2, owner: Sequence[int] | None = None, **options: float | RowType
 ) -> Iterator[Cluster[StreamPeer]]:
     """The same over gRPC streams."""
     with cluster_over([StreamPeer] * peers, owner, **options) as cluster:
@@ -102,7 +108,7 @@ def stream_cluster(
 
 @contextmanager
 def cluster_over(
-    kinds: Sequence[Callable[[int], Peer]], owner: Sequence[int] | None = None, **options: float
+    kinds: Sequence[Callable[[int], Peer]], owner: Sequence[int] | None = None, **options: float | RowType
 ) -> Iterator[Cluster[Peer]]:
     """One peer of each of these kinds."""
     found = [kind(int(options.get("hidden", HIDDEN))) for kind in kinds]

@@ -100,8 +100,16 @@ class SocketPeer:
 class SocketLane(ExpressLane):
     """A lane to such a peer."""
 
-    def __init__(self, peer: SocketPeer, hidden: int, *, call_seconds: float = 30, poll_us: int = 0) -> None:
-        settings = LaneSettings(hidden, RowType.FLOAT32, 0.1, call_seconds)
+    def __init__(
+        self,
+        peer: SocketPeer,
+        hidden: int,
+        *,
+        row_type: RowType = RowType.FLOAT32,
+        call_seconds: float = 30,
+        poll_us: int = 0,
+    ) -> None:
+        settings = LaneSettings(hidden, row_type, 0.1, call_seconds)
         express = ExpressSettings(poll_us=poll_us, retry_seconds=0)
         super().__init__(GrpcLane(Address("127.0.0.1", 1), settings), settings, express)
         self._peer = peer

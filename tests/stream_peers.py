@@ -69,6 +69,13 @@ class StreamPeer:
 class StreamLane(GrpcLane):
     """A lane to such a peer."""
 
-    def __init__(self, peer: StreamPeer, hidden: int, *, call_seconds: float = 30) -> None:
-        settings = LaneSettings(hidden, RowType.FLOAT32, 10, call_seconds)
+    def __init__(
+        self,
+        peer: StreamPeer,
+        hidden: int,
+        *,
+        row_type: RowType = RowType.FLOAT32,
+        call_seconds: float = 30,
+    ) -> None:
+        settings = LaneSettings(hidden, row_type, 10, call_seconds)
         super().__init__(Address("127.0.0.1", peer.port), settings)

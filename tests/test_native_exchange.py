@@ -11,6 +11,8 @@ from socket_peers import answer_bytes, in_pieces
 
 from jangtq_coordinator import exponents
 from jangtq_coordinator.exponents import first_exponents
+from jangtq_proto.codec import LayerCall, RowType
+from jangtq_proto.frames import answer_frame
 
 
 @given(
@@ -19,15 +21,16 @@ from jangtq_coordinator.exponents import first_exponents
         lambda owner: set(owner) == set(range(max(owner) + 1))
     ),
     loudness=st.sampled_from([1.2, 0.1, 0.8, 8.0]),
+    row_type=st.sampled_from(RowType),
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=60, deadline=None)
 def test_sums_and_frames_are_those_of_the_lanes_to_the_bit(
-    sizes: list[tuple[int, int]], owner: list[int], loudness: float, seed: int
+    sizes: list[tuple[int, int]], owner: list[int], loudness: float, row_type: RowType, seed: int
 ) -> None:
     found = []
     for is_native in (True, False):
-        with cluster_of(max(owner) + 1, owner, is_native=is_native) as cluster:
+        with cluster_of(max(owner) + 1, owner, row_type=row_type, is_native=is_native) as cluster:
             for peer in cluster.peers:
                 peer.script = lambda call_id, call: [answer_bytes(call_id, call, loudness)]
             sums = [cluster.ask(*some_rows(rows, slots, seed=seed + rows)) for rows, slots in sizes]
@@ -110,7 +113,7 @@ def test_a_frame_that_the_socket_takes_in_parts_is_sent_whole() -> None:
         assert native.settled == [True]
 
 
-def test_rows_that_are_too_many_or_no_float32_go_over_the_lanes() -> None:
+def test_rows_that_are_too_many_or_of_another_type_than_sent_go_over_the_lanes() -> None:
     with cluster_of() as cluster:
         cluster.ask(*some_rows(33))
         x, ids, weights = some_rows()
@@ -118,3 +121,24 @@ def test_rows_that_are_too_many_or_no_float32_go_over_the_lanes() -> None:
         assert cluster.settled == []
         cluster.ask(*some_rows(32))
         assert cluster.settled == [True]
+
+
+@pytest.mark.parametrize("row_type", RowType)
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan, 3e-7])
+def test_the_grids_of_odd_rows_are_those_of_the_lanes(row_type: RowType, odd: float) -> None:
+    rows, ids, weights = some_rows(hidden=100)
+    rows[0, 1:40] = odd
+    sent = []
+    for is_native in (True, False):
+        with cluster_of(1, hidden=100, row_type=row_type, is_native=is_native) as cluster:
+            cluster.peers[0].script = answer_with_zeros
+            cluster.ask(rows, ids, weights)
+            sent.append(cluster.peers[0].calls)
+    assert sent[0] == sent[1]
+
+
+def answer_with_zeros(call_id: int, call: LayerCall) -> list[bytes]:
+    """Whatever is asked, on the grids that are asked for."""
+    sums = np.zeros(call.rows.shape, dtype=np.int32)
+    parts = answer_frame(call_id, sums, call.exponents, queue_ns=0, compute_ns=0)
+    return [b"".join(memoryview(part).cast("B") for part in parts)]

@@ -11,7 +11,7 @@ from native_clusters import EXPERTS, Cluster, cluster_over, some_rows, stream_cl
 from socket_peers import SocketPeer, answer_bytes
 from stream_peers import Script, StreamPeer, answer_rightly, answer_to
 
-from jangtq_proto.codec import LayerCall
+from jangtq_proto.codec import LayerCall, RowType
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.v1 import expert_pb2 as pb
 
@@ -22,15 +22,16 @@ from jangtq_proto.v1 import expert_pb2 as pb
         lambda owner: set(owner) == set(range(max(owner) + 1))
     ),
     loudness=st.sampled_from([1.2, 0.1, 0.8, 8.0]),
+    row_type=st.sampled_from(RowType),
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=20, deadline=None)
 def test_sums_and_messages_are_those_of_the_lanes_to_the_bit(
-    sizes: list[tuple[int, int]], owner: list[int], loudness: float, seed: int
+    sizes: list[tuple[int, int]], owner: list[int], loudness: float, row_type: RowType, seed: int
 ) -> None:
     found = []
     for is_native in (True, False):
-        with stream_cluster(max(owner) + 1, owner, is_native=is_native) as cluster:
+        with stream_cluster(max(owner) + 1, owner, row_type=row_type, is_native=is_native) as cluster:
             for peer in cluster.peers:
                 peer.script = lambda call_id, call: [answer_to(call_id, call, loudness).SerializeToString()]
             sums = [cluster.ask(*some_rows(rows, slots, seed=seed + rows)) for rows, slots in sizes]

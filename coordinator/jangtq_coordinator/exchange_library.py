@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from jangtq_proto.codec import RowType, wire_row_type
+
 LIBRARY = Path(__file__).parent / ("_exchange.dylib" if sys.platform == "darwin" else "_exchange.so")
 
 
@@ -76,6 +78,7 @@ class Exchange(ctypes.Structure):
         ("expert_count", ctypes.c_int64),
         ("hidden", ctypes.c_int64),
         ("grids", ctypes.c_void_p),
+        ("row_type", ctypes.c_int64),
         ("rows", ctypes.c_void_p),
         ("expert_ids", ctypes.c_void_p),
         ("router_weights", ctypes.c_void_p),
@@ -121,7 +124,9 @@ class ExchangeLibrary:
         self._first_exponents = library.jangtq_first_exponents
         self._first_exponents.restype = None
         self._first_exponents.argtypes = [
-            *[ctypes.c_void_p] * 2,
+            ctypes.c_void_p,
+            ctypes.c_int64,
+            ctypes.c_void_p,
             *[ctypes.c_int64] * 2,
             ctypes.c_double,
             ctypes.c_void_p,
@@ -131,7 +136,12 @@ class ExchangeLibrary:
         """int8 [rows] for contiguous rows."""
         exponents = np.empty(len(rows), dtype=np.int8)
         self._first_exponents(
-            ctypes.addressof(grids), rows.ctypes.data, *rows.shape, factor, exponents.ctypes.data
+            ctypes.addressof(grids),
+            wire_row_type(RowType.FLOAT32),
+            rows.ctypes.data,
+            *rows.shape,
+            factor,
+            exponents.ctypes.data,
         )
         return exponents
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from jangtq_coordinator.exchange_library import Exchange, ExchangeLibrary, Outcome, Part, Summary
 from jangtq_coordinator.exponents import GRIDS
-from jangtq_proto.codec import Rows
+from jangtq_proto.codec import Rows, RowType, row_dtype, wire_row_type
 
 MOST_ROWS: Final = 32
 MOST_SLOTS: Final = 32
@@ -17,7 +17,7 @@ _PICKS = Part._fields.index("picks")
 
 
 class AskedRows(NamedTuple):
-    """One layer's float32 rows whose grids are not chosen yet; members as in LayerCall.
+    """One layer's rows whose grids are not chosen yet; members as in LayerCall.
 
     factor: see `exponents.expected_answer_factor`.
     """
@@ -43,7 +43,7 @@ class Holders:
 class _Views(NamedTuple):
     """Where what is asked belongs, and the sums, for so many rows and slots."""
 
-    rows: NDArray[np.float32]
+    rows: Rows
     expert_ids: NDArray[np.int32]
     router_weights: NDArray[np.float32]
     sums: NDArray[np.float32]
@@ -52,11 +52,12 @@ class _Views(NamedTuple):
 class ExchangeMemory:
     """Everything that one exchange under way needs, at most MOST_ROWS rows with MOST_SLOTS slots."""
 
-    def __init__(self, library: ExchangeLibrary, holders: Holders, hidden: int) -> None:
+    def __init__(self, library: ExchangeLibrary, holders: Holders, hidden: int, row_type: RowType) -> None:
+        """hidden, row_type: how many values a row has, and of which type, as for the lanes."""
         count = len(holders.sockets)
         self.holders = holders
         self._library = library
-        self._rows = np.empty((MOST_ROWS, hidden), dtype=np.float32)
+        self._rows = np.empty((MOST_ROWS, hidden), dtype=row_dtype(row_type))
         self._expert_ids = np.empty(MOST_ROWS * MOST_SLOTS, dtype=np.int32)
         self._router_weights = np.empty(MOST_ROWS * MOST_SLOTS, dtype=np.float32)
         self._exponents = np.empty(MOST_ROWS, dtype=np.int8)
@@ -72,7 +73,7 @@ class ExchangeMemory:
         self._sums = np.empty((MOST_ROWS, hidden), dtype=np.float32)
         self._views: dict[tuple[int, ...], _Views] = {}
         self._asked = self._view(1, 1)
-        self._exchange = self._describe(hidden)
+        self._exchange = self._describe(hidden, row_type)
         self._address = ctypes.addressof(self._exchange)
 
     def ask(self, asked: AskedRows, call_id: int) -> int:
@@ -135,7 +136,7 @@ class ExchangeMemory:
             self._rows[:count], ids.reshape(count, slots), weights.reshape(count, slots), self._sums[:count]
         )
 
-    def _describe(self, hidden: int) -> Exchange:
+    def _describe(self, hidden: int, row_type: RowType) -> Exchange:
         holders = self.holders
         return Exchange(
             holders=holders.sockets.ctypes.data,
@@ -144,6 +145,7 @@ class ExchangeMemory:
             expert_count=len(holders.owners),
             hidden=hidden,
             grids=ctypes.addressof(GRIDS),
+            row_type=wire_row_type(row_type),
             rows=self._rows.ctypes.data,
             expert_ids=self._expert_ids.ctypes.data,
             router_weights=self._router_weights.ctypes.data,

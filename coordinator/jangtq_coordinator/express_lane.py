@@ -46,7 +46,7 @@ class ExpressLane:
         self._limit = frame_limit(settings.hidden_size)
         self._frames: FrameSocket | None = None
         self.plain_frames: FrameSocket | None = None
-        """The connection where float32 rows may be sent over it by whoever knows sockets only."""
+        """The connection where calls may be sent over it by whoever knows sockets only."""
         self._retry_at = 0.0
         self._worker = f"worker {control.address}"
         self._pending = PendingCalls(self._worker, self._decode)
@@ -80,6 +80,11 @@ class ExpressLane:
             if call_id in self._pending:  # nothing that follows can be trusted
                 self.abandon()
             raise
+
+    @property
+    def row_type(self) -> RowType:
+        """How rows are sent."""
+        return self._settings.row_type
 
     @property
     def newest_call_id(self) -> int:
@@ -165,7 +170,7 @@ class ExpressLane:
             return None
         self._frames.set_timeout(self._settings.call_timeout_seconds)
         self._control.abandon()
-        if self._settings.row_type is RowType.FLOAT32 and self._settings.credentials is None:
+        if self._settings.credentials is None:
             self.plain_frames = self._frames
         return self._frames
 

@@ -72,6 +72,11 @@ class GrpcLane:
         return holder_from(str(self._address), reply)
 
     @property
+    def row_type(self) -> RowType:
+        """How rows are sent."""
+        return self._settings.row_type
+
+    @property
     def address(self) -> Address:
         return self._address
 
@@ -134,10 +139,8 @@ class GrpcLane:
 
     @property
     def plain_stream(self) -> ExpertStream | None:
-        """The stream where `send_message` may use it for float32 rows: open, and not about to be replaced."""
-        if self._settings.row_type is not RowType.FLOAT32 or (not self._pending and self.is_outdated):
-            return None
-        return self._stream
+        """The stream where `send_message` may use it: open, and not about to be replaced."""
+        return None if not self._pending and self.is_outdated else self._stream
 
     def send_message(self, call_id: int, message: bytes, shape: tuple[int, int]) -> None:
         """Start a call that somebody else wrote, whose answer has this shape. Raises ClusterError."""

@@ -10,7 +10,7 @@ from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane
 from jangtq_coordinator.plan import Plan
 from jangtq_coordinator.routing import Router
-from jangtq_proto.codec import LayerCall
+from jangtq_proto.codec import LayerCall, RowType
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.frame_socket import FrameSocket
 
@@ -18,11 +18,13 @@ from jangtq_proto.frame_socket import FrameSocket
 class Ways(NamedTuple):
     """The ways to those members of a plan that can be asked natively, by position, as they are now.
 
-    secured: lanes of `streams` that may have to be opened anew, for other certificates.
+    row_type: how all of them send rows; where there are none, float32. secured: lanes of `streams` that may
+    have to be opened anew, for other certificates.
     """
 
     router: Router
     plan: Plan
+    row_type: RowType = RowType.FLOAT32
     sockets: tuple[tuple[int, ExpressLane, FrameSocket], ...] = ()
     streams: tuple[tuple[int, GrpcLane, ExpertStream], ...] = ()
     secured: tuple[GrpcLane, ...] = ()

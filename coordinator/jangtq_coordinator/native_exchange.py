@@ -1,8 +1,8 @@
 """Ordinary exchanges without the interpreter: asked in one call of native code, collected in another.
 
-Ordinary is an exchange of few float32 rows whose holders are all reached over express lanes that are open and
-plain, or over open gRPC streams, and whose answers come soon, whole and in order. As soon as anything else
-happens, every byte that was read is put back, and the lanes go on from there.
+Ordinary is an exchange of few rows of the wire's type whose holders are all reached over express lanes that
+are open and plain, or over open gRPC streams, and whose answers come soon, whole and in order. As soon as
+anything else happens, every byte that was read is put back, and the lanes go on from there.
 """
 
 from collections import deque
@@ -22,6 +22,7 @@ from jangtq_coordinator.lane_book import LaneBook
 from jangtq_coordinator.native_call import NativeCall, Ways
 from jangtq_coordinator.plan import Plan
 from jangtq_coordinator.routing import Router
+from jangtq_proto.codec import RowType, row_dtype
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.frame_socket import FrameSocket
 from jangtq_proto.frames import read_answer, split_answer
@@ -51,10 +52,12 @@ class NativeExchanges:
 
         others: how many exchanges are under way besides.
         """
-        if self._library is None or router.owners is None or not _is_ordinary(asked):
+        if self._library is None or router.owners is None or not _is_short(asked):
             return None
         ways = self._follow(router, plan, router.owners)
-        memory = self._take_memory(asked.rows.shape[1])
+        if asked.rows.dtype != row_dtype(ways.row_type) or not (ways.sockets or ways.streams):
+            return None
+        memory = self._take_memory(asked.rows.shape[1], ways.row_type)
         if memory is None:
             return None
         outcome = memory.ask(asked, self._newest_id + 1)
@@ -147,24 +150,31 @@ class NativeExchanges:
     def _look_at_lanes(self, ways: Ways) -> Ways:
         sockets: list[tuple[int, ExpressLane, FrameSocket]] = []
         streams: list[tuple[int, GrpcLane, ExpertStream]] = []
+        lanes = self._known_lanes(ways.plan)
+        row_type = lanes[0][1].row_type if lanes else RowType.FLOAT32
         self._holders.sockets[:, 0] = -1
-        for position, member in enumerate(ways.plan.members):
-            lane = self._book.known(member)
+        for position, lane in lanes:
+            self._newest_id = max(self._newest_id, lane.newest_call_id)
+            if lane.row_type is not row_type:
+                continue
             if isinstance(lane, ExpressLane) and lane.plain_frames is not None:
                 sockets.append((position, lane, lane.plain_frames))
                 self._holders.sockets[position] = lane.plain_frames.descriptor
             elif isinstance(lane, GrpcLane) and lane.plain_stream is not None:
                 streams.append((position, lane, lane.plain_stream))
                 self._holders.sockets[position] = BY_MESSAGE, 0
-            if isinstance(lane, ExpressLane | GrpcLane):
-                self._newest_id = max(self._newest_id, lane.newest_call_id)
         secured = tuple(lane for _, lane, _ in streams if lane.is_secured)
-        return ways._replace(sockets=tuple(sockets), streams=tuple(streams), secured=secured)
+        return Ways(ways.router, ways.plan, row_type, tuple(sockets), tuple(streams), secured)
 
-    def _take_memory(self, hidden: int) -> ExchangeMemory | None:
+    def _known_lanes(self, plan: Plan) -> list[tuple[int, ExpressLane | GrpcLane]]:
+        lanes = ((position, self._book.known(member)) for position, member in enumerate(plan.members))
+        return [(position, lane) for position, lane in lanes if isinstance(lane, ExpressLane | GrpcLane)]
+
+    def _take_memory(self, hidden: int, row_type: RowType) -> ExchangeMemory | None:
         if self._free is None:
             assert self._library is not None
-            self._free = [ExchangeMemory(self._library, self._holders, hidden) for _ in range(_UNDER_WAY)]
+            memory = self._library, self._holders, hidden, row_type
+            self._free = [ExchangeMemory(*memory) for _ in range(_UNDER_WAY)]
         return self._free.pop() if self._free else None
 
     def _give_back(self, memory: ExchangeMemory) -> None:
@@ -199,9 +209,9 @@ class NativeExchanges:
         return True
 
 
-def _is_ordinary(asked: AskedRows) -> bool:
+def _is_short(asked: AskedRows) -> bool:
     rows, slots = asked.expert_ids.shape
-    return rows <= MOST_ROWS and slots <= MOST_SLOTS and asked.rows.dtype == np.float32
+    return bool(rows <= MOST_ROWS and slots <= MOST_SLOTS)
 
 
 def _read(data: bytes, part: Part) -> LayerAnswer:

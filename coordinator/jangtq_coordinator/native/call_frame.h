@@ -14,13 +14,13 @@
 #include "clock.h"
 #include "exchange.h"
 #include "expert_messages.h"
+#include "row_values.h"
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "frames are copied as they lie in memory");
 
 namespace jangtq {
 
 constexpr uint32_t kLengthBytes = 4;
-constexpr uint32_t kFloat32Rows = 1;
 constexpr int32_t kNoExpert = -1;
 // After head, weights and ids.
 constexpr int64_t kFirstRowPiece = 3;
@@ -64,9 +64,10 @@ class CallFrame {
         slots_ = batch.rows == 1 ? part_.picks : batch.slots;
         for (int64_t i = 0; i < part_.rows; ++i) copy_slots(index[i]);
         const uint32_t slot_bytes = static_cast<uint32_t>(count_ * 4), rows = static_cast<uint32_t>(part_.rows);
-        const uint32_t row_bytes = static_cast<uint32_t>(exchange.hidden * 4);
+        const auto row_type = static_cast<uint32_t>(exchange.row_type);
+        const auto row_bytes = static_cast<uint32_t>(exchange.hidden * row_value_bytes(row_type));
         head_ = {0, static_cast<uint32_t>(batch.layer), batch.call_id, rows, static_cast<uint32_t>(slots_),
-                 kFloat32Rows, static_cast<uint32_t>(batch.prefill), slot_bytes, slot_bytes, rows * row_bytes, rows};
+                 row_type, static_cast<uint32_t>(batch.prefill), slot_bytes, slot_bytes, rows * row_bytes, rows};
         head_.length = static_cast<uint32_t>(sizeof head_) - kLengthBytes + 2 * slot_bytes + rows * row_bytes + rows;
         add(&head_, sizeof head_);
         add(weights_, slot_bytes);
@@ -129,7 +130,7 @@ class CallFrame {
     }
 
     void add_row(int32_t row, size_t row_bytes) {
-        const auto* at = reinterpret_cast<const uint8_t*>(exchange_.rows + row * exchange_.hidden);
+        const auto* at = exchange_.rows + row * static_cast<int64_t>(row_bytes);
         iovec& last = pieces_[piece_count_ - 1];
         if (static_cast<const uint8_t*>(last.iov_base) + last.iov_len == at)
             last.iov_len += row_bytes;

@@ -74,15 +74,26 @@ bool suits(const JangtqExchange& exchange, int64_t row_count, const int8_t* fine
     return true;
 }
 
-double sum_of_squares(const float* row, int64_t hidden) {
+template <typename Value, typename Widen>
+double sum_of_squares(const Value* row, int64_t hidden, Widen widen) {
     constexpr int64_t kLanes = 8;
     double sums[kLanes] = {};
     for (int64_t start = 0; start < hidden; start += kLanes)
-        for (int64_t lane = 0; lane < std::min(kLanes, hidden - start); ++lane)
-            sums[lane] += double{row[start + lane]} * double{row[start + lane]};
+        for (int64_t lane = 0; lane < std::min(kLanes, hidden - start); ++lane) {
+            const double value = widen(row[start + lane]);
+            sums[lane] += value * value;
+        }
     double sum = 0;
     for (const double lane : sums) sum += lane;
     return sum;
+}
+
+double sum_of_squares(uint32_t row_type, const uint8_t* row, int64_t hidden) {
+    if (row_type == jangtq::kFloat32)
+        return sum_of_squares(reinterpret_cast<const float*>(row), hidden, [](float value) { return value; });
+    const auto* bits = reinterpret_cast<const uint16_t*>(row);
+    return row_type == jangtq::kFloat16 ? sum_of_squares(bits, hidden, jangtq::widen_float16)
+                                        : sum_of_squares(bits, hidden, jangtq::widen_bfloat16);
 }
 
 // Of what is not finite, some exponent: such rows are refused by whoever computes them.
@@ -98,11 +109,13 @@ int64_t jangtq_answer_bytes(int64_t rows, int64_t hidden) {
     return static_cast<int64_t>(sizeof(jangtq::AnswerHead)) + rows * hidden * 4 + rows;
 }
 
-void jangtq_first_exponents(const JangtqGrids* grids, const float* rows, int64_t row_count, int64_t hidden,
-                            double factor, int8_t* exponents) {
+void jangtq_first_exponents(const JangtqGrids* grids, int64_t row_type, const uint8_t* rows, int64_t row_count,
+                            int64_t hidden, double factor, int8_t* exponents) {
+    const auto type = static_cast<uint32_t>(row_type);
+    const int64_t row_bytes = hidden * jangtq::row_value_bytes(type);
     for (int64_t row = 0; row < row_count; ++row)
-        exponents[row] =
-            static_cast<int8_t>(first_exponent(*grids, sum_of_squares(rows + row * hidden, hidden) * factor));
+        exponents[row] = static_cast<int8_t>(
+            first_exponent(*grids, sum_of_squares(type, rows + row * row_bytes, hidden) * factor));
 }
 
 int32_t jangtq_ask(const JangtqExchange* exchange, int64_t layer, int64_t row_count, int64_t slot_count,
@@ -110,7 +123,8 @@ int32_t jangtq_ask(const JangtqExchange* exchange, int64_t layer, int64_t row_co
     const Batch batch{layer, row_count, slot_count, prefill, call_id};
     if (row_count > kJangtqMostRows || slot_count > kJangtqMostSlots || !split(*exchange, batch))
         return JANGTQ_NOT_SPLIT;
-    jangtq_first_exponents(exchange->grids, exchange->rows, row_count, exchange->hidden, factor, exchange->exponents);
+    jangtq_first_exponents(exchange->grids, exchange->row_type, exchange->rows, row_count, exchange->hidden, factor,
+                           exchange->exponents);
     int32_t outcome = JANGTQ_ORDINARY;
     for (int32_t holder = 0; holder < exchange->holder_count; ++holder) {
         if (exchange->parts[holder].picks == 0) continue;

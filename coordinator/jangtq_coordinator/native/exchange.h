@@ -60,7 +60,8 @@ struct JangtqExchange {
     int64_t expert_count;
     int64_t hidden;
     const JangtqGrids* grids;
-    const float* rows;            // [rows][hidden]
+    int64_t row_type;             // ROW_TYPE_... of expert.proto
+    const uint8_t* rows;          // [rows][hidden], values of this type
     const int32_t* expert_ids;    // [rows][slots], -1 where a slot is unused
     const float* router_weights;  // [rows][slots]
     int8_t* exponents;            // [rows]
@@ -87,9 +88,9 @@ int64_t jangtq_answer_bytes(int64_t rows, int64_t hidden);
 int64_t jangtq_most_message_bytes(int64_t rows, int64_t slots, int64_t hidden);
 
 // The exponents of grids on which answers as large as the sum of their row's squares times `factor` have
-// `expected_bits`; rows: [rows][hidden].
-void jangtq_first_exponents(const JangtqGrids* grids, const float* rows, int64_t row_count, int64_t hidden,
-                            double factor, int8_t* exponents);
+// `expected_bits`; rows: [rows][hidden], values of a ROW_TYPE_... of expert.proto.
+void jangtq_first_exponents(const JangtqGrids* grids, int64_t row_type, const uint8_t* rows, int64_t row_count,
+                            int64_t hidden, double factor, int8_t* exponents);
 
 // Chooses each row's grid, splits rows, builds one frame a holder, and sends it with one send that never waits, or
 // writes one message.

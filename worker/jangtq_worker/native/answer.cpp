@@ -6,7 +6,7 @@
 #include "clock.h"
 #include "desk.h"
 #include "grid.h"
-#include "rows.h"
+#include "row_values.h"
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "calls are read as they lie in memory");
 
@@ -33,6 +33,23 @@ const float* float32_rows(const JangtqWireCall& call, std::vector<float>& memory
     return memory.data();
 }
 
+// Whether no value has all bits of its exponent set.
+template <typename Bits>
+bool are_finite(const JangtqBytes& values, Bits exponent) {
+    Bits odd = 0;
+    for (int64_t at = 0; at < values.size; at += sizeof(Bits)) {
+        Bits bits;
+        std::memcpy(&bits, values.at + at, sizeof bits);
+        odd = static_cast<Bits>(odd | ((bits & exponent) == exponent));
+    }
+    return odd == 0;
+}
+
+bool are_finite(uint32_t row_type, const JangtqBytes& values) {
+    if (row_type == jangtq::kFloat32) return are_finite<uint32_t>(values, 0x7f800000u);
+    return are_finite<uint16_t>(values, row_type == jangtq::kFloat16 ? 0x7c00u : 0x7f80u);
+}
+
 bool are_on_grids(const JangtqBytes& exponents) {
     for (int64_t row = 0; row < exponents.size; ++row)
         if (!is_between(jangtq::kFinest, static_cast<int8_t>(exponents.at[row]), jangtq::kCoarsest)) return false;
@@ -40,8 +57,8 @@ bool are_on_grids(const JangtqBytes& exponents) {
 }
 
 bool has_good_values(const JangtqWireCall& call) {
-    return jangtq::are_finite(call.row_type, call.rows) &&
-           jangtq::are_finite(jangtq::kFloat32, call.router_weights) && are_on_grids(call.exponents);
+    return are_finite(call.row_type, call.rows) && are_finite(jangtq::kFloat32, call.router_weights) &&
+           are_on_grids(call.exponents);
 }
 
 // False where the kernel refuses the call.

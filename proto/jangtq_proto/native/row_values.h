@@ -1,10 +1,8 @@
-// Rows as they are written on the wire, looked through and widened as NumPy does it.
+// Values of rows as they are written on the wire, and widened as NumPy does it.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
-
-#include "answers.h"
 
 namespace jangtq {
 
@@ -17,26 +15,9 @@ inline int64_t row_value_bytes(uint32_t row_type) {
     return row_type == kFloat16 || row_type == kBfloat16 ? 2 : 0;
 }
 
-// Whether no value has all bits of its exponent set.
-template <typename Bits>
-bool are_finite(const JangtqBytes& values, Bits exponent) {
-    Bits odd = 0;
-    for (int64_t at = 0; at < values.size; at += sizeof(Bits)) {
-        Bits bits;
-        std::memcpy(&bits, values.at + at, sizeof bits);
-        odd = static_cast<Bits>(odd | ((bits & exponent) == exponent));
-    }
-    return odd == 0;
-}
-
-inline bool are_finite(uint32_t row_type, const JangtqBytes& values) {
-    if (row_type == kFloat32) return are_finite<uint32_t>(values, 0x7f800000u);
-    return are_finite<uint16_t>(values, row_type == kFloat16 ? 0x7c00u : 0x7f80u);
-}
-
-// A finite float16. Below 2^-14 there is no leading one: with one, and without it again, it is normal.
+// Below 2^-14 there is no leading one: with one, and without it again, the value is normal.
 inline float widen_float16(uint16_t half) {
-    constexpr uint32_t kBias = (127 - 15) << 23, kLeadingOne = 1u << 23;
+    constexpr uint32_t kBias = (127 - 15) << 23, kLeadingOne = 1u << 23, kNotFinite = 0x7c00u << 13;
     const uint32_t magnitude = (half & 0x7fffu) << 13, sign = (half & 0x8000u) << 16;
     uint32_t bits = magnitude + kBias;
     if (magnitude < kLeadingOne) {
@@ -46,7 +27,7 @@ inline float widen_float16(uint16_t half) {
         value -= 0x1p-14f;
         std::memcpy(&bits, &value, sizeof bits);
     }
-    bits |= sign;
+    bits |= magnitude < kNotFinite ? sign : sign | 0x7f800000u;
     float widened;
     std::memcpy(&widened, &bits, sizeof widened);
     return widened;
@@ -59,7 +40,7 @@ inline float widen_bfloat16(uint16_t upper) {
     return widened;
 }
 
-// Finite values of a type of two bytes, from memory of any alignment.
+// Values of a type of two bytes, from memory of any alignment.
 inline void widen_rows(uint32_t row_type, const uint8_t* values, int64_t count, float* rows) {
     for (int64_t i = 0; i < count; ++i) {
         uint16_t bits;
