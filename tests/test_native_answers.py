@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from metal_cases import FIRST_EXPERT, random_layer
 from mutations import Mutator, scaled
-from native_calls import ScriptedNativeLayer, answer_natively
+from native_calls import answer_natively
+from native_layers import ScriptedNativeLayer, scripted_desk
 
 from jangtq_kernels.backend import native_layer
 from jangtq_kernels.combined import CombinedLayer, Piece
@@ -44,12 +45,6 @@ def real_desk() -> Desk:
     weights = [random_layer(HIDDEN, 32 + 8 * layer, experts=EXPERTS) for layer in range(LAYERS)]
     desk = Desk(SHAPE, max_streams=2)
     desk.serve(Shard(tuple(backend.load(one) for one in weights)))
-    return desk
-
-
-def scripted_desk(*layers: ScriptedNativeLayer, max_calls: int | None = None) -> Desk:
-    desk = Desk(CallShape(len(layers), HIDDEN), max_streams=2, max_calls=max_calls)
-    desk.serve(Shard(layers))
     return desk
 
 

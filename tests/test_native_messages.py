@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from metal_cases import random_layer
 from mutations import Mutator, scaled
-from native_calls import ScriptedNativeLayer
+from native_layers import ScriptedNativeLayer, scripted_desk
 from test_native_answers import HIDDEN, LAYERS, MOST_ROWS, SHAPE, message_of, some_call
 
 from jangtq_kernels.cpu import CpuBackend
 from jangtq_kernels.cpu_library import Status
-from jangtq_proto.codec import CallShape, RowType, answer_checksum, encode_call
+from jangtq_proto.codec import RowType, answer_checksum, encode_call
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_worker.desk import Desk
@@ -134,9 +134,7 @@ def test_what_is_written_in_another_way_is_left_to_protobuf() -> None:
 
 def test_longer_calls_than_are_waited_for_are_not_computed() -> None:
     layer = ScriptedNativeLayer(HIDDEN)
-    desk = Desk(CallShape(1, HIDDEN), max_streams=2)
-    desk.serve(Shard((layer,)))
-    stream = stream_at(desk)
+    stream = stream_at(scripted_desk(layer))
     data = message_of(some_call(3)).SerializeToString()
     assert stream.answer(data, 2) is TOO_LONG
     assert layer.native_calls == 0
