@@ -37,7 +37,7 @@ format: $(READY)
 clean:
 	rm -rf $(VENV) .demo
 
-$(INSTALLED): pyproject.toml constraints.txt hatch_build.py $(wildcard */*/native/*)
+$(INSTALLED): pyproject.toml constraints.txt hatch_build.py kernels/jangtq_kernels/source_digest.py $(wildcard */*/native/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jangtq-cluster needs Python 3.11 or newer, this is " + sys.version.split()[0] + " (choose another with make PYTHON=...)")'
 	@echo "Creating $(VENV) and installing (less than a minute the first time)"
 	@$(PYTHON) -m venv $(VENV)

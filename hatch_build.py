@@ -17,11 +17,17 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import sys_tags
 
+sys.path.insert(0, str(Path(__file__).parent / "kernels"))
+
+from jangtq_kernels.source_digest import digest_of  # noqa: E402
+
 KERNELS = Path("kernels/jangtq_kernels")
 COORDINATOR = Path("coordinator/jangtq_coordinator")
 WORKER = Path("worker/jangtq_worker")
 # What the wire looks like, for whichever component speaks it natively.
 WIRE_HEADERS = Path("proto/jangtq_proto/native")
+# Part of every library.
+DIGEST = KERNELS / "native/source_digest.cpp"
 SUFFIX = "dylib" if sys.platform == "darwin" else "so"
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = (
@@ -132,12 +138,14 @@ def compile_library(root: Path, compiler: str, library: Library) -> None:
     kernels = library.kernels.get(SAME_MACHINE.get(machine, machine), {})
     units = {**{name: () for name in library.baseline}, **kernels}
     target = root / library.path
-    headers = [f"-I{root / folder}" for folder in library.headers]
+    native, headers = target.parent / "native", [root / folder for folder in library.headers]
+    sources = {native / f"{name}.cpp": flags for name, flags in units.items()}
+    sources[root / DIGEST] = (f'-DJANGTQ_SOURCE_DIGEST="{digest_of((native, *headers))}"',)
+    included = [f"-I{folder}" for folder in headers]
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        for name, flags in units.items():
-            source = str(target.parent / "native" / f"{name}.cpp")
-            run([compiler, *FLAGS, *flags, *headers, "-c", source, "-o", f"{scratch}/{name}.o"])
-        objects = [f"{scratch}/{name}.o" for name in units]
+        for source, flags in sources.items():
+            run([compiler, *FLAGS, *flags, *included, "-c", str(source), "-o", f"{scratch}/{source.stem}.o"])
+        objects = [f"{scratch}/{source.stem}.o" for source in sources]
         run([compiler, "-shared", "-pthread", *objects, "-o", f"{scratch}/library"])
         os.replace(f"{scratch}/library", target)
 

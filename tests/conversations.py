@@ -14,6 +14,7 @@ from jangtq_worker.desk import Desk
 from jangtq_worker.express_conversation import Conversation
 from jangtq_worker.tickets import Tickets
 
+HIDDEN = 16
 SECONDS = 30
 
 
@@ -95,14 +96,23 @@ def with_length(frame: bytes) -> bytes:
     return LENGTH.pack(len(frame) - LENGTH.size) + frame[LENGTH.size :]
 
 
-def plain_call(hidden_size: int, *, rows: int = 1, layer: int = 0) -> LayerCall:
+def plain_call(*, rows: int = 1, layer: int = 0) -> LayerCall:
     """For scripted layers, which look at no expert."""
     random = np.random.default_rng(rows)
     return LayerCall(
         layer,
-        random.standard_normal((rows, hidden_size)).astype(np.float32),
+        random.standard_normal((rows, HIDDEN)).astype(np.float32),
         np.zeros((rows, 1), np.int32),
         np.ones((rows, 1), np.float32),
         np.full(rows, -20, np.int8),
         prefill=False,
     )
+
+
+def payload_of(call: LayerCall) -> bytes:
+    """What scripted layers answer."""
+    return call.rows.tobytes() + call.exponents.tobytes()
+
+
+FRAME = frame_of(plain_call())
+SUMS = payload_of(plain_call())

@@ -1,20 +1,25 @@
-"""Calls put to native answers without a network, and layers whose native forward a test scripts."""
+"""Calls put to native answers without a network, and a desk of real experts for them."""
 
 import ctypes
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+from metal_cases import FIRST_EXPERT, random_layer
 from numpy.typing import NDArray
 
-from jangtq_kernels.backend import ExpertRows, NativeLayer, PartialSums
-from jangtq_kernels.cpu_library import Call, Status
-from jangtq_proto.codec import WireCall
+from jangtq_kernels.cpu import CpuBackend
+from jangtq_proto.codec import CallShape, LayerCall, RowType, WireCall, encode_call
+from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_worker.answer_library import AnswerStruct, Bytes, WireCallStruct, answer_library
+from jangtq_worker.desk import Desk
 from jangtq_worker.native_desk import NativeDesk
+from jangtq_worker.shard import Shard
 
-_FORWARD = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_void_p] * 4)
+HIDDEN, EXPERTS, LAYERS = 64, 4, 3
+SHAPE = CallShape(LAYERS, HIDDEN)
+MOST_ROWS = 64
+"""Of an ordinary call."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class NativeAnswer:
     checksum: int
 
 
-def answer_natively(desk: NativeDesk | None, call: WireCall, hidden_size: int) -> NativeAnswer | None:
+def answer_natively(desk: NativeDesk | None, call: WireCall) -> NativeAnswer | None:
     """None where the call is left to Python."""
     library = answer_library()
     assert library is not None and desk is not None, "the library was compiled"
@@ -44,7 +49,7 @@ def answer_natively(desk: NativeDesk | None, call: WireCall, hidden_size: int) -
     )
     if not library.is_ordinary(desk.handle, ctypes.addressof(struct)):
         return None
-    sums = np.empty((call.row_count, hidden_size), np.int32)
+    sums = np.empty((call.row_count, HIDDEN), np.int32)
     finest = np.empty(call.row_count, np.int8)
     answer = AnswerStruct(sums.ctypes.data, finest.ctypes.data)
     if not library.answer(desk.handle, ctypes.addressof(struct), ctypes.addressof(answer)):
@@ -59,45 +64,27 @@ def _at_odd_address(data: bytes) -> NDArray[np.uint8]:
     return memory[1:]
 
 
-class ScriptedNativeLayer:
-    """Gives back the bits of the rows after it did what a test says, one call at a time, as on the CPU.
+@cache
+def real_desk() -> Desk:
+    backend = CpuBackend(2)
+    weights = [random_layer(HIDDEN, 32 + 8 * layer, experts=EXPERTS) for layer in range(LAYERS)]
+    desk = Desk(SHAPE, max_streams=2)
+    desk.serve(Shard(tuple(backend.load(one) for one in weights)))
+    return desk
 
-    asked: set whenever native code asks; `rows` are those that were asked with last.
-    """
 
-    nbytes = 0
+def some_call(rows: int = 1, *, slots: int = 4, layer: int = 0, seed: int = 0) -> LayerCall:
+    random = np.random.default_rng(seed)
+    ids = random.integers(-1, EXPERTS, (rows, slots), dtype=np.int32)
+    return LayerCall(
+        layer,
+        random.standard_normal((rows, HIDDEN)).astype(np.float32),
+        np.where(ids < 0, np.int32(-1), ids + np.int32(FIRST_EXPERT)),
+        random.random((rows, slots), dtype=np.float32),
+        random.integers(-24, -10, rows, dtype=np.int8),
+        prefill=bool(seed % 2),
+    )
 
-    def __init__(self, hidden_size: int, act: Callable[[], object] = lambda: None) -> None:
-        self.act = act
-        self.status = Status.OK
-        self.asked = threading.Event()
-        self.rows: NDArray[np.float32] = np.empty((0, hidden_size), np.float32)
-        self.native_calls = 0
-        self._hidden_size = hidden_size
-        self._turn = threading.Lock()
-        self._forward = _FORWARD(self._answer)
 
-    @property
-    def native(self) -> NativeLayer:
-        address = ctypes.cast(self._forward, ctypes.c_void_p).value
-        assert address is not None
-        return NativeLayer(address, 0, 0, self._hidden_size)
-
-    def forward(self, asked: ExpertRows) -> PartialSums:
-        with self._turn:
-            self.rows = np.array(asked.rows, dtype=np.float32)
-            self.act()
-            return PartialSums(self.rows.view(np.int32), asked.exponents)
-
-    def _answer(self, pool: int, layer: int, call_address: int, offender: int) -> int:
-        call = Call.from_address(call_address)
-        size = call.row_count * self._hidden_size
-        rows = np.ctypeslib.as_array((ctypes.c_float * size).from_address(call.rows))
-        with self._turn:
-            self.rows = rows.reshape(call.row_count, self._hidden_size).copy()
-            self.native_calls += 1
-            self.asked.set()
-            self.act()
-        ctypes.memmove(call.sums, call.rows, size * 4)
-        ctypes.memmove(call.finest, call.exponents, call.row_count)
-        return self.status
+def message_of(call: LayerCall, row_type: RowType = RowType.FLOAT32) -> pb.ExpertCall:
+    return encode_call(9, call, row_type)

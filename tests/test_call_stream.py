@@ -9,17 +9,16 @@ from contextlib import contextmanager
 import grpc
 import numpy as np
 import pytest
-from native_calls import ScriptedNativeLayer
+from native_layers import ScriptedNativeLayer, scripted_desk
 
-from jangtq_proto.codec import CallShape, LayerCall, RowType, encode_call
+from jangtq_proto.codec import LayerCall, RowType, encode_call
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_worker import call_stream
 from jangtq_worker.call_stream import QUICK_NS, SHORT_BYTES, CallStream
-from jangtq_worker.desk import Desk, Tally
+from jangtq_worker.desk import Tally
 from jangtq_worker.native_stream import NativeStream
-from jangtq_worker.shard import Shard
 
 SERVICE = "jangtq_proto.v1.ExpertService"
 HIDDEN = 8
@@ -130,8 +129,7 @@ class NativeService:
         self.seconds = 0.0
         self.threads: list[str] = []
         self._layer = ScriptedNativeLayer(HIDDEN, self._compute)
-        self._desk = Desk(CallShape(1, HIDDEN), max_streams=1)
-        self._desk.serve(Shard((self._layer,)))
+        self._desk = scripted_desk(self._layer)
         assert self._desk.native is not None, "the library was compiled"
         service.native = NativeStream(self._desk.native, lambda: service.is_alone)
 

@@ -1,62 +1,32 @@
 """Almost right frames and messages into a worker: no crash, no hang, no growth, no word to a stranger."""
 
-import itertools
-import socket
 import struct
-import threading
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing
 from pathlib import Path
 
 import grpc
-import numpy as np
 import psutil
 import pytest
 from cluster_processes import start_worker
+from good_calls import FRAMES, MESSAGES
 from google.protobuf.message import DecodeError
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from mutations import Mutator, converse, scaled
+from running_worker import MOST_GROWTH_BYTES, SECONDS, RunningWorker, running_worker
 from scripted_workers import EXPERTS, HIDDEN
 from tls_folders import make_folders
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
 from jangtq_coordinator.children import Children
-from jangtq_coordinator.prober import Prober
 from jangtq_kernels.backends import open_backend
-from jangtq_proto.addresses import Address, parse_address
-from jangtq_proto.codec import CallShape, LayerCall, RowType, encode_call, message_limit
+from jangtq_proto.addresses import parse_address
+from jangtq_proto.codec import CallShape
 from jangtq_proto.errors import CallRejectedError, ClusterError
-from jangtq_proto.frames import LENGTH, call_frame, greeting, read_answer, read_call, read_greeting
+from jangtq_proto.frames import LENGTH, greeting, read_answer, read_call, read_greeting
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_worker.desk import Desk
 from jangtq_worker.shard import Shard
-
-SECONDS = 30
-MOST_GROWTH_BYTES = 64 << 20
-
-
-def seeds() -> list[LayerCall]:
-    """Good calls of several shapes; short ones, so that most mutations meet a field."""
-    random = np.random.default_rng(5)
-    return [
-        LayerCall(
-            layer=0,
-            rows=random.standard_normal((rows, HIDDEN)).astype(np.float32),
-            expert_ids=random.integers(-1, EXPERTS, (rows, slots), dtype=np.int32),
-            router_weights=random.random((rows, slots), dtype=np.float32),
-            exponents=np.full(rows, -20, dtype=np.int8),
-            prefill=rows > 1,
-        )
-        for rows, slots in ((1, 1), (1, 8), (3, 2))
-    ]
-
-
-FRAMES = [b"".join(bytes(part) for part in call_frame(7, call, kind)) for call in seeds() for kind in RowType]
-MESSAGES = [encode_call(7, call, kind).SerializeToString() for call in seeds() for kind in RowType]
 
 
 def resident() -> int:
@@ -113,39 +83,10 @@ def test_what_is_read_by_a_coordinator_is_refused_or_taken(desk: Desk) -> None:
                 pass
 
 
-class RunningWorker:
-    """A worker of its own process, and what must still be so after whatever was done to it."""
-
-    def __init__(self, address: Address, process: psutil.Process) -> None:
-        self.address = address
-        self.process = process
-        with grpc.insecure_channel(str(address)) as channel:
-            (self._answer,) = expert_pb2_grpc.ExpertServiceStub(channel).Forward(iter([self.good_call()]))
-        self._resident = process.memory_info().rss
-
-    @staticmethod
-    def good_call() -> pb.ExpertCall:
-        return pb.ExpertCall.FromString(MESSAGES[0])
-
-    def check(self) -> None:
-        """It lives, answers as before, and has not grown."""
-        with grpc.insecure_channel(str(self.address)) as channel:
-            stub = expert_pb2_grpc.ExpertServiceStub(channel)
-            (answer,) = stub.Forward(iter([self.good_call()]), timeout=SECONDS)
-        assert answer.partial_sums == self._answer.partial_sums
-        assert self.process.memory_info().rss - self._resident < MOST_GROWTH_BYTES
-        deadline = time.monotonic() + SECONDS
-        while self.process.num_threads() > 60 or self.process.num_fds() > 60:
-            assert time.monotonic() < deadline, "connections were left behind"
-            time.sleep(0.05)
-
-
 @pytest.fixture(scope="module")
 def worker(small_bundle: Path) -> Iterator[RunningWorker]:
-    with Children() as children:
-        child = start_worker(children, small_bundle, "0-31", options=["--device", "cpu"])
-        child.ready()
-        yield RunningWorker(parse_address(child.listening()), psutil.Process(child.process.pid))
+    with running_worker(small_bundle) as running:
+        yield running
 
 
 def test_mutated_messages_over_a_real_stream(worker: RunningWorker) -> None:
@@ -217,79 +158,3 @@ def test_strangers_at_tls_ports_hear_nothing(small_bundle: Path, tmp_path: Path)
             # A TLS alert says that a handshake is refused, and nothing else.
             assert heard == b"" or heard[0] == 0x15, heard
         assert child.process.poll() is None
-
-
-def test_a_length_that_never_comes_holds_nobody_up(worker: RunningWorker) -> None:
-    """A frame is announced and not sent; others are served meanwhile."""
-    with grpc.insecure_channel(str(worker.address)) as channel:
-        stub = expert_pb2_grpc.ExpertServiceStub(channel)
-        reply = stub.OpenExpress(pb.OpenExpressRequest(), timeout=SECONDS)
-        silent = socket.create_connection(("127.0.0.1", reply.port), timeout=SECONDS)
-        with closing(silent):
-            silent.sendall(greeting(reply.ticket) + LENGTH.pack(1 << 20))
-            worker.check()
-    worker.check()
-
-
-def test_questions_without_number_are_refused_at_once(worker: RunningWorker) -> None:
-    """What finds no thread may wait for one in small numbers only."""
-    hang_up = threading.Event()
-    with grpc.insecure_channel(str(worker.address)) as channel, ThreadPoolExecutor(100) as pool:
-        ask = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo
-
-        def hold_a_thread(number: int) -> grpc.StatusCode | None:
-            stream = ask(_silence(hang_up), timeout=2 * SECONDS)
-            code = stream.code()
-            assert code is None or isinstance(code, grpc.StatusCode)
-            return code
-
-        asked = [pool.submit(hold_a_thread, number) for number in range(100)]
-        refused = list(itertools.islice(as_completed(asked, timeout=SECONDS), 100 - MOST_RPCS))
-        hang_up.set()
-    assert {future.result() for future in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-    worker.check()
-
-
-def _silence(until: threading.Event) -> Iterator[reflection_pb2.ServerReflectionRequest]:
-    until.wait()
-    yield from ()
-
-
-MOST_RPCS = 32
-"""16 streams, 8 threads for other questions, and as many that wait for one."""
-
-BOMB_BYTES = 2 * MOST_GROWTH_BYTES
-
-
-def test_a_compressed_message_is_refused_before_it_grows(worker: RunningWorker) -> None:
-    with grpc.insecure_channel(
-        str(worker.address), options=[("grpc.max_send_message_length", BOMB_BYTES)]
-    ) as channel:
-        forward = channel.stream_stream(
-            "/jangtq_proto.v1.ExpertService/Forward", request_serializer=bytes, response_deserializer=bytes
-        )
-        with pytest.raises(grpc.RpcError) as caught:
-            list(forward(iter([bytes(BOMB_BYTES)]), timeout=SECONDS, compression=grpc.Compression.Gzip))
-    assert isinstance(caught.value, grpc.Call)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    worker.check()
-
-
-def test_a_compressed_answer_is_refused_too() -> None:
-    def describe(request: bytes, context: grpc.ServicerContext) -> bytes:
-        return bytes(8 * message_limit(HIDDEN))
-
-    handler = grpc.method_handlers_generic_handler(
-        "jangtq_proto.v1.ExpertService", {"Describe": grpc.unary_unary_rpc_method_handler(describe)}
-    )
-    server = grpc.server(
-        ThreadPoolExecutor(1),
-        compression=grpc.Compression.Gzip,
-        options=[("grpc.max_send_message_length", -1)],
-    )
-    server.add_generic_rpc_handlers((handler,))
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    with pytest.raises(ClusterError, match="ompress"):
-        Prober(HIDDEN).ask(Address("127.0.0.1", port), timeout_seconds=SECONDS)
-    server.stop(grace=None).wait()

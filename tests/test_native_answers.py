@@ -2,7 +2,6 @@
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pytest
@@ -10,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from metal_cases import FIRST_EXPERT, random_layer
 from mutations import Mutator, scaled
-from native_calls import ScriptedNativeLayer, answer_natively
+from native_calls import (
+    EXPERTS,
+    HIDDEN,
+    LAYERS,
+    MOST_ROWS,
+    SHAPE,
+    answer_natively,
+    message_of,
+    real_desk,
+    some_call,
+)
+from native_layers import ScriptedNativeLayer, scripted_desk
 
 from jangtq_kernels.backend import native_layer
 from jangtq_kernels.combined import CombinedLayer, Piece
@@ -23,7 +33,6 @@ from jangtq_proto.codec import (
     RowType,
     WireCall,
     answer_checksum,
-    encode_call,
     row_dtype,
 )
 from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerBusyError
@@ -32,47 +41,10 @@ from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_worker.desk import Desk
 from jangtq_worker.shard import Shard
 
-HIDDEN, EXPERTS, LAYERS = 64, 4, 3
-SHAPE = CallShape(LAYERS, HIDDEN)
-MOST_ROWS = 64
-"""Of an ordinary call."""
-
-
-@cache
-def real_desk() -> Desk:
-    backend = CpuBackend(2)
-    weights = [random_layer(HIDDEN, 32 + 8 * layer, experts=EXPERTS) for layer in range(LAYERS)]
-    desk = Desk(SHAPE, max_streams=2)
-    desk.serve(Shard(tuple(backend.load(one) for one in weights)))
-    return desk
-
-
-def scripted_desk(*layers: ScriptedNativeLayer, max_calls: int | None = None) -> Desk:
-    desk = Desk(CallShape(len(layers), HIDDEN), max_streams=2, max_calls=max_calls)
-    desk.serve(Shard(layers))
-    return desk
-
-
-def some_call(rows: int = 1, *, slots: int = 4, layer: int = 0, seed: int = 0) -> LayerCall:
-    random = np.random.default_rng(seed)
-    ids = random.integers(-1, EXPERTS, (rows, slots), dtype=np.int32)
-    return LayerCall(
-        layer,
-        random.standard_normal((rows, HIDDEN)).astype(np.float32),
-        np.where(ids < 0, np.int32(-1), ids + np.int32(FIRST_EXPERT)),
-        random.random((rows, slots), dtype=np.float32),
-        random.integers(-24, -10, rows, dtype=np.int8),
-        prefill=bool(seed % 2),
-    )
-
-
-def message_of(call: LayerCall, row_type: RowType = RowType.FLOAT32) -> pb.ExpertCall:
-    return encode_call(9, call, row_type)
-
 
 def ask_natively(desk: Desk, message: WireCall) -> bytes | None:
     """What there is of an answer, or None."""
-    found = answer_natively(desk.native, message, HIDDEN)
+    found = answer_natively(desk.native, message)
     if found is None:
         return None
     assert found.queue_ns >= 0 and found.compute_ns >= 0

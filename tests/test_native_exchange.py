@@ -1,20 +1,25 @@
 """Exchanges that native code asks and collects: the same as those of the lanes, to the bit."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native_clusters import EXPERTS, cluster_of, some_rows
-from socket_peers import answer_bytes, in_pieces
+from native_clusters import EXPERTS, cluster_of, cluster_over, some_rows
+from socket_peers import SocketPeer, in_pieces
+from stream_peers import StreamPeer
 
 from jangtq_coordinator import exponents
 from jangtq_coordinator.exponents import first_exponents
 from jangtq_proto.codec import LayerCall, RowType
 from jangtq_proto.frames import answer_frame
 
+Kind = Callable[[int], SocketPeer | StreamPeer]
 
+
+@pytest.mark.parametrize("kind", [SocketPeer, StreamPeer])
 @given(
     sizes=st.lists(st.tuples(st.integers(1, 6), st.integers(1, 8)), min_size=1, max_size=4),
     owner=st.lists(st.integers(0, 3), min_size=EXPERTS, max_size=EXPERTS).filter(
@@ -24,15 +29,17 @@ from jangtq_proto.frames import answer_frame
     row_type=st.sampled_from(RowType),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=60, deadline=None)
-def test_sums_and_frames_are_those_of_the_lanes_to_the_bit(
-    sizes: list[tuple[int, int]], owner: list[int], loudness: float, row_type: RowType, seed: int
+@settings(max_examples=60)
+def test_sums_and_calls_are_those_of_the_lanes_to_the_bit(
+    kind: Kind, sizes: list[tuple[int, int]], owner: list[int], loudness: float, row_type: RowType, seed: int
 ) -> None:
     found = []
     for is_native in (True, False):
-        with cluster_of(max(owner) + 1, owner, row_type=row_type, is_native=is_native) as cluster:
+        with cluster_over(
+            [kind] * (max(owner) + 1), owner, row_type=row_type, is_native=is_native
+        ) as cluster:
             for peer in cluster.peers:
-                peer.script = lambda call_id, call: [answer_bytes(call_id, call, loudness)]
+                peer.answer(loudness)
             sums = [cluster.ask(*some_rows(rows, slots, seed=seed + rows)) for rows, slots in sizes]
             found.append((sums, [peer.calls for peer in cluster.peers]))
             assert len(cluster.settled) == (len(sizes) if is_native else 0)
@@ -53,16 +60,18 @@ def test_grids_are_the_same_with_and_without_native_code(rows: list[list[float]]
         np.testing.assert_array_equal(first_exponents(x, scale), native)
 
 
-def test_an_ordinary_exchange_is_settled_natively_and_recorded() -> None:
-    with cluster_of() as cluster:
+@pytest.mark.parametrize("kind", [SocketPeer, StreamPeer])
+def test_an_ordinary_exchange_is_settled_natively_and_recorded(kind: Kind) -> None:
+    with cluster_over([kind] * 2) as cluster:
         before = {name: of.picks for name, of in cluster.dispatcher.traffic.all().items()}
-        cluster.ask(*some_rows(slots=6))
-        assert cluster.settled == [True]
+        for _ in range(3):
+            cluster.ask(*some_rows(slots=6))
+        assert cluster.settled == [True] * 3
         newest = cluster.dispatcher.timeline.copy().exchanges[-1]
         assert (newest.queue, newest.compute, newest.rows) == (7, 1000, 1)
         assert newest.started <= newest.sent <= newest.waited <= newest.read <= newest.ended
         after = cluster.dispatcher.traffic.all()
-        assert sum(of.picks - before[name] for name, of in after.items()) == 6
+        assert sum(of.picks - before[name] for name, of in after.items()) == 18
         assert all(of.recent() is not None for of in after.values())
 
 
@@ -71,14 +80,20 @@ def test_polling_finds_the_same() -> None:
         assert sleeping.ask(*some_rows(3)) == polling.ask(*some_rows(3))
 
 
+def slow_peer(hidden: int) -> SocketPeer:
+    """Pauses within its answers for longer than native code waits."""
+    peer = SocketPeer(hidden)
+    peer.script = in_pieces([30], lambda: time.sleep(0.08))
+    return peer
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-@pytest.mark.parametrize("slow", [False, True])
-def test_exchanges_under_way_together_do_not_mix(order: tuple[int, int], slow: bool) -> None:
+@pytest.mark.parametrize("first", [SocketPeer, slow_peer, StreamPeer])
+def test_exchanges_under_way_together_do_not_mix(order: tuple[int, int], first: Kind) -> None:
     asked = some_rows(3, seed=1), some_rows(2, seed=2)
-    with cluster_of() as cluster:
+    second = StreamPeer if first is StreamPeer else SocketPeer
+    with cluster_over([first, second]) as cluster:
         alone = [cluster.ask(*each) for each in asked]
-        if slow:
-            cluster.peers[0].script = in_pieces([30], lambda: time.sleep(0.08))
         for _ in range(3):
             under_way = [
                 cluster.dispatcher.begin(0, x, expert_ids=ids, router_weights=weights)

@@ -6,29 +6,18 @@ import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
-from metal_cases import random_layer
 from mutations import Mutator, scaled
-from native_calls import ScriptedNativeLayer
-from test_native_answers import HIDDEN, LAYERS, MOST_ROWS, SHAPE, message_of, some_call
+from native_calls import HIDDEN, LAYERS, MOST_ROWS, message_of, real_desk, some_call
+from native_layers import ScriptedNativeLayer, scripted_desk
 
-from jangtq_kernels.cpu import CpuBackend
 from jangtq_kernels.cpu_library import Status
-from jangtq_proto.codec import CallShape, RowType, answer_checksum, encode_call
+from jangtq_proto.codec import RowType, answer_checksum, encode_call
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_worker.desk import Desk
 from jangtq_worker.native_stream import ANY_ROWS, NativeStream, NoReply
-from jangtq_worker.shard import Shard
 
 LEFT, TOO_LONG = NoReply.LEFT_TO_PYTHON, NoReply.TOO_LONG
-
-
-@cache
-def real_desk() -> Desk:
-    desk = Desk(SHAPE, max_streams=2)
-    weights = [random_layer(HIDDEN, 32 + 8 * layer, experts=4) for layer in range(LAYERS)]
-    desk.serve(Shard(tuple(CpuBackend(1).load(one) for one in weights)))
-    return desk
 
 
 def stream_at(desk: Desk) -> NativeStream:
@@ -134,9 +123,7 @@ def test_what_is_written_in_another_way_is_left_to_protobuf() -> None:
 
 def test_longer_calls_than_are_waited_for_are_not_computed() -> None:
     layer = ScriptedNativeLayer(HIDDEN)
-    desk = Desk(CallShape(1, HIDDEN), max_streams=2)
-    desk.serve(Shard((layer,)))
-    stream = stream_at(desk)
+    stream = stream_at(scripted_desk(layer))
     data = message_of(some_call(3)).SerializeToString()
     assert stream.answer(data, 2) is TOO_LONG
     assert layer.native_calls == 0

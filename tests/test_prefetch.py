@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from kernel_backends import ISAS, sums_of
 from metal_cases import random_layer, random_rows
+from native_programs import KERNELS, TESTS, compile_native, included, run
 
 from jangtq_kernels.backend import ACTIVATIONS
 from jangtq_kernels.cpu import CpuBackend
 
-NATIVE = Path(__file__).parent.parent / "kernels/jangtq_kernels/native"
-DRIVER = Path(__file__).parent / "prefetch_driver.cpp"
 CHOICES = {
     "GenuineIntel": "into caches",
     "AuthenticAMD": "past caches",
@@ -35,9 +34,8 @@ def vendor_of_this_processor() -> str:
 
 
 def test_single_rows_are_prefetched_as_the_vendor_of_the_processor_likes(tmp_path: Path) -> None:
-    program = tmp_path / "prefetch"
-    subprocess.run(["clang++", "-std=c++17", f"-I{NATIVE}", str(DRIVER), "-o", str(program)], check=True)
-    said = subprocess.run([program, *CHOICES], capture_output=True, text=True, check=True).stdout
+    program = compile_native(tmp_path / "prefetch", [TESTS / "prefetch_driver.cpp"], *included(KERNELS))
+    said = run([str(program), *CHOICES])
     assert said.split("\n")[:-1] == [vendor_of_this_processor(), *CHOICES.values()]
 
 

@@ -118,8 +118,7 @@ def test_a_plain_client_learns_nothing_on_a_tls_port(worker: ScriptedWorker) -> 
 
 def express_port(worker: ScriptedWorker, folders: Folders) -> tuple[int, bytes]:
     """Where its express lane listens, and a ticket."""
-    credentials = client_credentials(folders.coordinator, pems_in(folders.coordinator))
-    with grpc.secure_channel(str(worker.address), credentials) as channel:
+    with folders.coordinators_channel(worker.address) as channel:
         stub = expert_pb2_grpc.ExpertServiceStub(channel)
         reply = stub.OpenExpress(pb.OpenExpressRequest(), timeout=SECONDS)
     return reply.port, reply.ticket
@@ -167,9 +166,7 @@ def test_a_worker_by_another_name_is_refused(small_bundle: Path, tmp_path: Path)
     folders = make_folders(tmp_path / "tls", "127.0.0.2+elsewhere.local")
     with scripted_worker(small_bundle, tls=folders.root / "worker-127.0.0.2") as worker:
         said = why_not(worker.address, folders.coordinators_credentials())
-        with grpc.secure_channel(
-            str(worker.address), client_credentials(folders.coordinator, pems_in(folders.coordinator))
-        ) as channel:
+        with folders.coordinators_channel(worker.address) as channel:
             with pytest.raises(grpc.RpcError) as caught:
                 expert_pb2_grpc.ExpertServiceStub(channel).Describe(pb.DescribeRequest(), timeout=SECONDS)
     assert "its certificate is refused here: IP address mismatch" in said
@@ -195,9 +192,7 @@ def test_a_false_worker_is_refused(
     )
     server.start()
     said = why_not(Address(HERE, port), folders.coordinators_credentials())
-    with grpc.secure_channel(
-        f"{HERE}:{port}", client_credentials(folders.coordinator, pems_in(folders.coordinator))
-    ) as channel:
+    with folders.coordinators_channel(Address(HERE, port)) as channel:
         with pytest.raises(grpc.RpcError) as caught:
             expert_pb2_grpc.ExpertServiceStub(channel).Describe(pb.DescribeRequest(), timeout=SECONDS)
     server.stop(grace=None).wait()

@@ -112,9 +112,8 @@ def test_who_expires_is_put_out_of_what_was_open(
 def test_a_connection_from_before_answers_no_question_of_who_is_revoked(
     small_bundle: Path, changing: Folders
 ) -> None:
-    shown = client_credentials(changing.coordinator, pems_in(changing.coordinator))
     with scripted_worker(small_bundle, tls=changing.worker) as worker:
-        with grpc.secure_channel(str(worker.address), shown) as channel:
+        with changing.coordinators_channel(worker.address) as channel:
             stub = expert_pb2_grpc.ExpertServiceStub(channel)
             assert stub.Describe(pb.DescribeRequest(), timeout=SECONDS).expert_count
             take_authority_away(changing)

@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from jangtq_coordinator.authority import Authority, PemPair
 from jangtq_coordinator.certs import CertsSettings, make_certificates, parse_workers
+from jangtq_proto.addresses import Address
 from jangtq_proto.certificates import Role
 from jangtq_proto.credentials import AUTHORITIES_FILE, CERTIFICATE_FILE, KEY_FILE, Credentials
 from jangtq_proto.v1 import expert_pb2 as pb
@@ -47,6 +48,11 @@ class Folders:
 
     def coordinators_credentials(self) -> Credentials:
         return Credentials(self.coordinator, Role.COORDINATOR)
+
+    def coordinators_channel(self, address: Address) -> grpc.Channel:
+        """To a worker, from a client that shows the coordinator's certificate."""
+        shown = client_credentials(self.coordinator, pems_in(self.coordinator))
+        return grpc.secure_channel(str(address), shown)
 
 
 def make_folders(root: Path, name: str = HERE) -> Folders:

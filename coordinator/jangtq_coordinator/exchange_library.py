@@ -10,10 +10,14 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+import jangtq_proto
+from jangtq_kernels.errors import StaleLibraryError
+from jangtq_kernels.source_digest import load_library
 from jangtq_proto.codec import RowType, wire_row_type
+from jangtq_proto.errors import InstallationError
 
 LIBRARY = Path(__file__).parent / ("_exchange.dylib" if sys.platform == "darwin" else "_exchange.so")
-
+WIRE = Path(jangtq_proto.__file__).parent / "native"
 
 BY_MESSAGE: Final = -2
 """Instead of a socket; kJangtqByMessage."""
@@ -99,7 +103,7 @@ class ExchangeLibrary:
     """The functions of exchange.h; ctypes gives up the GIL while they run."""
 
     def __init__(self, path: Path) -> None:
-        library = ctypes.CDLL(str(path))
+        library = load_library(path, WIRE)
         self.answer_bytes = library.jangtq_answer_bytes
         self.answer_bytes.restype = ctypes.c_int64
         self.answer_bytes.argtypes = [ctypes.c_int64] * 2
@@ -148,5 +152,8 @@ class ExchangeLibrary:
 
 @cache
 def exchange_library() -> ExchangeLibrary | None:
-    """None where the installation had no compiler."""
-    return ExchangeLibrary(LIBRARY) if LIBRARY.exists() else None
+    """None where the installation had no compiler. Raises InstallationError for one of other sources."""
+    try:
+        return ExchangeLibrary(LIBRARY) if LIBRARY.exists() else None
+    except StaleLibraryError as error:
+        raise InstallationError(str(error)) from error

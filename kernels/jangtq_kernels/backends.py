@@ -4,7 +4,7 @@ import logging
 import sys
 
 from jangtq_kernels.backend import ACTIVATIONS, Backend
-from jangtq_kernels.errors import BackendMissingError, KernelInputError
+from jangtq_kernels.errors import BackendMissingError, KernelInputError, StaleLibraryError
 from jangtq_kernels.reference import ReferenceBackend
 
 DEVICES = ("auto", "metal", "cpu", "reference")
@@ -49,6 +49,8 @@ def _open_best(threads: int | None) -> Backend:
             _log.info("no metal backend: %s", error)
     try:
         return _open_cpu(threads)
+    except StaleLibraryError:
+        raise  # it is not missing, and installing again mends it
     except BackendMissingError as error:
         _log.warning("computing with the slow reference backend: %s", error)
         return ReferenceBackend()

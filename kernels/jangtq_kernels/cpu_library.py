@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jangtq_kernels.errors import BackendMissingError
+from jangtq_kernels.source_digest import load_library
 
 LIBRARY = Path(__file__).parent / ("_native.dylib" if sys.platform == "darwin" else "_native.so")
 
@@ -84,7 +85,7 @@ class NativeLibrary:
     """The functions of experts.h; ctypes gives up the GIL while they run."""
 
     def __init__(self, path: Path) -> None:
-        library = ctypes.CDLL(str(path))
+        library = load_library(path)
         library.jangtq_isas.restype = ctypes.c_char_p
         library.jangtq_open_pool.restype = ctypes.c_void_p
         library.jangtq_open_pool.argtypes = [

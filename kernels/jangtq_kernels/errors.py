@@ -7,3 +7,7 @@ class KernelInputError(ValueError):
 
 class BackendMissingError(RuntimeError):
     """The named backend cannot run on this machine; the message says why."""
+
+
+class StaleLibraryError(BackendMissingError):
+    """A compiled library is of other sources than those installed; the message says what to do."""

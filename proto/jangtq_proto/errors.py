@@ -2,6 +2,7 @@
 
 JangtqError
 ├── ConfigurationError          a command line or a setting cannot be used
+├── InstallationError           compiled code does not belong to the Python beside it
 ├── BundleError                 a JANGTQ directory is broken or does not fit the request
 ├── RequestError                a client of the API asked for something impossible
 │   ├── UnknownModelError       the model named is not the one served
@@ -29,6 +30,10 @@ class JangtqError(Exception):
 
 class ConfigurationError(JangtqError):
     """A command line or a setting cannot be used; the message names the value and what is allowed."""
+
+
+class InstallationError(JangtqError):
+    """Compiled code does not belong to the Python beside it; the message names the file and what to do."""
 
 
 class BundleError(JangtqError):

@@ -5,7 +5,15 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import jangtq_kernels
+import jangtq_proto
+from jangtq_kernels.errors import StaleLibraryError
+from jangtq_kernels.source_digest import load_library
+from jangtq_proto.errors import InstallationError
+
 LIBRARY = Path(__file__).parent / ("_answers.dylib" if sys.platform == "darwin" else "_answers.so")
+WIRE = Path(jangtq_proto.__file__).parent / "native"
+KERNELS = Path(jangtq_kernels.__file__).parent / "native"
 
 
 class LayerStruct(ctypes.Structure):
@@ -70,7 +78,7 @@ class AnswerLibrary:
     """The functions of answers.h. Those that never wait keep the GIL, which costs less than giving it up."""
 
     def __init__(self, path: Path) -> None:
-        waiting, quick = ctypes.CDLL(str(path)), ctypes.PyDLL(str(path))
+        waiting, quick = load_library(path, WIRE, KERNELS), ctypes.PyDLL(str(path))
         pointer = ctypes.c_void_p
         self.open_desk = quick.jangtq_open_desk
         self.open_desk.restype = pointer
@@ -111,5 +119,8 @@ class AnswerLibrary:
 
 @cache
 def answer_library() -> AnswerLibrary | None:
-    """None where the installation had no compiler."""
-    return AnswerLibrary(LIBRARY) if LIBRARY.exists() else None
+    """None where the installation had no compiler. Raises InstallationError for one of other sources."""
+    try:
+        return AnswerLibrary(LIBRARY) if LIBRARY.exists() else None
+    except StaleLibraryError as error:
+        raise InstallationError(str(error)) from error

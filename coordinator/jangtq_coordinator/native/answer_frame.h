@@ -11,18 +11,9 @@
 #include "checksum.h"
 #include "exchange.h"
 #include "clock.h"
+#include "frame_heads.h"
 
 namespace jangtq {
-
-// How an answer's frame begins, as in jangtq_proto.frames.
-#pragma pack(push, 1)
-struct AnswerHead {
-    uint32_t length, status;
-    uint64_t call_id, queue_ns, compute_ns;
-    uint32_t checksum;
-};
-#pragma pack(pop)
-static_assert(sizeof(AnswerHead) == 36, "as struct.Struct packs it");
 
 // Bytes received; 0 or less where there is nothing to be had now, for whatever reason.
 inline ssize_t receive(const JangtqHolder& holder, void* into, size_t bytes) {

@@ -14,26 +14,14 @@
 #include "clock.h"
 #include "exchange.h"
 #include "expert_messages.h"
+#include "frame_heads.h"
 #include "row_values.h"
-
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "frames are copied as they lie in memory");
 
 namespace jangtq {
 
-constexpr uint32_t kLengthBytes = 4;
 constexpr int32_t kNoExpert = -1;
 // After head, weights and ids.
 constexpr int64_t kFirstRowPiece = 3;
-
-// How a call's frame begins, as in jangtq_proto.frames.
-#pragma pack(push, 1)
-struct CallHead {
-    uint32_t length, layer;
-    uint64_t call_id;
-    uint32_t row_count, slot_count, row_type, prefill, weights_bytes, ids_bytes, rows_bytes, exponents_bytes;
-};
-#pragma pack(pop)
-static_assert(sizeof(CallHead) == 48, "as struct.Struct packs it");
 
 struct Batch {
     int64_t layer, rows, slots, prefill;

@@ -8,27 +8,14 @@
 
 #include "clock.h"
 #include "desk.h"
+#include "frame_heads.h"
 #include "scratch.h"
 
 namespace {
 
-constexpr int64_t kLengthBytes = 4;
-
-// How frames begin, as in jangtq_proto.frames.
-#pragma pack(push, 1)
-struct CallHead {
-    uint32_t length, layer;
-    uint64_t call_id;
-    uint32_t row_count, slot_count, row_type, prefill, weights_bytes, ids_bytes, rows_bytes, exponents_bytes;
-};
-struct AnswerHead {
-    uint32_t length, status;
-    uint64_t call_id;
-    int64_t queue_ns, compute_ns;
-    uint32_t checksum;
-};
-#pragma pack(pop)
-static_assert(sizeof(CallHead) == 48 && sizeof(AnswerHead) == 36, "as struct.Struct packs them");
+using jangtq::AnswerHead;
+using jangtq::CallHead;
+using jangtq::kLengthBytes;
 
 // An answer begins so that the sums after its head are aligned for any vector.
 constexpr int64_t kAlignment = 64, kAnswerAt = kAlignment - static_cast<int64_t>(sizeof(AnswerHead));
@@ -47,7 +34,7 @@ Found look(const JangtqDesk& desk, const JangtqInbox& inbox, JangtqWireCall& cal
     uint32_t length;
     if (inbox.filled < kLengthBytes) return Found::kPart;
     std::memcpy(&length, inbox.buffer, sizeof length);
-    frame_bytes = kLengthBytes + length;
+    frame_bytes = int64_t{length} + kLengthBytes;
     if (frame_bytes < static_cast<int64_t>(sizeof(CallHead)) || frame_bytes > inbox.capacity) return Found::kOther;
     if (inbox.filled < static_cast<int64_t>(sizeof(CallHead))) return Found::kPart;
     CallHead head;
@@ -118,8 +105,12 @@ Outcome answer(JangtqConversation& conversation, const JangtqWireCall& call, int
     JangtqAnswer found{reinterpret_cast<int32_t*>(sums), reinterpret_cast<int8_t*>(sums + sums_bytes), 0, 0, 0};
     if (!jangtq_answer(&conversation.desk, &call, &found)) return Outcome::kLeft;
     ++conversation.desk.total;
-    const AnswerHead head{static_cast<uint32_t>(frame_bytes - kLengthBytes), 0, call.call_id,
-                          found.queue_ns, found.compute_ns, found.checksum};
+    const AnswerHead head{static_cast<uint32_t>(frame_bytes - kLengthBytes),
+                          0,
+                          call.call_id,
+                          static_cast<uint64_t>(found.queue_ns),
+                          static_cast<uint64_t>(found.compute_ns),
+                          found.checksum};
     std::memcpy(start, &head, sizeof head);
     error = send_all(fd, start, frame_bytes);
     return error == 0 ? Outcome::kAnswered : Outcome::kBroken;
