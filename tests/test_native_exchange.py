@@ -1,7 +1,8 @@
 """Exchanges that native code asks and collects: the same as those of the lanes, to the bit."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -93,6 +94,21 @@ def test_exchanges_under_way_together_do_not_mix(order: tuple[int, int], first: 
     asked = some_rows(3, seed=1), some_rows(2, seed=2)
     second = StreamPeer if first is StreamPeer else SocketPeer
     with cluster_over([first, second]) as cluster:
+        alone = [cluster.ask(*each) for each in asked]
+        for _ in range(3):
+            under_way = [
+                cluster.dispatcher.begin(0, x, expert_ids=ids, router_weights=weights)
+                for x, ids, weights in asked
+            ]
+            for index in order:
+                assert cluster.dispatcher.finish(under_way[index]).tobytes() == alone[index]
+
+
+@pytest.mark.parametrize("kind", [SocketPeer, StreamPeer])
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_native_exchanges_and_others_under_way_together_do_not_mix(kind: Kind, order: Sequence[int]) -> None:
+    asked = some_rows(3, seed=1), some_rows(33, seed=2), some_rows(2, seed=3)
+    with cluster_over([kind] * 2) as cluster:
         alone = [cluster.ask(*each) for each in asked]
         for _ in range(3):
             under_way = [
