@@ -8,16 +8,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native_clusters import EXPERTS, cluster_of, cluster_over, some_rows
-from socket_peers import SocketPeer, in_pieces
+from native_clusters import EXPERTS, Cluster, Peer, Rows, cluster_of, cluster_over, some_rows
+from socket_peers import SocketPeer, answer_rightly, in_pieces
 from stream_peers import StreamPeer
 
 from jangtq_coordinator import exponents
+from jangtq_coordinator.exchange import Exchange
 from jangtq_coordinator.exponents import first_exponents
 from jangtq_proto.codec import LayerCall, RowType
 from jangtq_proto.frames import answer_frame
 
 Kind = Callable[[int], SocketPeer | StreamPeer]
+
+
+def begin(cluster: Cluster[Peer], asked: Rows) -> Exchange:
+    x, ids, weights = asked
+    return cluster.dispatcher.begin(0, x, expert_ids=ids, router_weights=weights)
 
 
 @pytest.mark.parametrize("kind", [SocketPeer, StreamPeer])
@@ -96,10 +102,7 @@ def test_exchanges_under_way_together_do_not_mix(order: tuple[int, int], first: 
     with cluster_over([first, second]) as cluster:
         alone = [cluster.ask(*each) for each in asked]
         for _ in range(3):
-            under_way = [
-                cluster.dispatcher.begin(0, x, expert_ids=ids, router_weights=weights)
-                for x, ids, weights in asked
-            ]
+            under_way = [begin(cluster, each) for each in asked]
             for index in order:
                 assert cluster.dispatcher.finish(under_way[index]).tobytes() == alone[index]
 
@@ -111,22 +114,46 @@ def test_native_exchanges_and_others_under_way_together_do_not_mix(kind: Kind, o
     with cluster_over([kind] * 2) as cluster:
         alone = [cluster.ask(*each) for each in asked]
         for _ in range(3):
-            under_way = [
-                cluster.dispatcher.begin(0, x, expert_ids=ids, router_weights=weights)
-                for x, ids, weights in asked
-            ]
+            under_way = [begin(cluster, each) for each in asked]
             for index in order:
                 assert cluster.dispatcher.finish(under_way[index]).tobytes() == alone[index]
+
+
+@pytest.mark.parametrize("kind", [SocketPeer, StreamPeer])
+def test_exchanges_with_different_holders_end_in_any_order_before_others_begin(kind: Kind) -> None:
+    x, _, weights = some_rows(slots=2)
+    asked = (x, np.array([[0, 2]], np.int32), weights), (x, np.array([[1, 3]], np.int32), weights)
+    many = some_rows(33, seed=2)
+    with cluster_over([kind] * 2) as cluster:
+        alone = [cluster.ask(*each) for each in (*asked, many)]
+        of_one, of_other = begin(cluster, asked[0]), begin(cluster, asked[1])
+        assert cluster.dispatcher.finish(of_other).tobytes() == alone[1]
+        of_all = begin(cluster, many)
+        assert cluster.dispatcher.finish(of_one).tobytes() == alone[0]
+        assert cluster.dispatcher.finish(of_all).tobytes() == alone[2]
+
+
+def test_no_two_calls_have_one_id_whoever_sends_them() -> None:
+    seen: list[int] = []
+    with cluster_of(1) as cluster:
+
+        def note(call_id: int, call: LayerCall) -> Sequence[bytes]:
+            seen.append(call_id)
+            return answer_rightly(call_id, call)
+
+        cluster.peers[0].script = note
+        for rows in (1, 1, 33, 1, 33, 33, 1):
+            cluster.ask(*some_rows(rows))
+        assert cluster.settled == [True] * 4
+    assert seen == sorted(set(seen))
 
 
 def test_halves_are_both_settled_natively() -> None:
     asked = some_rows(3, seed=1), some_rows(2, seed=2)
     with cluster_of() as cluster:
-        begin = cluster.dispatcher.begin
-        first = begin(0, asked[0][0], expert_ids=asked[0][1], router_weights=asked[0][2])
+        first = begin(cluster, asked[0])
         for turn in range(6):
-            x, ids, weights = asked[1 - turn % 2]
-            second = begin(0, x, expert_ids=ids, router_weights=weights)
+            second = begin(cluster, asked[1 - turn % 2])
             cluster.dispatcher.finish(first)
             first = second
         cluster.dispatcher.finish(first)
