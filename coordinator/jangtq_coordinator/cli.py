@@ -16,11 +16,11 @@ from jangtq_proto.options import add_model
 
 _EXAMPLES = """\
 examples:
-  jangtq-coord serve --model ~/MiniMax-M2.7-JANGTQ --workers 10.0.0.1:7700,10.0.0.2:7700
-  jangtq-coord serve --model ~/MiniMax-M2.7-JANGTQ --workers 10.0.0.2 --experts 0-95
+  jangtq-coord certs DIR --workers 10.0.0.1,10.0.0.2
+  jangtq-coord serve --model ~/MiniMax-M2.7-JANGTQ --workers 10.0.0.1,10.0.0.2 --tls DIR/coordinator
+  jangtq-coord serve --model ~/MiniMax-M2.7-JANGTQ --workers 10.0.0.2 --experts 0-95 --tls DIR/coordinator
   jangtq-coord key --api-keys ~/.jangtq/keys --name laptop
   jangtq-coord generate --model ~/MiniMax-M2.7-JANGTQ --experts 0-255 --prompt "Hello"
-  jangtq-coord certs tls --workers 10.0.0.1,10.0.0.2
   jangtq-coord drain 10.0.0.2:7700
   jangtq-coord demo
 """

@@ -68,5 +68,5 @@ def add_tls(command: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help="call over TLS, and show and demand certificates: ca.pem, cert.pem and key.pem in DIR, "
-        "as `jangtq-coord certs` makes them",
+        "one of the folders that `jangtq-coord certs` makes, of which each is for one program",
     )
