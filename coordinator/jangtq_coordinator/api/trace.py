@@ -1,12 +1,13 @@
 """GET /trace: what the engine did of late, for Perfetto. Knows no worker."""
 
-import asyncio
 import time
+from asyncio import sleep
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 
-from jangtq_coordinator.timeline import Record, Timeline, of_request, since
+from jangtq_coordinator.timeline import Record, RequestSpan, Timeline, of_requests, since
+from jangtq_coordinator.trace_coverage import notes_of_requests, notes_of_window
 from jangtq_coordinator.trace_events import Trace, trace_of
 from jangtq_proto.errors import UnknownRequestError
 
@@ -23,18 +24,33 @@ def trace_router(timeline: Timeline) -> APIRouter:
     ) -> Trace:
         """One request by its id, the next so many seconds, or else the request that began last."""
         if seconds is not None:
-            began = time.perf_counter_ns()
-            await asyncio.sleep(seconds)
-            return trace_of(since(timeline.copy(), began))
-        return trace_of(_one_request(timeline.copy(), request))
+            return await _next(timeline, seconds)
+        record = timeline.copy()
+        found = of_requests(record, _streams(record, request))
+        return trace_of(found, notes_of_requests(found))
 
     return router
 
 
-def _one_request(record: Record, request_id: str | None) -> Record:
-    """The newest, since an id may be used again. Raises UnknownRequestError."""
-    for request in reversed(record.requests):
-        if request_id is None or request.id == request_id:
-            return of_request(record, request)
+async def _next(timeline: Timeline, seconds: float) -> Trace:
+    began, passes_before = time.perf_counter_ns(), timeline.passes_made
+    await sleep(seconds)
+    record = since(timeline.copy(), began)
+    made = record.passes_made - passes_before
+    return trace_of(record, notes_of_window(record, seconds=seconds, passes=made))
+
+
+def _streams(record: Record, request_id: str | None) -> tuple[RequestSpan, ...]:
+    """All of the newest request, which run together: its id may have been used before.
+
+    Raises UnknownRequestError.
+    """
+    for newest in reversed(record.requests):
+        if request_id is None or newest.id == request_id:
+            return tuple(r for r in record.requests if r is newest or _run_together(r, newest))
     wanted = "there was no request yet" if request_id is None else f"request {request_id!r}: there is no such"
     raise UnknownRequestError(f"{wanted}; the {len(record.requests)} newest are known")
+
+
+def _run_together(one: RequestSpan, newest: RequestSpan) -> bool:
+    return bool(one.id) and one.id == newest.id and (one.ended is None or one.ended > newest.began)
