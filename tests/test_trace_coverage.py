@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,8 +15,9 @@ from trace_checks import check_trace, durations, layers_of
 from jangtq_coordinator import timeline as timeline_module
 from jangtq_coordinator import trace as trace_command
 from jangtq_coordinator.api import trace as trace_route
-from jangtq_coordinator.timeline import MOST_EXCHANGES, MOST_PASSES, MOST_REQUESTS, Timeline
-from jangtq_coordinator.trace_events import ENGINE, REQUESTS, Trace
+from jangtq_coordinator.timeline import MOST_EXCHANGES, MOST_PASSES, MOST_REQUESTS, Record, Timeline
+from jangtq_coordinator.trace_coverage import TraceNotes
+from jangtq_coordinator.trace_events import ENGINE, REQUESTS, Trace, trace_of
 
 LAYERS = 6
 KEPT = 200
@@ -150,6 +152,25 @@ def test_a_trace_has_every_stream_of_the_newest_request_of_an_id(past: Past) -> 
     assert names == ["mine (1 of 2)", "mine (2 of 2)"]
     past.end(4)
     assert coverage_of(past.trace("another")) == [("request another", 5, 5, 5)]
+
+
+def test_traces_are_made_beside_the_event_loop(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+    past.begin(1, "mine")
+    past.make_passes(1, 1)
+    threads: list[threading.Thread] = []
+
+    async def rest(seconds: float) -> None:
+        past.make_passes(1, 1)
+
+    def traced(record: Record, notes: TraceNotes) -> Trace:
+        threads.append(threading.current_thread())
+        return trace_of(record, notes)
+
+    monkeypatch.setattr(trace_route, "sleep", rest)
+    monkeypatch.setattr(trace_route, "trace_of", traced)
+    past.trace("mine")
+    asyncio.run(past.ask(seconds=1))
+    assert len(threads) == 2 and threading.main_thread() not in threads
 
 
 def test_streams_without_an_id_are_requests_of_their_own(past: Past) -> None:

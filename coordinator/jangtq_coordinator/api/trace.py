@@ -1,14 +1,18 @@
-"""GET /trace: what the engine did of late, for Perfetto. Knows no worker."""
+"""GET /trace: what the engine did of late, for Perfetto. Knows no worker.
+
+Traces have up to a quarter of a million events: they are made in a thread, for other answers not to wait.
+"""
 
 import time
-from asyncio import sleep
+from asyncio import sleep, to_thread
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 
+from jangtq_coordinator.api.json_reply import JsonReply
 from jangtq_coordinator.timeline import Record, RequestSpan, Timeline, of_requests, since
 from jangtq_coordinator.trace_coverage import notes_of_requests, notes_of_window
-from jangtq_coordinator.trace_events import Trace, trace_of
+from jangtq_coordinator.trace_events import trace_of
 from jangtq_proto.errors import UnknownRequestError
 
 MOST_SECONDS: Final = 60.0
@@ -21,23 +25,27 @@ def trace_router(timeline: Timeline) -> APIRouter:
     @router.get("/trace", response_model=None)
     async def get_trace(
         request: str | None = None, seconds: Annotated[float | None, Query(gt=0, le=MOST_SECONDS)] = None
-    ) -> Trace:
+    ) -> JsonReply:
         """One request by its id, the next so many seconds, or else the request that began last."""
         if seconds is not None:
-            return await _next(timeline, seconds)
-        record = timeline.copy()
-        found = of_requests(record, _streams(record, request))
-        return trace_of(found, notes_of_requests(found))
+            began, passes_before = time.perf_counter_ns(), timeline.passes_made
+            await sleep(seconds)
+            return await to_thread(_window, timeline, seconds, began=began, passes_before=passes_before)
+        return await to_thread(_request, timeline, request)
 
     return router
 
 
-async def _next(timeline: Timeline, seconds: float) -> Trace:
-    began, passes_before = time.perf_counter_ns(), timeline.passes_made
-    await sleep(seconds)
+def _window(timeline: Timeline, seconds: float, *, began: int, passes_before: int) -> JsonReply:
     record = since(timeline.copy(), began)
     made = record.passes_made - passes_before
-    return trace_of(record, notes_of_window(record, seconds=seconds, passes=made))
+    return JsonReply(trace_of(record, notes_of_window(record, seconds=seconds, passes=made)))
+
+
+def _request(timeline: Timeline, request_id: str | None) -> JsonReply:
+    record = timeline.copy()
+    found = of_requests(record, _streams(record, request_id))
+    return JsonReply(trace_of(found, notes_of_requests(found)))
 
 
 def _streams(record: Record, request_id: str | None) -> tuple[RequestSpan, ...]:
