@@ -144,7 +144,10 @@ def test_a_trace_has_every_choice_of_a_request(
 def test_a_trace_is_for_holders_of_a_key(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for key, message in ((None, "no API key"), ("wrong", "this API key is not known here")):
+    for key, message in (
+        (None, f"no API key: put one in the environment variable {KEY_VARIABLE}"),
+        ("wrong", f"the API key in the environment variable {KEY_VARIABLE} is not known there"),
+    ):
         monkeypatch.delenv(KEY_VARIABLE, raising=False)
         if key:
             monkeypatch.setenv(KEY_VARIABLE, key)

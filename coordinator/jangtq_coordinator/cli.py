@@ -10,6 +10,7 @@ from jangtq_coordinator.certs import add_certs, certs_settings, make_certificate
 from jangtq_coordinator.cluster_options import add_cluster, cluster_settings
 from jangtq_coordinator.running import add_url
 from jangtq_coordinator.serve_options import add_api_keys, add_serve, serve_settings
+from jangtq_coordinator.trace_events import MOST_SECONDS
 from jangtq_kernels.errors import BackendMissingError
 from jangtq_proto.errors import JangtqError
 from jangtq_proto.options import add_model
@@ -73,8 +74,20 @@ def _add_trace(command: argparse.ArgumentParser) -> None:
     which = command.add_mutually_exclusive_group()
     which.add_argument("--request", metavar="ID", help="one request, by the x-request-id of its answer")
     which.add_argument("--last", action="store_true", help="the request that began last (the default)")
-    which.add_argument("--seconds", type=float, metavar="N", help="whatever happens in the next N seconds")
-    command.add_argument("-o", "--output", type=Path, default=Path("trace.json"), metavar="FILE")
+    which.add_argument(
+        "--seconds",
+        type=float,
+        metavar="N",
+        help=f"whatever happens in the next N seconds, {MOST_SECONDS:g} at most",
+    )
+    command.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("trace.json"),
+        metavar="FILE",
+        help="where to write it (default: %(default)s)",
+    )
 
 
 def _add_demo(command: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jangtq_coordinator.running import get
 from jangtq_coordinator.trace_coverage import TraceNotes
-from jangtq_coordinator.trace_events import Trace
+from jangtq_coordinator.trace_events import MOST_SECONDS, Trace
 from jangtq_proto.errors import ConfigurationError
 
 
@@ -23,6 +23,10 @@ class TraceQuestion:
     def __post_init__(self) -> None:
         if self.request_id is not None and self.seconds is not None:
             raise ConfigurationError("--request and --seconds exclude each other")
+        if self.seconds is not None and not 0 < self.seconds <= MOST_SECONDS:
+            raise ConfigurationError(
+                f"--seconds {self.seconds:g}: allowed are more than 0 and up to {MOST_SECONDS:g}"
+            )
 
     @property
     def parameters(self) -> dict[str, str | float]:

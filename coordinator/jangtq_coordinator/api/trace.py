@@ -5,17 +5,15 @@ Traces have up to a quarter of a million events: they are made in a thread, for 
 
 import time
 from asyncio import sleep, to_thread
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from jangtq_coordinator.api.json_reply import JsonReply
 from jangtq_coordinator.timeline import Record, RequestSpan, Timeline, of_requests, since
 from jangtq_coordinator.trace_coverage import notes_of_requests, notes_of_window
-from jangtq_coordinator.trace_events import trace_of
+from jangtq_coordinator.trace_events import MOST_SECONDS, trace_of
 from jangtq_proto.errors import UnknownRequestError
-
-MOST_SECONDS: Final = 60.0
 
 
 def trace_router(timeline: Timeline) -> APIRouter:
