@@ -51,7 +51,8 @@ def add_poll(command: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="look for the next message of the express lane for N microseconds before sleeping; "
-        "faster where each process has a core to itself, slower elsewhere (default: %(default)s)",
+        "faster where each process has a core to itself, slower elsewhere; for workers and coordinator alike "
+        "(default: %(default)s)",
     )
 
 
