@@ -56,8 +56,8 @@ def add_cluster(command: argparse.ArgumentParser) -> None:
         default=OverlapMode.AUTO,
         metavar="{" + ",".join(OverlapMode) + "}",
         help="run passes as two halves, one in attention while the other is with the workers; "
-        "auto does so where trials prove it faster, which cost at most a hundredth of the time "
-        "(default: %(default)s)",
+        "auto does so where trials prove it faster; those that prove slower cost the time of three passes of "
+        "each size at most, and beyond that a hundredth of all passes' (default: %(default)s)",
     )
     _add_dense(command)
     command.add_argument(
