@@ -117,3 +117,34 @@ def test_small_chunk_limits_hold() -> None:
     for seconds in (10.0, 1e-9):
         chunk.record(3, 0, seconds=seconds)
         assert chunk.rows(0, others_wait=True) == 3
+
+
+def test_a_limit_out_of_reach_is_known_after_some_chunks() -> None:
+    """Of the smallest only, all of the newest ones."""
+    chunk = ChunkSize(limit_seconds=LIMIT, most=512)
+    for seconds in (0.5, 0.6, 0.7, LIMIT, *[0.3] * 7):
+        chunk.record(8, 0, seconds=seconds)
+        assert chunk.out_of_reach is None
+    chunk.record(9, 0, seconds=5)
+    assert chunk.out_of_reach is None
+    chunk.record(8, 0, seconds=5)
+    assert chunk.out_of_reach == 0.3
+    prefill(chunk, clock(0.4, 0.001, 0), tokens=100)
+    assert chunk.out_of_reach == pytest.approx(0.408)
+    prefill(chunk, clock(0.01, 0.001, 0), tokens=100)
+    assert chunk.out_of_reach is None
+
+
+@pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
+def test_a_limit_within_reach_is_not_called_out_of_it(machine: tuple[float, float, float]) -> None:
+    chunk = ChunkSize(limit_seconds=LIMIT, most=512)
+    for tokens in (3, 30, 3000):
+        prefill(chunk, clock(*machine, noise=0.3, stalls=0.05), tokens=tokens)
+        assert chunk.out_of_reach is None
+
+
+def test_no_limit_is_in_reach() -> None:
+    chunk = ChunkSize(limit_seconds=0, most=512)
+    for _ in range(20):
+        chunk.record(8, 0, seconds=100)
+    assert chunk.out_of_reach is None

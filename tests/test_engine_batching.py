@@ -1,10 +1,14 @@
 """The batch generator against stock mlx-lm: the same tokens, sooner and in fewer passes."""
 
+import itertools
+from types import SimpleNamespace
+
 import pytest
 from running_engine import stock_tokens
 from small_generators import GREEDY, PROMPTS, new_generator, run_to_end
 from tiny_model import ProbedModel
 
+from jangtq_coordinator import prefilling
 from jangtq_coordinator.mlx_lm_import import BatchGenerator
 
 
@@ -147,3 +151,22 @@ def test_a_failed_prefill_can_be_repeated_or_dropped(chunks_before: int, gives_u
     steps = run_to_end(generator)
     assert tokens + [step.token for step in steps[decoding]] == stock_tokens(PROMPTS[1], 12)
     assert gives_up or [step.token for step in steps[in_prefill]] == stock_tokens(PROMPTS[4], 12)
+
+
+@pytest.mark.parametrize(("allowed_ms", "warnings"), [(200, 1), (400, 0), (0, 0)])
+def test_a_limit_that_no_chunk_keeps_is_said_once(
+    allowed_ms: int, warnings: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every chunk takes 350 ms here, beside a sequence that decodes."""
+    stamps = itertools.count()
+    monkeypatch.setattr(prefilling, "time", SimpleNamespace(perf_counter=lambda: next(stamps) * 0.35))
+    generator = new_generator(ProbedModel(), prefill_rows=16, prefill_ms=allowed_ms)
+    generator.add(PROMPTS[0], max_tokens=100, picker=GREEDY)
+    for _ in range(4):
+        generator.add(PROMPTS[4], max_tokens=1, picker=GREEDY)
+    run_to_end(generator)
+    said = [record.getMessage() for record in caplog.records if "--prefill-ms" in record.getMessage()]
+    assert len(said) == warnings
+    assert all(
+        "even chunks of 8 tokens take 350 ms, allowed are 200; more or faster" in line for line in said
+    )

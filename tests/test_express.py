@@ -125,6 +125,33 @@ def test_an_answer_does_not_depend_on_the_transport(small_bundle: Path) -> None:
     assert over_express.stderr.count("express lane over Unix socket") == 2
 
 
+def test_a_lane_goes_through_the_port_that_was_chosen(small_bundle: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    with Children() as children:
+        worker = start_worker(children, small_bundle, "0-31", options=["--express-port", port])
+        worker.ready()
+        line = ["generate", "--model", str(small_bundle), "--workers", worker.listening(), "--prompt", "hi"]
+        line += ["--max-tokens", "2", "--transport", "express", "--no-unix-sockets"]
+        done = run_coordinator(*line)
+    assert done.returncode == 0, done.stderr
+    assert f"express lane over TCP port {port}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("listen", "port", "words"),
+    [
+        ("127.0.0.1:7700", "7700", "--express-port 7700 is the port of --listen: choose another"),
+        ("127.0.0.1:7700", "65536", "--express-port 65536: allowed are 0 to 65535"),
+        ("127.0.0.1:7700", "-1", "--express-port -1: allowed are 0 to 65535"),
+        ("unix:/tmp/a", "7701", "--express-port: --listen unix:/tmp/a lets nobody in by TCP"),
+    ],
+)
+def test_a_port_that_cannot_be_the_lanes_is_refused(listen: str, port: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        settings_from(["--model", "a", "--experts", "0", "--listen", listen, "--express-port", port])
+
+
 def test_the_command_lines_know_the_lane(tmp_path: Path) -> None:
     line = ["generate", "--model", str(tmp_path), "--workers", "a", "--prompt", "hi"]
     settings = cluster_settings(coordinator_parser().parse_args(line))
@@ -134,5 +161,7 @@ def test_the_command_lines_know_the_lane(tmp_path: Path) -> None:
     assert (settings.transport, settings.poll_us, settings.unix_sockets) == (Transport.EXPRESS, 40, False)
     worker = ["--model", str(tmp_path), "--experts", "0", "--poll-us"]
     assert settings_from([*worker, "7"]).poll_us == 7
+    chosen = settings_from([*worker, "0", "--express-port", "7701"])
+    assert (chosen.express_port, settings_from([*worker, "0"]).express_port) == (7701, 0)
     with pytest.raises(ConfigurationError, match="--poll-us -1: allowed are 0 to 100000 microseconds"):
         settings_from([*worker, "-1"])

@@ -13,7 +13,7 @@ from jangtq_proto.addresses import Address
 from jangtq_proto.certificates import Role
 from jangtq_proto.codec import CallShape
 from jangtq_proto.credentials import Credentials
-from jangtq_proto.errors import WorkerBusyError, WorkerUnreachableError
+from jangtq_proto.errors import ConfigurationError, WorkerBusyError, WorkerUnreachableError
 from jangtq_proto.frames import LENGTH, greeting, read_answer
 from jangtq_proto.local_sockets import SocketFolder
 from jangtq_proto.v1 import expert_pb2 as pb
@@ -117,6 +117,23 @@ def test_streams_are_counted_with_those_of_grpc(listener: ExpressListener, desk:
         reply = listener.admit()
         with pytest.raises(WorkerBusyError, match="already serves 2 streams"):
             enter(door_of(reply), reply.ticket, ExpressSettings())
+
+
+def test_a_port_that_was_chosen_is_open_before_anybody_asks(desk: Desk, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = ListenerSettings(Address("127.0.0.1", 7700), SocketFolder(tmp_path / "s"), port=port)
+        with pytest.raises(
+            ConfigurationError, match=f"--express-port: cannot listen on 127.0.0.1:{port}: Address already"
+        ):
+            ExpressListener(desk, settings).open()
+    listener = ExpressListener(desk, settings)
+    listener.open()
+    socket.create_connection(("127.0.0.1", port), timeout=30).close()
+    reply = listener.admit()
+    assert reply.port == port
+    enter(door_of(reply), reply.ticket, ExpressSettings()).close()
+    listener.close()
 
 
 def test_a_listener_that_closes_ends_its_connections_and_its_socket_file(listener: ExpressListener) -> None:

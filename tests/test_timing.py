@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trace_checks import check_trace, durations
 
-from jangtq_coordinator.timeline import PassSpan, Record, RequestSpan, Timeline, of_request, since
+from jangtq_coordinator.timeline import PassSpan, Record, RequestSpan, Timeline, of_requests, since
 from jangtq_coordinator.timing import STAGES, UPPER_BOUNDS_SECONDS, ExchangeTimes, LayerTimes
-from jangtq_coordinator.trace_events import ENGINE, REQUESTS, trace_of
+from jangtq_coordinator.trace_coverage import notes_of_requests
+from jangtq_coordinator.trace_events import ENGINE, REQUESTS, Trace, trace_of
 
 
 def exchange(began: int, *, layer: int = 0, waits_from: int = 40_000) -> ExchangeTimes:
@@ -111,8 +112,13 @@ def some_record(*, apart: int = 100_000) -> Record:
     return Record((RequestSpan(7, "a", 100, 950_000), RequestSpan(8, "", half - 80)), passes, exchanges)
 
 
+def some_trace(*, apart: int = 100_000) -> Trace:
+    record = some_record(apart=apart)
+    return trace_of(record, notes_of_requests(record))
+
+
 def test_a_trace_nests_and_its_stages_add_up() -> None:
-    trace = trace_of(some_record())
+    trace = some_trace()
     check_trace(json.loads(json.dumps(trace)))
     layers = durations(trace, ENGINE, "layer")
     assert layers == [100.0] * 4
@@ -129,17 +135,17 @@ def test_a_trace_nests_and_its_stages_add_up() -> None:
 
 
 def test_layers_under_way_together_stand_on_tracks_of_their_own() -> None:
-    trace = trace_of(some_record(apart=60_000))
+    trace = some_trace(apart=60_000)
     check_trace(trace)
     assert {e["tid"] for e in trace["traceEvents"] if e["name"].startswith("layer")} == {1, 2}
 
 
 def test_a_request_brings_its_passes_alone() -> None:
     record = some_record()
-    second = of_request(record, record.requests[1])
+    second = of_requests(record, record.requests[1:])
     assert [p.kind for p in second.passes] == ["decode"]
     assert [e.began for e in second.exchanges] == [201_000, 301_000]
-    assert of_request(record, record.requests[0]).exchanges == record.exchanges
+    assert of_requests(record, record.requests[:1]).exchanges == record.exchanges
     assert since(record, 910_000) == Record(record.requests, (), ())
 
 
@@ -156,3 +162,4 @@ def test_a_timeline_keeps_passes_that_served_somebody() -> None:
     (request,) = record.requests
     assert request.ended is not None
     assert request.began <= record.passes[0].began <= record.passes[0].ended <= request.ended
+    assert (request.passes, record.passes_made, record.layers_from) == (1, 1, 0)

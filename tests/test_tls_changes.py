@@ -166,7 +166,10 @@ def test_files_that_do_not_fit_change_nothing(
 
 Damage = Callable[[Path, Folders], object]
 BROKEN: dict[str, tuple[Damage, str]] = {
-    "no folder": (lambda path, _: shutil.rmtree(path), "ca.pem: No such file"),
+    "no folder": (
+        lambda path, _: shutil.rmtree(path),
+        "ca.pem: No such file or directory; --tls wants a folder with ca.pem, cert.pem, key.pem, such as",
+    ),
     "key for all": (lambda path, _: (path / KEY_FILE).chmod(0o640), "mode is 0640: chmod 600"),
     "no key": (lambda path, _: (path / KEY_FILE).write_bytes(b"x"), "cert.pem: not a PEM certificate"),
     "another key": (
@@ -177,7 +180,13 @@ BROKEN: dict[str, tuple[Damage, str]] = {
         lambda path, tls: [
             shutil.copy(tls.coordinator / name, path) for name in (CERTIFICATE_FILE, KEY_FILE)
         ],
-        "the certificate is none of a worker",
+        "cert.pem: the certificate is a coordinator's, and a worker's is wanted: each is good for one",
+    ),
+    "no role": (
+        lambda path, tls: [
+            shutil.copy(tls.root / "authority" / name, path) for name in (CERTIFICATE_FILE, KEY_FILE)
+        ],
+        "cert.pem: the certificate is none of a worker",
     ),
     "expired": (
         lambda path, tls: (path / CERTIFICATE_FILE).write_bytes(expired(tls, path).certificate),

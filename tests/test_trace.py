@@ -75,9 +75,14 @@ def server(
     assert (len(lanes), fallbacks) == (len(RANGES) if transport == "express" else 0, [])
 
 
-def ask(server: Server) -> str:
+def ask(server: Server, *, choices: int = 1) -> str:
     """The id of a request that was answered."""
-    body = {"messages": [{"role": "user", "content": PROMPT}], "max_tokens": 6, "temperature": 0}
+    body = {
+        "messages": [{"role": "user", "content": PROMPT}],
+        "max_tokens": 6,
+        "temperature": 0,
+        "n": choices,
+    }
     answer = httpx.post(f"{server.url}/v1/chat/completions", json=body, headers=server.headers, timeout=60)
     assert answer.status_code == 200, answer.text
     return str(answer.headers["x-request-id"])
@@ -123,10 +128,26 @@ def test_a_trace_and_the_metrics_tell_the_same_of_every_stage(
     assert tracks == ({1, 2} if server.halves else {1})
 
 
+def test_a_trace_has_every_choice_of_a_request(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(server)
+    request = ask(server, choices=3)
+    trace = save(server, tmp_path / "trace.json", monkeypatch, "--request", request)
+    spans = [event for event in trace["traceEvents"] if event["name"] == "request"]
+    assert [event["args"]["id"] for event in spans] == [request] * 3
+    coverage = trace["otherData"]["coverage"]
+    assert [one["what"] for one in coverage] == [f"request {request} ({i} of 3)" for i in (1, 2, 3)]
+    assert all(one["passes"] == one["with_layers"] >= 6 for one in coverage)
+
+
 def test_a_trace_is_for_holders_of_a_key(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for key, message in ((None, "no API key"), ("wrong", "this API key is not known here")):
+    for key, message in (
+        (None, f"no API key: put one in the environment variable {KEY_VARIABLE}"),
+        ("wrong", f"the API key in the environment variable {KEY_VARIABLE} is not known there"),
+    ):
         monkeypatch.delenv(KEY_VARIABLE, raising=False)
         if key:
             monkeypatch.setenv(KEY_VARIABLE, key)

@@ -200,5 +200,10 @@ def test_a_port_in_use_is_said(bundle: Bundle) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         result = run_worker("--model", str(bundle.path), "--experts", "0", "--listen", address)
-    assert result.returncode == 2
+        port = address.rpartition(":")[2]
+        other = run_worker(
+            "--model", str(bundle.path), "--experts", "0", "--listen", "127.0.0.1:0", "--express-port", port
+        )
+    assert result.returncode == other.returncode == 2
     assert f"cannot listen on {address}: the address is in use" in result.stderr
+    assert f"--express-port: cannot listen on {address}: Address already in use" in other.stderr

@@ -29,7 +29,10 @@ def read_trace(file: Path) -> Trace:
 
 def check_trace(trace: Trace) -> None:
     """Complete events that nest on each track, in order; each track and process named once; whole layers."""
-    assert set(trace) == {"traceEvents", "displayTimeUnit"} and trace["displayTimeUnit"] in ("ms", "ns")
+    assert set(trace) == {"traceEvents", "displayTimeUnit", "otherData"}
+    assert trace["displayTimeUnit"] in ("ms", "ns")
+    for one in trace["otherData"]["coverage"]:
+        assert 0 <= one["with_layers"] <= one["known"] <= one["passes"], one
     names: Counter[tuple[str, int, int]] = Counter()
     tracks: dict[Track, list[TraceEvent]] = defaultdict(list)
     for event in trace["traceEvents"]:

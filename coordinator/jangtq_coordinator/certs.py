@@ -118,7 +118,10 @@ def _report(folder: CertificateFolder, subjects: list[Subject]) -> None:
     print(f"{root / 'authority'} stays here: whoever has its key can make certificates")
     for subject in subjects:
         print(f"{root / subject.folder} is for {subject}, good until {folder.end_of(subject)}")
-    print("\nCopy each folder to its machine, readable by its owner only, and start with it:")
+    print(
+        "\nCopy each folder to its machine, readable by its owner only, and start with it; "
+        "what is for this machine may stay where it is:"
+    )
     for subject in subjects:
         for line in _instructions(subject, root / subject.folder):
             print(f"  {line}")

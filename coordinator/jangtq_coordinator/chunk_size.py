@@ -1,10 +1,13 @@
 """How many rows of a prompt fit in the time that a chunk may take, learned from earlier chunks. Pure."""
 
+import statistics
 from typing import Final
 
 from jangtq_coordinator.pace import HighMark
 
-_SMALLEST: Final = 8
+SMALLEST: Final = 8
+"""Rows of a chunk, however long they take."""
+_PROOF: Final = 8
 _GROWTH: Final = 2.0
 _FREE_CONTEXT: Final = 1024
 """Added to the context where chunks are compared before their costs can be told apart."""
@@ -59,40 +62,52 @@ class ChunkSize:
     """
 
     def __init__(self, *, limit_seconds: float, most: int) -> None:
-        self._limit = limit_seconds
+        self.limit_seconds = limit_seconds
         self._most = most
         self._cost = ChunkCost()
         self._speed = 1.0
         """Of late, as a factor of what the cost says."""
         self._margin = HighMark(_FIRST_MARGIN)
         self._tried = 0.0
+        self._too_long: list[float] = []
+
+    @property
+    def out_of_reach(self) -> float | None:
+        """The seconds of the smallest chunks where the newest of them all took longer than allowed."""
+        return statistics.median(self._too_long) if len(self._too_long) >= _PROOF else None
 
     def rows(self, context: int, *, others_wait: bool, spent_seconds: float = 0.0) -> int:
         """For the next chunk, after `context` tokens; `spent_seconds` of its time are gone already.
 
         The limit protects sequences that decode; where there are none, chunks are as large as allowed.
         """
-        if not (self._limit and others_wait):
+        if not (self.limit_seconds and others_wait):
             return self._most
         trusted = _GROWTH * self._tried / (_FREE_CONTEXT + context)
         # The middle of the chunk is not known yet; half of the largest one is later than any.
         per_row = self._seconds_per_row(context + min(trusted, self._most) / 2)
-        wanted = max(_AIM * self._limit - spent_seconds, 0) / self._margin.value / per_row if per_row else 0
-        return min(max(int(min(wanted, trusted)), _SMALLEST), self._most)
+        wanted = (
+            max(_AIM * self.limit_seconds - spent_seconds, 0) / self._margin.value / per_row if per_row else 0
+        )
+        return min(max(int(min(wanted, trusted)), SMALLEST), self._most)
 
     def record(self, rows: int, context: int, *, seconds: float) -> None:
         """Learn from a chunk that followed `context` tokens."""
-        if not self._limit or seconds <= 0:
+        if not self.limit_seconds or seconds <= 0:
             return
+        if seconds <= self.limit_seconds:
+            self._too_long.clear()
+        elif rows <= SMALLEST:
+            self._too_long = [*self._too_long[1 - _PROOF :], seconds]
         middle = context + rows / 2
         expected = rows * self._seconds_per_row(middle)
         if expected:
             seconds = min(seconds, _WORST * expected)
-            if 2 * expected * self._margin.value >= self._limit:
+            if 2 * expected * self._margin.value >= self.limit_seconds:
                 self._margin.add(max(seconds / expected, 1.0))
                 self._speed *= 1 + _SPEED_WEIGHT * (seconds / expected - 1)
         self._tried = max(self._tried, rows * (_FREE_CONTEXT + context))
-        self._cost.record(rows, middle, seconds=seconds, least_seconds=self._limit / 4)
+        self._cost.record(rows, middle, seconds=seconds, least_seconds=self.limit_seconds / 4)
 
     def _seconds_per_row(self, context: float) -> float:
         return self._speed * self._cost.seconds_per_row(context)

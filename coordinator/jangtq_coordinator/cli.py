@@ -10,17 +10,18 @@ from jangtq_coordinator.certs import add_certs, certs_settings, make_certificate
 from jangtq_coordinator.cluster_options import add_cluster, cluster_settings
 from jangtq_coordinator.running import add_url
 from jangtq_coordinator.serve_options import add_api_keys, add_serve, serve_settings
+from jangtq_coordinator.trace_events import MOST_SECONDS
 from jangtq_kernels.errors import BackendMissingError
 from jangtq_proto.errors import JangtqError
 from jangtq_proto.options import add_model
 
 _EXAMPLES = """\
 examples:
-  jangtq-coord serve --model ~/MiniMax-M2.7-JANGTQ --workers 10.0.0.1:7700,10.0.0.2:7700
-  jangtq-coord serve --model ~/MiniMax-M2.7-JANGTQ --workers 10.0.0.2 --experts 0-95
+  jangtq-coord certs DIR --workers 10.0.0.1,10.0.0.2
+  jangtq-coord serve --model ~/MiniMax-M2.7-JANGTQ --workers 10.0.0.1,10.0.0.2 --tls DIR/coordinator
+  jangtq-coord serve --model ~/MiniMax-M2.7-JANGTQ --workers 10.0.0.2 --experts 0-95 --tls DIR/coordinator
   jangtq-coord key --api-keys ~/.jangtq/keys --name laptop
   jangtq-coord generate --model ~/MiniMax-M2.7-JANGTQ --experts 0-255 --prompt "Hello"
-  jangtq-coord certs tls --workers 10.0.0.1,10.0.0.2
   jangtq-coord drain 10.0.0.2:7700
   jangtq-coord demo
 """
@@ -73,8 +74,20 @@ def _add_trace(command: argparse.ArgumentParser) -> None:
     which = command.add_mutually_exclusive_group()
     which.add_argument("--request", metavar="ID", help="one request, by the x-request-id of its answer")
     which.add_argument("--last", action="store_true", help="the request that began last (the default)")
-    which.add_argument("--seconds", type=float, metavar="N", help="whatever happens in the next N seconds")
-    command.add_argument("-o", "--output", type=Path, default=Path("trace.json"), metavar="FILE")
+    which.add_argument(
+        "--seconds",
+        type=float,
+        metavar="N",
+        help=f"whatever happens in the next N seconds, {MOST_SECONDS:g} at most",
+    )
+    command.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("trace.json"),
+        metavar="FILE",
+        help="where to write it (default: %(default)s)",
+    )
 
 
 def _add_demo(command: argparse.ArgumentParser) -> None:

@@ -39,7 +39,8 @@ def add_cluster(command: argparse.ArgumentParser) -> None:
         choices=tuple(Transport),
         default=Transport.GRPC,
         metavar="{" + ",".join(Transport) + "}",
-        help="how expert calls travel; express is a plain socket that gRPC lets in to (default: %(default)s)",
+        help="how expert calls travel; express takes less time, by a plain socket on another port of the "
+        "worker, which gRPC lets in to (default: %(default)s)",
     )
     add_poll(command)
     add_tls(command)
@@ -55,8 +56,8 @@ def add_cluster(command: argparse.ArgumentParser) -> None:
         default=OverlapMode.AUTO,
         metavar="{" + ",".join(OverlapMode) + "}",
         help="run passes as two halves, one in attention while the other is with the workers; "
-        "auto does so where trials prove it faster, which cost at most a hundredth of the time "
-        "(default: %(default)s)",
+        "auto does so where trials prove it faster; those that prove slower cost the time of three passes of "
+        "each size at most, and beyond that a hundredth of all passes' (default: %(default)s)",
     )
     _add_dense(command)
     command.add_argument(

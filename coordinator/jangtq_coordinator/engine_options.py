@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from jangtq_coordinator.chunk_size import SMALLEST
 from jangtq_coordinator.engine_settings import GIB, KV_BITS, EngineSettings, KvSettings, Speculation
 
 
@@ -35,8 +36,8 @@ def add_engine(command: argparse.ArgumentParser) -> None:
         type=int,
         default=defaults.prefill_ms,
         metavar="MS",
-        help="how long these may hold up a step, but for one in a hundred; 0 sets no limit "
-        "(default: %(default)s)",
+        help="how long these may hold up a step, but for one in a hundred; computed are at least "
+        f"{SMALLEST}, however long they take; 0 sets no limit (default: %(default)s)",
     )
     command.add_argument(
         "--speculation",

@@ -13,7 +13,9 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 TRIAL_SHARE: Final = 0.01
-"""Trials that prove slower may cost this part of all passes' time, and FIRST_TRIALS passes' time once."""
+"""Trials that prove slower may cost this part of a class's time, and FIRST_TRIALS passes' time once; the last
+trial may go beyond by one pass. What is beyond _DEAREST_TRIAL does not count as a trial's cost.
+"""
 FIRST_TRIALS: Final = 2.0
 _DEAREST_TRIAL: Final = 1.0
 """Passes: either way takes at most twice the other; what is beyond has other reasons."""

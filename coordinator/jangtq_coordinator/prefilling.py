@@ -3,18 +3,21 @@
 Together they would be padded, and the padding be routed to experts.
 """
 
+import logging
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
 import mlx.core as mx
 
-from jangtq_coordinator.chunk_size import ChunkSize
+from jangtq_coordinator.chunk_size import SMALLEST, ChunkSize
 from jangtq_coordinator.kv_batch import KvBatch
 from jangtq_coordinator.loaded import LanguageModel, LastLogits
 from jangtq_coordinator.picking import Row, pick_tokens
 from jangtq_coordinator.prefill_turns import PromptTurn, next_turn
 from jangtq_coordinator.sequences import TokenSequence, TokenStep
+
+_log = logging.getLogger("jangtq.engine")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Prefilling:
         self.prompts: dict[int, Prompt] = {}
         self.turn_of: int | None = None
         """Whose chunk is being computed, or failed last."""
+        self._has_warned = False
 
     def add(self, sequence: TokenSequence, kv: KvBatch) -> None:
         """Begin with a sequence whose KV may hold its beginning already, but not all."""
@@ -95,10 +99,27 @@ class Prefilling:
             prompt.kv.cut([before])
             raise
         self._chunk.record(len(chunk), before, seconds=time.perf_counter() - started)
+        if others_wait:
+            self._warn_once()
         self._pass_turn(prompt, len(chunk))
         cached = prompt.sequence.cached_tokens
         return PrefillStep(
             self.turn_of, rows=len(chunk), done=prompt.done, total=total, cached=cached, first=first
+        )
+
+    def _warn_once(self) -> None:
+        """Where no chunk is small enough for the time that it may take beside sequences that decode."""
+        seconds = self._chunk.out_of_reach
+        if seconds is None or self._has_warned:
+            return
+        self._has_warned = True
+        _log.warning(
+            "prompts hold up other answers longer than --prefill-ms allows: even chunks of %d tokens take "
+            "%.0f ms, allowed are %.0f; more or faster workers, more --threads or --transport express cut "
+            "them; where there are none, a larger --prefill-ms makes prompts faster",
+            SMALLEST,
+            seconds * 1000,
+            self._chunk.limit_seconds * 1000,
         )
 
     def _next_uid(self) -> int:

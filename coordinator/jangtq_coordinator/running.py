@@ -20,7 +20,12 @@ class CoordinatorAnswerError(JangtqError):
 
 def add_url(command: argparse.ArgumentParser) -> None:
     """--url."""
-    command.add_argument("--url", default=DEFAULT_URL, help="of the coordinator (default: %(default)s)")
+    command.add_argument(
+        "--url",
+        default=DEFAULT_URL,
+        help="of the coordinator (default: %(default)s); where it runs with --api-keys, the environment "
+        f"variable {KEY_VARIABLE} must hold a key",
+    )
 
 
 def get(url: str, path: str, parameters: Mapping[str, str | float], *, seconds: float = 0) -> bytes:
@@ -34,7 +39,7 @@ def post(url: str, path: str, body: Mapping[str, object]) -> bytes:
 
 
 def _ask(request: httpx.Request, seconds: float) -> bytes:
-    key = os.environ.get(KEY_VARIABLE)
+    key = os.environ.get(KEY_VARIABLE, "").strip()
     if key:
         request.headers["Authorization"] = f"Bearer {key}"
     where = f"{request.url.scheme}://{request.url.netloc.decode()}"
@@ -44,11 +49,17 @@ def _ask(request: httpx.Request, seconds: float) -> bytes:
     except httpx.HTTPError as error:
         raise CoordinatorAnswerError(f"{where}: {error or type(error).__name__}") from error
     if response.is_error:
-        raise CoordinatorAnswerError(f"{where} answered {response.status_code}: {_message_of(response)}")
+        message = _message_of(response, had_key=key != "")
+        raise CoordinatorAnswerError(f"{where} answered {response.status_code}: {message}")
     return response.content
 
 
-def _message_of(response: httpx.Response) -> str:
+def _message_of(response: httpx.Response, *, had_key: bool) -> str:
+    """The server's own, but for keys, which it knows as headers and the user as a variable."""
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        if had_key:
+            return f"the API key in the environment variable {KEY_VARIABLE} is not known there"
+        return f"no API key: put one in the environment variable {KEY_VARIABLE}"
     try:
         return str(response.json()["error"]["message"])
     except (ValueError, KeyError, TypeError):

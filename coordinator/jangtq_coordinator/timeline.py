@@ -4,14 +4,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from jangtq_coordinator.timing import ExchangeTimes, nothing_to_catch_up
 
-_EXCHANGES: Final = 1 << 15
-_PASSES: Final = 1 << 13
-_REQUESTS: Final = 1 << 10
+MOST_EXCHANGES: Final = 1 << 15
+MOST_PASSES: Final = 1 << 13
+MOST_REQUESTS: Final = 1 << 10
 
 PassKind = Literal["prefill", "decode"]
 
@@ -28,43 +28,58 @@ class PassSpan:
 
 @dataclass
 class RequestSpan:
-    """A request from its submission to its end; `ended` is None while it runs. `id` is what clients know."""
+    """A request from its submission to its end; `ended` is None while it runs. `id` is what clients know.
+
+    passes: how many served it, known or not any more.
+    """
 
     number: int
     id: str
     began: int
     ended: int | None = None
+    passes: int = 0
 
 
 @dataclass(frozen=True)
 class Record:
-    """A copy of what is known, oldest first; all stamps are of time.perf_counter_ns."""
+    """A copy of what is known, oldest first; all stamps are of time.perf_counter_ns.
+
+    layers_from: passes that began before this stamp lack layers; passes_made: since the start, known or not.
+    """
 
     requests: tuple[RequestSpan, ...]
     passes: tuple[PassSpan, ...]
     exchanges: tuple[ExchangeTimes, ...]
+    layers_from: int = 0
+    passes_made: int = 0
+
+    def has_layers(self, span: PassSpan) -> bool:
+        """Whether all layers of a pass are known."""
+        return span.began >= self.layers_from
 
 
 class Timeline:
     """Written by the engine thread, read by any: a deque's append and its copy are each one step."""
 
     def __init__(self) -> None:
-        self._exchanges: deque[ExchangeTimes] = deque(maxlen=_EXCHANGES)
-        self._passes: deque[PassSpan] = deque(maxlen=_PASSES)
-        self._requests: deque[RequestSpan] = deque(maxlen=_REQUESTS)
+        self._exchanges: deque[ExchangeTimes] = deque(maxlen=MOST_EXCHANGES)
+        self._passes: deque[PassSpan] = deque(maxlen=MOST_PASSES)
+        self._requests: deque[RequestSpan] = deque(maxlen=MOST_REQUESTS)
+        self._running: dict[int, RequestSpan] = {}
+        self.passes_made = 0
         self.record_exchange = self._exchanges.append
         self.catch_up: Callable[[], None] = nothing_to_catch_up
 
     def begin_request(self, number: int, request_id: str) -> None:
         """A request was taken; `number` is the engine's own."""
-        self._requests.append(RequestSpan(number, request_id, time.perf_counter_ns()))
+        span = self._running[number] = RequestSpan(number, request_id, time.perf_counter_ns())
+        self._requests.append(span)
 
     def end_request(self, number: int) -> None:
         """However it ended."""
-        for span in reversed(self._requests):
-            if span.number == number:
-                span.ended = time.perf_counter_ns()
-                return
+        span = self._running.pop(number, None)
+        if span is not None:
+            span.ended = time.perf_counter_ns()
 
     @contextmanager
     def forward_pass(self, kind: PassKind) -> Iterator[list[int]]:
@@ -74,25 +89,38 @@ class Timeline:
         yield requests
         if requests:
             self._passes.append(PassSpan(kind, began, time.perf_counter_ns(), tuple(requests)))
+            self.passes_made += 1
+            for span in filter(None, map(self._running.get, requests)):
+                span.passes += 1
 
     def copy(self) -> Record:
-        """Everything that is still known."""
+        """Everything that is still known; counts first, so that they are never ahead of what they count."""
+        passes_made = self.passes_made
+        requests = tuple(replace(request) for request in self._requests.copy())
+        passes = tuple(self._passes.copy())
+        # After the passes, all of whose layers are then there.
         self.catch_up()
-        return Record(tuple(self._requests.copy()), tuple(self._passes.copy()), tuple(self._exchanges.copy()))
+        exchanges = tuple(self._exchanges.copy())
+        # The pass of the oldest layer that is kept may lack some; all after it are whole.
+        layers_from = exchanges[0].ended if len(exchanges) == self._exchanges.maxlen else 0
+        return Record(requests, passes, exchanges, layers_from, passes_made)
 
 
-def of_request(record: Record, request: RequestSpan) -> Record:
-    """The passes that served one request, with their layers."""
-    passes = tuple(p for p in record.passes if request.number in p.requests)
-    return Record((request,), passes, exchanges_in(passes, record.exchanges))
+def of_requests(record: Record, requests: tuple[RequestSpan, ...]) -> Record:
+    """The passes that served these requests, with their layers."""
+    numbers = {request.number for request in requests}
+    passes = tuple(p for p in record.passes if not numbers.isdisjoint(p.requests))
+    exchanges = exchanges_in(passes, record.exchanges)
+    return replace(record, requests=requests, passes=passes, exchanges=exchanges)
 
 
 def since(record: Record, began: int) -> Record:
     """What ended after a stamp."""
-    return Record(
-        tuple(r for r in record.requests if r.ended is None or r.ended >= began),
-        tuple(p for p in record.passes if p.ended >= began),
-        tuple(e for e in record.exchanges if e.ended >= began),
+    return replace(
+        record,
+        requests=tuple(r for r in record.requests if r.ended is None or r.ended >= began),
+        passes=tuple(p for p in record.passes if p.ended >= began),
+        exchanges=tuple(e for e in record.exchanges if e.ended >= began),
     )
 
 

@@ -8,9 +8,12 @@ from typing import Final, NotRequired, TypedDict
 
 from jangtq_coordinator.timeline import PassSpan, Record, RequestSpan
 from jangtq_coordinator.timing import ExchangeTimes
+from jangtq_coordinator.trace_coverage import TraceNotes, request_names
 
 ENGINE: Final = 1
 REQUESTS: Final = 2
+MOST_SECONDS: Final = 60.0
+"""That may be waited for what happens."""
 _PASSES: Final = 0
 
 
@@ -31,17 +34,20 @@ class Trace(TypedDict):
 
     traceEvents: list[TraceEvent]
     displayTimeUnit: str
+    otherData: TraceNotes
 
 
-def trace_of(record: Record) -> Trace:
-    """Passes with their layers, and requests with their passes."""
+def trace_of(record: Record, notes: TraceNotes) -> Trace:
+    """Passes with their layers, and requests with their passes; the notes say what is not there any more."""
     events = list(_names(record))
-    events += [_span(f"{p.kind} pass", (ENGINE, _PASSES), p.began, p.ended) for p in record.passes]
+    for span in record.passes:
+        told = None if record.has_layers(span) else {"layers": "not all known any more"}
+        events.append(_span(f"{span.kind} pass", (ENGINE, _PASSES), span.began, span.ended, told))
     for track, exchange in _by_track(record.exchanges):
         events += _layer(exchange, (ENGINE, track))
     for request in record.requests:
         events += _request(request, record.passes)
-    return Trace(traceEvents=events, displayTimeUnit="ms")
+    return Trace(traceEvents=events, displayTimeUnit="ms", otherData=notes)
 
 
 def _names(record: Record) -> Iterator[TraceEvent]:
@@ -50,8 +56,8 @@ def _names(record: Record) -> Iterator[TraceEvent]:
     yield _name("thread_name", ENGINE, _PASSES, "passes")
     for track in sorted({track for track, _ in _by_track(record.exchanges)}):
         yield _name("thread_name", ENGINE, track, "layers" if track == 1 else f"layers, half {track}")
-    for request in record.requests:
-        yield _name("thread_name", REQUESTS, request.number, request.id or f"request {request.number}")
+    for request, name in zip(record.requests, request_names(record.requests), strict=True):
+        yield _name("thread_name", REQUESTS, request.number, name if request.id else f"request {name}")
 
 
 def _by_track(exchanges: Sequence[ExchangeTimes]) -> Iterator[tuple[int, ExchangeTimes]]:

@@ -35,9 +35,7 @@ def check_certificate(certificate: bytes, key: bytes, *, role: Role) -> datetime
     if private.public_key() != first.public_key():
         raise ConfigurationError("certificate and key do not belong together")
     if KEY_USAGE[role] not in _key_usages(first):
-        raise ConfigurationError(
-            f"the certificate is none of a {role}: it lacks the extended key usage for it"
-        )
+        raise ConfigurationError(_other_use(_key_usages(first), role))
     check_time(first)
     return first.not_valid_after_utc
 
@@ -65,6 +63,17 @@ def check_authorities(trusted: bytes) -> None:
         if not _is_authority(authority):
             name = authority.subject.rfc4514_string()
             raise ConfigurationError(f"the certificate of {name} is not an authority's")
+
+
+def _other_use(usages: tuple[ObjectIdentifier, ...], wanted: Role) -> str:
+    """What to say of a certificate that is not for the role that is wanted."""
+    for role in Role:
+        if KEY_USAGE[role] in usages:
+            return (
+                f"the certificate is a {role}'s, and a {wanted}'s is wanted: each is good for one of them, "
+                "and `jangtq-coord certs` makes a folder for each"
+            )
+    return f"the certificate is none of a {wanted}: it lacks the extended key usage for it"
 
 
 def _is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:

@@ -96,8 +96,8 @@ def _read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ConfigurationError(
-            f"{path}: {error.strerror}; --tls wants a folder with {', '.join(_FILES)}, "
-            "which `jangtq-coord certs` makes"
+            f"{path}: {error.strerror}; --tls wants a folder with {', '.join(_FILES)}, such as "
+            "DIR/coordinator or DIR/worker-HOST of `jangtq-coord certs DIR`"
         ) from error
 
 

@@ -51,7 +51,8 @@ def add_poll(command: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="look for the next message of the express lane for N microseconds before sleeping; "
-        "faster where each process has a core to itself, slower elsewhere (default: %(default)s)",
+        "faster where each process has a core to itself, slower elsewhere; for workers and coordinator alike "
+        "(default: %(default)s)",
     )
 
 
@@ -68,5 +69,5 @@ def add_tls(command: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help="call over TLS, and show and demand certificates: ca.pem, cert.pem and key.pem in DIR, "
-        "as `jangtq-coord certs` makes them",
+        "one of the folders that `jangtq-coord certs` makes, of which each is for one program",
     )

@@ -71,6 +71,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="calls computing and waiting at a time; more are sent to another holder (default: %(default)s)",
     )
+    result.add_argument(
+        "--express-port",
+        type=int,
+        default=0,
+        metavar="PORT",
+        help="TCP port of the express lane, which coordinators with --transport express use, on the host of "
+        "--listen; 0 takes a free one once a coordinator asks (default: %(default)s)",
+    )
     add_poll(result)
     add_lifeline(result)
     return result
@@ -87,6 +95,7 @@ def settings_from(arguments: Sequence[str] | None) -> WorkerSettings:
         threads=given.threads,
         insecure=given.insecure,
         tls=given.tls,
+        express_port=given.express_port,
         poll_us=given.poll_us,
         spare_bytes=int(given.spare_gb * 1e9),
         max_streams=given.max_streams,

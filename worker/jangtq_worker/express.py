@@ -1,4 +1,4 @@
-"""The express lane of a worker: hands out tickets, and opens its sockets when the first one is asked for."""
+"""The express lane of a worker: hands out tickets, and opens its sockets by the time one is asked for."""
 
 import contextlib
 import logging
@@ -13,7 +13,7 @@ from cryptography import x509
 
 from jangtq_proto.addresses import Address
 from jangtq_proto.credentials import Credentials
-from jangtq_proto.errors import WorkerFaultError, WorkerUnreachableError
+from jangtq_proto.errors import ConfigurationError, WorkerFaultError, WorkerUnreachableError
 from jangtq_proto.frame_socket import FrameSocket
 from jangtq_proto.local_sockets import SocketFolder, socket_name
 from jangtq_proto.sockets import tune
@@ -30,13 +30,14 @@ _log = logging.getLogger("jangtq.worker.express")
 
 @dataclass(frozen=True)
 class ExpressSettings:
-    """`listen` is gRPC's address, with its port; the express lane takes a free port of the same host.
+    """`listen` is gRPC's address, with its port; the express lane takes `port` of its host, 0 any free one.
 
     With credentials its TCP port is inside TLS, as gRPC's is; its Unix socket stays plain.
     """
 
     listen: Address
     folder: SocketFolder = field(default_factory=SocketFolder)
+    port: int = 0
     poll_us: int = 0
     credentials: Credentials | None = None
     peers: Peers | None = None
@@ -62,9 +63,13 @@ class ExpressListener:
         with self._lock:
             if self._closed:
                 raise WorkerUnreachableError("this worker is stopping")
-            if self._door is None:
-                self._door = Door(self._listen(), self._host, most=_MOST_CONNECTIONS)
+            self._open()
         return pb.OpenExpressReply(ticket=self._tickets.issue(), port=self._port, local_socket=self._local)
+
+    def open(self) -> None:
+        """Open its sockets now. Raises ConfigurationError where the port that was chosen cannot be had."""
+        with self._lock:
+            self._open()
 
     def close(self) -> None:
         """Let nobody in any more and end every connection, whatever it is doing."""
@@ -77,24 +82,38 @@ class ExpressListener:
         if self._local is not None:
             Path(self._local.path).unlink(missing_ok=True)
 
+    def _open(self) -> None:
+        if self._door is None:
+            self._door = Door(self._listen(), self._host, most=_MOST_CONNECTIONS)
+
     def _listen(self) -> list[socket.socket]:
         """Raises WorkerFaultError when there is no way in at all."""
-        listeners = []
+        listeners = [] if self._settings.listen.is_unix else self._listen_on_tcp()
         try:
             listeners.append(self._listen_locally())
         except OSError as error:
             _log.info("the express lane has no Unix socket: %s", error)
-        listen = self._settings.listen
-        if not listen.is_unix:
-            try:
-                family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-                listeners.append(socket.create_server((listen.host, 0), family=family))
-                self._port = listeners[-1].getsockname()[1]
-            except OSError as error:
-                _log.warning("the express lane has no TCP socket: %s", error)
         if not listeners:
             raise WorkerFaultError("the express lane can listen nowhere")
         return listeners
+
+    def _listen_on_tcp(self) -> list[socket.socket]:
+        """None where no port is free; raises ConfigurationError where that is a certain one."""
+        host, port = self._settings.listen.host, self._settings.port
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            listener = socket.create_server((host, port), family=family)
+        except OSError as error:
+            if port:
+                where = Address(host, port)
+                raise ConfigurationError(
+                    f"--express-port: cannot listen on {where}: {error.strerror}"
+                ) from error
+            _log.warning("the express lane has no TCP socket: %s", error)
+            return []
+        self._port = listener.getsockname()[1]
+        _log.info("the express lane listens on TCP port %d", self._port)
+        return [listener]
 
     def _listen_locally(self) -> socket.socket:
         folder = self._settings.folder

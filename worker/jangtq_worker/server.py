@@ -101,11 +101,15 @@ class WorkerServer:
         express = ExpressSettings(
             self.listening,
             self._folder,
+            port=self._settings.express_port,
             poll_us=self._settings.poll_us,
             credentials=self._credentials,
             peers=self._peers,
         )
         self._express = ExpressListener(self.desk, express)
+        if self._settings.express_port:
+            self._express.open()
+        self._bind_locally(self.listening)
         self._service.offer(self._express)
         if self._peers is not None:
             self._peers.start()
@@ -181,7 +185,7 @@ class WorkerServer:
         return server
 
     def _bind(self) -> Address:
-        """Returns the address with its port, beside which there is then a Unix socket."""
+        """Returns the address with its port."""
         listen = self._settings.listen
         try:
             port = self._add_port(listen)
@@ -189,11 +193,7 @@ class WorkerServer:
             raise ConfigurationError(
                 f"cannot listen on {listen}: the address is in use or not on this machine"
             ) from error
-        if listen.is_unix:
-            return listen
-        bound = Address(listen.host, port)
-        self._bind_locally(bound)
-        return bound
+        return listen if listen.is_unix else Address(listen.host, port)
 
     def _add_port(self, listen: Address) -> int:
         """A Unix socket stays plain: its folder says who may enter."""
@@ -202,6 +202,9 @@ class WorkerServer:
         return self._server.add_secure_port(str(listen), server_credentials(self._credentials))
 
     def _bind_locally(self, listen: Address) -> None:
+        """A Unix socket beside a TCP port; last, for a worker that cannot start to leave none."""
+        if listen.is_unix:
+            return
         try:
             path = self._folder.claim(socket_name(listen, "grpc"))
             self._server.add_insecure_port(f"unix:{path}")

@@ -23,6 +23,7 @@ class WorkerSettings:
     threads: int | None = None
     insecure: bool = False
     tls: Path | None = None
+    express_port: int = 0
     poll_us: int = 0
     spare_bytes: int = 0
     max_streams: int = 16
@@ -34,6 +35,7 @@ class WorkerSettings:
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise ConfigurationError(f"--threads {self.threads}: allowed are 1 to 1024")
         check_poll_us(self.poll_us)
+        self._check_express_port()
         if self.spare_bytes < 0:
             raise ConfigurationError("--spare-gb: allowed are 0 and above")
         for name, most in (("--max-streams", self.max_streams), ("--max-calls", self.max_calls)):
@@ -46,4 +48,14 @@ class WorkerSettings:
                 f"--listen {self.listen} is reached from other machines: give --tls DIR with certificates "
                 "of `jangtq-coord certs`, or allow calls neither encrypted nor authenticated, on a "
                 "network that you trust, by --insecure"
+            )
+
+    def _check_express_port(self) -> None:
+        if not 0 <= self.express_port <= 65535:
+            raise ConfigurationError(f"--express-port {self.express_port}: allowed are 0 to 65535")
+        if self.express_port and self.listen.is_unix:
+            raise ConfigurationError(f"--express-port: --listen {self.listen} lets nobody in by TCP")
+        if self.express_port and self.express_port == self.listen.port:
+            raise ConfigurationError(
+                f"--express-port {self.express_port} is the port of --listen: choose another"
             )

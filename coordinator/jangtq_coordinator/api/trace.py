@@ -1,16 +1,19 @@
-"""GET /trace: what the engine did of late, for Perfetto. Knows no worker."""
+"""GET /trace: what the engine did of late, for Perfetto. Knows no worker.
 
-import asyncio
+Traces have up to a quarter of a million events: they are made in a thread, for other answers not to wait.
+"""
+
 import time
-from typing import Annotated, Final
+from asyncio import sleep, to_thread
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from jangtq_coordinator.timeline import Record, Timeline, of_request, since
-from jangtq_coordinator.trace_events import Trace, trace_of
+from jangtq_coordinator.api.json_reply import JsonReply
+from jangtq_coordinator.timeline import Record, RequestSpan, Timeline, of_requests, since
+from jangtq_coordinator.trace_coverage import notes_of_requests, notes_of_window
+from jangtq_coordinator.trace_events import MOST_SECONDS, trace_of
 from jangtq_proto.errors import UnknownRequestError
-
-MOST_SECONDS: Final = 60.0
 
 
 def trace_router(timeline: Timeline) -> APIRouter:
@@ -20,21 +23,40 @@ def trace_router(timeline: Timeline) -> APIRouter:
     @router.get("/trace", response_model=None)
     async def get_trace(
         request: str | None = None, seconds: Annotated[float | None, Query(gt=0, le=MOST_SECONDS)] = None
-    ) -> Trace:
+    ) -> JsonReply:
         """One request by its id, the next so many seconds, or else the request that began last."""
         if seconds is not None:
-            began = time.perf_counter_ns()
-            await asyncio.sleep(seconds)
-            return trace_of(since(timeline.copy(), began))
-        return trace_of(_one_request(timeline.copy(), request))
+            began, passes_before = time.perf_counter_ns(), timeline.passes_made
+            await sleep(seconds)
+            return await to_thread(_window, timeline, seconds, began=began, passes_before=passes_before)
+        return await to_thread(_request, timeline, request)
 
     return router
 
 
-def _one_request(record: Record, request_id: str | None) -> Record:
-    """The newest, since an id may be used again. Raises UnknownRequestError."""
-    for request in reversed(record.requests):
-        if request_id is None or request.id == request_id:
-            return of_request(record, request)
+def _window(timeline: Timeline, seconds: float, *, began: int, passes_before: int) -> JsonReply:
+    record = since(timeline.copy(), began)
+    made = record.passes_made - passes_before
+    return JsonReply(trace_of(record, notes_of_window(record, seconds=seconds, passes=made)))
+
+
+def _request(timeline: Timeline, request_id: str | None) -> JsonReply:
+    record = timeline.copy()
+    found = of_requests(record, _streams(record, request_id))
+    return JsonReply(trace_of(found, notes_of_requests(found)))
+
+
+def _streams(record: Record, request_id: str | None) -> tuple[RequestSpan, ...]:
+    """All of the newest request, which run together: its id may have been used before.
+
+    Raises UnknownRequestError.
+    """
+    for newest in reversed(record.requests):
+        if request_id is None or newest.id == request_id:
+            return tuple(r for r in record.requests if r is newest or _run_together(r, newest))
     wanted = "there was no request yet" if request_id is None else f"request {request_id!r}: there is no such"
     raise UnknownRequestError(f"{wanted}; the {len(record.requests)} newest are known")
+
+
+def _run_together(one: RequestSpan, newest: RequestSpan) -> bool:
+    return bool(one.id) and one.id == newest.id and (one.ended is None or one.ended > newest.began)
