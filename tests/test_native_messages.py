@@ -16,6 +16,7 @@ from jangtq_kernels.cpu_library import Status
 from jangtq_proto.codec import CallShape, RowType, answer_checksum, encode_call
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_worker.company import Asker
 from jangtq_worker.desk import Desk
 from jangtq_worker.native_stream import ANY_ROWS, NativeStream, NoReply
 from jangtq_worker.shard import Shard
@@ -33,7 +34,7 @@ def real_desk() -> Desk:
 
 def stream_at(desk: Desk) -> NativeStream:
     assert desk.native is not None, "the library was compiled"
-    return NativeStream(desk.native, lambda: True)
+    return NativeStream(desk.native, lambda: True, Asker())
 
 
 @cache
