@@ -168,7 +168,7 @@ class Desk:
             asker.note()
         try:
             with self.native or nullcontext(), self._computing:
-                return self.shard().forward(call)
+                return self.shard().forward(call, lambda: self.company.is_kept_by_others(asker))
         except ClusterError:
             raise
         except Exception as error:  # a kernel that fails must cost this call, not the stream
