@@ -108,7 +108,8 @@ void check(JangtqDesk* desk, JangtqConversation* conversation, Input& input) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     static JangtqDesk* const desk = jangtq_open_desk(kLayers, kHidden);
-    static JangtqConversation* const conversation = jangtq_open_conversation(desk);
+    static int64_t asked_ns = 0;
+    static JangtqConversation* const conversation = jangtq_open_conversation(desk, &asked_ns);
     static const JangtqNativeLayer layers[kLayers] = {{echo, nullptr, nullptr}, {nullptr, nullptr, nullptr}};
     static const bool serves = jangtq_serve(desk, layers);
     if (!serves) std::abort();

@@ -62,7 +62,8 @@ void ask(int fd) {
 
 // What is left to Python is answered by a forward of its own. Returns how many that were.
 int64_t host(JangtqDesk* desk, int fd) {
-    JangtqConversation* const conversation = jangtq_open_conversation(desk);
+    int64_t asked_ns = 0;
+    JangtqConversation* const conversation = jangtq_open_conversation(desk, &asked_ns);
     std::vector<uint8_t> buffer(2 * kFrameBytes);
     JangtqInbox inbox{fd, 0, buffer.data(), static_cast<int64_t>(buffer.size()), 0};
     int64_t left = 0;

@@ -17,6 +17,7 @@ from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_worker import call_stream
 from jangtq_worker.call_stream import QUICK_NS, SHORT_BYTES, CallStream
+from jangtq_worker.company import Asker
 from jangtq_worker.desk import Tally
 from jangtq_worker.native_stream import NativeStream
 
@@ -131,7 +132,7 @@ class NativeService:
         self._layer = ScriptedNativeLayer(HIDDEN, self._compute)
         self._desk = scripted_desk(self._layer)
         assert self._desk.native is not None, "the library was compiled"
-        service.native = NativeStream(self._desk.native, lambda: service.is_alone)
+        service.native = NativeStream(self._desk.native, lambda: service.is_alone, Asker())
 
     def _compute(self) -> None:
         self.threads.append(threading.current_thread().name)

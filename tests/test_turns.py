@@ -26,18 +26,28 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 class Device:
-    """Computes when it is let, and notes what went together. Calls go along when they begin alike."""
+    """Computes when it is let, and notes what went together. Calls go along when they begin alike.
+
+    Long ones take as many turns as the number with which they end says.
+    """
 
     def __init__(self) -> None:
+        self.has_begun = False
         self.served: list[list[str]] = []
         self.threads: list[int] = []
         self.may_go = threading.Semaphore(0)
-        self.turns = Turns(self.compute, lambda calls, other: calls[0][0] == other[0])
+        self.turns = Turns(self.compute, self.goes_along, is_long=lambda call: "long" in call)
 
-    def compute(self, calls: Sequence[str]) -> list[str | BaseException]:
+    def goes_along(self, calls: Sequence[str], other: str) -> bool:
+        return calls[0][0] == other[0] and "long" not in calls[0] + other
+
+    def compute(self, calls: Sequence[str]) -> list[str | BaseException | None]:
+        self.has_begun = True
         assert self.may_go.acquire(timeout=60)
         self.served.append(list(calls))
         self.threads.append(threading.get_ident())
+        if "long" in calls[0] and self.served.count([calls[0]]) < int(calls[0][-1]):
+            return [None]
         return [ValueError(call) if "bad" in call else call.upper() for call in calls]
 
 
@@ -46,7 +56,7 @@ def queue_up(device: Device, pool: ThreadPoolExecutor, *calls: str) -> list[Futu
     futures = []
     for position, call in enumerate(calls):
         futures.append(pool.submit(device.turns.take, call))
-        until(lambda position=position: device.turns.waiting == position)  # type: ignore[misc]
+        until(lambda position=position: device.has_begun and device.turns.waiting == position)  # type: ignore[misc]
     return futures
 
 
@@ -78,10 +88,10 @@ def test_an_error_is_its_own_calls_alone() -> None:
 
 
 def test_a_device_that_breaks_is_passed_on() -> None:
-    def breaks(calls: Sequence[int]) -> list[int | BaseException]:
+    def breaks(calls: Sequence[int]) -> list[int | BaseException | None]:
         raise MemoryError("no room")
 
-    turns = Turns(breaks, lambda calls, other: False)
+    turns = Turns(breaks, lambda calls, other: False, is_long=lambda call: False)
     for _ in range(2):
         with pytest.raises(MemoryError):
             turns.take(1)
@@ -107,6 +117,47 @@ def test_a_stream_with_endless_calls_starves_nobody() -> None:
         device.may_go.release(2)
         endless.join(60)
     assert device.served[: 2 * rounds] == [["greedy"], ["polite"]] * rounds
+
+
+def test_short_calls_come_first_between_turns_of_long_ones_which_alternate() -> None:
+    device = Device()
+    with ThreadPoolExecutor(8) as pool:
+        futures = queue_up(device, pool, "long-3", "other long-2", "b1", "c1", "b2")
+        device.may_go.release(10)
+        assert [future.result(60) for future in futures] == ["LONG-3", "OTHER LONG-2", "B1", "C1", "B2"]
+    assert [calls[0] for calls in device.served] == [
+        "long-3",
+        "b1",
+        "c1",
+        "other long-2",
+        "long-3",
+        "other long-2",
+        "long-3",
+    ]
+    assert ["b1", "b2"] in device.served
+    assert device.turns.waiting == 0
+
+
+def test_who_is_alone_goes_on_in_its_own_thread() -> None:
+    device = Device()
+    device.may_go.release(3)
+    assert device.turns.take("long-3") == "LONG-3"
+    assert device.threads == [threading.get_ident()] * 3
+
+
+def test_endless_short_calls_let_a_long_one_have_every_other_turn() -> None:
+    device = Device()
+    with ThreadPoolExecutor(1) as pool, ThreadPoolExecutor(1) as other:
+        long = other.submit(device.turns.take, "long-5")
+        until(lambda: device.has_begun)
+        for _ in range(5):
+            assert not long.done()
+            short = pool.submit(device.turns.take, "short")
+            until(lambda: device.turns.waiting == 1)
+            device.may_go.release(2)  # for the long one's turn, and for the next
+            assert short.result(60) == "SHORT"
+        assert long.result(60) == "LONG-5"
+    assert device.served == [["long-5"], ["short"]] * 5
 
 
 @contextmanager

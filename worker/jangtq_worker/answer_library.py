@@ -95,7 +95,7 @@ class AnswerLibrary:
         self.is_ordinary = quick.jangtq_is_ordinary
         self.answer = waiting.jangtq_answer
         self.open_conversation = quick.jangtq_open_conversation
-        self.open_conversation.restype, self.open_conversation.argtypes = pointer, [pointer]
+        self.open_conversation.restype, self.open_conversation.argtypes = pointer, [pointer] * 2
         self.close_conversation = quick.jangtq_close_conversation
         self.close_conversation.restype, self.close_conversation.argtypes = None, [pointer]
         self.answer_calls = waiting.jangtq_answer_calls

@@ -11,8 +11,10 @@ from typing import Final
 from jangtq_kernels.backend import LoadedLayer
 from jangtq_proto.codec import CallShape, LayerCall, WireCall, decode_call
 from jangtq_proto.errors import ClusterError, WorkerBusyError, WorkerFaultError, WorkerUnreachableError
+from jangtq_worker.company import Asker, Company
 from jangtq_worker.native_desk import Taken, open_native_desk
 from jangtq_worker.shard import Answer, Shard
+from jangtq_worker.slicing import is_long
 
 ALONE_NS: Final = 5_000_000
 """Coordinators that decode at once ask more often than this."""
@@ -96,7 +98,8 @@ class Askers:
 class Desk:
     """Refuses calls until `serve` hands it a shard, and again after `drain`.
 
-    Whoever brings calls counts each stream in `streams`, and each call in `in_flight` until its answer left.
+    Whoever brings calls counts each stream in `streams`, has its Asker join `company`, and counts each call
+    in `in_flight` until its answer left.
     native: where native code may answer calls, None where there is none.
     """
 
@@ -107,6 +110,7 @@ class Desk:
         self.in_flight = Tally("calls", elsewhere=self._native_in_flight)
         self._computing = Tally("calls at once", max_calls, elsewhere=self._native_computing)
         self.askers = Askers()
+        self.company = Company()
         self._shard: Shard | None = None
         self._draining = False
 
@@ -150,18 +154,21 @@ class Desk:
         """Whether a call of this stream, which comes now, makes no other stream wait."""
         return self.askers.is_alone(asker) and self.in_flight.count == 0
 
-    def compute(self, message: WireCall) -> Answer:
+    def compute(self, message: WireCall, asker: Asker | None = None) -> Answer:
         """Check a call and compute it. Raises ClusterError, whatever goes wrong."""
-        return self.answer(decode_call(message, self.shape))
+        return self.answer(decode_call(message, self.shape), asker)
 
-    def answer(self, call: LayerCall) -> Answer:
+    def answer(self, call: LayerCall, asker: Asker | None = None) -> Answer:
         """Compute a call that was checked. Raises ClusterError, whatever goes wrong.
 
         Who finds too many others here is told to come later or to ask another holder, by WorkerBusyError.
+        asker: the stream that it came over, where it came over one.
         """
+        if asker is not None and not is_long(call):
+            asker.note()
         try:
             with self.native or nullcontext(), self._computing:
-                return self.shard().forward(call)
+                return self.shard().forward(call, lambda: self.company.is_kept_by_others(asker))
         except ClusterError:
             raise
         except Exception as error:  # a kernel that fails must cost this call, not the stream

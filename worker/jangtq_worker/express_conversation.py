@@ -19,6 +19,7 @@ from jangtq_proto.frames import (
     read_call_id,
     read_greeting,
 )
+from jangtq_worker.company import Asker
 from jangtq_worker.desk import Desk
 from jangtq_worker.native_conversation import NativeConversation
 from jangtq_worker.tickets import Tickets
@@ -36,7 +37,10 @@ class Conversation:
         self._desk = desk
         self._reader = CallReader(desk.shape)
         self._limit = frame_limit(desk.shape.hidden_size)
-        self._native = NativeConversation(desk.native, frames) if desk.native and frames.is_plain else None
+        self._asker = Asker()
+        self._native = (
+            NativeConversation(desk.native, frames, self._asker) if desk.native and frames.is_plain else None
+        )
 
     def run(self, tickets: Tickets) -> None:
         """Until the other side leaves. Raises OSError when the connection breaks."""
@@ -46,7 +50,7 @@ class Conversation:
             return
         self._frames.set_timeout(None)
         try:
-            with self._desk.streams:
+            with self._desk.streams, self._desk.company.joined_by(self._asker):
                 self._frames.send(failure_frame(NO_CALL, OK, ""))
                 self._answer_calls()
         except WorkerBusyError as error:
@@ -77,7 +81,7 @@ class Conversation:
         call_id = NO_CALL
         try:
             call_id = read_call_id(frame)
-            answer = self._desk.answer(self._reader.read(frame))
+            answer = self._desk.answer(self._reader.read(frame), self._asker)
         except ClusterError as error:
             return failure_frame(call_id, status_number(error), str(error))
         found = answer.partial_sums

@@ -5,17 +5,19 @@ import os
 
 from jangtq_proto.frame_socket import FrameSocket
 from jangtq_worker.answer_library import Inbox
+from jangtq_worker.company import Asker
 from jangtq_worker.native_desk import NativeDesk
 
 
 class NativeConversation:
     """For one thread."""
 
-    def __init__(self, desk: NativeDesk, frames: FrameSocket) -> None:
+    def __init__(self, desk: NativeDesk, frames: FrameSocket, asker: Asker) -> None:
         self._desk = desk
+        self._asker = asker
         self._frames = frames
         self._library = desk.library
-        self._handle: int = self._library.open_conversation(desk.handle)
+        self._handle: int = self._library.open_conversation(desk.handle, asker.address)
         if not self._handle:
             raise MemoryError("no memory for a conversation")
 

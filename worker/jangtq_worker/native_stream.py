@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from jangtq_worker.company import Asker
 from jangtq_worker.native_desk import NativeDesk
 
 ANY_ROWS: Final = 1 << 31
@@ -25,10 +26,11 @@ class NativeStream:
     asks_alone: whether no other stream asks. row_ns: what each row of the last call took to compute.
     """
 
-    def __init__(self, desk: NativeDesk, asks_alone: Callable[[], bool]) -> None:
+    def __init__(self, desk: NativeDesk, asks_alone: Callable[[], bool], asker: Asker) -> None:
         self.asks_alone = asks_alone
         self.row_ns = ctypes.c_double()
         self._desk = desk
+        self._asker = asker
         self._library = library = desk.library
         reply = np.empty(library.most_reply_bytes(desk.handle), dtype=np.uint8)
         self._reply = reply.data
@@ -41,13 +43,18 @@ class NativeStream:
     def answer(self, message: bytes, most_rows: int) -> bytes | NoReply:
         """The ExpertReply to an ordinary ExpertCall of so many rows at most, both as they are on the wire."""
         size: int = self._answer(self._handle, message, len(message), most_rows, self._row_ns_at)
-        return self._reply[:size].tobytes() if size > 0 else NoReply(size)
+        if size <= 0:
+            return NoReply(size)
+        self._asker.note()
+        return self._reply[:size].tobytes()
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
             self._library.close_stream(self._handle)
 
 
-def open_native_stream(desk: NativeDesk | None, asks_alone: Callable[[], bool]) -> NativeStream | None:
+def open_native_stream(
+    desk: NativeDesk | None, asks_alone: Callable[[], bool], asker: Asker
+) -> NativeStream | None:
     """None where only Python answers."""
-    return None if desk is None else NativeStream(desk, asks_alone)
+    return None if desk is None else NativeStream(desk, asks_alone, asker)

@@ -23,6 +23,7 @@ from jangtq_proto.ranges import ExpertRange, read_ranges, tell_ranges
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_worker.call_stream import CallStream
+from jangtq_worker.company import Asker
 from jangtq_worker.desk import Desk
 from jangtq_worker.express import ExpressListener
 from jangtq_worker.native_stream import open_native_stream
@@ -117,22 +118,22 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
     def Forward(
         self, request_iterator: Iterator[pb.ExpertCall], context: grpc.ServicerContext
     ) -> Iterator[pb.ExpertReply]:
-        desk = self._desk
+        desk, asker = self._desk, Asker()
         try:
-            with desk.streams:
+            with desk.streams, desk.company.joined_by(asker):
                 CallStream(
-                    self._answer,
+                    partial(self._answer, asker),
                     desk.in_flight,
-                    lambda: desk.is_quiet_for(context),
-                    native=open_native_stream(desk.native, partial(desk.askers.is_alone, context)),
+                    lambda: desk.is_quiet_for(asker),
+                    native=open_native_stream(desk.native, partial(desk.askers.is_alone, asker), asker),
                 ).run(context)
         except ClusterError as error:
             context.abort(status_of(error), str(error))
         return iter(())
 
-    def _answer(self, message: pb.ExpertCall) -> pb.ExpertReply:
+    def _answer(self, asker: Asker, message: pb.ExpertCall) -> pb.ExpertReply:
         try:
-            answer = self._desk.compute(message)
+            answer = self._desk.compute(message, asker)
         except ClusterError as error:
             failure = pb.Failure(status=status_number(error), message=str(error))
             return pb.ExpertReply(call_id=message.call_id, failure=failure)

@@ -9,7 +9,9 @@ from jangtq_kernels.errors import KernelInputError
 from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import CallRejectedError, WorkerFaultError
 from jangtq_worker.joining import goes_along, join, split
+from jangtq_worker.slicing import slice_rows
 from jangtq_worker.turns import Turns
+from jangtq_worker.work import Computed, Work
 
 
 class Answer(NamedTuple):
@@ -23,17 +25,17 @@ class Answer(NamedTuple):
     compute_ns: int
 
 
-class _Computed(NamedTuple):
-    partial_sums: PartialSums
-    compute_ns: int
-
-
 class Shard:
-    """Layers of experts on one device. Streams take turns; calls for one layer that wait are one."""
+    """Layers of experts on one device. Streams take turns; calls for one layer that wait are one.
+
+    Long calls are computed slice by slice where others might wait for them.
+    """
 
     def __init__(self, layers: tuple[LoadedLayer, ...]) -> None:
         self.layers = layers
-        self._turns = Turns(self._compute, goes_along)
+        self._row_ns = 0.0
+        """What a row of a long call took last."""
+        self._turns = Turns(self._compute, _goes_along, is_long=lambda work: work.is_long)
 
     def hold(self, layers: tuple[LoadedLayer, ...]) -> None:
         """From the next call on ask these layers instead."""
@@ -52,35 +54,59 @@ class Shard:
         """Calls that wait for the device now."""
         return self._turns.waiting
 
-    def forward(self, call: LayerCall) -> Answer:
-        """Raises CallRejectedError for a malformed call and WorkerFaultError for answers out of range."""
+    def forward(self, call: LayerCall, has_company: Callable[[], bool]) -> Answer:
+        """Raises CallRejectedError for a malformed call and WorkerFaultError for answers out of range.
+
+        has_company: whether others asked lately, who are not to wait for all of a long call.
+        """
         asked = time.perf_counter_ns()
-        computed = self._turns.take(call)
+        computed = self._turns.take(Work(call, has_company))
         waited = time.perf_counter_ns() - asked - computed.compute_ns
         return Answer(computed.partial_sums, queue_ns=waited, compute_ns=computed.compute_ns)
 
-    def _compute(self, calls: Sequence[LayerCall]) -> list[_Computed | BaseException]:
-        if len(calls) > 1:
-            try:
-                return [*self._compute_together(calls)]
-            except Exception:  # whose call it was shows when each is computed alone
-                pass
-        return [self._compute_one(call) for call in calls]
+    def _compute(self, works: Sequence[Work]) -> Sequence[Computed | BaseException | None]:
+        if len(works) == 1:
+            return [self._compute_up_to(works[0], works[0].next_end(slice_rows(self._row_ns)))]
+        try:
+            return self._compute_together([work.call for work in works])
+        except Exception:  # whose call it was shows when each is computed alone
+            return [self._compute_up_to(work, len(work.call.rows)) for work in works]
 
-    def _compute_together(self, calls: Sequence[LayerCall]) -> list[_Computed]:
+    def _compute_together(self, calls: Sequence[LayerCall]) -> list[Computed]:
         started = time.perf_counter_ns()
         sums = self.layers[calls[0].layer].forward(join(calls))
         nanoseconds_a_row = (time.perf_counter_ns() - started) / len(sums.finest)
-        return [_Computed(part, int(nanoseconds_a_row * len(part.finest))) for part in split(sums, calls)]
+        return [Computed(part, int(nanoseconds_a_row * len(part.finest))) for part in split(sums, calls)]
 
-    def _compute_one(self, call: LayerCall) -> _Computed | BaseException:
+    def _compute_up_to(self, work: Work, end: int) -> Computed | BaseException | None:
+        """None where there is more to compute."""
+        rows = end - work.done
         started = time.perf_counter_ns()
         try:
-            partial_sums = self.layers[call.layer].forward(call)
-        except KernelInputError as error:
-            return CallRejectedError(f"layer {call.layer}: {error}")
-        except OverflowError as error:
-            return WorkerFaultError(f"layer {call.layer}: {error}")
+            work.layer = work.layer or self.layers[work.call.layer]
+            part = work.layer.forward(work.next_call(end))
         except Exception as error:
-            return error
-        return _Computed(partial_sums, time.perf_counter_ns() - started)
+            if rows == len(work.call.rows):
+                return _told_of(work.call.layer, error)
+            work.compute_ns += time.perf_counter_ns() - started
+            work.begin_again()
+            return None
+        took_ns = time.perf_counter_ns() - started
+        if work.is_long:
+            self._row_ns = took_ns / rows
+        return work.take(part, end, took_ns)
+
+
+def _goes_along(works: Sequence[Work], other: Work) -> bool:
+    """Short calls with short ones and long ones with long ones, where nobody else waits for these."""
+    if other.is_long != works[0].is_long or not (works[0].is_whole and other.is_whole):
+        return False
+    return goes_along([work.call for work in works], other.call)
+
+
+def _told_of(layer: int, error: Exception) -> Exception:
+    if isinstance(error, KernelInputError):
+        return CallRejectedError(f"layer {layer}: {error}")
+    if isinstance(error, OverflowError):
+        return WorkerFaultError(f"layer {layer}: {error}")
+    return error

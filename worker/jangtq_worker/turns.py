@@ -1,6 +1,7 @@
 """Who uses the device next: whoever came first, together with everybody whose call can go along.
 
-A stream has one call here at a time, so that streams take turns however long or many their calls are. The
+A stream has one call here at a time, so that streams take turns however long or many their calls are. A long
+call may take several turns: then those who wait with short calls come first, and other long ones in turn. The
 thread that brought a call computes it; only who has to wait is woken. Knows no experts.
 """
 
@@ -26,17 +27,22 @@ class _Place(Generic[Call, Answer]):
 class Turns(Generic[Call, Answer]):
     """`compute` answers calls that go together, each by an answer or its error; one thread at a time runs it.
 
+    A call that is alone may be answered by None: it takes one more turn.
     goes_along: whether a waiting call may be computed together with these.
+    is_long: whether short calls are let by after each of its turns.
     until_free: waits for those who use the device without a place in the queue.
     """
 
     def __init__(
         self,
-        compute: Callable[[Sequence[Call]], Sequence[Answer | BaseException]],
+        compute: Callable[[Sequence[Call]], Sequence[Answer | BaseException | None]],
         goes_along: Callable[[Sequence[Call], Call], bool],
+        *,
+        is_long: Callable[[Call], bool],
     ) -> None:
         self._compute = compute
         self._goes_along = goes_along
+        self._is_long = is_long
         self.until_free: Callable[[], None] = lambda: None
         self._state = threading.Lock()
         self._is_taken = False
@@ -62,9 +68,8 @@ class Turns(Generic[Call, Answer]):
         return self._outcome(place)
 
     def _outcome(self, place: _Place[Call, Answer]) -> Answer:
-        if place.outcome is None:
+        while place.outcome is None:
             self._answer(self._gather(place) if self._waiting else [place])
-        assert place.outcome is not None, "every call gets an answer or an error"
         if isinstance(place.outcome, BaseException):
             raise place.outcome
         return place.outcome
@@ -86,6 +91,9 @@ class Turns(Generic[Call, Answer]):
             outcomes = [error] * len(together)
         for place, outcome in zip(together, outcomes, strict=True):
             place.outcome = outcome
+        if together[0].outcome is None:
+            self._let_by(together[0])
+            return
         self._pass_on()
         for place in together[1:]:
             place.woken.release()
@@ -96,3 +104,14 @@ class Turns(Generic[Call, Answer]):
                 self._waiting.popleft().woken.release()
             else:
                 self._is_taken = False
+
+    def _let_by(self, place: _Place[Call, Answer]) -> None:
+        """Let by who waits; returns when it is this one's turn again."""
+        with self._state:
+            if not self._waiting:
+                return
+            place.woken.acquire(blocking=False)  # held already by one that waited before
+            line = sorted([*self._waiting, place], key=lambda waiting: self._is_long(waiting.call))
+            self._waiting = deque(line)
+            self._waiting.popleft().woken.release()
+        place.woken.acquire()

@@ -84,8 +84,9 @@ bool jangtq_answer(JangtqDesk* desk, const JangtqWireCall* call, JangtqAnswer* a
 // One connection of the express lane, from call to call.
 struct JangtqConversation;
 
-// Null when there is no memory. The desk must live longer.
-JangtqConversation* jangtq_open_conversation(JangtqDesk* desk);
+// Null when there is no memory. The desk must live longer, and so must `asked_ns`, which always says when a call was
+// answered last.
+JangtqConversation* jangtq_open_conversation(JangtqDesk* desk, int64_t* asked_ns);
 void jangtq_close_conversation(JangtqConversation* conversation);
 
 // Where a plain blocking socket is read into; what is there begins with a frame.

@@ -85,8 +85,9 @@ int32_t send_all(int64_t fd, const uint8_t* bytes, int64_t count) {
 }  // namespace
 
 struct JangtqConversation {
-    explicit JangtqConversation(JangtqDesk& desk) : desk(desk) {}
+    JangtqConversation(JangtqDesk& desk, int64_t* asked_ns) : desk(desk), asked_ns(asked_ns) {}
     JangtqDesk& desk;
+    int64_t* const asked_ns;
     jangtq::Scratch memory;  // of the answer
 };
 
@@ -105,6 +106,7 @@ Outcome answer(JangtqConversation& conversation, const JangtqWireCall& call, int
     JangtqAnswer found{reinterpret_cast<int32_t*>(sums), reinterpret_cast<int8_t*>(sums + sums_bytes), 0, 0, 0};
     if (!jangtq_answer(&conversation.desk, &call, &found)) return Outcome::kLeft;
     ++conversation.desk.total;
+    __atomic_store_n(conversation.asked_ns, jangtq::now_ns(), __ATOMIC_RELAXED);
     const AnswerHead head{static_cast<uint32_t>(frame_bytes - kLengthBytes),
                           0,
                           call.call_id,
@@ -143,8 +145,8 @@ int32_t answer_calls(JangtqConversation& conversation, JangtqInbox& inbox) {
 
 }  // namespace
 
-JangtqConversation* jangtq_open_conversation(JangtqDesk* desk) {
-    return new (std::nothrow) JangtqConversation(*desk);
+JangtqConversation* jangtq_open_conversation(JangtqDesk* desk, int64_t* asked_ns) {
+    return new (std::nothrow) JangtqConversation(*desk, asked_ns);
 }
 
 void jangtq_close_conversation(JangtqConversation* conversation) { delete conversation; }
