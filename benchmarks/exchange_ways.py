@@ -15,7 +15,7 @@ from jangtq_coordinator.exchange_memory import AskedRows
 from jangtq_coordinator.express_door import ExpressSettings
 from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
-from jangtq_coordinator.lane import Lane, never
+from jangtq_coordinator.lane import Lane
 from jangtq_coordinator.lane_book import LaneBook
 from jangtq_coordinator.membership import Membership
 from jangtq_coordinator.native_exchange import NativeExchanges
@@ -126,7 +126,7 @@ def _native(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice) -> E
     def exchange() -> None:
         call = exchanges.ask(asked, routes.router, routes.plan, others=0)
         assert call is not None, "the lanes are open"
-        sums = exchanges.collect(call, lambda position: never)
+        sums = exchanges.collect(call, lambda position: False)
         assert sums is not None, "nothing unusual happens"
 
     return Exchange(exchange)

@@ -14,7 +14,6 @@ from stream_peers import StreamLane, StreamPeer
 from jangtq_coordinator import native_exchange
 from jangtq_coordinator.dispatch import Dispatcher
 from jangtq_coordinator.exchange_library import ExchangeLibrary, exchange_library
-from jangtq_coordinator.lane import GiveUp
 from jangtq_coordinator.native_call import NativeCall
 from jangtq_coordinator.native_exchange import NativeExchanges
 from jangtq_proto.codec import RowType, row_dtype
@@ -73,9 +72,9 @@ class Cluster(Generic[Peer]):
         collect = NativeExchanges.collect
 
         def watched(
-            exchanges: NativeExchanges, call: NativeCall, give_up_on: Callable[[int], GiveUp]
+            exchanges: NativeExchanges, call: NativeCall, gives_up: Callable[[int], bool]
         ) -> NDArray[np.float32] | None:
-            found = collect(exchanges, call, give_up_on)
+            found = collect(exchanges, call, gives_up)
             self.settled.append(found is not None)
             return found
 

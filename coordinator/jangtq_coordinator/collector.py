@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +104,7 @@ class Collector:
 
     def collect_sums(self, exchange: Exchange, call: NativeCall) -> NDArray[np.float32] | None:
         """The sums of what native code asked, where all is ordinary; else `collect` has to be called."""
-        return self._native.collect(call, lambda position: self._giving_up_on(position, exchange, call))
+        return self._native.collect(call, partial(self._gives_up, exchange, call, time.monotonic()))
 
     def collect(self, exchange: Exchange) -> list[Answered]:
         """Every part's answer, of whomever it comes in the end. May wait; raises ClusterError."""
@@ -169,17 +170,12 @@ class Collector:
             answered.append(Answered(one.part, one.member, answer))
         return answered
 
-    def _giving_up_on(self, position: int, exchange: Exchange, call: NativeCall) -> GiveUp:
+    def _gives_up(self, exchange: Exchange, call: NativeCall, started: float, position: int) -> bool:
         """The same of a member that native code asked, whose part nobody made yet."""
-        member, started = call.ways.plan.members[position], time.monotonic()
-
-        def give_up() -> bool:
-            whole = exchange.whole
-            parts = call.ways.router.split(whole.expert_ids, whole.router_weights)
-            part = next(part for part in parts if part.holder == position)
-            return self._giving_up(member, part, started)()
-
-        return give_up
+        whole = exchange.whole
+        parts = call.ways.router.split(whole.expert_ids, whole.router_weights)
+        part = next(part for part in parts if part.holder == position)
+        return self._giving_up(call.ways.plan.members[position], part, started)()
 
     def _giving_up(self, member: Member, part: HolderRows, started: float) -> GiveUp:
         """Whether to wait no longer, because the member is lost, or late and somebody else can be asked."""

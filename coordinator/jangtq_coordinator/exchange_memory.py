@@ -13,7 +13,7 @@ from jangtq_proto.codec import Rows, RowType, row_dtype, wire_row_type
 MOST_ROWS: Final = 32
 MOST_SLOTS: Final = 32
 _CACHE_LINE: Final = 64
-_PICKS = Part._fields.index("picks")
+_PICKS, _FRAME_BYTES = Part._fields.index("picks"), Part._fields.index("frame_bytes")
 
 
 class AskedRows(NamedTuple):
@@ -90,9 +90,9 @@ class ExchangeMemory:
         outcome: int = self._library.ask(self._address, layer, count, slots, prefill, factor, call_id)
         return outcome
 
-    def message(self, holder: int, nbytes: int) -> bytes:
+    def message(self, holder: int) -> bytes:
         """The ExpertCall for a holder by message, after `ask`."""
-        return self._messages[holder, :nbytes].tobytes()
+        return self._messages[holder, : self._parts.item(holder, _FRAME_BYTES)].tobytes()
 
     def take_message(self, holder: int, call_id: int, data: bytes) -> bool:
         """Whether a message is the proven answer of a holder by message, which `collect` then adds."""

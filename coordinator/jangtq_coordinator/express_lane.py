@@ -101,6 +101,10 @@ class ExpressLane:
         self._control.newest_call_id = call_id
         self._pending.begin(call_id, shape)
 
+    def carries(self, frames: FrameSocket) -> bool:
+        """Whether calls still go over this connection."""
+        return self._frames is frames
+
     def reads_next(self, frames: FrameSocket, call_id: int) -> bool:
         """Whether the next byte to be read of this connection begins the answer to this call."""
         return self._frames is frames and not frames.has_unread and self._pending.awaits_next(call_id)

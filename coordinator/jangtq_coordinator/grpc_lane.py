@@ -134,7 +134,7 @@ class GrpcLane:
         try:
             stream.send(message)
         except StreamBrokenError as error:
-            raise self._broken(error) from error
+            raise self.break_off(error) from error
         return call_id
 
     @property
@@ -142,21 +142,25 @@ class GrpcLane:
         """The stream where `send_message` may use it: open, and not about to be replaced."""
         return None if not self._pending and self.is_outdated else self._stream
 
-    def send_message(self, call_id: int, message: bytes, shape: tuple[int, int]) -> None:
-        """Start a call that somebody else wrote, whose answer has this shape. Raises ClusterError."""
-        assert self._stream is not None, "there is a plain stream"
+    def skip_to(self, call_id: int) -> None:
+        """Somebody else sent calls with ids up to this one over `plain_stream`, and read their answers."""
+        self.newest_call_id = max(self.newest_call_id, call_id)
+        self._pending.skip_to(call_id)
+
+    def carries(self, stream: ExpertStream) -> bool:
+        """Whether calls still go over this stream."""
+        return self._stream is stream
+
+    def begin_call(self, call_id: int, shape: tuple[int, int]) -> None:
+        """Somebody else sent a call over `plain_stream`, whose answer will have this shape."""
         self.newest_call_id = call_id
         self._pending.begin(call_id, shape)
-        try:
-            self._stream.send(message)
-        except StreamBrokenError as error:
-            raise self._broken(error) from error
 
     def reads_next(self, stream: ExpertStream, call_id: int) -> bool:
         """Whether the next message to be read of this stream is the answer to this call."""
         return self._stream is stream and self._unread is None and self._pending.awaits_next(call_id)
 
-    def receive_message(self, give_up: GiveUp) -> bytes:
+    def _receive_message(self, give_up: GiveUp) -> bytes:
         """The next message, of whatever call. Raises ClusterError, and then all calls are lost."""
         if self._unread is not None:
             data, self._unread = self._unread, None
@@ -165,7 +169,7 @@ class GrpcLane:
         try:
             return self._stream.receive(give_up)
         except StreamBrokenError as error:
-            raise self._broken(error) from error
+            raise self.break_off(error) from error
 
     def put_back(self, message: bytes) -> None:
         """What was received is to be looked at by `receive`."""
@@ -178,7 +182,7 @@ class GrpcLane:
     def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
         try:
             if (shape := self._pending.awaited(call_id)) is not None:
-                data = self.receive_message(give_up)
+                data = self._receive_message(give_up)
                 if (answer := read_plain_answer(data, call_id, shape)) is not None:
                     self._pending.end(call_id)
                     return answer
@@ -217,7 +221,7 @@ class GrpcLane:
         return self._stub().Describe(pb.DescribeRequest(), timeout=timeout_seconds, wait_for_ready=True)
 
     def _read(self, give_up: GiveUp) -> pb.ExpertReply:
-        data = self.receive_message(give_up)
+        data = self._receive_message(give_up)
         try:
             return pb.ExpertReply.FromString(data)
         except DecodeError as error:
@@ -228,7 +232,8 @@ class GrpcLane:
             raise error_of_number(reply.failure.status, f"{self._name}: {reply.failure.message}")
         return decode_answer(reply, reply.partial_sums, reply.finest, shape=shape, worker=self._name)
 
-    def _broken(self, error: StreamBrokenError) -> ClusterError:
+    def break_off(self, error: StreamBrokenError) -> ClusterError:
+        """The stream broke, and all calls with it: how to tell."""
         self.abandon()
         return self.explain(error.status, error.details, waited_seconds=error.waited_seconds)
 

@@ -38,8 +38,8 @@ class Ways(NamedTuple):
 class NativeCall:
     """The same id at each holder of a picked expert.
 
-    is_sent: whether every socket took its frame, and every stream its message. is_told: whether the express
-    lanes know of it. failures: of streams that broke, by position. told: what an exchange took whose answers
+    is_sent: whether every socket took its frame, and every stream its message. is_told: whether the lanes
+    know of it. failures: of streams that broke, by position. told: what an exchange took whose answers
     are all there, see ExchangeMemory.told.
     """
 
@@ -81,16 +81,21 @@ class NativeCall:
         return self.failures.get(position) if self.failures else None
 
     def tell_lanes(self) -> None:
-        """Let the express lanes know of the calls that are on their way."""
+        """Let the lanes know of the calls that are on their way."""
         self.is_told = True
+        hidden = self.asked.rows.shape[1]
         for position, lane, frames in self.ways.sockets:
             part = self.part(position)
-            if part.picks and part.is_sent and lane.plain_frames is frames:
-                lane.begin_call(self.call_id, (part.rows, self.asked.rows.shape[1]))
+            if part.picks and part.is_sent and lane.carries(frames):
+                lane.begin_call(self.call_id, (part.rows, hidden))
+        for position, control, stream in self.ways.streams:
+            part = self.part(position)
+            if part.picks and control.carries(stream):
+                control.begin_call(self.call_id, (part.rows, hidden))
 
     def can_be_read(self) -> bool:
         """Whether all connections are those that were asked, and nothing was read of these answers."""
-        for position, lane, frames in self.ways.sockets if self.is_told else ():
+        for position, lane, frames in self.ways.sockets:
             if self.memory.picks(position) and not lane.reads_next(frames, self.call_id):
                 return False
         for position, control, stream in self.ways.streams:
@@ -99,10 +104,7 @@ class NativeCall:
         return True
 
     def end(self) -> None:
-        """All answers were read."""
-        for position, lane, _ in self.ways.sockets if self.is_told else ():
+        """All answers were read of a call that the lanes know of."""
+        for position, lane, _ in self.ways.all():
             if self.memory.picks(position):
                 lane.end_call(self.call_id)
-        for position, control, _ in self.ways.streams:
-            if self.memory.picks(position):
-                control.end_call(self.call_id)

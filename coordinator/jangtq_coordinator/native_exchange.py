@@ -7,6 +7,7 @@ anything else happens, every byte that was read is put back, and the lanes go on
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -14,16 +15,15 @@ from numpy.typing import NDArray
 
 from jangtq_coordinator.exchange_library import BY_MESSAGE, Outcome, Part, exchange_library
 from jangtq_coordinator.exchange_memory import MOST_ROWS, MOST_SLOTS, AskedRows, ExchangeMemory, Holders
-from jangtq_coordinator.expert_stream import ExpertStream
+from jangtq_coordinator.expert_stream import ExpertStream, StreamBrokenError
 from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane
-from jangtq_coordinator.lane import GiveUp, LayerAnswer
+from jangtq_coordinator.lane import LayerAnswer
 from jangtq_coordinator.lane_book import LaneBook
 from jangtq_coordinator.native_call import NativeCall, Ways
 from jangtq_coordinator.plan import Plan
 from jangtq_coordinator.routing import Router
 from jangtq_proto.codec import RowType, row_dtype
-from jangtq_proto.errors import ClusterError
 from jangtq_proto.frame_socket import FrameSocket
 from jangtq_proto.frames import read_answer, split_answer
 
@@ -34,7 +34,7 @@ _PATIENCE_NS: Final = 50_000_000
 class NativeExchanges:
     """Used by the thread that dispatches. Does nothing where the library is missing.
 
-    Whoever uses lanes otherwise calls `make_way` before; until then express lanes know of no native call.
+    Whoever uses lanes otherwise calls `make_way` before; until then lanes know of no native call.
     """
 
     def __init__(self, lanes: LaneBook) -> None:
@@ -66,28 +66,28 @@ class NativeExchanges:
             return None
         self._newest_id += 1
         call = NativeCall(asked, memory, ways, self._newest_id, is_sent=outcome == Outcome.ORDINARY)
+        if ways.streams:
+            _send_messages(call)
         self._untold.append(call)
         if others >= len(self._untold):
             # Lanes have calls under way that are not native, and have to keep the order of all.
             self.make_way()
-        if ways.streams:
-            self._send_messages(call)
         return call
 
-    def collect(self, call: NativeCall, give_up_on: Callable[[int], GiveUp]) -> NDArray[np.float32] | None:
+    def collect(self, call: NativeCall, gives_up: Callable[[int], bool]) -> NDArray[np.float32] | None:
         """The sums, float32 [rows, hidden]; None where the call has to be handed over.
 
-        give_up_on: when to wait no longer for the member at a position, from now on; of streams only, since
-        of sockets nobody waits for long.
+        gives_up: whether to wait no longer for the member at a position; of streams only, since of sockets
+        nobody waits for long.
         """
-        if not self._is_next(call) or (call.ways.streams and not self._take_messages(call, give_up_on)):
+        if not self._is_next(call) or (call.ways.streams and not _take_messages(call, gives_up)):
             return None
         if call.memory.collect(call.call_id, patience_ns=_PATIENCE_NS) != Outcome.ORDINARY:
             return None
-        if not call.is_told:
-            self._untold.popleft()
-        if call.is_told or call.ways.streams:
+        if call.is_told:
             call.end()
+        else:
+            self._untold.popleft()
         call.told = call.memory.told()
         sums = call.memory.take_sums()
         self._give_back(call.memory)
@@ -125,16 +125,14 @@ class NativeExchanges:
         self._ways = None
 
     def _tell_newest_id(self) -> None:
-        for _, lane, _ in self._ways.sockets if self._ways else ():
+        for _, lane, _ in self._ways.all() if self._ways else ():
             lane.skip_to(self._newest_id)
 
     def _is_next(self, call: NativeCall) -> bool:
         """Whether the next bytes of every connection are those of its answers."""
-        if not call.is_told and (
-            self._is_stale or call.ways is not self._ways or self._untold[0] is not call
-        ):
-            return False
-        return call.can_be_read() if call.is_told or call.ways.streams else True
+        if call.is_told:
+            return call.can_be_read()
+        return not self._is_stale and call.ways is self._ways and self._untold[0] is call
 
     def _follow(self, router: Router, plan: Plan, owners: NDArray[np.int32]) -> Ways:
         """The ways of now; where nothing happened since the last exchange, those of then."""
@@ -181,32 +179,30 @@ class NativeExchanges:
         if memory.holders is self._holders and self._free is not None:
             self._free.append(memory)
 
-    def _send_messages(self, call: NativeCall) -> None:
-        hidden = call.asked.rows.shape[1]
-        for position, lane, _ in call.ways.streams:
-            if not call.memory.picks(position):
-                continue
-            part = call.part(position)
-            message = call.memory.message(position, part.frame_bytes)
-            try:
-                lane.send_message(call.call_id, message, (part.rows, hidden))
-            except ClusterError as error:
-                call.fail(position, error)
 
-    def _take_messages(self, call: NativeCall, give_up_on: Callable[[int], GiveUp]) -> bool:
-        """Whether every stream brought a proven answer."""
-        for position, lane, _ in call.ways.streams:
-            if not call.memory.picks(position):
-                continue
+def _send_messages(call: NativeCall) -> None:
+    for position, lane, stream in call.ways.streams:
+        if call.memory.picks(position):
             try:
-                data = lane.receive_message(give_up_on(position))
-            except ClusterError as error:
-                call.fail(position, error)
-                return False
-            if not call.memory.take_message(position, call.call_id, data):
-                lane.put_back(data)
-                return False
-        return True
+                stream.send(call.memory.message(position))
+            except StreamBrokenError as error:
+                call.fail(position, lane.break_off(error))
+
+
+def _take_messages(call: NativeCall, gives_up: Callable[[int], bool]) -> bool:
+    """Whether every stream brought a proven answer."""
+    for position, lane, stream in call.ways.streams:
+        if not call.memory.picks(position):
+            continue
+        try:
+            data = stream.receive(partial(gives_up, position))
+        except StreamBrokenError as error:
+            call.fail(position, lane.break_off(error))
+            return False
+        if not call.memory.take_message(position, call.call_id, data):
+            lane.put_back(data)
+            return False
+    return True
 
 
 def _is_short(asked: AskedRows) -> bool:
