@@ -3,8 +3,8 @@
 The thread that asks also reads the socket: no hand-over.
 """
 
+import time
 from collections import deque
-from collections.abc import Callable
 from typing import Final, Protocol
 
 import grpc
@@ -63,7 +63,7 @@ class ExpertStream:
     def send(self, data: bytes) -> None:
         """Start a call. A stream that is broken says so in `receive`, or here by StreamBrokenError."""
         if self._sending:
-            self._wait_while(lambda: self._sending, never)
+            self._wait_until_sent()
         self._lone = 0 if self._awaited else self._lone + 1
         self._sending = True
         self._awaited += 1
@@ -79,7 +79,12 @@ class ExpertStream:
     def receive(self, give_up: GiveUp = never) -> bytes:
         """Wait for the next answer of whatever call is under way. Raises StreamBrokenError."""
         if not self._replies:
-            self._wait_while(lambda: not self._replies, give_up)
+            self._watch.wait = time.monotonic(), give_up
+            try:
+                while not self._replies:
+                    self._take_event()
+            finally:
+                self._watch.wait = None
         return self._replies.popleft()
 
     def close(self) -> None:
@@ -94,24 +99,25 @@ class ExpertStream:
             except StreamBrokenError:
                 return
 
-    def _wait_while(self, condition: Callable[[], bool], give_up: GiveUp) -> None:
-        self._watch.begin(give_up)
+    def _wait_until_sent(self) -> None:
+        self._watch.wait = time.monotonic(), never
         try:
-            while condition():
+            while self._sending:
                 self._take_event()
         finally:
-            self._watch.end()
+            self._watch.wait = None
 
     def _take_event(self) -> None:
         event = self._next_event()
-        if event.tag is _SENT:
-            self._sending = False
-        elif event.tag is _RECEIVED:
-            self._receiving = False
-            self._take_reply(event.batch_operations[0].message())
-        elif event.tag is _EXCHANGED:
+        tag = event.tag
+        if tag is _EXCHANGED:
             self._sending = self._receiving = False
             self._take_reply(event.batch_operations[1].message())
+        elif tag is _SENT:
+            self._sending = False
+        elif tag is _RECEIVED:
+            self._receiving = False
+            self._take_reply(event.batch_operations[0].message())
 
     def _take_reply(self, data: bytes | None) -> None:
         """Without data the stream is ending, and says so next."""
@@ -120,7 +126,8 @@ class ExpertStream:
             return
         self._replies.append(data)
         self._awaited -= 1
-        self._start_receiving()
+        if self._awaited:
+            self._start_receiving()
 
     def _start_receiving(self) -> None:
         if self._awaited and not self._receiving and not self._failed:

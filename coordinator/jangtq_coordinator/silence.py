@@ -9,15 +9,15 @@ _LONGEST_CHECK_SECONDS = 0.05
 
 
 class SilenceWatch:
-    """Told by `begin` and `end` of each wait.
+    """`wait` is since when somebody waits, and what says that it is long enough; None while nobody does.
 
-    `on_silence` runs once, in a thread of the watch, when a wait outlasts the timeout or `give_up` says so.
+    `on_silence` runs once, in a thread of the watch, when a wait outlasts the timeout or was long enough.
     """
 
     def __init__(self, timeout_seconds: float, on_silence: Callable[[], object]) -> None:
         self._timeout_seconds = timeout_seconds
         self._on_silence = on_silence
-        self._wait: tuple[float, Callable[[], bool]] | None = None
+        self.wait: tuple[float, Callable[[], bool]] | None = None
         self._waited_seconds: float | None = None
         self._stopped = threading.Event()
         threading.Thread(target=self._watch, name="silence-watch", daemon=True).start()
@@ -31,18 +31,10 @@ class SilenceWatch:
         """End the watching."""
         self._stopped.set()
 
-    def begin(self, give_up: Callable[[], bool]) -> None:
-        """A wait begins."""
-        self._wait = (time.monotonic(), give_up)
-
-    def end(self) -> None:
-        """It is over."""
-        self._wait = None
-
     def _watch(self) -> None:
         interval = min(self._timeout_seconds / _CHECKS_PER_TIMEOUT, _LONGEST_CHECK_SECONDS)
         while not self._stopped.wait(interval):
-            if (wait := self._wait) is None:
+            if (wait := self.wait) is None:
                 continue
             since, give_up = wait
             waited = time.monotonic() - since
