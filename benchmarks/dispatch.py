@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from benchmarks.exchange_floors import bare_stream_way, raw_block_way, raw_way
+from benchmarks.exchange_floors import FloorPeers, bare_stream_way, raw_block_way, raw_way
 from benchmarks.exchange_ways import (
     LANES,
     MOE_BLOCK,
@@ -33,6 +33,7 @@ from benchmarks.exchange_ways import (
     start_workers,
     write_bundle,
 )
+from benchmarks.placement import Placement
 from benchmarks.prefill_bytes import prefill_text
 from benchmarks.results import benchmark_options, cores, publish
 from jangtq_coordinator.children import Children
@@ -102,26 +103,27 @@ def _summarise(name: str, peers: int, times: list[int]) -> Times:
     return Times(name, peers, ordered[len(ordered) // 2] / 1000, ordered[int(len(ordered) * 0.99)] / 1000)
 
 
-def run(exchanges: int) -> tuple[list[Times], str]:
+def run(exchanges: int, placement: Placement) -> tuple[list[Times], str]:
     """Raw sockets, workers that only echo, the same with polling, and workers with experts of zeros.
 
     Also the table of what a long prompt takes.
     """
     with tempfile.TemporaryDirectory() as scratch, Children() as children, ExitStack() as stack:
         bundle = write_bundle(Path(scratch))
-        echoes = start_workers(children, "benchmarks.echo", _echo(bundle))
-        polling = start_workers(children, "benchmarks.echo", _echo(bundle, poll_us=POLL_US))
-        real = start_workers(children, "jangtq_worker", _worker(bundle))
-        real_polling = start_workers(children, "jangtq_worker", _worker(bundle, poll_us=POLL_US))
+        peers = FloorPeers(children, stack, placement)
+        echoes = start_workers(children, placement, "benchmarks.echo", _echo(bundle))
+        polling = start_workers(children, placement, "benchmarks.echo", _echo(bundle, poll_us=POLL_US))
+        real = start_workers(children, placement, "jangtq_worker", _worker(bundle))
+        real_polling = start_workers(children, placement, "jangtq_worker", _worker(bundle, poll_us=POLL_US))
         ways = [
-            raw_way(children, stack),
-            raw_way(children, stack, poll_us=POLL_US),
-            bare_stream_way(children, stack),
+            raw_way(peers),
+            raw_way(peers, poll_us=POLL_US),
+            bare_stream_way(peers),
         ]
         for workers, choices in ((echoes, LANES), (polling, POLLING)):
             ways += [native_way(stack, workers, choice) for choice in choices]
         ways += [lane_way(stack, echoes, choice) for choice in LANES]
-        ways.append(raw_block_way(children, stack, bundle))
+        ways.append(raw_block_way(peers, bundle))
         for workers, choices in ((real, LANES), (real_polling, POLLING)):
             ways += [block_way(stack, workers, choice) for choice in choices]
         over_tcp = [choice for choice in LANES if not choice.unix]
@@ -175,7 +177,7 @@ def _worker(bundle: Path, *, poll_us: int = 0) -> Callable[[str], list[str]]:
     return lambda experts: ["--model", str(bundle), "--experts", experts, *options]
 
 
-def report(results: Sequence[Times], exchanges: int) -> str:
+def report(results: Sequence[Times], exchanges: int, core_count: int) -> str:
     """A Markdown table, and what it was measured on."""
     medians = {(times.name, times.peers): times.median for times in results}
     wanted = {(target.way, target.peers): f"{target.ratio:g}" for target in TARGETS}
@@ -192,10 +194,11 @@ def report(results: Sequence[Times], exchanges: int) -> str:
             f"| {wanted.get((t.name, t.peers), '')} |"
         )
     recorded, unrecorded = recording_us()
-    load = psutil.getloadavg()[0] / cores()
+    load = psutil.getloadavg()[0] / core_count
     lines.append(
         f"\n{exchanges} exchanges each, in turns of {TURN}. MoE block: time of the block less the slower "
-        f"peer's kernel; {SLOTS} experts of one row, shared by the peers. Polling {POLL_US} us. "
+        f"peer's kernel; {SLOTS} experts of one row, shared by the peers. Every process has one core: we the "
+        f"first, peers the next, and the first again where there are too few. Polling {POLL_US} us. "
         f"Load at the end: {load:.1f} a core, our own included.\n\n"
         f"A block over lanes that answer at once takes {recorded:.1f} us of processor time, and "
         f"{unrecorded:.1f} us where its times are not recorded."
@@ -208,9 +211,10 @@ def main() -> None:
     parser = benchmark_options(__doc__)
     parser.add_argument("--exchanges", type=int, default=5000, metavar="N", help="(default: %(default)s)")
     given = parser.parse_args()
-    times, prefill = run(given.exchanges)
-    table = f"{report(times, given.exchanges)}\n\n{prefill}"
-    title = f"Exchange of one row, {cores()} cores"
+    core_count = cores()
+    times, prefill = run(given.exchanges, Placement())
+    table = f"{report(times, given.exchanges, core_count)}\n\n{prefill}"
+    title = f"Exchange of one row, {core_count} cores"
     publish(title, "python -m benchmarks.dispatch", table, write=given.write)
 
 

@@ -7,11 +7,13 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.exchange_ways import HALVES, MOE_BLOCK, RAW, SLOTS, Exchange, Way, some_call
 from benchmarks.floor_peers import COMPUTED, read_exactly
+from benchmarks.placement import Placement
 from jangtq_coordinator.channels import open_channel
 from jangtq_coordinator.children import Child, Children
 from jangtq_coordinator.expert_stream import ExpertStream
@@ -22,28 +24,47 @@ from jangtq_proto.frames import LENGTH, Frame, answer_frame, call_frame
 _TIMEOUT_SECONDS = 60
 
 
-def raw_way(children: Children, stack: ExitStack, *, poll_us: int = 0) -> Way:
+class FloorPeers(NamedTuple):
+    """Where peers are started, and what ends what was opened to them."""
+
+    children: Children
+    stack: ExitStack
+    placement: Placement
+
+    def start(self, kind: str, arguments: Sequence[Sequence[str]]) -> list[Child]:
+        """One for each list of arguments."""
+        peers = [self.children.start(f"{kind} {a}", "benchmarks.floor_peers", [kind, *a]) for a in arguments]
+        for number, peer in enumerate(peers):
+            self.placement.place(peer, number)
+        return peers
+
+    def start_raw(self, options: Sequence[Sequence[str]]) -> list[socket.socket]:
+        """Connected to peers that know frames by their length only."""
+        sizes = [str(len(frame)) for frame in _frames()]
+        peers = self.start("raw", [[*sizes, *given] for given in options])
+        return [self.stack.enter_context(_connect(peer.listening())) for peer in peers]
+
+
+def raw_way(peers: FloorPeers, *, poll_us: int = 0) -> Way:
     """Plain blocking TCP, or polling."""
-    options = [["--poll-us", str(poll_us)]] * len(HALVES)
-    sockets = _start_raw_peers(children, stack, options)
+    sockets = peers.start_raw([["--poll-us", str(poll_us)]] * len(HALVES))
     return _raw(f"{RAW}, polling" if poll_us else RAW, sockets, lambda count: 0, poll_us=poll_us)
 
 
-def raw_block_way(children: Children, stack: ExitStack, bundle: Path) -> Way:
+def raw_block_way(peers: FloorPeers, bundle: Path) -> Way:
     """Plain blocking TCP to peers that compute their share of a block's experts between call and answer."""
     options = [["--model", str(bundle), "--experts", half] for half in HALVES]
-    return _raw(RAW + MOE_BLOCK, _start_raw_peers(children, stack, options), lambda count: SLOTS // count)
+    return _raw(RAW + MOE_BLOCK, peers.start_raw(options), lambda count: SLOTS // count)
 
 
-def bare_stream_way(children: Children, stack: ExitStack) -> Way:
+def bare_stream_way(peers: FloorPeers) -> Way:
     """gRPC's own streams as lanes use them, with bytes that nobody looks at."""
     request, reply = _frames()
-    peers = _start(children, "grpc", [[str(len(reply))]] * len(HALVES))
     streams = []
-    for peer in peers:
-        channel = stack.enter_context(open_channel(peer.listening(), len(reply)))
+    for peer in peers.start("grpc", [[str(len(reply))]] * len(HALVES)):
+        channel = peers.stack.enter_context(open_channel(peer.listening(), len(reply)))
         streams.append(ExpertStream(channel, timeout_seconds=_TIMEOUT_SECONDS))
-        stack.callback(streams[-1].close)
+        peers.stack.callback(streams[-1].close)
 
     def exchange_with(count: int) -> Exchange:
         def exchange() -> None:
@@ -90,18 +111,6 @@ def _raw(
 
 def _for_each_count(exchange_with: Callable[[int], Exchange]) -> tuple[Exchange, ...]:
     return tuple(exchange_with(count) for count in range(1, len(HALVES) + 1))
-
-
-def _start_raw_peers(
-    children: Children, stack: ExitStack, options: Sequence[Sequence[str]]
-) -> list[socket.socket]:
-    sizes = [str(len(frame)) for frame in _frames()]
-    peers = _start(children, "raw", [[*sizes, *given] for given in options])
-    return [stack.enter_context(_connect(peer.listening())) for peer in peers]
-
-
-def _start(children: Children, kind: str, arguments: Sequence[Sequence[str]]) -> list[Child]:
-    return [children.start(f"{kind} {a}", "benchmarks.floor_peers", [kind, *a]) for a in arguments]
 
 
 def _connect(listening: str) -> socket.socket:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.placement import Placement
 from jangtq_coordinator.children import Child, Children
 from jangtq_coordinator.dispatch import Dispatcher
 from jangtq_coordinator.exchange_memory import AskedRows
@@ -95,9 +96,13 @@ def write_bundle(folder: Path) -> Path:
     )
 
 
-def start_workers(children: Children, module: str, arguments: Callable[[str], list[str]]) -> list[Child]:
+def start_workers(
+    children: Children, placement: Placement, module: str, arguments: Callable[[str], list[str]]
+) -> list[Child]:
     """One process for each half of the experts, ready to serve."""
     workers = [children.start(f"{module} {half}", module, arguments(half)) for half in HALVES]
+    for peer, worker in enumerate(workers):
+        placement.place(worker, peer)
     for worker in workers:
         worker.ready()
     return workers
