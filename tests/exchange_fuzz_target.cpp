@@ -105,25 +105,28 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const JangtqGrids grids{-126, 97, 8, 26};
     std::vector<int8_t> exponents(static_cast<size_t>(rows));
     std::vector<float> sums(static_cast<size_t>(rows * hidden));
-    std::vector<int32_t> units(sums.size()), row_index(static_cast<size_t>(count * kJangtqMostRows));
+    std::vector<int32_t> row_index(static_cast<size_t>(count * kJangtqMostRows));
     std::vector<JangtqPart> parts(static_cast<size_t>(count));
     JangtqSummary summary{};
     const int64_t stride = (jangtq_answer_bytes(rows, hidden) + 3) / 4 * 4;
     std::vector<uint8_t> answers(static_cast<size_t>(count * stride));
     const int64_t message_stride = jangtq_most_message_bytes(rows, slots, hidden);
     std::vector<uint8_t> messages(static_cast<size_t>(count * message_stride));
+    std::vector<JangtqReply> replies(static_cast<size_t>(count));
+    std::vector<std::vector<uint8_t>> brought;
     const JangtqExchange exchange{holders.data(), count,      owners.data(),    experts,          hidden,
-                                  &grids,         row_type,   x.data(),         ids.data(),       weights.data(),
-                                  exponents.data(), sums.data(), units.data(),  parts.data(),     &summary,
-                                  row_index.data(), answers.data(), stride,     messages.data(),  message_stride};
-    const int32_t asked = jangtq_ask(&exchange, 3, rows, slots, 0, 1.0, kCallId);
+                                  &grids,         row_type,   exponents.data(), sums.data(),      parts.data(),
+                                  &summary,       row_index.data(), answers.data(), stride,     messages.data(),
+                                  message_stride, replies.data()};
+    const int32_t asked = jangtq_ask(&exchange, x.data(), ids.data(), weights.data(), 3, rows, slots, 0, 1.0, kCallId);
     if (asked == JANGTQ_NOT_SPLIT) return 0;
     if (asked != JANGTQ_ORDINARY) std::abort();
     for (size_t i = 0; i < connections.size(); ++i) {
         if (parts[i].picks == 0) continue;
         if (holders[i].fd == kJangtqByMessage) {
             check_message(exchange, static_cast<int64_t>(i));
-            const auto reply = almost_right_message(input, parts[i].rows, hidden);
+            brought.push_back(almost_right_message(input, parts[i].rows, hidden));
+            const auto& reply = brought.back();
             const auto size = static_cast<int64_t>(reply.size());
             const int32_t taken = jangtq_take_message(&exchange, static_cast<int64_t>(i), kCallId, reply.data(), size);
             if ((taken == JANGTQ_ORDINARY) != (parts[i].is_whole == 1)) std::abort();

@@ -83,12 +83,8 @@ class Exchange(ctypes.Structure):
         ("hidden", ctypes.c_int64),
         ("grids", ctypes.c_void_p),
         ("row_type", ctypes.c_int64),
-        ("rows", ctypes.c_void_p),
-        ("expert_ids", ctypes.c_void_p),
-        ("router_weights", ctypes.c_void_p),
         ("exponents", ctypes.c_void_p),
         ("sums", ctypes.c_void_p),
-        ("units", ctypes.c_void_p),
         ("parts", ctypes.c_void_p),
         ("summary", ctypes.c_void_p),
         ("row_index", ctypes.c_void_p),
@@ -96,6 +92,7 @@ class Exchange(ctypes.Structure):
         ("answer_stride", ctypes.c_int64),
         ("messages", ctypes.c_void_p),
         ("message_stride", ctypes.c_int64),
+        ("replies", ctypes.c_void_p),
     ]
 
 
@@ -121,7 +118,13 @@ class ExchangeLibrary:
         ]
         self.ask = library.jangtq_ask
         self.ask.restype = ctypes.c_int32
-        self.ask.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 4, ctypes.c_double, ctypes.c_uint64]
+        self.ask.argtypes = [
+            ctypes.c_void_p,
+            *[ctypes.c_char_p] * 3,
+            *[ctypes.c_int64] * 4,
+            ctypes.c_double,
+            ctypes.c_uint64,
+        ]
         self.collect = library.jangtq_collect
         self.collect.restype = ctypes.c_int32
         self.collect.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint64, ctypes.c_int64]

@@ -8,12 +8,15 @@ from numpy.typing import NDArray
 
 from jangtq_coordinator.exchange_library import Exchange, ExchangeLibrary, Outcome, Part, Summary
 from jangtq_coordinator.exponents import GRIDS
-from jangtq_proto.codec import Rows, RowType, row_dtype, wire_row_type
+from jangtq_proto.codec import Rows, RowType, wire_row_type
 
 MOST_ROWS: Final = 32
 MOST_SLOTS: Final = 32
 _CACHE_LINE: Final = 64
-_PICKS, _FRAME_BYTES = Part._fields.index("picks"), Part._fields.index("frame_bytes")
+_PART_SIZE = len(Part._fields)
+# Of the first holder among all that is told.
+_PICKS = len(Summary._fields) + Part._fields.index("picks")
+_FRAME_BYTES = len(Summary._fields) + Part._fields.index("frame_bytes")
 
 
 class AskedRows(NamedTuple):
@@ -40,15 +43,6 @@ class Holders:
         """Of each holder the file descriptor, -1 where there is none, and the nanoseconds to poll."""
 
 
-class _Views(NamedTuple):
-    """Where what is asked belongs, and the sums, for so many rows and slots."""
-
-    rows: Rows
-    expert_ids: NDArray[np.int32]
-    router_weights: NDArray[np.float32]
-    sums: NDArray[np.float32]
-
-
 class ExchangeMemory:
     """Everything that one exchange under way needs, at most MOST_ROWS rows with MOST_SLOTS slots."""
 
@@ -57,11 +51,7 @@ class ExchangeMemory:
         count = len(holders.sockets)
         self.holders = holders
         self._library = library
-        self._rows = np.empty((MOST_ROWS, hidden), dtype=row_dtype(row_type))
-        self._expert_ids = np.empty(MOST_ROWS * MOST_SLOTS, dtype=np.int32)
-        self._router_weights = np.empty(MOST_ROWS * MOST_SLOTS, dtype=np.float32)
         self._exponents = np.empty(MOST_ROWS, dtype=np.int8)
-        self._units = np.empty((MOST_ROWS, hidden), dtype=np.int32)
         self._told = np.zeros(len(Summary._fields) + count * len(Part._fields), dtype=np.int64)
         self._summary = self._told[: len(Summary._fields)]
         self._parts = self._told[len(Summary._fields) :].reshape(count, -1)
@@ -70,43 +60,47 @@ class ExchangeMemory:
         self._answers = np.empty((count, stride), dtype=np.uint8)
         most = library.most_message_bytes(MOST_ROWS, MOST_SLOTS, hidden)
         self._messages = np.empty((count, most), dtype=np.uint8)
+        self._replies = np.zeros((count, 2), dtype=np.uintp)
         self._sums = np.empty((MOST_ROWS, hidden), dtype=np.float32)
-        self._views: dict[tuple[int, ...], _Views] = {}
-        self._asked = self._view(1, 1)
+        self._sums_of = [self._sums[:rows] for rows in range(MOST_ROWS + 1)]
+        self._message_of = [memoryview(message) for message in self._messages]
+        self._number = self._told.data
+        self._row_count = 0
         self._exchange = self._describe(hidden, row_type)
         self._address = ctypes.addressof(self._exchange)
 
     def ask(self, asked: AskedRows, call_id: int) -> int:
         """The Outcome of choosing grids, splitting and sending."""
         layer, rows, expert_ids, router_weights, prefill, factor = asked
-        count, slots = shape = expert_ids.shape
-        views = self._views.get(shape)
-        if views is None:
-            views = self._views[shape] = self._view(count, slots)
-        self._asked = views
-        views.rows[...] = rows
-        views.expert_ids[...] = expert_ids
-        views.router_weights[...] = router_weights
-        outcome: int = self._library.ask(self._address, layer, count, slots, prefill, factor, call_id)
+        self._row_count, slots = expert_ids.shape
+        # As bytes, since NumPy takes longer to fill arrays, and to tell addresses, than all else takes.
+        outcome: int = self._library.ask(
+            self._address,
+            rows.tobytes(),
+            expert_ids.tobytes(),
+            router_weights.tobytes(),
+            layer,
+            self._row_count,
+            slots,
+            prefill,
+            factor,
+            call_id,
+        )
         return outcome
 
     def message(self, holder: int) -> bytes:
         """The ExpertCall for a holder by message, after `ask`."""
-        return self._messages[holder, : self._parts.item(holder, _FRAME_BYTES)].tobytes()
+        return self._message_of[holder][: self._number[_FRAME_BYTES + holder * _PART_SIZE]].tobytes()
 
     def take_message(self, holder: int, call_id: int, data: bytes) -> bool:
-        """Whether a message is the proven answer of a holder by message, which `collect` then adds."""
+        """Whether a message is the proven answer of a holder by message; it has to live until `collect`."""
         outcome = self._library.take_message(self._address, holder, call_id, data, len(data))
         return bool(outcome == Outcome.ORDINARY)
 
-    def collect(self, call_id: int, *, patience_ns: int) -> int:
-        """The Outcome of reading the answers and adding them up."""
-        outcome: int = self._library.collect(self._address, len(self._asked.rows), call_id, patience_ns)
-        return outcome
-
-    def take_sums(self) -> NDArray[np.float32]:
-        """float32 [rows, hidden]."""
-        return self._asked.sums.copy()
+    def collect(self, call_id: int, *, patience_ns: int) -> NDArray[np.float32] | None:
+        """The sums of all answers, float32 [rows, hidden]; None where the outcome is not ordinary."""
+        outcome = self._library.collect(self._address, self._row_count, call_id, patience_ns)
+        return self._sums_of[self._row_count].copy() if outcome == Outcome.ORDINARY else None
 
     def exponents(self, rows: int) -> NDArray[np.int8]:
         """Those that `ask` chose."""
@@ -114,8 +108,7 @@ class ExchangeMemory:
 
     def picks(self, holder: int) -> int:
         """How much a holder is asked for."""
-        picks: int = self._parts.item(holder, _PICKS)
-        return picks
+        return self._number[_PICKS + holder * _PART_SIZE]
 
     def part(self, holder: int) -> Part:
         """What was done with one holder."""
@@ -129,13 +122,6 @@ class ExchangeMemory:
         """What was read of a holder's answer."""
         return self._answers[holder, :nbytes].tobytes()
 
-    def _view(self, count: int, slots: int) -> "_Views":
-        picks = count * slots
-        ids, weights = self._expert_ids[:picks], self._router_weights[:picks]
-        return _Views(
-            self._rows[:count], ids.reshape(count, slots), weights.reshape(count, slots), self._sums[:count]
-        )
-
     def _describe(self, hidden: int, row_type: RowType) -> Exchange:
         holders = self.holders
         return Exchange(
@@ -146,12 +132,8 @@ class ExchangeMemory:
             hidden=hidden,
             grids=ctypes.addressof(GRIDS),
             row_type=wire_row_type(row_type),
-            rows=self._rows.ctypes.data,
-            expert_ids=self._expert_ids.ctypes.data,
-            router_weights=self._router_weights.ctypes.data,
             exponents=self._exponents.ctypes.data,
             sums=self._sums.ctypes.data,
-            units=self._units.ctypes.data,
             parts=self._parts.ctypes.data,
             summary=self._summary.ctypes.data,
             row_index=self._row_index.ctypes.data,
@@ -159,6 +141,7 @@ class ExchangeMemory:
             answer_stride=self._answers.shape[1],
             messages=self._messages.ctypes.data,
             message_stride=self._messages.shape[1],
+            replies=self._replies.ctypes.data,
         )
 
 

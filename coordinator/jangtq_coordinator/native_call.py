@@ -39,8 +39,8 @@ class NativeCall:
     """The same id at each holder of a picked expert.
 
     is_sent: whether every socket took its frame, and every stream its message. is_told: whether the lanes
-    know of it. failures: of streams that broke, by position. told: what an exchange took whose answers
-    are all there, see ExchangeMemory.told.
+    know of it. replies: the messages of streams, by position. failures: of streams that broke. told: what an
+    exchange took whose answers are all there, see ExchangeMemory.told.
     """
 
     def __init__(
@@ -52,7 +52,8 @@ class NativeCall:
         self.call_id = call_id
         self.is_sent = is_sent
         self.is_told = False
-        self.failures: dict[int, ClusterError] | None = None
+        self.replies: dict[int, bytes] = {}
+        self.failures: dict[int, ClusterError] = {}
         self.told = b""
 
     def part(self, position: int) -> Part:
@@ -73,12 +74,12 @@ class NativeCall:
 
     def fail(self, position: int, error: ClusterError) -> None:
         """The stream to a member broke."""
-        self.failures = (self.failures or {}) | {position: error}
+        self.failures[position] = error
         self.is_sent = False
 
     def failure(self, position: int) -> ClusterError | None:
         """How it broke, if it did."""
-        return self.failures.get(position) if self.failures else None
+        return self.failures.get(position)
 
     def tell_lanes(self) -> None:
         """Let the lanes know of the calls that are on their way."""

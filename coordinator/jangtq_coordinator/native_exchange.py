@@ -82,22 +82,22 @@ class NativeExchanges:
         """
         if not self._is_next(call) or (call.ways.streams and not _take_messages(call, gives_up)):
             return None
-        if call.memory.collect(call.call_id, patience_ns=_PATIENCE_NS) != Outcome.ORDINARY:
+        sums = call.memory.collect(call.call_id, patience_ns=_PATIENCE_NS)
+        if sums is None:
             return None
         if call.is_told:
             call.end()
         else:
             self._untold.popleft()
         call.told = call.memory.told()
-        sums = call.memory.take_sums()
         self._give_back(call.memory)
         return sums
 
     def hand_over(self, call: NativeCall) -> dict[int, LayerAnswer]:
-        """The answers that are whole, by position; what is there of others is put back for their lanes."""
+        """The answers of sockets that are whole, by position; all else that was read is put back."""
         self.make_way()
         found = {}
-        for position, lane, way in call.ways.all():
+        for position, lane, frames in call.ways.sockets:
             part = call.part(position)
             if not part.picks:
                 continue
@@ -105,8 +105,11 @@ class NativeExchanges:
             if part.is_whole:
                 lane.end_call(call.call_id)
                 found[position] = _read(data, part)
-            elif data and isinstance(way, FrameSocket):
-                way.put_back(data)
+            elif data:
+                frames.put_back(data)
+        for position, control, _ in call.ways.streams:
+            if position in call.replies:
+                control.put_back(call.replies[position])
         self._give_back(call.memory)
         return found
 
@@ -199,8 +202,8 @@ def _take_messages(call: NativeCall, gives_up: Callable[[int], bool]) -> bool:
         except StreamBrokenError as error:
             call.fail(position, lane.break_off(error))
             return False
+        call.replies[position] = data
         if not call.memory.take_message(position, call.call_id, data):
-            lane.put_back(data)
             return False
     return True
 

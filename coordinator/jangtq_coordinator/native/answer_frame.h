@@ -36,8 +36,7 @@ struct AnswerFrame {
           bytes(jangtq_answer_bytes(part.rows, exchange.hidden)),
           start(exchange.answers + holder * exchange.answer_stride),
           sums(start + sizeof(AnswerHead)),
-          sums_bytes(static_cast<size_t>(part.rows * exchange.hidden * 4)),
-          finest(reinterpret_cast<const int8_t*>(sums + sums_bytes)) {}
+          finest(reinterpret_cast<const int8_t*>(sums + part.rows * exchange.hidden * 4)) {}
 
     AnswerHead head() const {
         AnswerHead head;
@@ -56,7 +55,6 @@ struct AnswerFrame {
     const int64_t bytes;
     uint8_t* const start;
     const uint8_t* const sums;
-    const size_t sums_bytes;
     const int8_t* const finest;
 };
 
@@ -73,35 +71,42 @@ inline bool read_answer(const JangtqHolder& holder, AnswerFrame& frame, uint64_t
     return true;
 }
 
-// Copies what a message answers into the frame; false where it is none to this call.
-inline bool read_answer(Bytes message, AnswerFrame& frame, uint64_t call_id) {
-    ReplyMessage reply;
-    const auto rows = static_cast<size_t>(frame.part.rows);
-    if (!read_reply(message, reply) || reply.call_id != call_id || reply.partial_sums.size != frame.sums_bytes ||
-        reply.finest.size != rows)
+// What an answer holds, wherever it lies.
+struct Answer {
+    JangtqReply arrays;
+    uint64_t queue_ns, compute_ns;
+    uint32_t checksum;
+};
+
+inline Answer answer_of(const AnswerFrame& frame) {
+    const AnswerHead head = frame.head();
+    return {{frame.sums, frame.finest}, head.queue_ns, head.compute_ns, head.checksum};
+}
+
+// False where the checksum is wrong; where it is right, the part tells what the answer took.
+inline bool prove(const Answer& answer, JangtqPart& part, int64_t hidden, uint64_t call_id) {
+    const auto rows = static_cast<size_t>(part.rows), sums_bytes = rows * static_cast<size_t>(hidden) * 4;
+    if (answer_checksum(call_id, answer.arrays.sums, sums_bytes, answer.arrays.finest, rows) != answer.checksum)
         return false;
-    const AnswerHead head{static_cast<uint32_t>(frame.bytes) - kLengthBytes, 0, call_id, reply.queue_ns,
-                          reply.compute_ns, reply.checksum};
-    std::memcpy(frame.start, &head, sizeof head);
-    std::memcpy(frame.start + sizeof head, reply.partial_sums.start, frame.sums_bytes);
-    std::memcpy(frame.start + sizeof head + frame.sums_bytes, reply.finest.start, rows);
-    frame.part.read_bytes = frame.bytes;
-    frame.part.read_ns = now_ns();
+    // Times that fit no int64 are left to who reads any.
+    if (answer.queue_ns > INT64_MAX || answer.compute_ns > INT64_MAX) return false;
+    part.queue_ns = static_cast<int64_t>(answer.queue_ns);
+    part.compute_ns = static_cast<int64_t>(answer.compute_ns);
+    part.decode_ns = now_ns() - part.read_ns;
+    part.is_whole = 1;
     return true;
 }
 
-// False where the checksum is wrong.
-inline bool check_answer(AnswerFrame& frame, uint64_t call_id) {
-    const AnswerHead head = frame.head();
-    const auto rows = static_cast<size_t>(frame.part.rows);
-    if (answer_checksum(call_id, frame.sums, frame.sums_bytes, frame.finest, rows) != head.checksum)
+// False where the message is no answer of this size to this call.
+inline bool read_answer(Bytes message, JangtqPart& part, int64_t hidden, uint64_t call_id, Answer& answer) {
+    ReplyMessage reply;
+    const auto rows = static_cast<size_t>(part.rows);
+    if (!read_reply(message, reply) || reply.call_id != call_id || reply.finest.size != rows ||
+        reply.partial_sums.size != rows * static_cast<size_t>(hidden) * 4)
         return false;
-    // Times that fit no int64 are left to who reads any.
-    if (head.queue_ns > INT64_MAX || head.compute_ns > INT64_MAX) return false;
-    frame.part.queue_ns = static_cast<int64_t>(head.queue_ns);
-    frame.part.compute_ns = static_cast<int64_t>(head.compute_ns);
-    frame.part.decode_ns = now_ns() - frame.part.read_ns;
-    frame.part.is_whole = 1;
+    const auto* finest = reinterpret_cast<const int8_t*>(reply.finest.start);
+    answer = {{reply.partial_sums.start, finest}, reply.queue_ns, reply.compute_ns, reply.checksum};
+    part.read_ns = now_ns();
     return true;
 }
 

@@ -24,6 +24,9 @@ constexpr int32_t kNoExpert = -1;
 constexpr int64_t kFirstRowPiece = 3;
 
 struct Batch {
+    const uint8_t* values;
+    const int32_t* expert_ids;
+    const float* router_weights;
     int64_t layer, rows, slots, prefill;
     uint64_t call_id;
 };
@@ -109,16 +112,16 @@ class CallFrame {
     void copy_slots(int32_t row) {
         exponents_[exponent_count_++] = exchange_.exponents[row];
         for (int64_t slot = 0; slot < batch_.slots; ++slot) {
-            const int32_t expert = exchange_.expert_ids[row * batch_.slots + slot];
+            const int32_t expert = batch_.expert_ids[row * batch_.slots + slot];
             const bool mine = expert != kNoExpert && exchange_.owners[expert] == holder_;
             if (!mine && batch_.rows == 1) continue;
             ids_[count_] = mine ? expert : kNoExpert;
-            weights_[count_++] = exchange_.router_weights[row * batch_.slots + slot];
+            weights_[count_++] = batch_.router_weights[row * batch_.slots + slot];
         }
     }
 
     void add_row(int32_t row, size_t row_bytes) {
-        const auto* at = exchange_.rows + row * static_cast<int64_t>(row_bytes);
+        const auto* at = batch_.values + row * static_cast<int64_t>(row_bytes);
         iovec& last = pieces_[piece_count_ - 1];
         if (static_cast<const uint8_t*>(last.iov_base) + last.iov_len == at)
             last.iov_len += row_bytes;

@@ -23,7 +23,7 @@ bool split(const JangtqExchange& exchange, const Batch& batch) {
     std::memset(exchange.parts, 0, sizeof(JangtqPart) * static_cast<size_t>(exchange.holder_count));
     for (int64_t row = 0; row < batch.rows; ++row) {
         for (int64_t slot = 0; slot < batch.slots; ++slot) {
-            const int32_t expert = exchange.expert_ids[row * batch.slots + slot];
+            const int32_t expert = batch.expert_ids[row * batch.slots + slot];
             if (expert == kNoExpert) continue;
             if (expert < 0 || expert >= exchange.expert_count) return false;
             const int32_t holder = exchange.owners[expert];
@@ -38,22 +38,44 @@ bool split(const JangtqExchange& exchange, const Batch& batch) {
 }
 
 // Whether a proven answer is there, after it was waited for where it comes from a socket.
-bool has_answer(const JangtqExchange& exchange, int64_t holder, AnswerFrame& frame, uint64_t call_id, int64_t end_ns) {
+bool has_answer(const JangtqExchange& exchange, int64_t holder, uint64_t call_id, int64_t end_ns, JangtqReply& arrays) {
     const JangtqHolder& from = exchange.holders[holder];
-    if (is_by_message(from)) return frame.part.is_whole != 0;
-    return jangtq::read_answer(from, frame, call_id, end_ns) && jangtq::check_answer(frame, call_id);
+    JangtqPart& part = exchange.parts[holder];
+    if (is_by_message(from)) {
+        arrays = exchange.replies[holder];
+        return part.is_whole != 0;
+    }
+    AnswerFrame frame(exchange, holder);
+    if (!jangtq::read_answer(from, frame, call_id, end_ns)) return false;
+    const jangtq::Answer answer = jangtq::answer_of(frame);
+    arrays = answer.arrays;
+    return jangtq::prove(answer, part, exchange.hidden, call_id);
 }
 
-// Adds an answer to the sums of its rows, and to the finest exponents of all answers.
-void add(const JangtqExchange& exchange, int64_t holder, const AnswerFrame& answer, int8_t* finest) {
-    for (int64_t i = 0; i < answer.part.rows; ++i) {
+// Adds to the units of one row. Wraps around, as NumPy does: nobody promises that sums off a row's grid fit.
+void add_row(int32_t* units, const uint8_t* sums, int64_t hidden) {
+    for (int64_t j = 0; j < hidden; ++j) {
+        uint32_t more;
+        std::memcpy(&more, sums + j * 4, sizeof more);
+        units[j] = static_cast<int32_t>(static_cast<uint32_t>(units[j]) + more);
+    }
+}
+
+// Adds an answer to the units of its rows, and to the finest exponents of all answers.
+void add(const JangtqExchange& exchange, int64_t holder, const JangtqReply& arrays, int32_t* units, int8_t* finest) {
+    for (int64_t i = 0; i < exchange.parts[holder].rows; ++i) {
         const int32_t row = exchange.row_index[holder * kJangtqMostRows + i];
-        int32_t* units = exchange.units + row * exchange.hidden;
-        const auto* sums = reinterpret_cast<const int32_t*>(answer.sums) + i * exchange.hidden;
-        // Wraps around, as NumPy does: nobody promises that sums off a row's grid fit.
-        for (int64_t j = 0; j < exchange.hidden; ++j)
-            units[j] = static_cast<int32_t>(static_cast<uint32_t>(units[j]) + static_cast<uint32_t>(sums[j]));
-        finest[row] = std::max(finest[row], answer.finest[i]);
+        add_row(units + row * exchange.hidden, arrays.sums + i * exchange.hidden * 4, exchange.hidden);
+        finest[row] = std::max(finest[row], arrays.finest[i]);
+    }
+}
+
+// Units become float32 where they lie: a buffer less to fetch for who finds nothing in the caches.
+void read_off_grid(int32_t* units, int64_t hidden, int8_t exponent) {
+    const float scale = std::ldexp(1.0f, exponent);
+    for (int64_t j = 0; j < hidden; ++j) {
+        const float sum = static_cast<float>(units[j]) * scale;
+        std::memcpy(units + j, &sum, sizeof sum);
     }
 }
 
@@ -118,12 +140,13 @@ void jangtq_first_exponents(const JangtqGrids* grids, int64_t row_type, const ui
             first_exponent(*grids, sum_of_squares(type, rows + row * row_bytes, hidden) * factor));
 }
 
-int32_t jangtq_ask(const JangtqExchange* exchange, int64_t layer, int64_t row_count, int64_t slot_count,
+int32_t jangtq_ask(const JangtqExchange* exchange, const uint8_t* rows, const int32_t* expert_ids,
+                   const float* router_weights, int64_t layer, int64_t row_count, int64_t slot_count,
                    int64_t prefill, double factor, uint64_t call_id) {
-    const Batch batch{layer, row_count, slot_count, prefill, call_id};
+    const Batch batch{rows, expert_ids, router_weights, layer, row_count, slot_count, prefill, call_id};
     if (row_count > kJangtqMostRows || slot_count > kJangtqMostSlots || !split(*exchange, batch))
         return JANGTQ_NOT_SPLIT;
-    jangtq_first_exponents(exchange->grids, exchange->row_type, exchange->rows, row_count, exchange->hidden, factor,
+    jangtq_first_exponents(exchange->grids, exchange->row_type, rows, row_count, exchange->hidden, factor,
                            exchange->exponents);
     int32_t outcome = JANGTQ_ORDINARY;
     for (int32_t holder = 0; holder < exchange->holder_count; ++holder) {
@@ -145,30 +168,31 @@ int64_t jangtq_most_message_bytes(int64_t rows, int64_t slots, int64_t hidden) {
 
 int32_t jangtq_take_message(const JangtqExchange* exchange, int64_t holder, uint64_t call_id, const uint8_t* message,
                             int64_t size) {
-    AnswerFrame frame(*exchange, holder);
-    const bool is_answer = jangtq::read_answer({message, static_cast<size_t>(size)}, frame, call_id);
-    return is_answer && jangtq::check_answer(frame, call_id) ? JANGTQ_ORDINARY : JANGTQ_NOT_READ;
+    JangtqPart& part = exchange->parts[holder];
+    jangtq::Answer answer;
+    if (!jangtq::read_answer({message, static_cast<size_t>(size)}, part, exchange->hidden, call_id, answer) ||
+        !jangtq::prove(answer, part, exchange->hidden, call_id))
+        return JANGTQ_NOT_READ;
+    exchange->replies[holder] = answer.arrays;
+    return JANGTQ_ORDINARY;
 }
 
 int32_t jangtq_collect(const JangtqExchange* exchange, int64_t row_count, uint64_t call_id, int64_t patience_ns) {
     const int64_t end_ns = jangtq::now_ns() + patience_ns;
     int8_t finest[kJangtqMostRows];
-    std::fill_n(exchange->units, row_count * exchange->hidden, 0);
+    auto* const units = reinterpret_cast<int32_t*>(exchange->sums);
+    std::fill_n(units, row_count * exchange->hidden, 0);
     std::fill_n(finest, row_count, static_cast<int8_t>(exchange->grids->finest));
     *exchange->summary = {-1, 0, 0, 0, 0};
     for (int64_t holder = 0; holder < exchange->holder_count; ++holder) {
         if (exchange->parts[holder].picks == 0) continue;
-        AnswerFrame frame(*exchange, holder);
-        if (!has_answer(*exchange, holder, frame, call_id, end_ns)) return JANGTQ_NOT_READ;
-        add(*exchange, holder, frame, finest);
-        summarise(*exchange->summary, holder, frame.part);
+        JangtqReply arrays;
+        if (!has_answer(*exchange, holder, call_id, end_ns, arrays)) return JANGTQ_NOT_READ;
+        add(*exchange, holder, arrays, units, finest);
+        summarise(*exchange->summary, holder, exchange->parts[holder]);
     }
     if (!suits(*exchange, row_count, finest)) return JANGTQ_MISFITS;
-    for (int64_t row = 0; row < row_count; ++row) {
-        const float scale = std::ldexp(1.0f, exchange->exponents[row]);
-        const int64_t start = row * exchange->hidden;
-        for (int64_t j = start; j < start + exchange->hidden; ++j)
-            exchange->sums[j] = static_cast<float>(exchange->units[j]) * scale;
-    }
+    for (int64_t row = 0; row < row_count; ++row)
+        read_off_grid(units + row * exchange->hidden, exchange->hidden, exchange->exponents[row]);
     return JANGTQ_ORDINARY;
 }

@@ -53,6 +53,12 @@ struct JangtqSummary {
     int64_t read_ns;    // when the last answer was there
 };
 
+// The arrays of a proven answer by message, inside the message; no alignment.
+struct JangtqReply {
+    const uint8_t* sums;   // int32 [rows][hidden]
+    const int8_t* finest;  // [rows]
+};
+
 struct JangtqExchange {
     const JangtqHolder* holders;
     int64_t holder_count;
@@ -61,12 +67,8 @@ struct JangtqExchange {
     int64_t hidden;
     const JangtqGrids* grids;
     int64_t row_type;             // ROW_TYPE_... of expert.proto
-    const uint8_t* rows;          // [rows][hidden], values of this type
-    const int32_t* expert_ids;    // [rows][slots], -1 where a slot is unused
-    const float* router_weights;  // [rows][slots]
     int8_t* exponents;            // [rows]
-    float* sums;                  // [rows][hidden]
-    int32_t* units;               // [rows][hidden]
+    float* sums;                  // [rows][hidden], for `jangtq_collect` only
     JangtqPart* parts;            // [holders]
     JangtqSummary* summary;
     int32_t* row_index;           // [holders][kJangtqMostRows], the rows that each holder has
@@ -74,6 +76,7 @@ struct JangtqExchange {
     int64_t answer_stride;        // at least jangtq_answer_bytes(rows, hidden), a multiple of 4
     uint8_t* messages;            // [holders][message_stride], of each holder by message its ExpertCall
     int64_t message_stride;       // at least jangtq_most_message_bytes(rows, slots, hidden)
+    JangtqReply* replies;         // [holders], what was taken of holders by message
 };
 
 enum JangtqOutcome : int32_t {
@@ -94,11 +97,14 @@ void jangtq_first_exponents(const JangtqGrids* grids, int64_t row_type, const ui
 
 // Chooses each row's grid, splits rows, builds one frame a holder, and sends it with one send that never waits, or
 // writes one message.
-int32_t jangtq_ask(const JangtqExchange* exchange, int64_t layer, int64_t row_count, int64_t slot_count,
+// rows: [rows][hidden], values of the exchange's type. expert_ids: [rows][slots], -1 where a slot is unused.
+// router_weights: [rows][slots].
+int32_t jangtq_ask(const JangtqExchange* exchange, const uint8_t* rows, const int32_t* expert_ids,
+                   const float* router_weights, int64_t layer, int64_t row_count, int64_t slot_count,
                    int64_t prefill, double factor, uint64_t call_id);
 
-// Takes the ExpertReply of a holder by message, to be collected; JANGTQ_NOT_READ where it is anything but a proven
-// answer to this call, as protobuf writes it.
+// Takes the ExpertReply of a holder by message, which has to stay until it is collected; JANGTQ_NOT_READ where it is
+// anything but a proven answer to this call, as protobuf writes it.
 int32_t jangtq_take_message(const JangtqExchange* exchange, int64_t holder, uint64_t call_id, const uint8_t* message,
                             int64_t size);
 
