@@ -30,7 +30,7 @@ struct Desk {
         if (desk == nullptr || !jangtq_serve(desk, layers)) std::abort();
         reply.resize(static_cast<size_t>(jangtq_most_reply_bytes(desk)));
         reply.shrink_to_fit();
-        stream = jangtq_open_stream(desk, reply.data());
+        stream = jangtq_open_stream(desk, reply.data(), &asked_ns);
         if (stream == nullptr) std::abort();
     }
     ~Desk() {
@@ -40,6 +40,7 @@ struct Desk {
     JangtqDesk* desk;
     std::vector<uint8_t> reply;
     JangtqStream* stream;
+    int64_t asked_ns = 0;
 };
 
 void append_varint(std::string& to, uint64_t value) {

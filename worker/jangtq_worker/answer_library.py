@@ -107,7 +107,7 @@ class AnswerLibrary:
             function.restype, function.argtypes = ctypes.c_bool, [pointer] * 2
         self.answer.restype, self.answer.argtypes = ctypes.c_bool, [pointer] * 3
         self.open_stream = quick.jangtq_open_stream
-        self.open_stream.restype, self.open_stream.argtypes = pointer, [pointer] * 2
+        self.open_stream.restype, self.open_stream.argtypes = pointer, [pointer] * 3
         self.close_stream = quick.jangtq_close_stream
         self.close_stream.restype, self.close_stream.argtypes = None, [pointer]
         self.most_reply_bytes = quick.jangtq_most_reply_bytes

@@ -110,18 +110,15 @@ class CallStream:
             reply = self._native.answer(data, most_rows)
             if isinstance(reply, NoReply):
                 return reply
-            self._note(self._native.row_ns.value)
+            self._most_rows = int(QUICK_NS / max(self._native.row_ns.value, 1))
             self._send(reply)
             return None
 
     def _reply(self, call: pb.ExpertCall) -> None:
         with self._in_flight:
             reply = self._answer(call)
-            self._note(reply.compute_ns / max(call.row_count, 1))
+            self._most_rows = int(QUICK_NS / max(reply.compute_ns / max(call.row_count, 1), 1))
             self._send(reply.SerializeToString())
-
-    def _note(self, row_ns: float) -> None:
-        self._most_rows = int(QUICK_NS / max(row_ns, 1))
 
     def _send(self, data: bytes) -> None:
         """Send a reply, and await the next call; a short one together, which spares gRPC a turn."""

@@ -36,17 +36,14 @@ class NativeStream:
         self._reply = reply.data
         self._row_ns_at = ctypes.addressof(self.row_ns)
         self._answer = library.answer_message
-        self._handle: int = library.open_stream(desk.handle, reply.ctypes.data)
+        self._handle: int = library.open_stream(desk.handle, reply.ctypes.data, asker.address)
         if not self._handle:
             raise MemoryError("no memory for a stream")
 
     def answer(self, message: bytes, most_rows: int) -> bytes | NoReply:
         """The ExpertReply to an ordinary ExpertCall of so many rows at most, both as they are on the wire."""
         size: int = self._answer(self._handle, message, len(message), most_rows, self._row_ns_at)
-        if size <= 0:
-            return NoReply(size)
-        self._asker.note()
-        return self._reply[:size].tobytes()
+        return self._reply[:size].tobytes() if size > 0 else NoReply(size)
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):

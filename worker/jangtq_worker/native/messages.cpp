@@ -4,17 +4,20 @@
 #include <memory>
 #include <new>
 
+#include "clock.h"
 #include "desk.h"
 #include "expert_messages.h"
 
 struct JangtqStream {
-    JangtqStream(JangtqDesk& at, uint8_t* into)
+    JangtqStream(JangtqDesk& at, uint8_t* into, int64_t* asked)
         : desk(at),
           reply(into),
+          asked_ns(asked),
           sums(new int32_t[static_cast<size_t>(jangtq::kMostRows * at.hidden_size)]),
           finest(new int8_t[static_cast<size_t>(jangtq::kMostRows)]) {}
     JangtqDesk& desk;
     uint8_t* const reply;
+    int64_t* const asked_ns;
     const std::unique_ptr<int32_t[]> sums;
     const std::unique_ptr<int8_t[]> finest;
 };
@@ -52,9 +55,9 @@ size_t write(const JangtqWireCall& call, const JangtqAnswer& answer, const Jangt
 
 }  // namespace
 
-JangtqStream* jangtq_open_stream(JangtqDesk* desk, uint8_t* reply) {
+JangtqStream* jangtq_open_stream(JangtqDesk* desk, uint8_t* reply, int64_t* asked_ns) {
     try {
-        return new JangtqStream(*desk, reply);
+        return new JangtqStream(*desk, reply, asked_ns);
     } catch (const std::bad_alloc&) {
         return nullptr;
     }
@@ -75,6 +78,7 @@ int64_t jangtq_answer_message(JangtqStream* stream, const uint8_t* message, int6
     if (call.row_count > most_rows) return JANGTQ_TOO_LONG;
     JangtqAnswer answer{stream->sums.get(), stream->finest.get(), 0, 0, 0};
     if (!jangtq_answer(&desk, &call, &answer)) return JANGTQ_LEFT_TO_PYTHON;
+    __atomic_store_n(stream->asked_ns, jangtq::now_ns(), __ATOMIC_RELAXED);
     *row_ns = static_cast<double>(answer.compute_ns) / call.row_count;
     return static_cast<int64_t>(write(call, answer, *stream));
 }
