@@ -182,6 +182,7 @@ def test_every_exchange_is_timed() -> None:
     assert (exchange.layer, exchange.rows, exchange.began, exchange.compute) == (1, 2, began, 1000)
     stamps = [exchange.started, exchange.sent, exchange.waited, exchange.read, exchange.ended]
     assert stamps == sorted(stamps)
+    assert dispatcher.waited_ns == exchange.read - exchange.waited
     (split,) = dispatcher.times.splits()
     assert (split.layer, split.experts_ms) == (1, 0.001)
 

@@ -61,7 +61,6 @@ def test_every_book_tells_of_what_was_noted() -> None:
     kept = Kept()
     kept.ledger.note(entry(1000))
     times, timeline, traffic, load = kept.books
-    assert times.waited_ns == 30
     assert [sum(histogram.counts) for histogram in times.histograms()] == [1] * 7
     (exchange,) = timeline.copy().exchanges
     assert (exchange.began, exchange.started, exchange.sent, exchange.waited) == (1000, 1010, 1030, 1040)
@@ -75,6 +74,15 @@ def test_every_book_tells_of_what_was_noted() -> None:
     assert load is not None
     assert load.totals().tolist() == [2, 2, 1, 1, 0]
     assert [pace[:4] for pace in kept.paces] == [("a", 2, 10, 10), ("b", 2, 20, 10)]
+
+
+def test_times_can_be_left_out() -> None:
+    kept = Kept()
+    kept.ledger.note(entry(1000)._replace(is_timed=False))
+    times, timeline, traffic, _ = kept.books
+    assert timeline.copy().exchanges == () == times.splits()
+    assert traffic.of("a").calls == 1
+    assert len(kept.paces) == 2
 
 
 @pytest.mark.parametrize("book", range(4))

@@ -77,6 +77,8 @@ def test_an_ordinary_exchange_is_settled_natively_and_recorded(kind: Kind) -> No
         newest = cluster.dispatcher.timeline.copy().exchanges[-1]
         assert (newest.queue, newest.compute, newest.rows) == (7, 1000, 1)
         assert newest.started <= newest.sent <= newest.waited <= newest.read <= newest.ended
+        exchanges = cluster.dispatcher.timeline.copy().exchanges
+        assert cluster.dispatcher.waited_ns == sum(one.read - one.waited for one in exchanges)
         after = cluster.dispatcher.traffic.all()
         assert sum(of.picks - before[name] for name, of in after.items()) == 18
         assert all(of.recent() is not None for of in after.values())

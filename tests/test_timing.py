@@ -64,7 +64,6 @@ def test_no_exchange_is_lost_or_counted_twice_however_many_are_read_at_once() ->
         if recorded % 30 == 0:
             assert sum(times.histograms()[0].counts) == recorded
     assert [sum(histogram.counts) for histogram in times.histograms()] == [199] * len(STAGES)
-    assert times.waited_ns == 199 * 55_000
 
 
 def test_time_that_other_work_hid_belongs_to_no_stage() -> None:

@@ -68,6 +68,8 @@ class Dispatcher:
         self._collector = Collector(membership, open_lane, patience or Patience(), pause or Pause())
         self._auditor = Auditor(membership, self._collector, rate=audit)
         self._under_way = 0
+        self.waited_ns = 0
+        """Since the start, in which there was nothing to do but wait for holders."""
         self._ledger = Ledger(Books(times, self.timeline, self.traffic, load), self._collector.record_pace)
 
     @property
@@ -127,7 +129,7 @@ class Dispatcher:
             sums = None if native is None or is_audited else self._collector.collect_sums(exchange, native)
             if sums is None:
                 sums = self._collect(exchange, waited_ns, is_audited=is_audited)
-            elif native is not None and self.records:
+            elif native is not None:
                 self._note(exchange, native, waited_ns)
         except BaseException:
             self.abandon()
@@ -176,6 +178,7 @@ class Dispatcher:
 
     def _note(self, exchange: Exchange, native: NativeCall, waited_ns: int) -> None:
         """Positions and no names, since this is done for every layer."""
+        self.waited_ns += native.read_ns - waited_ns
         asked = native.asked
         self._ledger.note(
             Entry(
@@ -188,6 +191,7 @@ class Dispatcher:
                 waited_ns,
                 time.perf_counter_ns(),
                 native.told,
+                self.records,
             )
         )
 
@@ -201,6 +205,7 @@ class Dispatcher:
         if is_audited:
             self._auditor.audit(exchange, answered)
         read_ns = time.perf_counter_ns()
+        self.waited_ns += read_ns - waited_ns
         sums = self._settle(exchange.whole, answered)
         if self.records:
             times = times_of(exchange, slowest_of(answered), waited_ns=waited_ns, read_ns=read_ns)

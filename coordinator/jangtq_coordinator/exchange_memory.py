@@ -14,6 +14,7 @@ MOST_ROWS: Final = 32
 MOST_SLOTS: Final = 32
 _CACHE_LINE: Final = 64
 _PART_SIZE = len(Part._fields)
+_READ_NS = Summary._fields.index("read_ns")
 # Of the first holder among all that is told.
 _PICKS = len(Summary._fields) + Part._fields.index("picks")
 _FRAME_BYTES = len(Summary._fields) + Part._fields.index("frame_bytes")
@@ -113,6 +114,10 @@ class ExchangeMemory:
     def part(self, holder: int) -> Part:
         """What was done with one holder."""
         return Part(*self._parts[holder].tolist())
+
+    def read_ns(self) -> int:
+        """When the last answer was there, after an ordinary outcome."""
+        return self._number[_READ_NS]
 
     def told(self) -> bytes:
         """A copy of what native code tells of an exchange after an ordinary outcome, for `read_told`."""

@@ -25,7 +25,10 @@ _WRITTEN_AT_ONCE: Final = 16
 
 
 class Entry(NamedTuple):
-    """One exchange: the stamps of ExchangeTimes, and what native code told, see ExchangeMemory.told."""
+    """One exchange: the stamps of ExchangeTimes, and what native code told, see ExchangeMemory.told.
+
+    is_timed: whether its times are to be kept, or only what routing needs.
+    """
 
     plan: Plan
     layer: int
@@ -36,6 +39,7 @@ class Entry(NamedTuple):
     waited: int
     ended: int
     told: bytes
+    is_timed: bool = True
 
 
 class RecordPace(Protocol):
@@ -81,9 +85,10 @@ class Ledger:
 
     def _write(self, entry: Entry) -> None:
         summary, parts = read_told(entry.told)
-        times = _times_of(entry, summary)
-        self._books.times.record(times)
-        self._books.timeline.record_exchange(times)
+        if entry.is_timed:
+            times = _times_of(entry, summary)
+            self._books.times.record(times)
+            self._books.timeline.record_exchange(times)
         if self._books.load is not None:
             self._books.load.record(entry.layer, entry.expert_ids)
         free_ns = entry.waited

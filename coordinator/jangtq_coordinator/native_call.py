@@ -40,7 +40,7 @@ class NativeCall:
 
     is_sent: whether every socket took its frame, and every stream its message. is_told: whether the lanes
     know of it. replies: the messages of streams, by position. failures: of streams that broke. told: what an
-    exchange took whose answers are all there, see ExchangeMemory.told.
+    exchange took whose answers are all there, see ExchangeMemory.told; read_ns: when the last was.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class NativeCall:
         self.replies: dict[int, bytes] = {}
         self.failures: dict[int, ClusterError] = {}
         self.told = b""
+        self.read_ns = 0
 
     def part(self, position: int) -> Part:
         """What was done with one member of the plan."""

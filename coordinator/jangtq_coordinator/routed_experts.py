@@ -38,7 +38,7 @@ class RoutedExperts:
     @property
     def waited_ns(self) -> int:
         """Nanoseconds since the start in which there was nothing to do but wait for holders."""
-        return self._dispatcher.times.waited_ns
+        return self._dispatcher.waited_ns
 
     def start_pass(self) -> int:
         """Called where a forward pass begins, so that time between passes counts for no layer; the time."""

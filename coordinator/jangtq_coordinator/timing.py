@@ -97,17 +97,9 @@ class LayerTimes:
         self._uncounted: deque[ExchangeTimes] = deque()
         self._counting = threading.Lock()
         self.catch_up: Callable[[], None] = nothing_to_catch_up
-        self._waited_ns = 0
-
-    @property
-    def waited_ns(self) -> int:
-        """Nanoseconds since the start that the engine thread did nothing but wait."""
-        self.catch_up()
-        return self._waited_ns
 
     def record(self, times: ExchangeTimes) -> None:
         """Take note of one exchange; counting many at once costs a fraction of counting each by itself."""
-        self._waited_ns += times.read - times.waited
         self._uncounted.append(times)
         if len(self._uncounted) >= _COUNTED_AT_ONCE:
             self._count()
