@@ -5,6 +5,7 @@ import datetime
 import os
 import platform
 import re
+from functools import cache
 from pathlib import Path
 
 _FILE = Path(__file__).parent / "RESULTS.md"
@@ -18,8 +19,9 @@ def benchmark_options(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+@cache
 def cores() -> int:
-    """How many this process may use, which in a container may be fewer than the machine has."""
+    """How many this process may use when first asked, which may be fewer than the machine has."""
     import psutil
 
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
