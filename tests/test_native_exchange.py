@@ -96,17 +96,22 @@ def slow_peer(hidden: int) -> SocketPeer:
     return peer
 
 
+def check_together(cluster: Cluster[Peer], asked: Sequence[Rows], order: Sequence[int]) -> None:
+    """Exchanges that are all under way before the first of them ends, in this order."""
+    alone = [cluster.ask(*each) for each in asked]
+    for _ in range(3):
+        under_way = [begin(cluster, each) for each in asked]
+        for index in order:
+            assert cluster.dispatcher.finish(under_way[index]).tobytes() == alone[index]
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 @pytest.mark.parametrize("first", [SocketPeer, slow_peer, StreamPeer])
 def test_exchanges_under_way_together_do_not_mix(order: tuple[int, int], first: Kind) -> None:
     asked = some_rows(3, seed=1), some_rows(2, seed=2)
     second = StreamPeer if first is StreamPeer else SocketPeer
     with cluster_over([first, second]) as cluster:
-        alone = [cluster.ask(*each) for each in asked]
-        for _ in range(3):
-            under_way = [begin(cluster, each) for each in asked]
-            for index in order:
-                assert cluster.dispatcher.finish(under_way[index]).tobytes() == alone[index]
+        check_together(cluster, asked, order)
 
 
 @pytest.mark.parametrize("kind", [SocketPeer, StreamPeer])
@@ -114,11 +119,7 @@ def test_exchanges_under_way_together_do_not_mix(order: tuple[int, int], first: 
 def test_native_exchanges_and_others_under_way_together_do_not_mix(kind: Kind, order: Sequence[int]) -> None:
     asked = some_rows(3, seed=1), some_rows(33, seed=2), some_rows(2, seed=3)
     with cluster_over([kind] * 2) as cluster:
-        alone = [cluster.ask(*each) for each in asked]
-        for _ in range(3):
-            under_way = [begin(cluster, each) for each in asked]
-            for index in order:
-                assert cluster.dispatcher.finish(under_way[index]).tobytes() == alone[index]
+        check_together(cluster, asked, order)
 
 
 @pytest.mark.parametrize("kind", [SocketPeer, StreamPeer])
