@@ -15,8 +15,8 @@ from jangtq_coordinator.dispatch import Dispatcher
 from jangtq_coordinator.exchange_memory import AskedRows
 from jangtq_coordinator.express_door import ExpressSettings
 from jangtq_coordinator.express_lane import ExpressLane
-from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
-from jangtq_coordinator.lane import Lane
+from jangtq_coordinator.grpc_lane import GrpcLane
+from jangtq_coordinator.lane import Lane, LaneSettings
 from jangtq_coordinator.lane_book import LaneBook
 from jangtq_coordinator.membership import Membership
 from jangtq_coordinator.native_exchange import NativeExchanges

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from slow_relay import Relay, Slowness, relay_to
 
-from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
+from jangtq_coordinator.grpc_lane import GrpcLane
+from jangtq_coordinator.lane import LaneSettings
 from jangtq_proto.addresses import Address
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from jangtq_coordinator.express_door import ExpressSettings
 from jangtq_coordinator.express_lane import ExpressLane
-from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
-from jangtq_coordinator.lane import GiveUp, Lane, LayerAnswer, never
+from jangtq_coordinator.grpc_lane import GrpcLane
+from jangtq_coordinator.lane import GiveUp, Lane, LaneSettings, LayerAnswer, never
 from jangtq_kernels.backend import ExpertRows, LoadedLayer, PartialSums
 from jangtq_kernels.reference import ReferenceBackend
 from jangtq_kernels.weights import ExpertWeights

@@ -13,7 +13,8 @@ from scripted_workers import HIDDEN, some_call
 from streamed_load import Load, Question
 
 from jangtq_coordinator.children import Child, Children
-from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
+from jangtq_coordinator.grpc_lane import GrpcLane
+from jangtq_coordinator.lane import LaneSettings
 from jangtq_coordinator.prober import Prober
 from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.codec import RowType

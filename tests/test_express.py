@@ -16,7 +16,8 @@ from jangtq_coordinator.cli import parser as coordinator_parser
 from jangtq_coordinator.cluster_options import cluster_settings
 from jangtq_coordinator.express_door import ExpressSettings
 from jangtq_coordinator.express_lane import ExpressLane
-from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
+from jangtq_coordinator.grpc_lane import GrpcLane
+from jangtq_coordinator.lane import LaneSettings
 from jangtq_coordinator.settings import Transport
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.codec import RowType

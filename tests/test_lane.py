@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from jangtq_coordinator.expert_stream import LONE_CALLS
-from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
+from jangtq_coordinator.grpc_lane import GrpcLane
+from jangtq_coordinator.lane import LaneSettings
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.codec import LayerCall, RowType, answer_checksum
 from jangtq_proto.errors import (

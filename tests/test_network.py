@@ -21,7 +21,8 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.certs import CertsSettings, make_certificates, parse_workers
 from jangtq_coordinator.children import Children
 from jangtq_coordinator.cluster import Cluster, connect
-from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
+from jangtq_coordinator.grpc_lane import GrpcLane
+from jangtq_coordinator.lane import LaneSettings
 from jangtq_coordinator.mlx_lm_import import generate_step
 from jangtq_coordinator.model import load_model
 from jangtq_coordinator.overlap import OverlapMode

@@ -33,7 +33,8 @@ from tls_folders import (
 )
 
 from jangtq_coordinator.authority import PemPair
-from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
+from jangtq_coordinator.grpc_lane import GrpcLane
+from jangtq_coordinator.lane import LaneSettings
 from jangtq_coordinator.prober import Prober
 from jangtq_proto import certificates
 from jangtq_proto.addresses import Address

@@ -13,9 +13,9 @@ from jangtq_coordinator.expert_load import ExpertLoad
 from jangtq_coordinator.exponents import layer_scales
 from jangtq_coordinator.express_door import ExpressSettings
 from jangtq_coordinator.express_lane import ExpressLane
-from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
+from jangtq_coordinator.grpc_lane import GrpcLane
 from jangtq_coordinator.keeper import Keeper
-from jangtq_coordinator.lane import Lane
+from jangtq_coordinator.lane import Lane, LaneSettings
 from jangtq_coordinator.lane_book import OpenLane
 from jangtq_coordinator.local_experts import LocalExperts
 from jangtq_coordinator.membership import Membership

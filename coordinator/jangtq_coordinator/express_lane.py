@@ -8,8 +8,8 @@ import grpc
 
 from jangtq_coordinator.answer_decoding import decode_answer
 from jangtq_coordinator.express_door import Door, ExpressSettings, enter
-from jangtq_coordinator.grpc_lane import GrpcLane, LaneSettings
-from jangtq_coordinator.lane import GiveUp, LayerAnswer, never
+from jangtq_coordinator.grpc_lane import GrpcLane
+from jangtq_coordinator.lane import GiveUp, LaneSettings, LayerAnswer, never
 from jangtq_coordinator.pending import PendingCalls
 from jangtq_proto.codec import LayerCall, RowType
 from jangtq_proto.errors import (

@@ -1,6 +1,5 @@
 """A lane over gRPC: one stream to one worker, opened when first needed and again after it broke."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -9,13 +8,12 @@ from google.protobuf.message import DecodeError
 from jangtq_coordinator.answer_decoding import decode_answer
 from jangtq_coordinator.channels import WorkerChannel, open_local_channel
 from jangtq_coordinator.expert_stream import ExpertStream, StreamBrokenError
-from jangtq_coordinator.lane import GiveUp, LayerAnswer, never
+from jangtq_coordinator.lane import GiveUp, LaneSettings, LayerAnswer, never
 from jangtq_coordinator.pending import PendingCalls
 from jangtq_coordinator.plain_answers import read_plain_answer
 from jangtq_coordinator.roster import Holder, check_unchanged, holder_from
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import LayerCall, RowType
-from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import ClusterError, WorkerFaultError, error_of, error_of_number
 from jangtq_proto.local_sockets import SocketFolder
 from jangtq_proto.messages import CallWriter
@@ -24,18 +22,6 @@ from jangtq_proto.v1 import expert_pb2_grpc
 
 _RECONNECT_SECONDS = 2.0
 _SILENCE = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
-
-
-@dataclass(frozen=True)
-class LaneSettings:
-    """How calls travel, and how long a worker may take to be found and to answer."""
-
-    hidden_size: int
-    row_type: RowType
-    connect_timeout_seconds: float
-    call_timeout_seconds: float
-    unix_sockets: bool = True
-    credentials: Credentials | None = None
 
 
 class GrpcLane:

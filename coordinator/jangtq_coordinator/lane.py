@@ -1,12 +1,14 @@
 """The way to one holder of experts, as the dispatcher sees it: send calls, then receive their answers."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_proto.codec import LayerCall
+from jangtq_proto.codec import LayerCall, RowType
+from jangtq_proto.credentials import Credentials
 
 
 class LayerAnswer(NamedTuple):
@@ -25,6 +27,18 @@ GiveUp = Callable[[], bool]
 def never() -> bool:
     """For whoever waits as long as the lane itself allows."""
     return False
+
+
+@dataclass(frozen=True)
+class LaneSettings:
+    """How calls travel, and how long a worker may take to be found and to answer."""
+
+    hidden_size: int
+    row_type: RowType
+    connect_timeout_seconds: float
+    call_timeout_seconds: float
+    unix_sockets: bool = True
+    credentials: Credentials | None = None
 
 
 class Lane(Protocol):
