@@ -1,8 +1,9 @@
 """Exchanges of one 3072-wide float32 row with one and two workers, beside raw TCP with the same bytes.
 
 Run as `python -m benchmarks.dispatch [--write]`. Turns are short and alternate, so that whatever else the
-machine does falls on all alike; ratios are to blocking raw TCP with as many peers in the same run, of MoE
-blocks also to raw TCP whose peers compute the same experts. Each number of cores has a section of its own.
+machine does falls on all alike, and every process has one core. Ratios are to blocking raw TCP with as many
+peers in the same run, of MoE blocks also to raw TCP whose peers compute the same experts. Each number of cores
+has a section of its own.
 """
 
 import tempfile
@@ -62,6 +63,7 @@ TARGETS = (
     Target("express over TCP, polling", 2, 0.5),
     Target("gRPC over TCP, MoE block", 2, 3.0),
     Target("express over TCP, MoE block", 2, 1.3),
+    Target("express over TCP, polling, MoE block", 2, 0.5),
 )
 
 
