@@ -2,8 +2,8 @@
 
 Run as `python -m benchmarks.dispatch [--write]`. Turns are short and alternate, so that whatever else the
 machine does falls on all alike, and every process has one core. Ratios are to blocking raw TCP with as many
-peers in the same run, of MoE blocks also to raw TCP whose peers compute the same experts. Each number of cores
-has a section of its own.
+peers in the same run, of MoE blocks also to raw TCP whose peers compute the same experts. Each number of
+cores has a section of its own.
 """
 
 import tempfile

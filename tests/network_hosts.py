@@ -1,7 +1,8 @@
-"""Hosts on one machine: network namespaces joined to ours by veth, whose bytes are counted. Needs root."""
+"""Hosts on one machine: network namespaces joined to ours by veth, whose bytes are counted."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BURST_BYTES = 4096
+# CAP_NET_ADMIN and CAP_SYS_ADMIN of linux/capability.h.
+_NEEDED = 1 << 12 | 1 << 21
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,15 @@ class Host:
 
 
 def can_make_hosts() -> bool:
-    """Only Linux has namespaces, and only root makes them; everywhere else a relay has to do."""
-    return sys.platform == "linux" and os.geteuid() == 0
+    """Only Linux has namespaces, and only who may change networks and mounts makes them.
+
+    Root in a container often may not; everywhere else a relay has to do.
+    """
+    status = Path("/proc/self/status")
+    if sys.platform != "linux" or not status.exists():
+        return False
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status.read_text(), re.MULTILINE)
+    return found is not None and int(found[1], 16) & _NEEDED == _NEEDED
 
 
 @contextmanager

@@ -121,7 +121,9 @@ async def test_no_request_fails_and_no_token_differs_while_every_expert_has_a_ho
     assert transport != "grpc" or sum(worker.relay.damaged for worker in workers) > 0
 
 
-@pytest.mark.skipif(not can_make_hosts(), reason="only root on Linux makes hosts; above, relays stand in")
+@pytest.mark.skipif(
+    not can_make_hosts(), reason="only who may change networks makes hosts; above, relays stand in"
+)
 @pytest.mark.parametrize("transport", ["grpc", "express"])
 async def test_nor_when_cables_are_pulled_and_links_are_slow(
     far_workers: list[Worker], transport: str
