@@ -110,14 +110,14 @@ class CallStream:
             reply = self._native.answer(data, most_rows)
             if isinstance(reply, NoReply):
                 return reply
-            self._most_rows = int(QUICK_NS / max(self._native.row_ns.value, 1))
+            self._most_rows = _quick_rows(self._native.row_ns.value)
             self._send(reply)
             return None
 
     def _reply(self, call: pb.ExpertCall) -> None:
         with self._in_flight:
             reply = self._answer(call)
-            self._most_rows = int(QUICK_NS / max(reply.compute_ns / max(call.row_count, 1), 1))
+            self._most_rows = _quick_rows(reply.compute_ns / max(call.row_count, 1))
             self._send(reply.SerializeToString())
 
     def _send(self, data: bytes) -> None:
@@ -145,6 +145,11 @@ def _read(data: bytes) -> pb.ExpertCall:
         return pb.ExpertCall.FromString(data)
     except DecodeError as error:
         raise CallRejectedError(f"the message is no ExpertCall: {error}") from error
+
+
+def _quick_rows(row_ns: float) -> int:
+    """How many rows are quick where each takes so long."""
+    return int(QUICK_NS / max(row_ns, 1))
 
 
 def _receiving() -> object:
