@@ -10,9 +10,9 @@ from api_server import Served, serving
 from fastapi import Depends, FastAPI
 from tiny_model import MODEL_NAME
 
-from jangtq_coordinator.api.access import Access, KeyCheck, is_local_name, require_admin
 from jangtq_coordinator.api.app import ApiSettings
-from jangtq_coordinator.api_keys import KeyFile, add_key
+from jangtq_coordinator.api.http.access import Access, KeyCheck, is_local_name, require_admin
+from jangtq_coordinator.api.http.api_keys import KeyFile, add_key
 
 SITE = "https://chat.example"
 

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from test_api_errors import json_values
 from tiny_model import MODEL_NAME
 
-from jangtq_coordinator.api.anthropic_schema import MessageRequest
-from jangtq_coordinator.api.messages import AssistantMessage, ToolMessage, UserMessage
+from jangtq_coordinator.api.anthropic.messages_schema import MessageRequest
+from jangtq_coordinator.api.chat.chat_messages import AssistantMessage, ToolMessage, UserMessage
 
 ASK: Any = [{"role": "user", "content": "Hi"}]
 TOOLS: Any = [{"name": "now", "input_schema": {"type": "object", "properties": {"zone": {"type": "string"}}}}]

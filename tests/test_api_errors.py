@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from tiny_model import CONTEXT_LENGTH, MODEL_NAME
 
+from jangtq_coordinator.api.admin.health import ClusterHealth
 from jangtq_coordinator.api.app import ApiSettings
-from jangtq_coordinator.api.health import ClusterHealth
-from jangtq_coordinator.api.schema import ChatRequest
+from jangtq_coordinator.api.chat.chat_schema import ChatRequest
 
 HELLO = [{"role": "user", "content": "Hello"}]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cluster_processes import run_coordinator
 
-from jangtq_coordinator.api_keys import KeyFile, add_key
+from jangtq_coordinator.api.http.api_keys import KeyFile, add_key
 from jangtq_proto.errors import ConfigurationError
 
 

@@ -12,8 +12,8 @@ import pytest
 from api_server import Served, serving
 from running_engine import until
 
-from jangtq_coordinator.api import turns
 from jangtq_coordinator.api.app import ApiSettings
+from jangtq_coordinator.api.chat import generation as turns
 from jangtq_coordinator.settings import ConnectionLimits
 from jangtq_proto.errors import ConfigurationError
 

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from test_api_errors import json_values
 from tiny_model import MODEL_NAME
 
-from jangtq_coordinator.api.messages import UserMessage
-from jangtq_coordinator.api.response_store import ResponseStore
-from jangtq_coordinator.api.responses_schema import ResponseRequest
+from jangtq_coordinator.api.chat.chat_messages import UserMessage
+from jangtq_coordinator.api.openai.response_store import ResponseStore
+from jangtq_coordinator.api.openai.responses_schema import ResponseRequest
 
 TOOLS: Any = [
     {"type": "function", "name": "now", "parameters": {"type": "object", "properties": {}}, "strict": False}

@@ -10,9 +10,9 @@ from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolPara
 from tiny_model import MODEL_NAME, load_tiny_tokenizer
 
 from jangtq_coordinator.api.app import ApiSettings
-from jangtq_coordinator.api.messages import AssistantMessage, ChatMessage, ToolMessage
-from jangtq_coordinator.api.schema import ChatRequest
-from jangtq_coordinator.api.turns import message_for_template, order_results
+from jangtq_coordinator.api.chat.chat_messages import AssistantMessage, ChatMessage, ToolMessage
+from jangtq_coordinator.api.chat.chat_schema import ChatRequest
+from jangtq_coordinator.api.chat.generation import message_for_template, order_results
 from jangtq_coordinator.chat_prompt import ChatTemplate
 from jangtq_coordinator.reasoning import ReasoningMarkers
 

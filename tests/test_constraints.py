@@ -11,7 +11,7 @@ import pytest
 from tiny_model import KV_SHAPE, MODEL_NAME, ProbedModel, load_tiny_tokenizer
 
 import jangtq_bundle
-from jangtq_coordinator.api.transcript import Transcript
+from jangtq_coordinator.api.chat.answer_blocks import Transcript
 from jangtq_coordinator.capabilities import Capabilities, read_capabilities
 from jangtq_coordinator.constraints import GrammarConstraint, Grammars
 from jangtq_coordinator.events import TokenGenerated

@@ -15,9 +15,9 @@ from hostile_requests import BODIES, CHAT, ENDING, LAST, LASTING, LONG, SHORT, S
 from mutations import Mutator, converse, scaled
 from tiny_model import ScriptedModel
 
-from jangtq_coordinator.api.access import OPEN_PATHS, Access
 from jangtq_coordinator.api.app import ApiSettings
-from jangtq_coordinator.api_keys import KeyFile, add_key
+from jangtq_coordinator.api.http.access import OPEN_PATHS, Access
+from jangtq_coordinator.api.http.api_keys import KeyFile, add_key
 
 SECONDS = 60
 CLIENTS = 8

@@ -14,7 +14,7 @@ from cluster_processes import start_coordinator, start_worker
 from playwright.sync_api import Browser, Page, expect
 
 from jangtq_bundle.models import demo_model
-from jangtq_coordinator.api_keys import add_key
+from jangtq_coordinator.api.http.api_keys import add_key
 from jangtq_coordinator.children import Child, Children
 from jangtq_proto.addresses import parse_address
 
@@ -189,7 +189,7 @@ x = "**not bold**"
 def scripts(shown: Shown) -> Iterator[Page]:
     """The page's scripts without the page."""
     page = shown.browser.new_page()
-    folder = files("jangtq_coordinator") / "page"
+    folder = files("jangtq_coordinator") / "api/admin/static"
     for name in ("server.js", "markdown.js", "tools.js"):
         page.add_script_tag(content=(folder / name).read_text())
     yield page

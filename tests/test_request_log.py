@@ -9,7 +9,7 @@ from api_server import Served, serving
 from running_engine import until
 
 from jangtq_coordinator import logs
-from jangtq_coordinator.metrics import RequestMetrics
+from jangtq_coordinator.api.http.request_metrics import RequestMetrics
 
 CHAT = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 3}
 

@@ -11,7 +11,7 @@ import pytest
 import trustme
 from cluster_processes import start_alone
 
-from jangtq_coordinator.api_keys import add_key
+from jangtq_coordinator.api.http.api_keys import add_key
 from jangtq_coordinator.children import Children
 from jangtq_coordinator.cli import parser
 from jangtq_coordinator.serve import check_tls, listen, warn_of_plain_keys

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jangtq_coordinator.answer_text import AnswerText
 from jangtq_coordinator.answers import Answer
-from jangtq_coordinator.api.transcript import Step, Transcript
+from jangtq_coordinator.api.chat.answer_blocks import Step, Transcript
 from jangtq_coordinator.detokenize import ByteDetokenizer
 from jangtq_coordinator.events import Finished, TokenGenerated
 from jangtq_coordinator.reasoning import Channel, Opening, ReasoningMarkers

@@ -10,7 +10,7 @@ from cluster_processes import run_coordinator, running_workers, start_coordinato
 from prometheus_client.parser import text_string_to_metric_families
 from trace_checks import durations, layers_of, read_trace
 
-from jangtq_coordinator.api_keys import add_key
+from jangtq_coordinator.api.http.api_keys import add_key
 from jangtq_coordinator.children import Children
 from jangtq_coordinator.running import KEY_VARIABLE
 from jangtq_coordinator.timing import STAGES

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import httpx
 from pydantic import BaseModel
 
-from jangtq_coordinator.status import ClusterStatus
+from jangtq_coordinator.api.admin.cluster_status import ClusterStatus
 from jangtq_proto.errors import WorkerFaultError
 
 _DATA = "data: "

@@ -119,7 +119,7 @@ def run(given: argparse.Namespace) -> None:
         question = Question(given.prompt, given.system, given.max_tokens, given.temperature, given.seed)
         generate(cluster_settings(given), question)
     elif given.command == "key":
-        from jangtq_coordinator.api_keys import add_key
+        from jangtq_coordinator.api.http.api_keys import add_key
 
         print(add_key(given.api_keys, given.name))
     elif given.command in ("add", "drain"):

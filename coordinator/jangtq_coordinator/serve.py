@@ -16,20 +16,20 @@ import uvicorn
 from fastapi import FastAPI
 
 from jangtq_bundle.bundle import Bundle
-from jangtq_coordinator.api.access import Access
+from jangtq_coordinator.api.admin.cluster_status import cluster_router, health_of
+from jangtq_coordinator.api.admin.prometheus import ClusterCollector, EngineCollector
+from jangtq_coordinator.api.admin.trace_endpoint import trace_router
+from jangtq_coordinator.api.admin.workers_endpoint import workers_router
 from jangtq_coordinator.api.app import ApiSettings, create_app
-from jangtq_coordinator.api.connections import protocol_within
-from jangtq_coordinator.api.trace import trace_router
-from jangtq_coordinator.api.workers import workers_router
-from jangtq_coordinator.api_keys import KeyFile
+from jangtq_coordinator.api.http.access import Access
+from jangtq_coordinator.api.http.api_keys import KeyFile
+from jangtq_coordinator.api.http.connections import protocol_within
+from jangtq_coordinator.api.http.request_metrics import RequestMetrics
 from jangtq_coordinator.assembly import loader, model_name, row_type_of
 from jangtq_coordinator.cluster import Cluster, connect
 from jangtq_coordinator.cluster_options import DEFAULT_WORKER_PORT
-from jangtq_coordinator.coordinator_metrics import ClusterCollector, EngineCollector
 from jangtq_coordinator.engine import Engine
-from jangtq_coordinator.metrics import RequestMetrics
 from jangtq_coordinator.settings import ClusterSettings, ServeSettings
-from jangtq_coordinator.status import cluster_router, health_of
 from jangtq_proto.addresses import Address
 from jangtq_proto.credentials import check_key_is_private
 from jangtq_proto.errors import ConfigurationError

@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from jangtq_coordinator.api.access import Access, KeyCheck, OriginCheck
-from jangtq_coordinator.api.anthropic import anthropic_router
-from jangtq_coordinator.api.body_limit import BodyLimit
-from jangtq_coordinator.api.chat import chat_router
-from jangtq_coordinator.api.completions import completions_router
-from jangtq_coordinator.api.errors import add_error_handlers
-from jangtq_coordinator.api.health import ClusterHealth, health_router
-from jangtq_coordinator.api.metrics import metrics_router
-from jangtq_coordinator.api.models import models_router
-from jangtq_coordinator.api.page import page_router
-from jangtq_coordinator.api.request_log import ID_HEADERS, RequestLog
-from jangtq_coordinator.api.responses import responses_router
-from jangtq_coordinator.api.sse import Answering
-from jangtq_coordinator.api.turns import Turns
+from jangtq_coordinator.api.admin.health import ClusterHealth, health_router
+from jangtq_coordinator.api.admin.metrics_endpoint import metrics_router
+from jangtq_coordinator.api.admin.page import page_router
+from jangtq_coordinator.api.anthropic.messages_endpoint import anthropic_router
+from jangtq_coordinator.api.chat.generation import Turns
+from jangtq_coordinator.api.http.access import Access, KeyCheck, OriginCheck
+from jangtq_coordinator.api.http.body_limit import BodyLimit
+from jangtq_coordinator.api.http.error_responses import add_error_handlers
+from jangtq_coordinator.api.http.request_log import ID_HEADERS, RequestLog
+from jangtq_coordinator.api.http.request_metrics import RequestMetrics
+from jangtq_coordinator.api.http.sse import Answering
+from jangtq_coordinator.api.openai.chat_completions import chat_router
+from jangtq_coordinator.api.openai.completions import completions_router
+from jangtq_coordinator.api.openai.models import models_router
+from jangtq_coordinator.api.openai.responses import responses_router
 from jangtq_coordinator.engine import Engine
-from jangtq_coordinator.metrics import RequestMetrics
 from jangtq_proto.errors import ConfigurationError
 
 

@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jangtq_coordinator.api.errors import Problem
+from jangtq_coordinator.api.http.error_responses import Problem
 
 _MOST_AT_ONCE: Final = 8
 """All requests that are being answered may together have this many times the bytes of the largest body."""

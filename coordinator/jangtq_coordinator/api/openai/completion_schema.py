@@ -4,8 +4,8 @@ from typing import Annotated, Final
 
 from pydantic import Field, JsonValue
 
-from jangtq_coordinator.api.generation_fields import GenerationFields, only
-from jangtq_coordinator.api.messages import Unicode
+from jangtq_coordinator.api.chat.chat_messages import Unicode
+from jangtq_coordinator.api.chat.generation_fields import GenerationFields, only
 
 _DEFAULT_TOKENS: Final = 16
 _MAX_PROMPTS: Final = 64

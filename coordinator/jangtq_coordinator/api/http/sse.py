@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from jangtq_coordinator.api.disconnect import cancelled_on_disconnect
-from jangtq_coordinator.api.errors import Problem, problem_of
-from jangtq_coordinator.api.json_reply import JsonReply, encode
+from jangtq_coordinator.api.http.disconnect import cancelled_on_disconnect
+from jangtq_coordinator.api.http.error_responses import Problem, problem_of
+from jangtq_coordinator.api.http.json_reply import JsonReply, encode
 from jangtq_coordinator.events import Failed, Finished, GenerationEvent, PrefillProgress, TokenGenerated
 from jangtq_coordinator.streams import StreamGroup
 

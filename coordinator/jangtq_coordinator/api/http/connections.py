@@ -8,7 +8,7 @@ from typing import Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from jangtq_coordinator.api.errors import Problem
+from jangtq_coordinator.api.http.error_responses import Problem
 from jangtq_coordinator.settings import ConnectionLimits
 
 _log = logging.getLogger("jangtq.api")

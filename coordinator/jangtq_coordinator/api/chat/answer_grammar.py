@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jangtq_coordinator.api.schema import ChatRequest
+from jangtq_coordinator.api.chat.chat_schema import ChatRequest
 from jangtq_coordinator.tool_arguments import Schema
 from jangtq_coordinator.tool_calls import BLOCK_START
 from jangtq_coordinator.tool_grammar import answer_grammar, block_grammar

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from fastapi import APIRouter, Depends, HTTPException
 from pydantic import BaseModel
 
-from jangtq_coordinator.api.access import require_admin
+from jangtq_coordinator.api.http.access import require_admin
 from jangtq_coordinator.keeper import Keeper
 from jangtq_coordinator.membership import Membership
 from jangtq_proto.addresses import parse_address

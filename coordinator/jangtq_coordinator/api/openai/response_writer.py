@@ -4,13 +4,13 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from jangtq_coordinator.api.errors import Problem
-from jangtq_coordinator.api.logprobs import token_logprobs
-from jangtq_coordinator.api.responses_schema import ResponseRequest
-from jangtq_coordinator.api.sse import Frame
-from jangtq_coordinator.api.tools import ToolChoice
-from jangtq_coordinator.api.transcript import Block, Change, Step, Transcript
-from jangtq_coordinator.api.turns import Turn
+from jangtq_coordinator.api.chat.answer_blocks import Block, Change, Step, Transcript
+from jangtq_coordinator.api.chat.generation import Turn
+from jangtq_coordinator.api.chat.tools import ToolChoice
+from jangtq_coordinator.api.http.error_responses import Problem
+from jangtq_coordinator.api.http.sse import Frame
+from jangtq_coordinator.api.openai.logprobs import token_logprobs
+from jangtq_coordinator.api.openai.responses_schema import ResponseRequest
 from jangtq_coordinator.events import Finished, TokenGenerated, Usage
 from jangtq_coordinator.reasoning import Channel
 

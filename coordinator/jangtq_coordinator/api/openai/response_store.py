@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from jangtq_coordinator.api.messages import ChatMessage
+from jangtq_coordinator.api.chat.chat_messages import ChatMessage
 
 KEPT: Final = "the last ones are, in memory, unless their request said store: false"
 Body = dict[str, object]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from jangtq_coordinator.api.messages import AssistantMessage, CalledFunction, ToolCall
+from jangtq_coordinator.api.chat.chat_messages import AssistantMessage, CalledFunction, ToolCall
 from jangtq_coordinator.events import Finished, TokenGenerated, Usage
 from jangtq_coordinator.picking import TokenLogprobs
 from jangtq_coordinator.reasoning import Channel, Piece

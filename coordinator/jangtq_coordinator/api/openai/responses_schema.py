@@ -5,10 +5,15 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue
 
-from jangtq_coordinator.api.conversation import Conversation
-from jangtq_coordinator.api.generation_fields import SpeculationWish, only
-from jangtq_coordinator.api.messages import Arguments, CalledFunction, ChatMessage, Strict, Text, Unicode
-from jangtq_coordinator.api.schema import (
+from jangtq_coordinator.api.chat.chat_messages import (
+    Arguments,
+    CalledFunction,
+    ChatMessage,
+    Strict,
+    Text,
+    Unicode,
+)
+from jangtq_coordinator.api.chat.chat_schema import (
     ChatRequest,
     Choice,
     NamedSchema,
@@ -17,7 +22,9 @@ from jangtq_coordinator.api.schema import (
     SchemaFormat,
     TextFormat,
 )
-from jangtq_coordinator.api.tools import Function, Tool
+from jangtq_coordinator.api.chat.generation_fields import SpeculationWish, only
+from jangtq_coordinator.api.chat.message_builder import Conversation
+from jangtq_coordinator.api.chat.tools import Function, Tool
 
 _LOGPROBS = "message.output_text.logprobs"
 

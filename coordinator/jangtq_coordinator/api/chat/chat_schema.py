@@ -4,9 +4,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue
 
-from jangtq_coordinator.api.generation_fields import GenerationFields, only
-from jangtq_coordinator.api.messages import ChatMessage, Strict
-from jangtq_coordinator.api.tools import Tool, ToolChoice, parse_choice
+from jangtq_coordinator.api.chat.chat_messages import ChatMessage, Strict
+from jangtq_coordinator.api.chat.generation_fields import GenerationFields, only
+from jangtq_coordinator.api.chat.tools import Tool, ToolChoice, parse_choice
 from jangtq_coordinator.tool_arguments import Schema
 
 _ANY_OBJECT: Final[Schema] = {"type": "object"}

@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 from pydantic import Field, JsonValue
 
-from jangtq_coordinator.api.messages import Strict, Unicode
+from jangtq_coordinator.api.chat.chat_messages import Strict, Unicode
 
 NAME_PATTERN: Final = r"^[a-zA-Z0-9_.:/-]{1,128}$"
 

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import JSONResponse, Response
 
-from jangtq_coordinator.api.access import key_name_of
-from jangtq_coordinator.api.json_reply import JsonReply
-from jangtq_coordinator.api.messages import ChatMessage
-from jangtq_coordinator.api.response_store import KEPT, ResponseStore, Stored
-from jangtq_coordinator.api.response_writer import ResponseWriter
-from jangtq_coordinator.api.responses_schema import ResponseRequest
-from jangtq_coordinator.api.sse import Answering
-from jangtq_coordinator.api.turns import Turns
+from jangtq_coordinator.api.chat.chat_messages import ChatMessage
+from jangtq_coordinator.api.chat.generation import Turns
+from jangtq_coordinator.api.http.access import key_name_of
+from jangtq_coordinator.api.http.json_reply import JsonReply
+from jangtq_coordinator.api.http.sse import Answering
+from jangtq_coordinator.api.openai.response_store import KEPT, ResponseStore, Stored
+from jangtq_coordinator.api.openai.response_writer import ResponseWriter
+from jangtq_coordinator.api.openai.responses_schema import ResponseRequest
 from jangtq_proto.errors import RequestError
 
 

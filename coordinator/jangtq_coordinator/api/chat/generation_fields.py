@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
-from jangtq_coordinator.api.messages import Strict
+from jangtq_coordinator.api.chat.chat_messages import Strict
 from jangtq_coordinator.engine_settings import Speculation
 from jangtq_coordinator.sampling import SamplingParameters
 

@@ -7,11 +7,11 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from jangtq_coordinator.api.anthropic_schema import MessageRequest, PromptRequest
-from jangtq_coordinator.api.errors import Problem
-from jangtq_coordinator.api.sse import Answering, Frame
-from jangtq_coordinator.api.transcript import Block, Change, Step, Transcript
-from jangtq_coordinator.api.turns import Turn, Turns
+from jangtq_coordinator.api.anthropic.messages_schema import MessageRequest, PromptRequest
+from jangtq_coordinator.api.chat.answer_blocks import Block, Change, Step, Transcript
+from jangtq_coordinator.api.chat.generation import Turn, Turns
+from jangtq_coordinator.api.http.error_responses import Problem
+from jangtq_coordinator.api.http.sse import Answering, Frame
 from jangtq_coordinator.events import Finished, TokenGenerated
 from jangtq_coordinator.reasoning import Channel
 from jangtq_coordinator.tool_arguments import parse_json

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from jangtq_coordinator.api.health import ClusterHealth
+from jangtq_coordinator.api.admin.health import ClusterHealth
 from jangtq_coordinator.cluster import Cluster
 from jangtq_coordinator.expert_load import WINDOW_SECONDS
 from jangtq_coordinator.overlap import OverlapState

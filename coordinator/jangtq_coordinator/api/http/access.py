@@ -9,8 +9,8 @@ from fastapi import HTTPException, Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from jangtq_coordinator.api.errors import Problem
-from jangtq_coordinator.api_keys import KeyFile
+from jangtq_coordinator.api.http.api_keys import KeyFile
+from jangtq_coordinator.api.http.error_responses import Problem
 from jangtq_proto.addresses import Address, is_ip_address
 
 OPEN_PATHS: Final = frozenset({"/", "/health/live", "/health/ready"})

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from jangtq_coordinator.api.completion_schema import CompletionRequest
-from jangtq_coordinator.api.demands import demand_of
-from jangtq_coordinator.api.messages import AssistantMessage, ChatMessage, ToolMessage
-from jangtq_coordinator.api.schema import ChatRequest
+from jangtq_coordinator.api.chat.answer_grammar import demand_of
+from jangtq_coordinator.api.chat.chat_messages import AssistantMessage, ChatMessage, ToolMessage
+from jangtq_coordinator.api.chat.chat_schema import ChatRequest
+from jangtq_coordinator.api.openai.completion_schema import CompletionRequest
 from jangtq_coordinator.chat_prompt import ChatPrompt, ChatTemplate, Message
 from jangtq_coordinator.constraints import GrammarConstraint, Grammars
 from jangtq_coordinator.detokenize import token_bytes

@@ -5,9 +5,13 @@ from collections.abc import Mapping, Sequence
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from jangtq_coordinator.api.errors import Problem
-from jangtq_coordinator.api.logprobs import Logged, token_logprobs
-from jangtq_coordinator.api.replies import (
+from jangtq_coordinator.api.chat.answer_blocks import Block, Change, Step, Transcript, total_usage
+from jangtq_coordinator.api.chat.chat_schema import ChatRequest
+from jangtq_coordinator.api.chat.generation import Turn, Turns
+from jangtq_coordinator.api.http.error_responses import Problem
+from jangtq_coordinator.api.http.sse import Answering, Frame
+from jangtq_coordinator.api.openai.logprobs import Logged, token_logprobs
+from jangtq_coordinator.api.openai.replies import (
     AssistantReply,
     ChatCompletion,
     Choice,
@@ -15,10 +19,6 @@ from jangtq_coordinator.api.replies import (
     ToolCallReply,
     UsageReply,
 )
-from jangtq_coordinator.api.schema import ChatRequest
-from jangtq_coordinator.api.sse import Answering, Frame
-from jangtq_coordinator.api.transcript import Block, Change, Step, Transcript, total_usage
-from jangtq_coordinator.api.turns import Turn, Turns
 from jangtq_coordinator.events import Finished, TokenGenerated
 from jangtq_coordinator.reasoning import Channel
 

@@ -4,8 +4,8 @@ import logging
 import time
 from typing import Final
 
+from jangtq_coordinator.api.http.request_metrics import RequestMetrics
 from jangtq_coordinator.events import Failed, Finished, GenerationEvent, PrefillProgress, TokenGenerated
-from jangtq_coordinator.metrics import RequestMetrics
 
 # The client closed the connection before its answer began; nginx's number, since HTTP has none.
 _CLIENT_GONE: Final = 499

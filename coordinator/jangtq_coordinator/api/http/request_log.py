@@ -9,10 +9,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jangtq_coordinator import logs
-from jangtq_coordinator.api.access import key_name_of
-from jangtq_coordinator.api.errors import problem_of
-from jangtq_coordinator.api.request_record import RequestRecord
-from jangtq_coordinator.metrics import RequestMetrics
+from jangtq_coordinator.api.http.access import key_name_of
+from jangtq_coordinator.api.http.error_responses import problem_of
+from jangtq_coordinator.api.http.request_metrics import RequestMetrics
+from jangtq_coordinator.api.http.request_record import RequestRecord
 from jangtq_coordinator.stream_observer import new_observer
 
 ID_HEADERS: Final = ("X-Request-Id", "Request-Id")

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from jangtq_coordinator.api.errors import speaks_anthropic
-from jangtq_coordinator.api.replies import ModelCard, ModelList
-from jangtq_coordinator.api.turns import check_model
+from jangtq_coordinator.api.chat.generation import check_model
+from jangtq_coordinator.api.http.error_responses import speaks_anthropic
+from jangtq_coordinator.api.openai.replies import ModelCard, ModelList
 from jangtq_coordinator.engine import Engine
 
 

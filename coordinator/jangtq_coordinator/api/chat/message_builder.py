@@ -1,6 +1,6 @@
 """Builds the messages of a conversation from parts that come one by one. Knows no API's own spelling."""
 
-from jangtq_coordinator.api.messages import (
+from jangtq_coordinator.api.chat.chat_messages import (
     AssistantMessage,
     CalledFunction,
     ChatMessage,

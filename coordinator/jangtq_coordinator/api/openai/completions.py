@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from jangtq_coordinator.api.completion_schema import CompletionRequest
-from jangtq_coordinator.api.errors import Problem
-from jangtq_coordinator.api.logprobs import Logged, completion_logprobs
-from jangtq_coordinator.api.replies import UsageReply
-from jangtq_coordinator.api.sse import Answering, Frame
-from jangtq_coordinator.api.transcript import Transcript, total_usage
-from jangtq_coordinator.api.turns import Turn, Turns
+from jangtq_coordinator.api.chat.answer_blocks import Transcript, total_usage
+from jangtq_coordinator.api.chat.generation import Turn, Turns
+from jangtq_coordinator.api.http.error_responses import Problem
+from jangtq_coordinator.api.http.sse import Answering, Frame
+from jangtq_coordinator.api.openai.completion_schema import CompletionRequest
+from jangtq_coordinator.api.openai.logprobs import Logged, completion_logprobs
+from jangtq_coordinator.api.openai.replies import UsageReply
 from jangtq_coordinator.events import Finished, TokenGenerated
 from jangtq_coordinator.reasoning import Channel
 

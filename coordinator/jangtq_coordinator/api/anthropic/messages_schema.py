@@ -4,11 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
-from jangtq_coordinator.api.conversation import Conversation
-from jangtq_coordinator.api.generation_fields import SpeculationWish, check_stop
-from jangtq_coordinator.api.messages import CalledFunction, ChatMessage, Strict, Text, Unicode
-from jangtq_coordinator.api.schema import ChatRequest, NamedSchema, SchemaFormat
-from jangtq_coordinator.api.tools import NAME_PATTERN, Function, Tool, ToolChoice
+from jangtq_coordinator.api.chat.chat_messages import CalledFunction, ChatMessage, Strict, Text, Unicode
+from jangtq_coordinator.api.chat.chat_schema import ChatRequest, NamedSchema, SchemaFormat
+from jangtq_coordinator.api.chat.generation_fields import SpeculationWish, check_stop
+from jangtq_coordinator.api.chat.message_builder import Conversation
+from jangtq_coordinator.api.chat.tools import NAME_PATTERN, Function, Tool, ToolChoice
 
 
 class TextBlock(Strict):

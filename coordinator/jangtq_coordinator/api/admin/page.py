@@ -14,7 +14,7 @@ _SCRIPTS: Final = ("server.js", "markdown.js", "tools.js", "chat.js", "cluster.j
 def page_router() -> APIRouter:
     """The page, put together once from its parts."""
     router = APIRouter()
-    folder = files("jangtq_coordinator") / "page"
+    folder = files("jangtq_coordinator") / "api/admin/static"
     style = (folder / "style.css").read_text()
     script = "\n".join((folder / name).read_text() for name in _SCRIPTS)
     html = (folder / "page.html").read_text().replace("{{style}}", style).replace("{{script}}", script)

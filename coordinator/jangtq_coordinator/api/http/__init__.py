@@ -1,0 +1,1 @@
+"""HTTP itself: access, limits, errors, logs of requests, server-sent events."""
