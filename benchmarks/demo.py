@@ -13,9 +13,9 @@ from benchmarks.results import benchmark_options, publish
 from benchmarks.stream_client import ask
 from jangtq_bundle.models import demo_model
 from jangtq_coordinator.api.admin.cluster_status import LayerStatus
-from jangtq_coordinator.chat_client import cluster_status
-from jangtq_coordinator.children import Children
-from jangtq_coordinator.demo import start_cluster
+from jangtq_coordinator.cli.demo.client import cluster_status
+from jangtq_coordinator.cli.demo.processes import Children
+from jangtq_coordinator.cli.demo.run import start_cluster
 
 PROMPT = "Explain photosynthesis in five sentences."
 TOKENS = 200

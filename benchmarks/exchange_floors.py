@@ -15,7 +15,7 @@ from benchmarks.exchange_ways import HALVES, MOE_BLOCK, RAW, SLOTS, Exchange, Wa
 from benchmarks.floor_peers import COMPUTED, read_exactly
 from benchmarks.placement import Placement
 from jangtq_coordinator.channels import open_channel
-from jangtq_coordinator.children import Child, Children
+from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_coordinator.expert_stream import ExpertStream
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.codec import RowType

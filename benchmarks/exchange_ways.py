@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.placement import Placement
-from jangtq_coordinator.children import Child, Children
+from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_coordinator.dispatch import Dispatcher
 from jangtq_coordinator.exchange_memory import AskedRows
 from jangtq_coordinator.express_door import ExpressSettings

@@ -7,7 +7,7 @@ import os
 
 import psutil
 
-from jangtq_coordinator.children import Child
+from jangtq_coordinator.cli.demo.processes import Child
 
 
 class Placement:

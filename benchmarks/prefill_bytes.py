@@ -7,7 +7,7 @@ import numpy as np
 import psutil
 
 from benchmarks.exchange_ways import EXPERTS, HIDDEN, SLOTS, LaneChoice, block_dispatcher, open_lane
-from jangtq_coordinator.children import Child
+from jangtq_coordinator.cli.demo.processes import Child
 from jangtq_coordinator.timing import LayerTimes
 
 ROWS = 2048

@@ -11,7 +11,7 @@ from typing import Final
 import httpx
 
 from jangtq_bundle.models import demo_model
-from jangtq_coordinator.children import Child, Children
+from jangtq_coordinator.cli.demo.processes import Child, Children
 
 REPLICAS = ("0-255", "0-255")
 HALVES = ("0-127", "128-255")

@@ -20,8 +20,8 @@ from benchmarks.neighbours import Disturbance, measure_disturbance, report_distu
 from benchmarks.results import benchmark_options, publish
 from benchmarks.stream_client import Timed, ask
 from jangtq_bundle.models import demo_model
-from jangtq_coordinator.children import Children
-from jangtq_coordinator.demo import start_cluster
+from jangtq_coordinator.cli.demo.processes import Children
+from jangtq_coordinator.cli.demo.run import start_cluster
 from jangtq_coordinator.engine_settings import EngineSettings
 
 CLIENTS = (1, 4, 16, 64)

@@ -16,7 +16,7 @@ from leaping_clock import Clock, seconds_ahead
 from network_hosts import Host
 from scripted_workers import HIDDEN, some_call
 
-from jangtq_coordinator.children import Child, Children
+from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_coordinator.grpc_lane import GrpcLane
 from jangtq_coordinator.lane import LaneSettings
 from jangtq_proto.addresses import Address, parse_address

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from jangtq_coordinator.children import Child, Children
+from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_proto.addresses import Address, parse_address
 
 

@@ -10,7 +10,7 @@ import psutil
 from cluster_processes import start_worker
 from good_calls import MESSAGES
 
-from jangtq_coordinator.children import Children
+from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc

@@ -13,9 +13,9 @@ from agent_script import reply  # noqa: E402
 from tiny_model import ScriptedModel, loader  # noqa: E402
 
 from jangtq_coordinator.api.app import create_app  # noqa: E402
+from jangtq_coordinator.cli.serve import run_server, server_config  # noqa: E402
 from jangtq_coordinator.engine import Engine  # noqa: E402
 from jangtq_coordinator.engine_settings import EngineSettings  # noqa: E402
-from jangtq_coordinator.serve import run_server, server_config  # noqa: E402
 from jangtq_coordinator.settings import ServeSettings  # noqa: E402
 
 

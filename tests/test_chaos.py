@@ -21,7 +21,7 @@ from streamed_load import Load, Question
 
 from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.writer import write_bundle
-from jangtq_coordinator.children import Children
+from jangtq_coordinator.cli.demo.processes import Children
 
 STREAMS = 50
 RANGES = ("0-19", "12-31", "0-11,20-31")

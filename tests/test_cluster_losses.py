@@ -11,7 +11,7 @@ import httpx
 import pytest
 from cluster_processes import run_coordinator, start_coordinator, start_worker
 
-from jangtq_coordinator.children import Child, Children
+from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_proto.addresses import Address, parse_address
 
 ENDLESS = {"messages": [{"role": "user", "content": "Hello"}], "temperature": 0, "ignore_eos": True}

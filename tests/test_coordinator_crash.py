@@ -10,7 +10,7 @@ import pytest
 from cluster_processes import running_workers, start_coordinator
 from streamed_load import Load, Question
 
-from jangtq_coordinator.children import Child, Children
+from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_proto.addresses import Address
 
 Message = dict[str, str]

@@ -15,8 +15,8 @@ from tokenizers import Tokenizer
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.directory import SIDECAR_FILE
-from jangtq_coordinator.children import Children
-from jangtq_coordinator.demo import start_cluster
+from jangtq_coordinator.cli.demo.processes import Children
+from jangtq_coordinator.cli.demo.run import start_cluster
 from jangtq_demo.batches import UNTRAINED, Batches, Example, pack
 from jangtq_demo.checkpoint import load_checkpoint
 from jangtq_demo.corpus.conversation import Conversation, Message

@@ -12,7 +12,7 @@ from cluster_processes import start_coordinator, start_worker
 from scripted_workers import HIDDEN, some_call
 from streamed_load import Load, Question
 
-from jangtq_coordinator.children import Child, Children
+from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_coordinator.grpc_lane import GrpcLane
 from jangtq_coordinator.lane import LaneSettings
 from jangtq_coordinator.prober import Prober

@@ -7,9 +7,9 @@ from string import Template
 
 import pytest
 
-from jangtq_coordinator.cli import parser
-from jangtq_coordinator.cluster_options import cluster_settings
-from jangtq_coordinator.serve_options import serve_settings
+from jangtq_coordinator.cli.cluster_options import cluster_settings
+from jangtq_coordinator.cli.main import parser
+from jangtq_coordinator.cli.serve_options import serve_settings
 from jangtq_proto.options import MODEL_VARIABLE
 from jangtq_worker.cli import settings_from
 

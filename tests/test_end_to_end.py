@@ -20,7 +20,7 @@ from prometheus_client.samples import Sample
 from trace_checks import durations, read_trace
 
 from jangtq_bundle.models import demo_model
-from jangtq_coordinator.children import Child, Children
+from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_coordinator.trace_events import ENGINE, REQUESTS
 
 QUESTION: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]

@@ -11,9 +11,9 @@ import pytest
 from cluster_processes import run_coordinator, running_workers, start_worker
 from scripted_workers import HIDDEN, NETWORK, ScriptedWorker, ask, lane_to, scripted_worker
 
-from jangtq_coordinator.children import Children
-from jangtq_coordinator.cli import parser as coordinator_parser
-from jangtq_coordinator.cluster_options import cluster_settings
+from jangtq_coordinator.cli.cluster_options import cluster_settings
+from jangtq_coordinator.cli.demo.processes import Children
+from jangtq_coordinator.cli.main import parser as coordinator_parser
 from jangtq_coordinator.express_door import ExpressSettings
 from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane

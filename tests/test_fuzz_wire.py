@@ -17,7 +17,7 @@ from tls_folders import make_folders
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
-from jangtq_coordinator.children import Children
+from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.codec import CallShape

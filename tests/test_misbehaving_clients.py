@@ -20,7 +20,7 @@ import pytest
 from cluster_processes import start_alone
 from raw_http import Connection, connection, post
 
-from jangtq_coordinator.children import Children
+from jangtq_coordinator.cli.demo.processes import Children
 
 REQUESTS = 1000
 WARMING = 200

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from jangtq_bundle.models import demo_model
 from jangtq_coordinator.api.http.api_keys import add_key
-from jangtq_coordinator.children import Child, Children
+from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_proto.addresses import parse_address
 
 QUESTION = "Explain photosynthesis in five sentences."

@@ -15,7 +15,7 @@ from streamed_load import Load, Question
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
-from jangtq_coordinator.children import Child, Children
+from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_coordinator.prober import Prober
 from jangtq_coordinator.rebalance import share_out
 from jangtq_coordinator.roster import LOCAL

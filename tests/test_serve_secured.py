@@ -12,10 +12,10 @@ import trustme
 from cluster_processes import start_alone
 
 from jangtq_coordinator.api.http.api_keys import add_key
-from jangtq_coordinator.children import Children
-from jangtq_coordinator.cli import parser
-from jangtq_coordinator.serve import check_tls, listen, warn_of_plain_keys
-from jangtq_coordinator.serve_options import serve_settings
+from jangtq_coordinator.cli.demo.processes import Children
+from jangtq_coordinator.cli.main import parser
+from jangtq_coordinator.cli.serve import check_tls, listen, warn_of_plain_keys
+from jangtq_coordinator.cli.serve_options import serve_settings
 from jangtq_coordinator.settings import ServeSettings
 from jangtq_proto.errors import ConfigurationError
 

@@ -8,7 +8,7 @@ import pytest
 from cluster_processes import run_coordinator, running_workers, start_alone
 from reference_bundles import Variant
 
-from jangtq_coordinator.children import Children
+from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_proto.addresses import Address
 
 

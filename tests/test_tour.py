@@ -4,9 +4,9 @@ import io
 
 import pytest
 
-from jangtq_coordinator.chat_client import CalledFunction, CalledTool
-from jangtq_coordinator.terminal import FoldingPrinter
-from jangtq_coordinator.tour import run_calculator
+from jangtq_coordinator.cli.demo.client import CalledFunction, CalledTool
+from jangtq_coordinator.cli.demo.script import run_calculator
+from jangtq_coordinator.cli.terminal import FoldingPrinter
 
 
 class Terminal(io.StringIO):

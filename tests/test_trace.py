@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from trace_checks import durations, layers_of, read_trace
 
 from jangtq_coordinator.api.http.api_keys import add_key
-from jangtq_coordinator.children import Children
-from jangtq_coordinator.running import KEY_VARIABLE
+from jangtq_coordinator.cli.admin_client import KEY_VARIABLE
+from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.timing import STAGES
 from jangtq_coordinator.trace_events import ENGINE, REQUESTS, Trace
 from jangtq_proto.addresses import Address

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from reference_bundles import Variant
 
 from jangtq_bundle.bundle import Bundle
-from jangtq_coordinator.children import Children
+from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_kernels.reference import ReferenceBackend
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import (

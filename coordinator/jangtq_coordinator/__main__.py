@@ -2,6 +2,6 @@
 
 import sys
 
-from jangtq_coordinator.cli import main
+from jangtq_coordinator.cli.main import main
 
 sys.exit(main())

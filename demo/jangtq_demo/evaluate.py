@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from jangtq_bundle.models import demo_model
-from jangtq_coordinator.children import Children
-from jangtq_coordinator.demo import start_cluster
+from jangtq_coordinator.cli.demo.processes import Children
+from jangtq_coordinator.cli.demo.run import start_cluster
 from jangtq_demo.api_client import Client
 from jangtq_demo.questions import (
     Question,

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from jangtq_coordinator.chat_client import CalledTool, turn_chunks
-from jangtq_coordinator.terminal import AnswerPrinter, FoldingPrinter, Printer, dim
+from jangtq_coordinator.cli.demo.client import CalledTool, turn_chunks
+from jangtq_coordinator.cli.terminal import AnswerPrinter, FoldingPrinter, Printer, dim
 
 PROMPTS: Final = ("Explain photosynthesis in five sentences.", "What is 4821 + 3579?")
 TOOL_PROMPT: Final = "Use the calculator: 4821 * 3579."

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jangtq_coordinator import logs
-from jangtq_coordinator.certs import add_certs, certs_settings, make_certificates
-from jangtq_coordinator.cluster_options import add_cluster, cluster_settings
-from jangtq_coordinator.running import add_url
-from jangtq_coordinator.serve_options import add_api_keys, add_serve, serve_settings
+from jangtq_coordinator.cli.admin_client import add_url
+from jangtq_coordinator.cli.certs import add_certs, certs_settings, make_certificates
+from jangtq_coordinator.cli.cluster_options import add_cluster, cluster_settings
+from jangtq_coordinator.cli.serve_options import add_api_keys, add_serve, serve_settings
 from jangtq_coordinator.trace_events import MOST_SECONDS
 from jangtq_kernels.errors import BackendMissingError
 from jangtq_proto.errors import JangtqError
@@ -104,17 +104,17 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     """Do what the command line asks; each command imports only what it needs."""
     if given.command == "demo":
-        from jangtq_coordinator.demo import run_demo
+        from jangtq_coordinator.cli.demo.run import run_demo
 
         run_demo(given.prompt, model=given.model, max_tokens=given.max_tokens, threads=given.threads)
     elif given.command == "certs":
         make_certificates(certs_settings(given))
     elif given.command == "hash":
-        from jangtq_coordinator.hash_bundle import hash_bundle
+        from jangtq_coordinator.cli.hash_bundle import hash_bundle
 
         hash_bundle(given.model)
     elif given.command == "generate":
-        from jangtq_coordinator.generate import Question, generate
+        from jangtq_coordinator.cli.generate import Question, generate
 
         question = Question(given.prompt, given.system, given.max_tokens, given.temperature, given.seed)
         generate(cluster_settings(given), question)
@@ -123,15 +123,15 @@ def run(given: argparse.Namespace) -> None:
 
         print(add_key(given.api_keys, given.name))
     elif given.command in ("add", "drain"):
-        from jangtq_coordinator.workers import change_worker
+        from jangtq_coordinator.cli.workers import change_worker
 
         change_worker(given.url, given.command, given.worker)
     elif given.command == "trace":
-        from jangtq_coordinator.trace import TraceQuestion, save_trace
+        from jangtq_coordinator.cli.trace import TraceQuestion, save_trace
 
         save_trace(TraceQuestion(given.url, given.output, given.request, given.seconds))
     else:
-        from jangtq_coordinator.serve import serve
+        from jangtq_coordinator.cli.serve import serve
 
         serve(cluster_settings(given), serve_settings(given), watch_stdin=given.stop_on_stdin_close)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.models import demo_model
 from jangtq_coordinator.api.admin.cluster_status import LayerStatus
-from jangtq_coordinator.chat_client import cluster_status
-from jangtq_coordinator.children import Child, Children
-from jangtq_coordinator.tour import Tour, Turn
+from jangtq_coordinator.cli.demo.client import cluster_status
+from jangtq_coordinator.cli.demo.processes import Child, Children
+from jangtq_coordinator.cli.demo.script import Tour, Turn
 
 
 def run_demo(prompt: str | None, *, model: Path | None, max_tokens: int, threads: int) -> None:

@@ -3,7 +3,7 @@
 import json
 from typing import Final, Literal
 
-from jangtq_coordinator.running import post
+from jangtq_coordinator.cli.admin_client import post
 
 _PATHS: Final = {"add": "/cluster/workers", "drain": "/cluster/workers/drain"}
 

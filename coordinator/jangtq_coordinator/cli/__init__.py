@@ -1,0 +1,1 @@
+"""The commands of `jangtq-coord`: each parses its options and runs one thing."""

@@ -1,0 +1,1 @@
+"""`jangtq-coord demo`: starts a cluster on this machine and shows it."""
