@@ -15,8 +15,8 @@ from pathlib import Path
 import jangtq_bundle
 from benchmarks.results import benchmark_options, publish
 from jangtq_bundle.bundle import Bundle
-from jangtq_coordinator.assembly import loader, row_type_of
-from jangtq_coordinator.cluster import connect
+from jangtq_coordinator.assembly.connect import connect
+from jangtq_coordinator.assembly.loader import loader, row_type_of
 from jangtq_coordinator.engine import Engine
 from jangtq_coordinator.engine_settings import EngineSettings, KvSettings, Speculation
 from jangtq_coordinator.events import Failed, TokenGenerated

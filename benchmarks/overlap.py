@@ -17,8 +17,8 @@ import mlx.core as mx
 from benchmarks.results import benchmark_options, publish
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.models import demo_model
+from jangtq_coordinator.assembly.connect import Cluster, connect
 from jangtq_coordinator.cli.demo.processes import Children
-from jangtq_coordinator.cluster import Cluster, connect
 from jangtq_coordinator.kv_batch import KvBatch
 from jangtq_coordinator.kv_rows import KvForm
 from jangtq_coordinator.model import CoordinatorModel, load_model

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from reference_bundles import Variant, dequantized_checkpoint
 
 from jangtq_bundle.bundle import Bundle
-from jangtq_coordinator.cluster import connect
+from jangtq_coordinator.assembly.connect import connect
 from jangtq_coordinator.dense_weights import fast_products
 from jangtq_coordinator.mlx_lm_import import generate_step, minimax
 from jangtq_coordinator.model import load_model

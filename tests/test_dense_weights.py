@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jangtq_bundle.bundle import Bundle
-from jangtq_coordinator.cluster import connect
+from jangtq_coordinator.assembly.connect import connect
 from jangtq_coordinator.dense_weights import (
     MANY_ROWS,
     DenseForm,

@@ -14,7 +14,7 @@ from small_bundles import SMALL, dense_model
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.writer import write_bundle
-from jangtq_coordinator.cluster import connect
+from jangtq_coordinator.assembly.connect import connect
 from jangtq_coordinator.dense_weights import fast_products
 from jangtq_coordinator.kv_batch import KvBatch
 from jangtq_coordinator.kv_rows import KvForm

@@ -18,9 +18,9 @@ from slow_relay import CHUNK_BYTES, Slowness
 from small_bundles import SMALL
 
 from jangtq_bundle.bundle import Bundle
+from jangtq_coordinator.assembly.connect import Cluster, connect
 from jangtq_coordinator.cli.certs import CertsSettings, make_certificates, parse_workers
 from jangtq_coordinator.cli.demo.processes import Children
-from jangtq_coordinator.cluster import Cluster, connect
 from jangtq_coordinator.grpc_lane import GrpcLane
 from jangtq_coordinator.lane import LaneSettings
 from jangtq_coordinator.mlx_lm_import import generate_step

@@ -8,7 +8,7 @@ from cluster_processes import run_coordinator, running_workers
 from scripted_workers import EXPERTS, HIDDEN
 
 from jangtq_bundle.bundle import Bundle
-from jangtq_coordinator.cluster import connect
+from jangtq_coordinator.assembly.connect import connect
 from jangtq_coordinator.settings import ClusterSettings, Transport
 from jangtq_proto.codec import RowType
 from jangtq_proto.ranges import parse_ranges

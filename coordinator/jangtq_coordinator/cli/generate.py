@@ -6,10 +6,10 @@ import time
 from dataclasses import dataclass
 
 from jangtq_bundle.bundle import Bundle
-from jangtq_coordinator.assembly import loader, row_type_of
+from jangtq_coordinator.assembly.connect import connect
+from jangtq_coordinator.assembly.loader import loader, row_type_of
 from jangtq_coordinator.chat_prompt import ChatTemplate
 from jangtq_coordinator.cli.terminal import AnswerPrinter
-from jangtq_coordinator.cluster import connect
 from jangtq_coordinator.engine import Engine
 from jangtq_coordinator.engine_settings import EngineSettings, Speculation
 from jangtq_coordinator.events import Failed, Finished, TokenGenerated

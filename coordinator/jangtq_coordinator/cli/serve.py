@@ -25,9 +25,9 @@ from jangtq_coordinator.api.http.access import Access
 from jangtq_coordinator.api.http.api_keys import KeyFile
 from jangtq_coordinator.api.http.connections import protocol_within
 from jangtq_coordinator.api.http.request_metrics import RequestMetrics
-from jangtq_coordinator.assembly import loader, model_name, row_type_of
+from jangtq_coordinator.assembly.connect import Cluster, connect
+from jangtq_coordinator.assembly.loader import loader, model_name, row_type_of
 from jangtq_coordinator.cli.cluster_options import DEFAULT_WORKER_PORT
-from jangtq_coordinator.cluster import Cluster, connect
 from jangtq_coordinator.engine import Engine
 from jangtq_coordinator.settings import ClusterSettings, ServeSettings
 from jangtq_proto.addresses import Address

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from jangtq_coordinator.api.admin.health import ClusterHealth
-from jangtq_coordinator.cluster import Cluster
+from jangtq_coordinator.assembly.connect import Cluster
 from jangtq_coordinator.expert_load import WINDOW_SECONDS
 from jangtq_coordinator.overlap import OverlapState
 from jangtq_coordinator.plan import Member, State

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from jangtq_coordinator.cluster import Cluster
+from jangtq_coordinator.assembly.connect import Cluster
 from jangtq_coordinator.engine import Engine
 from jangtq_coordinator.load import Durations
 from jangtq_coordinator.overlap import OverlapChooser

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.config import ModelConfig
+from jangtq_coordinator.assembly.connect import Cluster
 from jangtq_coordinator.capabilities import read_capabilities
-from jangtq_coordinator.cluster import Cluster
 from jangtq_coordinator.kv_memory import KvShape
 from jangtq_coordinator.loaded import LoadedModel, read_generation_config
 from jangtq_coordinator.mlx_lm_import import load_tokenizer

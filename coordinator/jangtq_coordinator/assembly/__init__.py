@@ -1,0 +1,1 @@
+"""Builds the cluster, the model and the engine into one coordinator."""
