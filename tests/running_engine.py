@@ -10,10 +10,10 @@ from jangtq_coordinator.engine import Engine
 from jangtq_coordinator.engine_settings import EngineSettings
 from jangtq_coordinator.events import Finished, GenerationEvent, TokenGenerated
 from jangtq_coordinator.mlx_lm_import import stream_generate
-from jangtq_coordinator.reasoning import Channel
 from jangtq_coordinator.requests import GenerationRequest
 from jangtq_coordinator.sampling import SamplingParameters
 from jangtq_coordinator.streams import GenerationStream
+from jangtq_coordinator.text.reasoning import Channel
 
 GREEDY = SamplingParameters(temperature=0)
 PROMPTS = [tuple((5 * i + j * j) % 256 for j in range(n)) for i, n in enumerate((3, 20, 41, 64))]

@@ -13,8 +13,8 @@ from jangtq_coordinator.api.app import ApiSettings
 from jangtq_coordinator.api.chat.chat_messages import AssistantMessage, ChatMessage, ToolMessage
 from jangtq_coordinator.api.chat.chat_schema import ChatRequest
 from jangtq_coordinator.api.chat.generation import message_for_template, order_results
-from jangtq_coordinator.chat_prompt import ChatTemplate
-from jangtq_coordinator.reasoning import ReasoningMarkers
+from jangtq_coordinator.text.chat_template import ChatTemplate
+from jangtq_coordinator.text.reasoning import ReasoningMarkers
 
 ASK: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Weather?"}]
 TOOLS: list[ChatCompletionToolParam] = [

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tiny_model import load_tiny_tokenizer
 
 from jangtq_bundle.byte_tokenizer import VOCABULARY_SIZE, token_id
-from jangtq_coordinator.detokenize import MlxDetokenizer, detokenizer_factory, vocabulary_bytes
+from jangtq_coordinator.text.detokenizer import MlxDetokenizer, detokenizer_factory, vocabulary_bytes
 
 MAKE = detokenizer_factory(load_tiny_tokenizer(), keep=())
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jangtq_coordinator.answer_text import AnswerText
-from jangtq_coordinator.reasoning import (
+from jangtq_coordinator.text.answer_text import AnswerText
+from jangtq_coordinator.text.reasoning import (
     Channel,
     ChannelSplitter,
     Opening,
@@ -16,7 +16,7 @@ from jangtq_coordinator.reasoning import (
     ReasoningMarkers,
     join_pieces,
 )
-from jangtq_coordinator.stop_strings import StopStrings, overlap
+from jangtq_coordinator.text.stop_strings import StopStrings, overlap
 
 MARKERS = ReasoningMarkers()
 THINKING = Opening(Channel.REASONING)

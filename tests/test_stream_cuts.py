@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jangtq_coordinator.answer_text import AnswerText
 from jangtq_coordinator.answers import Answer
 from jangtq_coordinator.api.chat.answer_blocks import Step, Transcript
-from jangtq_coordinator.detokenize import ByteDetokenizer
 from jangtq_coordinator.events import Finished, TokenGenerated
-from jangtq_coordinator.reasoning import Channel, Opening, ReasoningMarkers
+from jangtq_coordinator.text.answer_text import AnswerText
+from jangtq_coordinator.text.detokenizer import ByteDetokenizer
+from jangtq_coordinator.text.reasoning import Channel, Opening, ReasoningMarkers
 
 SCHEMAS = {
     "f": {

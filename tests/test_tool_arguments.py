@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jangtq_coordinator.tool_arguments import ArgumentWriter, allowed_types, value_json
+from jangtq_coordinator.text.tool_arguments import ArgumentWriter, allowed_types, value_json
 
 
 @given(st.text())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jangtq_coordinator.reasoning import (
+from jangtq_coordinator.text.reasoning import (
     Channel,
     ChannelSplitter,
     Opening,
@@ -14,7 +14,7 @@ from jangtq_coordinator.reasoning import (
     ReasoningMarkers,
     join_pieces,
 )
-from jangtq_coordinator.tool_calls import CallStep, ToolBlock
+from jangtq_coordinator.text.tool_calls import CallStep, ToolBlock
 
 ANSWERING = Opening(Channel.CONTENT)
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from jangtq_coordinator.answer_text import AnswerText
 from jangtq_coordinator.events import Finished, FinishReason, GenerationEvent, TokenGenerated, Usage
 from jangtq_coordinator.picking import TokenLogprobs
-from jangtq_coordinator.reasoning import Channel, Piece
-from jangtq_coordinator.tool_calls import CallStep
+from jangtq_coordinator.text.answer_text import AnswerText
+from jangtq_coordinator.text.reasoning import Channel, Piece
+from jangtq_coordinator.text.tool_calls import CallStep
 
 
 class Answer:

@@ -12,8 +12,8 @@ import numpy as np
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 from numpy.typing import NDArray
 
-from jangtq_coordinator.detokenize import Detokenizer, byte_level, detokenizer_factory, vocabulary_bytes
 from jangtq_coordinator.loaded import LoadedModel
+from jangtq_coordinator.text.detokenizer import Detokenizer, byte_level, detokenizer_factory, vocabulary_bytes
 from jangtq_proto.errors import RequestError
 
 Mask = NDArray[np.uint32]

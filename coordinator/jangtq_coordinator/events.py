@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jangtq_coordinator.picking import TokenLogprobs
-from jangtq_coordinator.reasoning import Piece
+from jangtq_coordinator.text.reasoning import Piece
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 

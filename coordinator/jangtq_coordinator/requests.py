@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from jangtq_coordinator.engine_settings import Speculation
 from jangtq_coordinator.picking import Constraint, Picker
-from jangtq_coordinator.reasoning import Channel, Opening
 from jangtq_coordinator.sampling import SamplingParameters
+from jangtq_coordinator.text.reasoning import Channel, Opening
 from jangtq_proto.errors import ContextOverflowError, RequestError
 
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.assembly.connect import connect
 from jangtq_coordinator.assembly.loader import loader, row_type_of
-from jangtq_coordinator.chat_prompt import ChatTemplate
 from jangtq_coordinator.cli.terminal import AnswerPrinter
 from jangtq_coordinator.engine import Engine
 from jangtq_coordinator.engine_settings import EngineSettings, Speculation
 from jangtq_coordinator.events import Failed, Finished, TokenGenerated
-from jangtq_coordinator.reasoning import Channel, Piece
 from jangtq_coordinator.requests import GenerationRequest
 from jangtq_coordinator.settings import ClusterSettings
+from jangtq_coordinator.text.chat_template import ChatTemplate
+from jangtq_coordinator.text.reasoning import Channel, Piece
 
 
 @dataclass(frozen=True)

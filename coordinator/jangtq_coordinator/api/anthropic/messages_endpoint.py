@@ -13,8 +13,8 @@ from jangtq_coordinator.api.chat.generation import Turn, Turns
 from jangtq_coordinator.api.http.error_responses import Problem
 from jangtq_coordinator.api.http.sse import Answering, Frame
 from jangtq_coordinator.events import Finished, TokenGenerated
-from jangtq_coordinator.reasoning import Channel
-from jangtq_coordinator.tool_arguments import parse_json
+from jangtq_coordinator.text.reasoning import Channel
+from jangtq_coordinator.text.tool_arguments import parse_json
 
 _REASONS: Final = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 Body = dict[str, object]

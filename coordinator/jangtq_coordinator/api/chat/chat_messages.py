@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
-from jangtq_coordinator.tool_arguments import parse_json
+from jangtq_coordinator.text.tool_arguments import parse_json
 
 # OpenAI's responses tell apart who wrote a text.
 _TEXT_KINDS: Final = ("text", "input_text", "output_text", "reasoning_text", "summary_text")

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, JsonValue
 from jangtq_coordinator.api.chat.chat_messages import ChatMessage, Strict
 from jangtq_coordinator.api.chat.generation_fields import GenerationFields, only
 from jangtq_coordinator.api.chat.tools import Tool, ToolChoice, parse_choice
-from jangtq_coordinator.tool_arguments import Schema
+from jangtq_coordinator.text.tool_arguments import Schema
 
 _ANY_OBJECT: Final[Schema] = {"type": "object"}
 

@@ -12,15 +12,15 @@ from jangtq_coordinator.api.chat.answer_grammar import demand_of
 from jangtq_coordinator.api.chat.chat_messages import AssistantMessage, ChatMessage, ToolMessage
 from jangtq_coordinator.api.chat.chat_schema import ChatRequest
 from jangtq_coordinator.api.openai.completion_schema import CompletionRequest
-from jangtq_coordinator.chat_prompt import ChatPrompt, ChatTemplate, Message
 from jangtq_coordinator.constraints import GrammarConstraint, Grammars
-from jangtq_coordinator.detokenize import token_bytes
 from jangtq_coordinator.engine import Engine
 from jangtq_coordinator.loaded import LoadedModel
-from jangtq_coordinator.reasoning import Channel
 from jangtq_coordinator.requests import GenerationRequest, room_after
 from jangtq_coordinator.streams import GenerationStream, StreamGroup
-from jangtq_coordinator.tool_arguments import Schema
+from jangtq_coordinator.text.chat_template import ChatPrompt, ChatTemplate, Message
+from jangtq_coordinator.text.detokenizer import token_bytes
+from jangtq_coordinator.text.reasoning import Channel
+from jangtq_coordinator.text.tool_arguments import Schema
 from jangtq_proto.errors import RequestError, UnknownModelError
 
 

@@ -20,7 +20,7 @@ from jangtq_coordinator.api.openai.replies import (
     UsageReply,
 )
 from jangtq_coordinator.events import Finished, TokenGenerated
-from jangtq_coordinator.reasoning import Channel
+from jangtq_coordinator.text.reasoning import Channel
 
 
 def chat_router(turns: Turns, answering: Answering) -> APIRouter:

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from jangtq_coordinator.stop_strings import overlap
-from jangtq_coordinator.tool_calls import BLOCK_START, BlockState, CallPart, CallStep, ToolBlock
+from jangtq_coordinator.text.stop_strings import overlap
+from jangtq_coordinator.text.tool_calls import BLOCK_START, BlockState, CallPart, CallStep, ToolBlock
 
 
 class Channel(StrEnum):

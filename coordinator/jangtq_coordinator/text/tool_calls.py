@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from jangtq_coordinator.stop_strings import overlap
+from jangtq_coordinator.text.stop_strings import overlap
 
 BLOCK_START: Final = "<minimax:tool_call>"
 BLOCK_END: Final = "</minimax:tool_call>"

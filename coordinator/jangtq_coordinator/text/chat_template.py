@@ -8,7 +8,7 @@ from typing import Final
 from jinja2 import TemplateError
 
 from jangtq_coordinator.mlx_lm_import import TokenizerWrapper
-from jangtq_coordinator.reasoning import Channel, Opening, ReasoningMarkers
+from jangtq_coordinator.text.reasoning import Channel, Opening, ReasoningMarkers
 from jangtq_proto.errors import RequestError
 
 Message = Mapping[str, object]

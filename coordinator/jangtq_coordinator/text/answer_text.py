@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from jangtq_coordinator.detokenize import Detokenizer
-from jangtq_coordinator.reasoning import (
+from jangtq_coordinator.text.detokenizer import Detokenizer
+from jangtq_coordinator.text.reasoning import (
     Channel,
     ChannelSplitter,
     Opening,
@@ -11,7 +11,7 @@ from jangtq_coordinator.reasoning import (
     ReasoningMarkers,
     join_pieces,
 )
-from jangtq_coordinator.stop_strings import StopStrings
+from jangtq_coordinator.text.stop_strings import StopStrings
 
 
 class AnswerText:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from jangtq_coordinator.reasoning import ReasoningMarkers
-from jangtq_coordinator.tool_calls import BLOCK_END, BLOCK_START
+from jangtq_coordinator.text.reasoning import ReasoningMarkers
+from jangtq_coordinator.text.tool_calls import BLOCK_END, BLOCK_START
 from jangtq_proto.errors import BundleError
 
 _T = TypeVar("_T")
