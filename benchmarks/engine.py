@@ -22,7 +22,7 @@ from jangtq_coordinator.engine_settings import EngineSettings, KvSettings, Specu
 from jangtq_coordinator.events import Failed, TokenGenerated
 from jangtq_coordinator.loaded import LoadedModel
 from jangtq_coordinator.requests import GenerationRequest
-from jangtq_coordinator.sampling import SamplingParameters
+from jangtq_coordinator.sampling.parameters import SamplingParameters
 from jangtq_coordinator.settings import ClusterSettings
 from jangtq_proto.ranges import ExpertRange
 

@@ -11,7 +11,7 @@ from jangtq_coordinator.engine_settings import EngineSettings
 from jangtq_coordinator.events import Finished, GenerationEvent, TokenGenerated
 from jangtq_coordinator.mlx_lm_import import stream_generate
 from jangtq_coordinator.requests import GenerationRequest
-from jangtq_coordinator.sampling import SamplingParameters
+from jangtq_coordinator.sampling.parameters import SamplingParameters
 from jangtq_coordinator.streams import GenerationStream
 from jangtq_coordinator.text.reasoning import Channel
 

@@ -10,11 +10,11 @@ from test_speculation import HalfRight
 from tiny_model import ProbedModel
 
 from jangtq_coordinator.batching import BatchGenerator
-from jangtq_coordinator.constraints import GrammarConstraint, Grammars
 from jangtq_coordinator.engine_settings import Speculation
-from jangtq_coordinator.picking import Picker
-from jangtq_coordinator.sampling import SamplingParameters
-from jangtq_coordinator.tool_grammar import answer_grammar
+from jangtq_coordinator.sampling.grammar import GrammarConstraint, Grammars
+from jangtq_coordinator.sampling.parameters import SamplingParameters
+from jangtq_coordinator.sampling.sampler import Picker
+from jangtq_coordinator.sampling.tool_grammar import answer_grammar
 
 __all__ = ["grammars"]
 

@@ -12,15 +12,15 @@ from tiny_model import KV_SHAPE, MODEL_NAME, ProbedModel, load_tiny_tokenizer
 
 import jangtq_bundle
 from jangtq_coordinator.api.chat.answer_blocks import Transcript
-from jangtq_coordinator.constraints import GrammarConstraint, Grammars
 from jangtq_coordinator.events import TokenGenerated
 from jangtq_coordinator.loaded import LoadedModel
 from jangtq_coordinator.mlx_lm_import import load_tokenizer
+from jangtq_coordinator.sampling.grammar import GrammarConstraint, Grammars
+from jangtq_coordinator.sampling.tool_grammar import answer_grammar
 from jangtq_coordinator.text.capabilities import Capabilities, read_capabilities
 from jangtq_coordinator.text.reasoning import Channel, Piece
 from jangtq_coordinator.text.tool_arguments import Schema
 from jangtq_coordinator.text.tool_calls import BLOCK_START, ToolBlock
-from jangtq_coordinator.tool_grammar import answer_grammar
 from jangtq_proto.errors import BundleError, RequestError
 
 WEATHER: Schema = {

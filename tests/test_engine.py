@@ -18,7 +18,7 @@ from jangtq_coordinator.engine import Engine
 from jangtq_coordinator.engine_settings import EngineSettings
 from jangtq_coordinator.events import Finished, PrefillProgress, TokenGenerated
 from jangtq_coordinator.loaded import GenerationConfig
-from jangtq_coordinator.sampling import SamplingParameters
+from jangtq_coordinator.sampling.parameters import SamplingParameters
 from jangtq_coordinator.text.reasoning import Channel, Opening
 from jangtq_proto.errors import (
     ContextOverflowError,

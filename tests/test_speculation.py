@@ -14,8 +14,8 @@ from jangtq_coordinator.batching import BatchGenerator
 from jangtq_coordinator.drafter import NGRAM, Drafter
 from jangtq_coordinator.engine_settings import Speculation
 from jangtq_coordinator.pass_cost import PassCost
-from jangtq_coordinator.picking import Picker
-from jangtq_coordinator.sampling import SamplingParameters
+from jangtq_coordinator.sampling.parameters import SamplingParameters
+from jangtq_coordinator.sampling.sampler import Picker
 from jangtq_coordinator.sequences import TokenSequence
 from jangtq_coordinator.speculation import MAX_DRAFT, Speculator, Trust, best_depth
 

@@ -3,10 +3,10 @@
 import pytest
 from test_constraints import allowed, grammars, ids_of, new_constraint, say
 
-from jangtq_coordinator.constraints import Grammars
+from jangtq_coordinator.sampling.grammar import Grammars
+from jangtq_coordinator.sampling.string_regex import text_limits
+from jangtq_coordinator.sampling.tool_grammar import answer_grammar
 from jangtq_coordinator.text.tool_arguments import Schema
-from jangtq_coordinator.text_limits import text_limits
-from jangtq_coordinator.tool_grammar import answer_grammar
 
 __all__ = ["grammars"]
 

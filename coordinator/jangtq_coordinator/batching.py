@@ -20,9 +20,9 @@ from jangtq_coordinator.kv_room import KvRoom
 from jangtq_coordinator.load import EngineCounters, EngineLoad
 from jangtq_coordinator.loaded import LanguageModel
 from jangtq_coordinator.mlx_lm_import import maybe_set_recommended_wired_limit
-from jangtq_coordinator.picking import Picker
 from jangtq_coordinator.prefilling import Prefilling, PrefillStep
 from jangtq_coordinator.prompt_cache import PromptCache
+from jangtq_coordinator.sampling.sampler import Picker
 from jangtq_coordinator.sequences import TokenSequence, TokenStep
 from jangtq_coordinator.speculation import MAX_DRAFT, Speculator
 from jangtq_coordinator.waiting import WaitingLine

@@ -6,7 +6,7 @@ import mlx.core as mx
 
 from jangtq_coordinator.kv_batch import KvBatch
 from jangtq_coordinator.loaded import LanguageModel
-from jangtq_coordinator.picking import Pick, Row, pick_tokens
+from jangtq_coordinator.sampling.sampler import Pick, Row, pick_tokens
 from jangtq_coordinator.sequences import TokenSequence, TokenStep
 
 Draft = tuple[int, ...]

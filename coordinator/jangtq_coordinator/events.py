@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from jangtq_coordinator.picking import TokenLogprobs
+from jangtq_coordinator.sampling.sampler import TokenLogprobs
 from jangtq_coordinator.text.reasoning import Piece
 
 FinishReason = Literal["stop", "length", "tool_calls"]

@@ -12,7 +12,7 @@ from jangtq_coordinator.dense_weights import DenseReport
 from jangtq_coordinator.kv_memory import KvShape
 from jangtq_coordinator.mlx_lm_import import TokenizerWrapper
 from jangtq_coordinator.pause import Pause
-from jangtq_coordinator.sampling import SamplingParameters
+from jangtq_coordinator.sampling.parameters import SamplingParameters
 from jangtq_coordinator.text.capabilities import Capabilities
 from jangtq_coordinator.timeline import Timeline
 from jangtq_proto.errors import BundleError, RequestError

@@ -13,8 +13,8 @@ import mlx.core as mx
 from jangtq_coordinator.chunk_size import SMALLEST, ChunkSize
 from jangtq_coordinator.kv_batch import KvBatch
 from jangtq_coordinator.loaded import LanguageModel, LastLogits
-from jangtq_coordinator.picking import Row, pick_tokens
 from jangtq_coordinator.prefill_turns import PromptTurn, next_turn
+from jangtq_coordinator.sampling.sampler import Row, pick_tokens
 from jangtq_coordinator.sequences import TokenSequence, TokenStep
 
 _log = logging.getLogger("jangtq.engine")

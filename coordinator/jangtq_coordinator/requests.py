@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from jangtq_coordinator.engine_settings import Speculation
-from jangtq_coordinator.picking import Constraint, Picker
-from jangtq_coordinator.sampling import SamplingParameters
+from jangtq_coordinator.sampling.parameters import SamplingParameters
+from jangtq_coordinator.sampling.sampler import Constraint, Picker
 from jangtq_coordinator.text.reasoning import Channel, Opening
 from jangtq_proto.errors import ContextOverflowError, RequestError
 

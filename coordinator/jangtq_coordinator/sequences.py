@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from jangtq_coordinator.engine_settings import Speculation
 from jangtq_coordinator.events import FinishReason
-from jangtq_coordinator.picking import Pick, Picker, TokenLogprobs
+from jangtq_coordinator.sampling.sampler import Pick, Picker, TokenLogprobs
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from jangtq_coordinator.api.chat.chat_schema import ChatRequest
+from jangtq_coordinator.sampling.tool_grammar import answer_grammar, block_grammar
 from jangtq_coordinator.text.tool_arguments import Schema
 from jangtq_coordinator.text.tool_calls import BLOCK_START
-from jangtq_coordinator.tool_grammar import answer_grammar, block_grammar
 from jangtq_proto.errors import RequestError
 
 

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 from jangtq_coordinator.api.chat.chat_messages import Strict
 from jangtq_coordinator.engine_settings import Speculation
-from jangtq_coordinator.sampling import SamplingParameters
+from jangtq_coordinator.sampling.parameters import SamplingParameters
 
 _MAX_STOPS: Final = 16
 _MAX_CHOICES: Final = 16

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 
-from jangtq_coordinator.picking import TokenLogprobs
+from jangtq_coordinator.sampling.sampler import TokenLogprobs
 
 Logged = tuple[int, TokenLogprobs]
 TokenBytes = Callable[[int], bytes]

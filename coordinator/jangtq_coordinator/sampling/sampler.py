@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_coordinator.sampling import SamplingParameters, draw, likeliest
+from jangtq_coordinator.sampling.parameters import SamplingParameters, draw, likeliest
 
 
 @dataclass(frozen=True)

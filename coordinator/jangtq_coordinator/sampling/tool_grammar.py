@@ -8,9 +8,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from jangtq_coordinator.sampling.string_regex import text_limits
 from jangtq_coordinator.text.tool_arguments import Schema, allowed_types, is_text
 from jangtq_coordinator.text.tool_calls import BLOCK_END, BLOCK_START
-from jangtq_coordinator.text_limits import text_limits
 
 _BREAK: Final = "\n"
 # Unbounded white space would let a model go on for ever without a value.
