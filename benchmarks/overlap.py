@@ -19,8 +19,8 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.models import demo_model
 from jangtq_coordinator.assembly.connect import Cluster, connect
 from jangtq_coordinator.cli.demo.processes import Children
-from jangtq_coordinator.kv_batch import KvBatch
-from jangtq_coordinator.kv_rows import KvForm
+from jangtq_coordinator.kv.batch_cache import KvBatch
+from jangtq_coordinator.kv.layer_cache import KvForm
 from jangtq_coordinator.model import CoordinatorModel, load_model
 from jangtq_coordinator.overlap import OverlapChooser, OverlapMode
 from jangtq_coordinator.settings import ClusterSettings

@@ -4,9 +4,9 @@ from tiny_model import KV_SHAPE, ProbedModel
 
 from jangtq_coordinator.batching import BatchGenerator
 from jangtq_coordinator.engine_settings import EngineSettings
-from jangtq_coordinator.kv_memory import KvShape
-from jangtq_coordinator.kv_plan import KvPlan, plan_kv
-from jangtq_coordinator.prompt_cache import PromptCache
+from jangtq_coordinator.kv.budget import KvShape
+from jangtq_coordinator.kv.prefix_cache import PromptCache
+from jangtq_coordinator.kv.storage import KvPlan, plan_kv
 from jangtq_coordinator.sampling.parameters import SamplingParameters
 from jangtq_coordinator.sampling.sampler import Picker
 from jangtq_coordinator.sequences import TokenStep

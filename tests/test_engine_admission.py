@@ -19,7 +19,7 @@ from tiny_model import KV_SHAPE, MODEL_NAME, ProbedModel
 
 from jangtq_coordinator.engine_settings import EngineSettings, KvSettings
 from jangtq_coordinator.events import Finished, PrefillProgress, TokenGenerated
-from jangtq_coordinator.kv_plan import plan_kv
+from jangtq_coordinator.kv.storage import plan_kv
 from jangtq_proto.errors import ContextOverflowError, QueueFullError
 
 COLUMN_BYTES = 256 * KV_SHAPE.token_bytes()

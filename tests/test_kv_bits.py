@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from small_generators import GREEDY, PROMPTS, new_generator, run_to_end
 from tiny_model import ProbedModel
 
-from jangtq_coordinator.kv_memory import KvShape
-from jangtq_coordinator.kv_plan import KvPlan, plan_kv
-from jangtq_coordinator.prompt_cache import PromptCache
+from jangtq_coordinator.kv.budget import KvShape
+from jangtq_coordinator.kv.prefix_cache import PromptCache
+from jangtq_coordinator.kv.storage import KvPlan, plan_kv
 
 SHAPE = KvShape(layer_count=2, head_count=2, head_size=32)
 TEXT = [(3 * i + i * i // 7) % 256 for i in range(300)]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from jangtq_coordinator.kv_memory import KvMemory, KvShape, default_budget_bytes
-from jangtq_coordinator.kv_plan import plan_kv
+from jangtq_coordinator.kv.budget import KvMemory, KvShape, default_budget_bytes
+from jangtq_coordinator.kv.storage import plan_kv
 from jangtq_proto.codec import RowType
 from jangtq_proto.errors import ConfigurationError
 

@@ -10,8 +10,8 @@ from running_engine import stock_tokens
 from small_generators import PROMPTS
 from tiny_model import KV_SHAPE, make_model
 
-from jangtq_coordinator.kv_batch import KvBatch
-from jangtq_coordinator.kv_rows import COLUMN_STEP, KvForm, KvRows
+from jangtq_coordinator.kv.batch_cache import KvBatch
+from jangtq_coordinator.kv.layer_cache import COLUMN_STEP, KvForm, KvRows
 
 HEADS, SIZE = 2, 32
 PLAIN = KvForm()

@@ -9,9 +9,9 @@ from tiny_model import KV_SHAPE, ProbedModel
 
 from jangtq_coordinator.engine_settings import KvSettings
 from jangtq_coordinator.events import Finished, GenerationEvent
-from jangtq_coordinator.kv_batch import KvBatch
-from jangtq_coordinator.kv_plan import KvPlan, plan_kv
-from jangtq_coordinator.prompt_cache import PromptCache
+from jangtq_coordinator.kv.batch_cache import KvBatch
+from jangtq_coordinator.kv.prefix_cache import PromptCache
+from jangtq_coordinator.kv.storage import KvPlan, plan_kv
 
 TOKEN_BYTES = KV_SHAPE.token_bytes()
 PLAN = plan_kv(KV_SHAPE, budget_bytes=2**30)

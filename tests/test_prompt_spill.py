@@ -14,9 +14,9 @@ from test_prompt_cache import LONG, kv_of, read
 from tiny_model import KV_SHAPE, ProbedModel
 
 from jangtq_coordinator.engine_settings import KvSettings
-from jangtq_coordinator.kv_memory import KvShape
-from jangtq_coordinator.kv_plan import KvPlan, plan_kv
-from jangtq_coordinator.prompt_cache import PromptCache, open_prompt_cache
+from jangtq_coordinator.kv.budget import KvShape
+from jangtq_coordinator.kv.prefix_cache import PromptCache, open_prompt_cache
+from jangtq_coordinator.kv.storage import KvPlan, plan_kv
 from jangtq_proto.codec import RowType
 from jangtq_proto.errors import ConfigurationError
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jangtq_coordinator.prompt_tree import BLOCK_TOKENS, PromptTree, Span
+from jangtq_coordinator.kv.prefix_tree import BLOCK_TOKENS, PromptTree, Span
 
 Tree = PromptTree[tuple[int, ...]]
 

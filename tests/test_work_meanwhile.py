@@ -12,8 +12,8 @@ from sparse_bundles import write_sparse_bundle
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
-from jangtq_coordinator.kv_batch import KvBatch
-from jangtq_coordinator.kv_rows import KvForm
+from jangtq_coordinator.kv.batch_cache import KvBatch
+from jangtq_coordinator.kv.layer_cache import KvForm
 from jangtq_coordinator.lane import GiveUp, Lane, LayerAnswer, never
 from jangtq_coordinator.local_experts import LocalLane
 from jangtq_coordinator.model import CoordinatorModel, SharedExperts, load_model

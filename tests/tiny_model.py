@@ -12,7 +12,7 @@ import mlx.core as mx
 from mlx.utils import tree_map
 
 from jangtq_bundle.byte_tokenizer import VOCABULARY_SIZE, tokenizer_files
-from jangtq_coordinator.kv_memory import KvShape
+from jangtq_coordinator.kv.budget import KvShape
 from jangtq_coordinator.loaded import LoadedModel
 from jangtq_coordinator.mlx_lm_import import TokenizerWrapper, load_tokenizer, minimax
 

@@ -15,13 +15,13 @@ import mlx.core as mx
 from jangtq_coordinator.chunk_size import ChunkSize
 from jangtq_coordinator.decoding import DecodingBatch, Draft
 from jangtq_coordinator.engine_settings import EngineSettings, Speculation
-from jangtq_coordinator.kv_plan import KvPlan
+from jangtq_coordinator.kv.prefix_cache import PromptCache
+from jangtq_coordinator.kv.storage import KvPlan
 from jangtq_coordinator.kv_room import KvRoom
 from jangtq_coordinator.load import EngineCounters, EngineLoad
 from jangtq_coordinator.loaded import LanguageModel
 from jangtq_coordinator.mlx_lm_import import maybe_set_recommended_wired_limit
 from jangtq_coordinator.prefilling import Prefilling, PrefillStep
-from jangtq_coordinator.prompt_cache import PromptCache
 from jangtq_coordinator.sampling.sampler import Picker
 from jangtq_coordinator.sequences import TokenSequence, TokenStep
 from jangtq_coordinator.speculation import MAX_DRAFT, Speculator

@@ -11,10 +11,10 @@ from enum import StrEnum
 from jangtq_coordinator.batching import BatchGenerator
 from jangtq_coordinator.commands import Cancel, Commands, Stop, Submit
 from jangtq_coordinator.engine_settings import EngineSettings
-from jangtq_coordinator.kv_plan import plan_kv
+from jangtq_coordinator.kv.prefix_cache import open_prompt_cache
+from jangtq_coordinator.kv.storage import plan_kv
 from jangtq_coordinator.load import EngineCounters, EngineLoad
 from jangtq_coordinator.loaded import LoadedModel
-from jangtq_coordinator.prompt_cache import open_prompt_cache
 from jangtq_coordinator.requests import GenerationRequest
 from jangtq_coordinator.step_loop import StepLoop
 from jangtq_coordinator.streams import GenerationStream

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import mlx.core as mx
 import mlx.nn as nn
 
-from jangtq_coordinator.kv_rows import KvRows
-from jangtq_coordinator.kv_share import KvShare
+from jangtq_coordinator.kv.layer_cache import KvRows
+from jangtq_coordinator.kv.row_view import KvShare
 from jangtq_coordinator.mlx_lm_import import create_attention_mask
 
 LEAST_TOKENS = 16

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 from jangtq_coordinator.chunk_size import SMALLEST, ChunkSize
-from jangtq_coordinator.kv_batch import KvBatch
+from jangtq_coordinator.kv.batch_cache import KvBatch
 from jangtq_coordinator.loaded import LanguageModel, LastLogits
 from jangtq_coordinator.prefill_turns import PromptTurn, next_turn
 from jangtq_coordinator.sampling.sampler import Row, pick_tokens

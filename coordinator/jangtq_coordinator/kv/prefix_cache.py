@@ -8,11 +8,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from jangtq_coordinator.engine_settings import KvSettings
-from jangtq_coordinator.kv_batch import KvBatch, KvPiece
-from jangtq_coordinator.kv_plan import KvPlan
-from jangtq_coordinator.kv_rows import KvForm
-from jangtq_coordinator.prompt_spill import PromptSpill, SpilledBlock
-from jangtq_coordinator.prompt_tree import Block, Path, PromptTree, Span
+from jangtq_coordinator.kv.batch_cache import KvBatch, KvPiece
+from jangtq_coordinator.kv.disk_store import PromptSpill, SpilledBlock
+from jangtq_coordinator.kv.layer_cache import KvForm
+from jangtq_coordinator.kv.prefix_tree import Block, Path, PromptTree, Span
+from jangtq_coordinator.kv.storage import KvPlan
 from jangtq_proto.errors import ConfigurationError
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import mlx.core as mx
 import psutil
 
-from jangtq_coordinator.kv_rows import COLUMN_STEP
+from jangtq_coordinator.kv.layer_cache import COLUMN_STEP
 from jangtq_proto.codec import RowType
 
 _SHARE_OF_FREE: Final = 0.75

@@ -5,9 +5,9 @@ from typing import Final
 
 import mlx.core as mx
 
-from jangtq_coordinator.kv_batch import KvBatch
-from jangtq_coordinator.kv_memory import KvMemory, KvShape, default_budget_bytes
-from jangtq_coordinator.kv_rows import COLUMN_STEP, KvForm
+from jangtq_coordinator.kv.batch_cache import KvBatch
+from jangtq_coordinator.kv.budget import KvMemory, KvShape, default_budget_bytes
+from jangtq_coordinator.kv.layer_cache import COLUMN_STEP, KvForm
 from jangtq_proto.errors import ConfigurationError
 
 _GROUP_SIZES: Final = (64, 32)

@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from xxhash import xxh3_128
 
-from jangtq_coordinator.kv_batch import KvPiece
-from jangtq_coordinator.kv_rows import LayerKv, Parts
+from jangtq_coordinator.kv.batch_cache import KvPiece
+from jangtq_coordinator.kv.layer_cache import LayerKv, Parts
 
 _KINDS: Final = ("keys", "values")
 

@@ -16,9 +16,9 @@ from typing import Final
 
 import mlx.core as mx
 
-from jangtq_coordinator.block_files import BlockFile, BlockHeader, read_block, read_header, write_block
-from jangtq_coordinator.directory_lock import DirectoryLock
-from jangtq_coordinator.kv_batch import KvPiece
+from jangtq_coordinator.kv.batch_cache import KvPiece
+from jangtq_coordinator.kv.block_files import BlockFile, BlockHeader, read_block, read_header, write_block
+from jangtq_coordinator.kv.directory_lock import DirectoryLock
 
 _log = logging.getLogger("jangtq.engine")
 _SUFFIX: Final = ".safetensors"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
-from jangtq_coordinator.kv_rows import KvForm, KvRows, LayerKv
+from jangtq_coordinator.kv.layer_cache import KvForm, KvRows, LayerKv
 
 KvPiece = list[LayerKv]
 """What every layer holds of some tokens of one sequence."""

@@ -2,7 +2,7 @@
 
 import mlx.core as mx
 
-from jangtq_coordinator.kv_rows import KvRows, Parts, mask_for
+from jangtq_coordinator.kv.layer_cache import KvRows, Parts, mask_for
 
 
 class KvShare:

@@ -1,0 +1,1 @@
+"""The KV cache, its memory budget, and the prefix cache in memory and on disk."""
