@@ -10,7 +10,7 @@ import pytest
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.assembly.connect import connect
-from jangtq_coordinator.dense_weights import (
+from jangtq_coordinator.model.dense_weights import (
     MANY_ROWS,
     DenseForm,
     DenseSettings,
@@ -19,7 +19,7 @@ from jangtq_coordinator.dense_weights import (
     fast_products,
     prepare_dense,
 )
-from jangtq_coordinator.model import load_model
+from jangtq_coordinator.model.minimax import load_model
 from jangtq_coordinator.settings import ClusterSettings
 from jangtq_proto.codec import RowType
 from jangtq_proto.errors import ConfigurationError

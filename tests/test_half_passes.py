@@ -15,11 +15,11 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.writer import write_bundle
 from jangtq_coordinator.assembly.connect import connect
-from jangtq_coordinator.dense_weights import fast_products
 from jangtq_coordinator.kv.batch_cache import KvBatch
 from jangtq_coordinator.kv.layer_cache import KvForm
-from jangtq_coordinator.model import CoordinatorModel, load_model
-from jangtq_coordinator.overlap import OverlapChooser, OverlapMode
+from jangtq_coordinator.model.dense_weights import fast_products
+from jangtq_coordinator.model.minimax import CoordinatorModel, load_model
+from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
 from jangtq_coordinator.settings import ClusterSettings
 from jangtq_coordinator.timing import ExchangeTimes
 from jangtq_proto.codec import RowType

@@ -24,8 +24,8 @@ from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.grpc_lane import GrpcLane
 from jangtq_coordinator.lane import LaneSettings
 from jangtq_coordinator.mlx_lm_import import generate_step
-from jangtq_coordinator.model import load_model
-from jangtq_coordinator.overlap import OverlapMode
+from jangtq_coordinator.model.minimax import load_model
+from jangtq_coordinator.model.overlap import OverlapMode
 from jangtq_coordinator.settings import ClusterSettings, Transport
 from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.certificates import Role

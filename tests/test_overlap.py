@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jangtq_coordinator.overlap import (
+from jangtq_coordinator.model.overlap import (
     FIRST_TRIALS,
     TRIAL_SHARE,
     OverlapChooser,

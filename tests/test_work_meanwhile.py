@@ -16,8 +16,8 @@ from jangtq_coordinator.kv.batch_cache import KvBatch
 from jangtq_coordinator.kv.layer_cache import KvForm
 from jangtq_coordinator.lane import GiveUp, Lane, LayerAnswer, never
 from jangtq_coordinator.local_experts import LocalLane
-from jangtq_coordinator.model import CoordinatorModel, SharedExperts, load_model
-from jangtq_coordinator.overlap import OverlapChooser, OverlapMode
+from jangtq_coordinator.model.minimax import CoordinatorModel, SharedExperts, load_model
+from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
 from jangtq_coordinator.roster import LOCAL
 from jangtq_kernels.backend import ExpertRows, LoadedLayer, PartialSums
 from jangtq_kernels.reference import ReferenceBackend

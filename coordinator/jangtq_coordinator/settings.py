@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from jangtq_coordinator.dense_weights import DenseSettings
 from jangtq_coordinator.engine_settings import EngineSettings
-from jangtq_coordinator.overlap import OverlapMode
+from jangtq_coordinator.model.dense_weights import DenseSettings
+from jangtq_coordinator.model.overlap import OverlapMode
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import RowType
 from jangtq_proto.errors import ConfigurationError

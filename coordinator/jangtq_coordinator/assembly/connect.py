@@ -19,7 +19,7 @@ from jangtq_coordinator.lane import Lane, LaneSettings
 from jangtq_coordinator.lane_book import OpenLane
 from jangtq_coordinator.local_experts import LocalExperts
 from jangtq_coordinator.membership import Membership
-from jangtq_coordinator.overlap import OverlapChooser, OverlapMode
+from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
 from jangtq_coordinator.pause import Pause
 from jangtq_coordinator.plan import Member
 from jangtq_coordinator.prober import Prober

@@ -2,8 +2,8 @@
 
 import argparse
 
-from jangtq_coordinator.dense_weights import DenseForm, DenseSettings
-from jangtq_coordinator.overlap import OverlapMode
+from jangtq_coordinator.model.dense_weights import DenseForm, DenseSettings
+from jangtq_coordinator.model.overlap import OverlapMode
 from jangtq_coordinator.settings import ClusterSettings, Transport
 from jangtq_proto.addresses import parse_addresses
 from jangtq_proto.codec import RowType

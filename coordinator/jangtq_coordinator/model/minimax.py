@@ -10,13 +10,13 @@ import mlx.nn as nn
 from mlx.utils import tree_map
 
 from jangtq_bundle.bundle import Bundle
-from jangtq_coordinator.dense_weights import DenseReport, DenseSettings, prepare_dense
 from jangtq_coordinator.dispatch import Dispatcher
-from jangtq_coordinator.half_passes import can_halve, run_halves, run_whole
 from jangtq_coordinator.mlx_lm_import import load_model as load_mlx_model
 from jangtq_coordinator.mlx_lm_import import minimax, swiglu
-from jangtq_coordinator.overlap import OverlapChooser, OverlapMode, PassShape
-from jangtq_coordinator.routed_experts import MLX_DTYPE, RoutedExperts, RowsUnderWay
+from jangtq_coordinator.model.dense_weights import DenseReport, DenseSettings, prepare_dense
+from jangtq_coordinator.model.microbatch import can_halve, run_halves, run_whole
+from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode, PassShape
+from jangtq_coordinator.model.routed_experts import MLX_DTYPE, RoutedExperts, RowsUnderWay
 from jangtq_proto.codec import RowType
 
 _EXPERT_MARKS = (".switch_mlp.", ".experts.")
