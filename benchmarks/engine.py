@@ -17,11 +17,11 @@ from benchmarks.results import benchmark_options, publish
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.assembly.connect import connect
 from jangtq_coordinator.assembly.loader import loader, row_type_of
-from jangtq_coordinator.engine import Engine
-from jangtq_coordinator.engine_settings import EngineSettings, KvSettings, Speculation
-from jangtq_coordinator.events import Failed, TokenGenerated
-from jangtq_coordinator.loaded import LoadedModel
-from jangtq_coordinator.requests import GenerationRequest
+from jangtq_coordinator.engine.engine import Engine
+from jangtq_coordinator.engine.engine_config import EngineSettings, KvSettings, Speculation
+from jangtq_coordinator.engine.events import Failed, TokenGenerated
+from jangtq_coordinator.engine.loaded_model import LoadedModel
+from jangtq_coordinator.engine.request import GenerationRequest
 from jangtq_coordinator.sampling.parameters import SamplingParameters
 from jangtq_coordinator.settings import ClusterSettings
 from jangtq_proto.ranges import ExpertRange

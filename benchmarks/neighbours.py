@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.stream_client import Timed, ask
-from jangtq_coordinator.engine_settings import EngineSettings
+from jangtq_coordinator.engine.engine_config import EngineSettings
 from jangtq_coordinator.trace_events import ENGINE
 
 NEIGHBOURS = 4

@@ -22,7 +22,7 @@ from benchmarks.stream_client import Timed, ask
 from jangtq_bundle.models import demo_model
 from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.cli.demo.run import start_cluster
-from jangtq_coordinator.engine_settings import EngineSettings
+from jangtq_coordinator.engine.engine_config import EngineSettings
 
 CLIENTS = (1, 4, 16, 64)
 LEAST_ANSWERS = 24

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 
 from tiny_model import CONTEXT_LENGTH, ProbedModel, load_tiny_tokenizer, loader, make_model
 
-from jangtq_coordinator.engine import Engine
-from jangtq_coordinator.engine_settings import EngineSettings
-from jangtq_coordinator.events import Finished, GenerationEvent, TokenGenerated
+from jangtq_coordinator.engine.engine import Engine
+from jangtq_coordinator.engine.engine_config import EngineSettings
+from jangtq_coordinator.engine.events import Finished, GenerationEvent, TokenGenerated
+from jangtq_coordinator.engine.request import GenerationRequest
+from jangtq_coordinator.engine.streams import GenerationStream
 from jangtq_coordinator.mlx_lm_import import stream_generate
-from jangtq_coordinator.requests import GenerationRequest
 from jangtq_coordinator.sampling.parameters import SamplingParameters
-from jangtq_coordinator.streams import GenerationStream
 from jangtq_coordinator.text.reasoning import Channel
 
 GREEDY = SamplingParameters(temperature=0)

@@ -2,14 +2,14 @@
 
 from tiny_model import KV_SHAPE, ProbedModel
 
-from jangtq_coordinator.batching import BatchGenerator
-from jangtq_coordinator.engine_settings import EngineSettings
+from jangtq_coordinator.engine.engine_config import EngineSettings
+from jangtq_coordinator.engine.scheduler import BatchGenerator
+from jangtq_coordinator.engine.sequence import TokenStep
 from jangtq_coordinator.kv.budget import KvShape
 from jangtq_coordinator.kv.prefix_cache import PromptCache
 from jangtq_coordinator.kv.storage import KvPlan, plan_kv
 from jangtq_coordinator.sampling.parameters import SamplingParameters
 from jangtq_coordinator.sampling.sampler import Picker
-from jangtq_coordinator.sequences import TokenStep
 
 GREEDY = Picker(SamplingParameters(temperature=0))
 PROMPTS = [[(7 * i + j * j) % 256 for j in range(n)] for i, n in enumerate((1, 5, 17, 33, 70))]

@@ -13,7 +13,7 @@ from running_engine import until
 from tiny_model import MODEL_NAME, load_tiny_tokenizer, make_model
 
 from jangtq_coordinator.api.app import ApiSettings
-from jangtq_coordinator.engine_settings import EngineSettings
+from jangtq_coordinator.engine.engine_config import EngineSettings
 from jangtq_coordinator.mlx_lm_import import stream_generate
 from jangtq_proto.errors import WorkerUnreachableError
 

@@ -2,7 +2,7 @@
 
 from api_server import serving
 
-from jangtq_coordinator.engine_settings import EngineSettings, Speculation
+from jangtq_coordinator.engine.engine_config import EngineSettings, Speculation
 
 REPEATING = "abcabcabcabcabcabcabcabc"
 CHAT = {"messages": [{"role": "user", "content": REPEATING}], "max_tokens": 30}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from jangtq_coordinator.chunk_size import ChunkSize
+from jangtq_coordinator.engine.chunk_size import ChunkSize
 
 LIMIT = 0.2
 Clock = Callable[[int, int], float]

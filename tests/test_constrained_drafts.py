@@ -9,8 +9,8 @@ from test_constraints import END, POINT, TOKENIZER, WEATHER, allowed, grammars, 
 from test_speculation import HalfRight
 from tiny_model import ProbedModel
 
-from jangtq_coordinator.batching import BatchGenerator
-from jangtq_coordinator.engine_settings import Speculation
+from jangtq_coordinator.engine.engine_config import Speculation
+from jangtq_coordinator.engine.scheduler import BatchGenerator
 from jangtq_coordinator.sampling.grammar import GrammarConstraint, Grammars
 from jangtq_coordinator.sampling.parameters import SamplingParameters
 from jangtq_coordinator.sampling.sampler import Picker

@@ -12,8 +12,8 @@ from tiny_model import KV_SHAPE, MODEL_NAME, ProbedModel, load_tiny_tokenizer
 
 import jangtq_bundle
 from jangtq_coordinator.api.chat.answer_blocks import Transcript
-from jangtq_coordinator.events import TokenGenerated
-from jangtq_coordinator.loaded import LoadedModel
+from jangtq_coordinator.engine.events import TokenGenerated
+from jangtq_coordinator.engine.loaded_model import LoadedModel
 from jangtq_coordinator.mlx_lm_import import load_tokenizer
 from jangtq_coordinator.sampling.grammar import GrammarConstraint, Grammars
 from jangtq_coordinator.sampling.tool_grammar import answer_grammar

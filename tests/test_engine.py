@@ -14,10 +14,10 @@ from running_engine import (
 )
 from tiny_model import CONTEXT_LENGTH, load_tiny_tokenizer, loader
 
-from jangtq_coordinator.engine import Engine
-from jangtq_coordinator.engine_settings import EngineSettings
-from jangtq_coordinator.events import Finished, PrefillProgress, TokenGenerated
-from jangtq_coordinator.loaded import GenerationConfig
+from jangtq_coordinator.engine.engine import Engine
+from jangtq_coordinator.engine.engine_config import EngineSettings
+from jangtq_coordinator.engine.events import Finished, PrefillProgress, TokenGenerated
+from jangtq_coordinator.engine.loaded_model import GenerationConfig
 from jangtq_coordinator.sampling.parameters import SamplingParameters
 from jangtq_coordinator.text.reasoning import Channel, Opening
 from jangtq_proto.errors import (

@@ -17,8 +17,8 @@ from running_engine import (
 from small_generators import GREEDY, new_generator, run_to_end
 from tiny_model import KV_SHAPE, MODEL_NAME, ProbedModel
 
-from jangtq_coordinator.engine_settings import EngineSettings, KvSettings
-from jangtq_coordinator.events import Finished, PrefillProgress, TokenGenerated
+from jangtq_coordinator.engine.engine_config import EngineSettings, KvSettings
+from jangtq_coordinator.engine.events import Finished, PrefillProgress, TokenGenerated
 from jangtq_coordinator.kv.storage import plan_kv
 from jangtq_proto.errors import ContextOverflowError, QueueFullError
 

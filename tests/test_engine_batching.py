@@ -8,7 +8,7 @@ from running_engine import stock_tokens
 from small_generators import GREEDY, PROMPTS, new_generator, run_to_end
 from tiny_model import ProbedModel
 
-from jangtq_coordinator import prefilling
+from jangtq_coordinator.engine import prefill as prefilling
 from jangtq_coordinator.mlx_lm_import import BatchGenerator
 
 

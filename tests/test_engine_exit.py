@@ -8,16 +8,16 @@ from pathlib import Path
 
 from tiny_model import loader
 
-from jangtq_coordinator.engine import Engine
-from jangtq_coordinator.engine_settings import EngineSettings
+from jangtq_coordinator.engine.engine import Engine
+from jangtq_coordinator.engine.engine_config import EngineSettings
 
 _PROGRAM = """
 import asyncio, sys
 sys.path.insert(0, sys.argv[1])
 from tiny_model import loader
-from jangtq_coordinator.engine import Engine
-from jangtq_coordinator.engine_settings import EngineSettings
-from jangtq_coordinator.requests import GenerationRequest
+from jangtq_coordinator.engine.engine import Engine
+from jangtq_coordinator.engine.engine_config import EngineSettings
+from jangtq_coordinator.engine.request import GenerationRequest
 
 async def ask(engine):
     return [event async for event in engine.submit(GenerationRequest((1, 2, 3), max_tokens=3))]

@@ -14,9 +14,9 @@ from running_engine import (
     until,
 )
 
-from jangtq_coordinator.engine import Engine, EngineState
-from jangtq_coordinator.engine_settings import EngineSettings
-from jangtq_coordinator.events import Failed, TokenGenerated
+from jangtq_coordinator.engine.engine import Engine, EngineState
+from jangtq_coordinator.engine.engine_config import EngineSettings
+from jangtq_coordinator.engine.events import Failed, TokenGenerated
 from jangtq_proto.errors import (
     BundleError,
     EngineUnavailableError,

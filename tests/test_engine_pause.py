@@ -10,10 +10,10 @@ import mlx.core as mx
 from running_engine import PROMPTS, collect, request, running_engine, stock_tokens, tokens_of, until
 from tiny_model import ProbedModel, loader
 
-from jangtq_coordinator.engine import Engine, EngineState
-from jangtq_coordinator.engine_settings import EngineSettings
-from jangtq_coordinator.events import Failed, TokenGenerated
-from jangtq_coordinator.loaded import LoadedModel
+from jangtq_coordinator.engine.engine import Engine, EngineState
+from jangtq_coordinator.engine.engine_config import EngineSettings
+from jangtq_coordinator.engine.events import Failed, TokenGenerated
+from jangtq_coordinator.engine.loaded_model import LoadedModel
 from jangtq_coordinator.pause import Pause
 from jangtq_proto.errors import EngineUnavailableError
 

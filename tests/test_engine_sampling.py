@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from jangtq_coordinator.loaded import GenerationConfig, read_generation_config
+from jangtq_coordinator.engine.loaded_model import GenerationConfig, read_generation_config
 from jangtq_coordinator.sampling import sampler as picking
 from jangtq_coordinator.sampling.parameters import SamplingParameters, cut_candidates
 from jangtq_coordinator.sampling.sampler import Picker, Row, pick_tokens

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jangtq_coordinator.load import ServiceTime
-from jangtq_coordinator.patience import Patience
-from jangtq_coordinator.prefill_turns import PromptTurn, next_turn
-from jangtq_coordinator.waiting import MAX_OVERTAKES, WaitingLine
+from jangtq_coordinator.engine.prefill_turns import PromptTurn, next_turn
+from jangtq_coordinator.engine.retry_window import Patience
+from jangtq_coordinator.engine.stats import ServiceTime
+from jangtq_coordinator.engine.wait_queue import MAX_OVERTAKES, WaitingLine
 from jangtq_proto.errors import CallRejectedError, WorkerUnreachableError
 
 

@@ -13,8 +13,8 @@ from schemathesis.schemas import APIOperation, BaseSchema
 from tiny_model import loader
 
 from jangtq_coordinator.api.app import create_app
-from jangtq_coordinator.engine import Engine
-from jangtq_coordinator.engine_settings import EngineSettings
+from jangtq_coordinator.engine.engine import Engine
+from jangtq_coordinator.engine.engine_config import EngineSettings
 
 EXAMPLES = 15
 CONTEXT_LENGTH = 128

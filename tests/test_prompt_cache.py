@@ -7,8 +7,8 @@ from running_engine import collect, request, running_engine, stock_tokens, text_
 from small_generators import GREEDY, new_generator, run_to_end
 from tiny_model import KV_SHAPE, ProbedModel
 
-from jangtq_coordinator.engine_settings import KvSettings
-from jangtq_coordinator.events import Finished, GenerationEvent
+from jangtq_coordinator.engine.engine_config import KvSettings
+from jangtq_coordinator.engine.events import Finished, GenerationEvent
 from jangtq_coordinator.kv.batch_cache import KvBatch
 from jangtq_coordinator.kv.prefix_cache import PromptCache
 from jangtq_coordinator.kv.storage import KvPlan, plan_kv

@@ -13,7 +13,7 @@ from small_generators import GREEDY, new_generator, run_to_end
 from test_prompt_cache import LONG, kv_of, read
 from tiny_model import KV_SHAPE, ProbedModel
 
-from jangtq_coordinator.engine_settings import KvSettings
+from jangtq_coordinator.engine.engine_config import KvSettings
 from jangtq_coordinator.kv.budget import KvShape
 from jangtq_coordinator.kv.prefix_cache import PromptCache, open_prompt_cache
 from jangtq_coordinator.kv.storage import KvPlan, plan_kv

@@ -10,14 +10,14 @@ from running_engine import collect, request, running_engine, stock_tokens, text_
 from small_generators import new_generator, run_to_end
 from tiny_model import ProbedModel
 
-from jangtq_coordinator.batching import BatchGenerator
-from jangtq_coordinator.drafter import NGRAM, Drafter
-from jangtq_coordinator.engine_settings import Speculation
-from jangtq_coordinator.pass_cost import PassCost
+from jangtq_coordinator.engine.engine_config import Speculation
+from jangtq_coordinator.engine.ngram_drafter import NGRAM, Drafter
+from jangtq_coordinator.engine.pass_cost import PassCost
+from jangtq_coordinator.engine.scheduler import BatchGenerator
+from jangtq_coordinator.engine.sequence import TokenSequence
+from jangtq_coordinator.engine.speculator import MAX_DRAFT, Speculator, Trust, best_depth
 from jangtq_coordinator.sampling.parameters import SamplingParameters
 from jangtq_coordinator.sampling.sampler import Picker
-from jangtq_coordinator.sequences import TokenSequence
-from jangtq_coordinator.speculation import MAX_DRAFT, Speculator, Trust, best_depth
 
 REPEATING = [(5 * i) % 7 for i in range(60)]
 

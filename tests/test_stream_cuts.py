@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jangtq_coordinator.answers import Answer
 from jangtq_coordinator.api.chat.answer_blocks import Step, Transcript
-from jangtq_coordinator.events import Finished, TokenGenerated
+from jangtq_coordinator.engine.events import Finished, TokenGenerated
+from jangtq_coordinator.engine.output import Answer
 from jangtq_coordinator.text.answer_text import AnswerText
 from jangtq_coordinator.text.detokenizer import ByteDetokenizer
 from jangtq_coordinator.text.reasoning import Channel, Opening, ReasoningMarkers

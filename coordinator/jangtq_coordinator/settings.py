@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from jangtq_coordinator.engine_settings import EngineSettings
+from jangtq_coordinator.engine.engine_config import EngineSettings
 from jangtq_coordinator.model.dense_weights import DenseSettings
 from jangtq_coordinator.model.overlap import OverlapMode
 from jangtq_proto.addresses import Address

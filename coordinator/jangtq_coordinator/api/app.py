@@ -21,7 +21,7 @@ from jangtq_coordinator.api.openai.chat_completions import chat_router
 from jangtq_coordinator.api.openai.completions import completions_router
 from jangtq_coordinator.api.openai.models import models_router
 from jangtq_coordinator.api.openai.responses import responses_router
-from jangtq_coordinator.engine import Engine
+from jangtq_coordinator.engine.engine import Engine
 from jangtq_proto.errors import ConfigurationError
 
 

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from jangtq_coordinator.chunk_size import SMALLEST
-from jangtq_coordinator.engine_settings import GIB, KV_BITS, EngineSettings, KvSettings, Speculation
+from jangtq_coordinator.engine.chunk_size import SMALLEST
+from jangtq_coordinator.engine.engine_config import GIB, KV_BITS, EngineSettings, KvSettings, Speculation
 
 
 def add_engine(command: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ import importlib.metadata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from jangtq_coordinator.engine_settings import KvSettings
+from jangtq_coordinator.engine.engine_config import KvSettings
 from jangtq_coordinator.kv.batch_cache import KvBatch, KvPiece
 from jangtq_coordinator.kv.disk_store import PromptSpill, SpilledBlock
 from jangtq_coordinator.kv.layer_cache import KvForm

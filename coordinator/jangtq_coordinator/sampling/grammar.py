@@ -12,7 +12,7 @@ import numpy as np
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 from numpy.typing import NDArray
 
-from jangtq_coordinator.loaded import LoadedModel
+from jangtq_coordinator.engine.loaded_model import LoadedModel
 from jangtq_coordinator.text.detokenizer import Detokenizer, byte_level, detokenizer_factory, vocabulary_bytes
 from jangtq_proto.errors import RequestError
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from jangtq_coordinator.engine import Engine, EngineState
+from jangtq_coordinator.engine.engine import Engine, EngineState
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from jangtq_coordinator.api.chat.answer_blocks import Block, Change, Step, Trans
 from jangtq_coordinator.api.chat.generation import Turn, Turns
 from jangtq_coordinator.api.http.error_responses import Problem
 from jangtq_coordinator.api.http.sse import Answering, Frame
-from jangtq_coordinator.events import Finished, TokenGenerated
+from jangtq_coordinator.engine.events import Finished, TokenGenerated
 from jangtq_coordinator.text.reasoning import Channel
 from jangtq_coordinator.text.tool_arguments import parse_json
 

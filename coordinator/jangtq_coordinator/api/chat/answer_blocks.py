@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from jangtq_coordinator.api.chat.chat_messages import AssistantMessage, CalledFunction, ToolCall
-from jangtq_coordinator.events import Finished, TokenGenerated, Usage
+from jangtq_coordinator.engine.events import Finished, TokenGenerated, Usage
 from jangtq_coordinator.sampling.sampler import TokenLogprobs
 from jangtq_coordinator.text.reasoning import Channel, Piece
 from jangtq_coordinator.text.tool_arguments import ArgumentWriter, Schema

@@ -12,11 +12,11 @@ from jangtq_coordinator.api.chat.answer_grammar import demand_of
 from jangtq_coordinator.api.chat.chat_messages import AssistantMessage, ChatMessage, ToolMessage
 from jangtq_coordinator.api.chat.chat_schema import ChatRequest
 from jangtq_coordinator.api.openai.completion_schema import CompletionRequest
-from jangtq_coordinator.engine import Engine
-from jangtq_coordinator.loaded import LoadedModel
-from jangtq_coordinator.requests import GenerationRequest, room_after
+from jangtq_coordinator.engine.engine import Engine
+from jangtq_coordinator.engine.loaded_model import LoadedModel
+from jangtq_coordinator.engine.request import GenerationRequest, room_after
+from jangtq_coordinator.engine.streams import GenerationStream, StreamGroup
 from jangtq_coordinator.sampling.grammar import GrammarConstraint, Grammars
-from jangtq_coordinator.streams import GenerationStream, StreamGroup
 from jangtq_coordinator.text.chat_template import ChatPrompt, ChatTemplate, Message
 from jangtq_coordinator.text.detokenizer import token_bytes
 from jangtq_coordinator.text.reasoning import Channel

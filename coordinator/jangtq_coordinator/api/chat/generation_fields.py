@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 from jangtq_coordinator.api.chat.chat_messages import Strict
-from jangtq_coordinator.engine_settings import Speculation
+from jangtq_coordinator.engine.engine_config import Speculation
 from jangtq_coordinator.sampling.parameters import SamplingParameters
 
 _MAX_STOPS: Final = 16

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from starlette.requests import Request
 
-from jangtq_coordinator.streams import StreamGroup
+from jangtq_coordinator.engine.streams import StreamGroup
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from jangtq_coordinator.api.http.access import key_name_of
 from jangtq_coordinator.api.http.error_responses import problem_of
 from jangtq_coordinator.api.http.request_metrics import RequestMetrics
 from jangtq_coordinator.api.http.request_record import RequestRecord
-from jangtq_coordinator.stream_observer import new_observer
+from jangtq_coordinator.engine.stream_observer import new_observer
 
 ID_HEADERS: Final = ("X-Request-Id", "Request-Id")
 """What answers carry the id in; the second is what Anthropic's clients read."""

@@ -5,7 +5,13 @@ import time
 from typing import Final
 
 from jangtq_coordinator.api.http.request_metrics import RequestMetrics
-from jangtq_coordinator.events import Failed, Finished, GenerationEvent, PrefillProgress, TokenGenerated
+from jangtq_coordinator.engine.events import (
+    Failed,
+    Finished,
+    GenerationEvent,
+    PrefillProgress,
+    TokenGenerated,
+)
 
 # The client closed the connection before its answer began; nginx's number, since HTTP has none.
 _CLIENT_GONE: Final = 499

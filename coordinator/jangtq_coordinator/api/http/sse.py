@@ -11,8 +11,14 @@ from starlette.types import Receive, Scope, Send
 from jangtq_coordinator.api.http.disconnect import cancelled_on_disconnect
 from jangtq_coordinator.api.http.error_responses import Problem, problem_of
 from jangtq_coordinator.api.http.json_reply import JsonReply, encode
-from jangtq_coordinator.events import Failed, Finished, GenerationEvent, PrefillProgress, TokenGenerated
-from jangtq_coordinator.streams import StreamGroup
+from jangtq_coordinator.engine.events import (
+    Failed,
+    Finished,
+    GenerationEvent,
+    PrefillProgress,
+    TokenGenerated,
+)
+from jangtq_coordinator.engine.streams import StreamGroup
 
 Frame = Mapping[str, object]
 Numbered = tuple[int, GenerationEvent]

@@ -19,7 +19,7 @@ from jangtq_coordinator.api.openai.replies import (
     ToolCallReply,
     UsageReply,
 )
-from jangtq_coordinator.events import Finished, TokenGenerated
+from jangtq_coordinator.engine.events import Finished, TokenGenerated
 from jangtq_coordinator.text.reasoning import Channel
 
 

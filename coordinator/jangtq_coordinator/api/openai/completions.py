@@ -12,7 +12,7 @@ from jangtq_coordinator.api.http.sse import Answering, Frame
 from jangtq_coordinator.api.openai.completion_schema import CompletionRequest
 from jangtq_coordinator.api.openai.logprobs import Logged, completion_logprobs
 from jangtq_coordinator.api.openai.replies import UsageReply
-from jangtq_coordinator.events import Finished, TokenGenerated
+from jangtq_coordinator.engine.events import Finished, TokenGenerated
 from jangtq_coordinator.text.reasoning import Channel
 
 

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from jangtq_coordinator.api.chat.generation import check_model
 from jangtq_coordinator.api.http.error_responses import speaks_anthropic
 from jangtq_coordinator.api.openai.replies import ModelCard, ModelList
-from jangtq_coordinator.engine import Engine
+from jangtq_coordinator.engine.engine import Engine
 
 
 def models_router(engine: Engine) -> APIRouter:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from jangtq_coordinator.events import FinishReason, Usage
+from jangtq_coordinator.engine.events import FinishReason, Usage
 
 
 class ModelCard(BaseModel):

@@ -11,7 +11,7 @@ from jangtq_coordinator.api.http.error_responses import Problem
 from jangtq_coordinator.api.http.sse import Frame
 from jangtq_coordinator.api.openai.logprobs import token_logprobs
 from jangtq_coordinator.api.openai.responses_schema import ResponseRequest
-from jangtq_coordinator.events import Finished, TokenGenerated, Usage
+from jangtq_coordinator.engine.events import Finished, TokenGenerated, Usage
 from jangtq_coordinator.text.reasoning import Channel
 
 _PREFIXES: Final = {Channel.REASONING: "rs", Channel.CONTENT: "msg", Channel.TOOL: "fc"}

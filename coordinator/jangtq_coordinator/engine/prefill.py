@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
-from jangtq_coordinator.chunk_size import SMALLEST, ChunkSize
+from jangtq_coordinator.engine.chunk_size import SMALLEST, ChunkSize
+from jangtq_coordinator.engine.loaded_model import LanguageModel, LastLogits
+from jangtq_coordinator.engine.prefill_turns import PromptTurn, next_turn
+from jangtq_coordinator.engine.sequence import TokenSequence, TokenStep
 from jangtq_coordinator.kv.batch_cache import KvBatch
-from jangtq_coordinator.loaded import LanguageModel, LastLogits
-from jangtq_coordinator.prefill_turns import PromptTurn, next_turn
 from jangtq_coordinator.sampling.sampler import Row, pick_tokens
-from jangtq_coordinator.sequences import TokenSequence, TokenStep
 
 _log = logging.getLogger("jangtq.engine")
 

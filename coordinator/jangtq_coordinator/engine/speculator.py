@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from jangtq_coordinator.drafter import Drafter
-from jangtq_coordinator.engine_settings import Speculation
-from jangtq_coordinator.pass_cost import PassCost
-from jangtq_coordinator.sequences import TokenSequence
+from jangtq_coordinator.engine.engine_config import Speculation
+from jangtq_coordinator.engine.ngram_drafter import Drafter
+from jangtq_coordinator.engine.pass_cost import PassCost
+from jangtq_coordinator.engine.sequence import TokenSequence
 
 MAX_DRAFT: Final = 8
 _MEMORY: Final = 0.9

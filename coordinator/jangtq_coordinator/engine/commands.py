@@ -4,8 +4,8 @@ import queue
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jangtq_coordinator.requests import GenerationRequest
-from jangtq_coordinator.streams import GenerationStream
+from jangtq_coordinator.engine.request import GenerationRequest
+from jangtq_coordinator.engine.streams import GenerationStream
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from collections.abc import Collection, Sequence
 
+from jangtq_coordinator.engine.sequence import TokenSequence
+from jangtq_coordinator.engine.stats import EngineCounters
 from jangtq_coordinator.kv.batch_cache import KvBatch
 from jangtq_coordinator.kv.layer_cache import COLUMN_STEP
 from jangtq_coordinator.kv.prefix_cache import PromptCache
 from jangtq_coordinator.kv.prefix_tree import BLOCK_TOKENS
 from jangtq_coordinator.kv.storage import KvPlan
-from jangtq_coordinator.load import EngineCounters
-from jangtq_coordinator.sequences import TokenSequence
 
 
 class KvRoom:

@@ -4,7 +4,7 @@ import contextvars
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from jangtq_coordinator.events import GenerationEvent
+from jangtq_coordinator.engine.events import GenerationEvent
 
 
 class StreamObserver(Protocol):

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jangtq_coordinator.engine_settings import Speculation
-from jangtq_coordinator.events import FinishReason
+from jangtq_coordinator.engine.engine_config import Speculation
+from jangtq_coordinator.engine.events import FinishReason
 from jangtq_coordinator.sampling.sampler import Pick, Picker, TokenLogprobs
 
 

@@ -8,16 +8,16 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from enum import StrEnum
 
-from jangtq_coordinator.batching import BatchGenerator
-from jangtq_coordinator.commands import Cancel, Commands, Stop, Submit
-from jangtq_coordinator.engine_settings import EngineSettings
+from jangtq_coordinator.engine.commands import Cancel, Commands, Stop, Submit
+from jangtq_coordinator.engine.engine_config import EngineSettings
+from jangtq_coordinator.engine.loaded_model import LoadedModel
+from jangtq_coordinator.engine.request import GenerationRequest
+from jangtq_coordinator.engine.scheduler import BatchGenerator
+from jangtq_coordinator.engine.stats import EngineCounters, EngineLoad
+from jangtq_coordinator.engine.step_loop import StepLoop
+from jangtq_coordinator.engine.streams import GenerationStream
 from jangtq_coordinator.kv.prefix_cache import open_prompt_cache
 from jangtq_coordinator.kv.storage import plan_kv
-from jangtq_coordinator.load import EngineCounters, EngineLoad
-from jangtq_coordinator.loaded import LoadedModel
-from jangtq_coordinator.requests import GenerationRequest
-from jangtq_coordinator.step_loop import StepLoop
-from jangtq_coordinator.streams import GenerationStream
 from jangtq_proto.errors import EngineUnavailableError, QueueFullError
 
 _log = logging.getLogger("jangtq.engine")

@@ -8,20 +8,20 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from jangtq_coordinator.answers import Answer
-from jangtq_coordinator.batching import BatchGenerator
-from jangtq_coordinator.commands import Cancel, Command, Commands, Inbox, Stop, Submit
-from jangtq_coordinator.events import Finished
-from jangtq_coordinator.loaded import LoadedModel
-from jangtq_coordinator.patience import Patience
-from jangtq_coordinator.prefilling import PrefillStep
-from jangtq_coordinator.requests import GenerationRequest
-from jangtq_coordinator.sequences import TokenStep
-from jangtq_coordinator.streams import GenerationStream
+from jangtq_coordinator.engine.active_requests import RequestsUnderWay
+from jangtq_coordinator.engine.commands import Cancel, Command, Commands, Inbox, Stop, Submit
+from jangtq_coordinator.engine.events import Finished
+from jangtq_coordinator.engine.loaded_model import LoadedModel
+from jangtq_coordinator.engine.output import Answer
+from jangtq_coordinator.engine.prefill import PrefillStep
+from jangtq_coordinator.engine.request import GenerationRequest
+from jangtq_coordinator.engine.retry_window import Patience
+from jangtq_coordinator.engine.scheduler import BatchGenerator
+from jangtq_coordinator.engine.sequence import TokenStep
+from jangtq_coordinator.engine.streams import GenerationStream
 from jangtq_coordinator.text.answer_text import AnswerText
 from jangtq_coordinator.text.detokenizer import detokenizer_factory
 from jangtq_coordinator.timeline import PassKind
-from jangtq_coordinator.under_way import RequestsUnderWay
 from jangtq_proto.errors import ContextOverflowError, EngineUnavailableError
 
 _log = logging.getLogger("jangtq.engine")

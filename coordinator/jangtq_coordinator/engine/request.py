@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from jangtq_coordinator.engine_settings import Speculation
+from jangtq_coordinator.engine.engine_config import Speculation
 from jangtq_coordinator.sampling.parameters import SamplingParameters
 from jangtq_coordinator.sampling.sampler import Constraint, Picker
 from jangtq_coordinator.text.reasoning import Channel, Opening

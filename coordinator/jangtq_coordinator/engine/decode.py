@@ -4,10 +4,10 @@ from collections.abc import Collection, Sequence
 
 import mlx.core as mx
 
+from jangtq_coordinator.engine.loaded_model import LanguageModel
+from jangtq_coordinator.engine.sequence import TokenSequence, TokenStep
 from jangtq_coordinator.kv.batch_cache import KvBatch
-from jangtq_coordinator.loaded import LanguageModel
 from jangtq_coordinator.sampling.sampler import Pick, Row, pick_tokens
-from jangtq_coordinator.sequences import TokenSequence, TokenStep
 
 Draft = tuple[int, ...]
 

@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from jangtq_coordinator import logs
-from jangtq_coordinator.events import Failed, Finished, GenerationEvent
-from jangtq_coordinator.stream_observer import new_observer
+from jangtq_coordinator.engine.events import Failed, Finished, GenerationEvent
+from jangtq_coordinator.engine.stream_observer import new_observer
 
 
 class GenerationStream:

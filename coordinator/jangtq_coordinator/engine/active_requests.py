@@ -5,12 +5,12 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from jangtq_coordinator.answers import Answer
-from jangtq_coordinator.events import Failed, Finished, GenerationEvent, PrefillProgress
-from jangtq_coordinator.load import ServiceTime
-from jangtq_coordinator.prefilling import PrefillStep
-from jangtq_coordinator.sequences import TokenStep
-from jangtq_coordinator.streams import GenerationStream, Outbox
+from jangtq_coordinator.engine.events import Failed, Finished, GenerationEvent, PrefillProgress
+from jangtq_coordinator.engine.output import Answer
+from jangtq_coordinator.engine.prefill import PrefillStep
+from jangtq_coordinator.engine.sequence import TokenStep
+from jangtq_coordinator.engine.stats import ServiceTime
+from jangtq_coordinator.engine.streams import GenerationStream, Outbox
 from jangtq_coordinator.timeline import Timeline
 from jangtq_proto.errors import ClusterError
 

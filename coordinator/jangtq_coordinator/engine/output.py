@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from jangtq_coordinator.events import Finished, FinishReason, GenerationEvent, TokenGenerated, Usage
+from jangtq_coordinator.engine.events import Finished, FinishReason, GenerationEvent, TokenGenerated, Usage
 from jangtq_coordinator.sampling.sampler import TokenLogprobs
 from jangtq_coordinator.text.answer_text import AnswerText
 from jangtq_coordinator.text.reasoning import Channel, Piece

@@ -12,20 +12,20 @@ from typing import Final
 
 import mlx.core as mx
 
-from jangtq_coordinator.chunk_size import ChunkSize
-from jangtq_coordinator.decoding import DecodingBatch, Draft
-from jangtq_coordinator.engine_settings import EngineSettings, Speculation
+from jangtq_coordinator.engine.chunk_size import ChunkSize
+from jangtq_coordinator.engine.decode import DecodingBatch, Draft
+from jangtq_coordinator.engine.engine_config import EngineSettings, Speculation
+from jangtq_coordinator.engine.kv_pool import KvRoom
+from jangtq_coordinator.engine.loaded_model import LanguageModel
+from jangtq_coordinator.engine.prefill import Prefilling, PrefillStep
+from jangtq_coordinator.engine.sequence import TokenSequence, TokenStep
+from jangtq_coordinator.engine.speculator import MAX_DRAFT, Speculator
+from jangtq_coordinator.engine.stats import EngineCounters, EngineLoad
+from jangtq_coordinator.engine.wait_queue import WaitingLine
 from jangtq_coordinator.kv.prefix_cache import PromptCache
 from jangtq_coordinator.kv.storage import KvPlan
-from jangtq_coordinator.kv_room import KvRoom
-from jangtq_coordinator.load import EngineCounters, EngineLoad
-from jangtq_coordinator.loaded import LanguageModel
 from jangtq_coordinator.mlx_lm_import import maybe_set_recommended_wired_limit
-from jangtq_coordinator.prefilling import Prefilling, PrefillStep
 from jangtq_coordinator.sampling.sampler import Picker
-from jangtq_coordinator.sequences import TokenSequence, TokenStep
-from jangtq_coordinator.speculation import MAX_DRAFT, Speculator
-from jangtq_coordinator.waiting import WaitingLine
 
 _CLEAR_CACHE_PASSES: Final = 512
 

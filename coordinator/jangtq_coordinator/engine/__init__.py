@@ -1,0 +1,1 @@
+"""Turns requests into tokens in one thread: queue, passes, retries."""
