@@ -89,8 +89,8 @@ ANSWERS = Library(
     ("desk", "answer", "conversation", "messages"),
     headers=(WIRE_HEADERS, KERNELS / "native"),
 )
-# The name that jangtq_coordinator.exchange_library looks for.
-EXCHANGE = Library(COORDINATOR / f"_exchange.{SUFFIX}", ("exchange",), headers=(WIRE_HEADERS,))
+# The name that jangtq_coordinator.dispatch.exchange_library looks for.
+EXCHANGE = Library(COORDINATOR / f"dispatch/_exchange.{SUFFIX}", ("exchange",), headers=(WIRE_HEADERS,))
 EVERYWHERE = (EXPERTS, ANSWERS, EXCHANGE)
 LIBRARIES = (*EVERYWHERE, PRODUCTS) if sys.platform == "linux" else EVERYWHERE
 SAME_MACHINE = {"amd64": "x86_64", "aarch64": "arm64"}

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from jangtq_coordinator.collector import Patience
-from jangtq_coordinator.dispatch import Dispatcher
+from jangtq_coordinator.dispatch.collector import Patience
+from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.lane import Lane
 from jangtq_coordinator.membership import Membership
 from jangtq_coordinator.pause import Pause

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from socket_peers import SocketLane, SocketPeer
 from stream_peers import StreamLane, StreamPeer
 
-from jangtq_coordinator import native_exchange
-from jangtq_coordinator.dispatch import Dispatcher
-from jangtq_coordinator.exchange_library import ExchangeLibrary, exchange_library
-from jangtq_coordinator.native_call import NativeCall
-from jangtq_coordinator.native_exchange import NativeExchanges
+from jangtq_coordinator.dispatch import native_exchange
+from jangtq_coordinator.dispatch.dispatcher import Dispatcher
+from jangtq_coordinator.dispatch.exchange_library import ExchangeLibrary, exchange_library
+from jangtq_coordinator.dispatch.native_call import NativeCall
+from jangtq_coordinator.dispatch.native_exchange import NativeExchanges
 from jangtq_proto.codec import RowType, row_dtype
 
 HIDDEN = 4

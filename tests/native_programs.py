@@ -8,7 +8,7 @@ from pathlib import Path
 from mutations import scaled
 
 TESTS = Path(__file__).parent
-COORDINATOR = TESTS.parent / "coordinator/jangtq_coordinator/native"
+COORDINATOR = TESTS.parent / "coordinator/jangtq_coordinator/dispatch/native"
 WORKER = TESTS.parent / "worker/jangtq_worker/native"
 KERNELS = TESTS.parent / "kernels/jangtq_kernels/native"
 WIRE = TESTS.parent / "proto/jangtq_proto/native"

@@ -9,8 +9,8 @@ from fixed_cluster import membership_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jangtq_coordinator.balance import Job, balance
-from jangtq_coordinator.routing import NOBODY, Router
+from jangtq_coordinator.dispatch.balance import Job, balance
+from jangtq_coordinator.dispatch.router import NOBODY, Router
 from jangtq_kernels.backend import NO_EXPERT
 
 HOLDERS = 3

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from lane_answers import answer_on_grid
 from numpy.typing import NDArray
 
-from jangtq_coordinator.exponents import SLACK_BITS
+from jangtq_coordinator.dispatch.grid import SLACK_BITS
+from jangtq_coordinator.dispatch.router import Router
 from jangtq_coordinator.lane import GiveUp, LayerAnswer, never
-from jangtq_coordinator.routing import Router
 from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import ClusterError, WorkerFaultError
 

@@ -12,9 +12,9 @@ from native_clusters import EXPERTS, Cluster, Peer, Rows, cluster_of, cluster_ov
 from socket_peers import SocketPeer, answer_rightly, in_pieces
 from stream_peers import StreamPeer
 
-from jangtq_coordinator import exponents
-from jangtq_coordinator.exchange import Exchange
-from jangtq_coordinator.exponents import first_exponents
+from jangtq_coordinator.dispatch import grid as exponents
+from jangtq_coordinator.dispatch.exchange import Exchange
+from jangtq_coordinator.dispatch.grid import first_exponents
 from jangtq_proto.codec import LayerCall, RowType
 from jangtq_proto.frames import answer_frame
 

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 from native_programs import compile_native
 
-from jangtq_coordinator import exchange_library
+from jangtq_coordinator.dispatch import exchange_library
 from jangtq_kernels import cpu_library
 from jangtq_kernels.backends import open_backend
 from jangtq_kernels.errors import StaleLibraryError

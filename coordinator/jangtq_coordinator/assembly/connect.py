@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from jangtq_bundle.bundle import Bundle
-from jangtq_coordinator.collector import Patience
-from jangtq_coordinator.dispatch import Dispatcher
+from jangtq_coordinator.dispatch.collector import Patience
+from jangtq_coordinator.dispatch.dispatcher import Dispatcher
+from jangtq_coordinator.dispatch.grid import layer_scales
 from jangtq_coordinator.expert_load import ExpertLoad
-from jangtq_coordinator.exponents import layer_scales
 from jangtq_coordinator.express_door import ExpressSettings
 from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane

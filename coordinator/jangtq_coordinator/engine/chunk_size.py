@@ -3,7 +3,7 @@
 import statistics
 from typing import Final
 
-from jangtq_coordinator.pace import HighMark
+from jangtq_coordinator.dispatch.worker_speed import HighMark
 
 SMALLEST: Final = 8
 """Rows of a chunk, however long they take."""

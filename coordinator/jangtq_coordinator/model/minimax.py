@@ -10,7 +10,7 @@ import mlx.nn as nn
 from mlx.utils import tree_map
 
 from jangtq_bundle.bundle import Bundle
-from jangtq_coordinator.dispatch import Dispatcher
+from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.mlx_lm_import import load_model as load_mlx_model
 from jangtq_coordinator.mlx_lm_import import minimax, swiglu
 from jangtq_coordinator.model.dense_weights import DenseReport, DenseSettings, prepare_dense

@@ -8,8 +8,8 @@ import ml_dtypes
 import mlx.core as mx
 import numpy as np
 
-from jangtq_coordinator.dispatch import Dispatcher
-from jangtq_coordinator.exchange import Exchange
+from jangtq_coordinator.dispatch.dispatcher import Dispatcher
+from jangtq_coordinator.dispatch.exchange import Exchange
 from jangtq_proto.codec import Rows, RowType
 
 MLX_DTYPE: Final = {

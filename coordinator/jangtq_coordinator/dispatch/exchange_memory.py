@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_coordinator.exchange_library import Exchange, ExchangeLibrary, Outcome, Part, Summary
-from jangtq_coordinator.exponents import GRIDS
+from jangtq_coordinator.dispatch.exchange_library import Exchange, ExchangeLibrary, Outcome, Part, Summary
+from jangtq_coordinator.dispatch.grid import GRIDS
 from jangtq_proto.codec import Rows, RowType, wire_row_type
 
 MOST_ROWS: Final = 32

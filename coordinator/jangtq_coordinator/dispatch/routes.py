@@ -1,9 +1,9 @@
 """The router of the plan that holds now, and what running measurements say of its members."""
 
+from jangtq_coordinator.dispatch.router import Router
+from jangtq_coordinator.dispatch.worker_speed import Pace
 from jangtq_coordinator.membership import Membership
-from jangtq_coordinator.pace import Pace
 from jangtq_coordinator.plan import Member
-from jangtq_coordinator.routing import Router
 
 _EXCHANGES_A_SPEED = 256
 

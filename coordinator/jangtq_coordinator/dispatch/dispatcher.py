@@ -10,23 +10,23 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_coordinator.audit import Auditor
-from jangtq_coordinator.collector import Collector, Patience
 from jangtq_coordinator.counters import ClusterCounters
-from jangtq_coordinator.exchange import Answered, Exchange, add_up, ask_again, slowest_of, times_of
-from jangtq_coordinator.exchange_memory import AskedRows
-from jangtq_coordinator.expert_load import ExpertLoad
-from jangtq_coordinator.exponents import (
+from jangtq_coordinator.dispatch.audit import Auditor
+from jangtq_coordinator.dispatch.collector import Collector, Patience
+from jangtq_coordinator.dispatch.exchange import Answered, Exchange, add_up, ask_again, slowest_of, times_of
+from jangtq_coordinator.dispatch.exchange_memory import AskedRows
+from jangtq_coordinator.dispatch.grid import (
     expected_answer_factor,
     find_misfits,
     first_exponents,
     is_prefill,
     read_sums,
 )
+from jangtq_coordinator.dispatch.native_call import NativeCall
+from jangtq_coordinator.dispatch.recorder import Books, Entry, Ledger
+from jangtq_coordinator.expert_load import ExpertLoad
 from jangtq_coordinator.lane_book import OpenLane
-from jangtq_coordinator.ledger import Books, Entry, Ledger
 from jangtq_coordinator.membership import Membership
-from jangtq_coordinator.native_call import NativeCall
 from jangtq_coordinator.pause import Pause
 from jangtq_coordinator.timeline import Timeline
 from jangtq_coordinator.timing import LayerTimes

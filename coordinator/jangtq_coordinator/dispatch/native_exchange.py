@@ -13,16 +13,22 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_coordinator.exchange_library import BY_MESSAGE, Outcome, Part, exchange_library
-from jangtq_coordinator.exchange_memory import MOST_ROWS, MOST_SLOTS, AskedRows, ExchangeMemory, Holders
+from jangtq_coordinator.dispatch.exchange_library import BY_MESSAGE, Outcome, Part, exchange_library
+from jangtq_coordinator.dispatch.exchange_memory import (
+    MOST_ROWS,
+    MOST_SLOTS,
+    AskedRows,
+    ExchangeMemory,
+    Holders,
+)
+from jangtq_coordinator.dispatch.native_call import NativeCall, Ways
+from jangtq_coordinator.dispatch.router import Router
 from jangtq_coordinator.expert_stream import ExpertStream, StreamBrokenError
 from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane
 from jangtq_coordinator.lane import LayerAnswer
 from jangtq_coordinator.lane_book import LaneBook
-from jangtq_coordinator.native_call import NativeCall, Ways
 from jangtq_coordinator.plan import Plan
-from jangtq_coordinator.routing import Router
 from jangtq_proto.codec import RowType, row_dtype
 from jangtq_proto.frame_socket import FrameSocket
 from jangtq_proto.frames import read_answer, split_answer

@@ -7,19 +7,19 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_coordinator.exchange import Answered, Asked, Exchange, Failure
-from jangtq_coordinator.exchange_memory import AskedRows
+from jangtq_coordinator.dispatch.exchange import Answered, Asked, Exchange, Failure
+from jangtq_coordinator.dispatch.exchange_memory import AskedRows
+from jangtq_coordinator.dispatch.failover import Failover
+from jangtq_coordinator.dispatch.native_call import NativeCall
+from jangtq_coordinator.dispatch.native_exchange import NativeExchanges
+from jangtq_coordinator.dispatch.router import NOBODY, HolderRows
+from jangtq_coordinator.dispatch.routes import Routes
 from jangtq_coordinator.express_lane import ExpressLane
-from jangtq_coordinator.failover import Failover
 from jangtq_coordinator.lane import GiveUp
 from jangtq_coordinator.lane_book import LaneBook, OpenLane
 from jangtq_coordinator.membership import Membership
-from jangtq_coordinator.native_call import NativeCall
-from jangtq_coordinator.native_exchange import NativeExchanges
 from jangtq_coordinator.pause import Pause
 from jangtq_coordinator.plan import Member
-from jangtq_coordinator.routes import Routes
-from jangtq_coordinator.routing import NOBODY, HolderRows
 from jangtq_coordinator.traffic import Traffic
 from jangtq_proto.errors import ClusterError
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.vocabulary import Projection
-from jangtq_coordinator.exchange_library import Grids, exchange_library
+from jangtq_coordinator.dispatch.exchange_library import Grids, exchange_library
 from jangtq_kernels.backend import PREFILL_ROWS_PER_EXPERT
 from jangtq_kernels.grid import ANSWER_BITS, COARSEST, FINEST
 from jangtq_proto.codec import Rows

@@ -1,0 +1,1 @@
+"""One layer's expert call: route, encode, send, receive, add, retry."""
