@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.placement import Placement
 from jangtq_coordinator.cli.demo.processes import Child, Children
+from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.dispatch.exchange_memory import AskedRows
 from jangtq_coordinator.dispatch.native_exchange import NativeExchanges
@@ -20,7 +21,6 @@ from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane
 from jangtq_coordinator.lane import Lane, LaneSettings
 from jangtq_coordinator.lane_book import LaneBook
-from jangtq_coordinator.membership import Membership
 from jangtq_coordinator.timing import ExchangeTimes, LayerTimes
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.codec import LayerCall, Rows, RowType

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from fixed_cluster import membership_of
 
+from jangtq_coordinator.cluster.placement import Member
 from jangtq_coordinator.dispatch.exchange_library import Part, Summary
 from jangtq_coordinator.dispatch.recorder import Books, Entry, Ledger
 from jangtq_coordinator.expert_load import ExpertLoad
-from jangtq_coordinator.plan import Member
 from jangtq_coordinator.timeline import Timeline
 from jangtq_coordinator.timing import LayerTimes
 from jangtq_coordinator.traffic import Traffic

@@ -16,8 +16,8 @@ from streamed_load import Load, Question
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
 from jangtq_coordinator.cli.demo.processes import Child, Children
+from jangtq_coordinator.cluster.rebalance import share_out
 from jangtq_coordinator.prober import Prober
-from jangtq_coordinator.rebalance import share_out
 from jangtq_coordinator.roster import LOCAL
 from jangtq_kernels.backend import NO_EXPERT
 from jangtq_kernels.combined import CombinedLayer, Piece

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from jangtq_coordinator.cluster.placement import Member, Plan
 from jangtq_coordinator.lane import Lane
-from jangtq_coordinator.plan import Member, Plan
 
 OpenLane = Callable[[Member], Lane]
 

@@ -7,6 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from jangtq_bundle.bundle import Bundle
+from jangtq_coordinator.cluster.health_monitor import Keeper
+from jangtq_coordinator.cluster.membership import Membership
+from jangtq_coordinator.cluster.placement import Member
+from jangtq_coordinator.cluster.rebalance import Rebalancer
+from jangtq_coordinator.cluster.takeover import Survivors
 from jangtq_coordinator.dispatch.collector import Patience
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.dispatch.grid import layer_scales
@@ -14,19 +19,14 @@ from jangtq_coordinator.expert_load import ExpertLoad
 from jangtq_coordinator.express_door import ExpressSettings
 from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane
-from jangtq_coordinator.keeper import Keeper
 from jangtq_coordinator.lane import Lane, LaneSettings
 from jangtq_coordinator.lane_book import OpenLane
 from jangtq_coordinator.local_experts import LocalExperts
-from jangtq_coordinator.membership import Membership
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
 from jangtq_coordinator.pause import Pause
-from jangtq_coordinator.plan import Member
 from jangtq_coordinator.prober import Prober
-from jangtq_coordinator.rebalance import Rebalancer
 from jangtq_coordinator.roster import LOCAL, Holder, check_holders
 from jangtq_coordinator.settings import ClusterSettings, Transport
-from jangtq_coordinator.survivors import Survivors
 from jangtq_coordinator.timing import LayerTimes
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.addresses import Address, parse_address

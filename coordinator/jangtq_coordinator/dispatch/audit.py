@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.dispatch.collector import Collector
 from jangtq_coordinator.dispatch.exchange import Answered, Exchange, add_up
-from jangtq_coordinator.membership import Membership
 from jangtq_proto.codec import LayerCall
 
 _log = logging.getLogger("jangtq.cluster")

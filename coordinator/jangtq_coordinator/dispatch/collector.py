@@ -7,6 +7,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from jangtq_coordinator.cluster.membership import Membership
+from jangtq_coordinator.cluster.placement import Member
 from jangtq_coordinator.dispatch.exchange import Answered, Asked, Exchange, Failure
 from jangtq_coordinator.dispatch.exchange_memory import AskedRows
 from jangtq_coordinator.dispatch.failover import Failover
@@ -17,9 +19,7 @@ from jangtq_coordinator.dispatch.routes import Routes
 from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.lane import GiveUp
 from jangtq_coordinator.lane_book import LaneBook, OpenLane
-from jangtq_coordinator.membership import Membership
 from jangtq_coordinator.pause import Pause
-from jangtq_coordinator.plan import Member
 from jangtq_coordinator.traffic import Traffic
 from jangtq_proto.errors import ClusterError
 

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from jangtq_coordinator.cluster.placement import Plan
 from jangtq_coordinator.dispatch.exchange_library import BY_MESSAGE, Outcome, Part, exchange_library
 from jangtq_coordinator.dispatch.exchange_memory import (
     MOST_ROWS,
@@ -28,7 +29,6 @@ from jangtq_coordinator.express_lane import ExpressLane
 from jangtq_coordinator.grpc_lane import GrpcLane
 from jangtq_coordinator.lane import LayerAnswer
 from jangtq_coordinator.lane_book import LaneBook
-from jangtq_coordinator.plan import Plan
 from jangtq_proto.codec import RowType, row_dtype
 from jangtq_proto.frame_socket import FrameSocket
 from jangtq_proto.frames import read_answer, split_answer

@@ -11,11 +11,11 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from jangtq_coordinator.cluster.placement import Member, Plan
 from jangtq_coordinator.dispatch.exchange_library import Part, Summary
 from jangtq_coordinator.dispatch.exchange_memory import read_told
 from jangtq_coordinator.dispatch.router import work
 from jangtq_coordinator.expert_load import ExpertLoad
-from jangtq_coordinator.plan import Member, Plan
 from jangtq_coordinator.timeline import Timeline
 from jangtq_coordinator.timing import ExchangeTimes, LayerTimes
 from jangtq_coordinator.traffic import Traffic

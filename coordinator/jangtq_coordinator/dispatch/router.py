@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from jangtq_coordinator.cluster.placement import Plan
 from jangtq_coordinator.dispatch.balance import Job, balance
-from jangtq_coordinator.plan import Plan
 from jangtq_kernels.backend import NO_EXPERT
 
 NOBODY: Final = -1

@@ -1,9 +1,9 @@
 """The router of the plan that holds now, and what running measurements say of its members."""
 
+from jangtq_coordinator.cluster.membership import Membership
+from jangtq_coordinator.cluster.placement import Member
 from jangtq_coordinator.dispatch.router import Router
 from jangtq_coordinator.dispatch.worker_speed import Pace
-from jangtq_coordinator.membership import Membership
-from jangtq_coordinator.plan import Member
 
 _EXCHANGES_A_SPEED = 256
 

@@ -9,10 +9,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from jangtq_coordinator.assembly.connect import Cluster
+from jangtq_coordinator.cluster.placement import State
 from jangtq_coordinator.engine.engine import Engine
 from jangtq_coordinator.engine.stats import Durations
 from jangtq_coordinator.model.overlap import OverlapChooser
-from jangtq_coordinator.plan import State
 from jangtq_coordinator.timing import UPPER_BOUNDS_SECONDS, StageHistogram
 from jangtq_coordinator.traffic import HolderTraffic
 

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, HTTPException
 from pydantic import BaseModel
 
 from jangtq_coordinator.api.http.access import require_admin
-from jangtq_coordinator.keeper import Keeper
-from jangtq_coordinator.membership import Membership
+from jangtq_coordinator.cluster.health_monitor import Keeper
+from jangtq_coordinator.cluster.membership import Membership
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.errors import ClusterError, ConfigurationError
 from jangtq_proto.ranges import format_ranges

@@ -5,8 +5,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jangtq_coordinator.membership import Membership
-from jangtq_coordinator.plan import Member, State
+from jangtq_coordinator.cluster.membership import Membership
+from jangtq_coordinator.cluster.placement import Member, State
 from jangtq_coordinator.roster import Holder
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ClusterError

@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from jangtq_coordinator.counters import ClusterCounters
-from jangtq_coordinator.plan import Member, Plan, State, make_plan
+from jangtq_coordinator.cluster.counters import ClusterCounters
+from jangtq_coordinator.cluster.placement import Member, Plan, State, make_plan
 from jangtq_coordinator.roster import LOCAL, Holder
 from jangtq_proto.errors import ConfigurationError, CoverageError
 from jangtq_proto.ranges import expert_ids, format_ranges, ranges_of

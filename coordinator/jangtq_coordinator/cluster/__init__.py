@@ -1,0 +1,1 @@
+"""Which worker holds which experts and in which state it is."""
