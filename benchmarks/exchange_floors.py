@@ -14,9 +14,9 @@ import numpy as np
 from benchmarks.exchange_ways import HALVES, MOE_BLOCK, RAW, SLOTS, Exchange, Way, some_call
 from benchmarks.floor_peers import COMPUTED, read_exactly
 from benchmarks.placement import Placement
-from jangtq_coordinator.channels import open_channel
 from jangtq_coordinator.cli.demo.processes import Child, Children
-from jangtq_coordinator.expert_stream import ExpertStream
+from jangtq_coordinator.transport.grpc_channel import open_channel
+from jangtq_coordinator.transport.grpc_stream import ExpertStream
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.codec import RowType
 from jangtq_proto.frames import LENGTH, Frame, answer_frame, call_frame

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from benchmarks.placement import Placement
 from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_coordinator.cluster.membership import Membership
+from jangtq_coordinator.dispatch.connection_pool import LaneBook
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.dispatch.exchange_memory import AskedRows
 from jangtq_coordinator.dispatch.native_exchange import NativeExchanges
 from jangtq_coordinator.dispatch.routes import Routes
-from jangtq_coordinator.express_door import ExpressSettings
-from jangtq_coordinator.express_lane import ExpressLane
-from jangtq_coordinator.grpc_lane import GrpcLane
-from jangtq_coordinator.lane import Lane, LaneSettings
-from jangtq_coordinator.lane_book import LaneBook
 from jangtq_coordinator.timing import ExchangeTimes, LayerTimes
+from jangtq_coordinator.transport.connection import Lane, LaneSettings
+from jangtq_coordinator.transport.express_connection import ExpressLane
+from jangtq_coordinator.transport.express_handshake import ExpressSettings
+from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.codec import LayerCall, Rows, RowType
 

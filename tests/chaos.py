@@ -17,8 +17,8 @@ from network_hosts import Host
 from scripted_workers import HIDDEN, some_call
 
 from jangtq_coordinator.cli.demo.processes import Child, Children
-from jangtq_coordinator.grpc_lane import GrpcLane
-from jangtq_coordinator.lane import LaneSettings
+from jangtq_coordinator.transport.connection import LaneSettings
+from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.codec import RowType
 from jangtq_proto.errors import WorkerBusyError

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from slow_relay import Relay, Slowness, relay_to
 
-from jangtq_coordinator.grpc_lane import GrpcLane
-from jangtq_coordinator.lane import LaneSettings
+from jangtq_coordinator.transport.connection import LaneSettings
+from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_proto.addresses import Address
 
 

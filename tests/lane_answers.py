@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_coordinator.lane import LayerAnswer
+from jangtq_coordinator.transport.connection import LayerAnswer
 from jangtq_kernels.grid import finest_exponents, grid_scales, magnitudes_of, to_grid
 from jangtq_proto.codec import LayerCall
 

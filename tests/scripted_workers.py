@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_coordinator.express_door import ExpressSettings
-from jangtq_coordinator.express_lane import ExpressLane
-from jangtq_coordinator.grpc_lane import GrpcLane
-from jangtq_coordinator.lane import GiveUp, Lane, LaneSettings, LayerAnswer, never
+from jangtq_coordinator.transport.connection import GiveUp, Lane, LaneSettings, LayerAnswer, never
+from jangtq_coordinator.transport.express_connection import ExpressLane
+from jangtq_coordinator.transport.express_handshake import ExpressSettings
+from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_kernels.backend import ExpertRows, LoadedLayer, PartialSums
 from jangtq_kernels.reference import ReferenceBackend
 from jangtq_kernels.weights import ExpertWeights

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 from lane_answers import answer_on_grid
 
-from jangtq_coordinator.express_door import ExpressSettings
-from jangtq_coordinator.express_lane import ExpressLane
-from jangtq_coordinator.grpc_lane import GrpcLane
-from jangtq_coordinator.lane import LaneSettings, LayerAnswer
+from jangtq_coordinator.transport.connection import LaneSettings, LayerAnswer
+from jangtq_coordinator.transport.express_connection import ExpressLane
+from jangtq_coordinator.transport.express_handshake import ExpressSettings
+from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import CallShape, LayerCall, RowType, decode_call
 from jangtq_proto.frame_socket import FrameSocket

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 from socket_peers import multiply
 
-from jangtq_coordinator.grpc_lane import GrpcLane
-from jangtq_coordinator.lane import LaneSettings
+from jangtq_coordinator.transport.connection import LaneSettings
+from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import CallShape, LayerCall, RowType, answer_checksum, decode_call
 from jangtq_proto.v1 import expert_pb2 as pb

@@ -13,9 +13,9 @@ from scripted_workers import HIDDEN, some_call
 from streamed_load import Load, Question
 
 from jangtq_coordinator.cli.demo.processes import Child, Children
-from jangtq_coordinator.grpc_lane import GrpcLane
-from jangtq_coordinator.lane import LaneSettings
-from jangtq_coordinator.prober import Prober
+from jangtq_coordinator.transport.connection import LaneSettings
+from jangtq_coordinator.transport.control_client import Prober
+from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.codec import RowType
 

@@ -14,11 +14,11 @@ from scripted_workers import HIDDEN, NETWORK, ScriptedWorker, ask, lane_to, scri
 from jangtq_coordinator.cli.cluster_options import cluster_settings
 from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.cli.main import parser as coordinator_parser
-from jangtq_coordinator.express_door import ExpressSettings
-from jangtq_coordinator.express_lane import ExpressLane
-from jangtq_coordinator.grpc_lane import GrpcLane
-from jangtq_coordinator.lane import LaneSettings
 from jangtq_coordinator.settings import Transport
+from jangtq_coordinator.transport.connection import LaneSettings
+from jangtq_coordinator.transport.express_connection import ExpressLane
+from jangtq_coordinator.transport.express_handshake import ExpressSettings
+from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.codec import RowType
 from jangtq_proto.errors import ConfigurationError, WorkerUnreachableError

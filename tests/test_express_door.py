@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tls_folders import make_folders
 
-from jangtq_coordinator.express_door import Door, ExpressSettings, enter
+from jangtq_coordinator.transport.express_handshake import Door, ExpressSettings, enter
 from jangtq_proto.addresses import Address
 from jangtq_proto.certificates import Role
 from jangtq_proto.codec import CallShape

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from jangtq_coordinator.expert_stream import LONE_CALLS
-from jangtq_coordinator.grpc_lane import GrpcLane
-from jangtq_coordinator.lane import LaneSettings
+from jangtq_coordinator.transport.connection import LaneSettings
+from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_coordinator.transport.grpc_stream import LONE_CALLS
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.codec import LayerCall, RowType, answer_checksum
 from jangtq_proto.errors import (

@@ -11,7 +11,7 @@ from fixed_cluster import holder, membership_of
 from jangtq_coordinator.cluster.health_monitor import Keeper, Rhythm
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.cluster.placement import Member, State
-from jangtq_coordinator.roster import Holder, check_holders
+from jangtq_coordinator.transport.worker_info import Holder, check_holders
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ClusterError, ConfigurationError, CoverageError, WorkerUnreachableError
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mutations import Mutator, scaled
 
-from jangtq_coordinator.answer_decoding import decode_answer
-from jangtq_coordinator.lane import LayerAnswer
-from jangtq_coordinator.plain_answers import read_plain_answer
+from jangtq_coordinator.transport.answer_decoding import decode_answer
+from jangtq_coordinator.transport.connection import LayerAnswer
+from jangtq_coordinator.transport.plain_answers import read_plain_answer
 from jangtq_proto.codec import LayerCall, RowType, answer_checksum, encode_call
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.messages import CallWriter, varint

@@ -17,8 +17,8 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
 from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_coordinator.cluster.rebalance import share_out
-from jangtq_coordinator.prober import Prober
-from jangtq_coordinator.roster import LOCAL
+from jangtq_coordinator.transport.control_client import Prober
+from jangtq_coordinator.transport.worker_info import LOCAL
 from jangtq_kernels.backend import NO_EXPERT
 from jangtq_kernels.combined import CombinedLayer, Piece
 from jangtq_kernels.errors import KernelInputError

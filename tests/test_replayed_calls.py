@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scripted_workers import HIDDEN, ScriptedWorker, scripted_worker, some_call
 
-from jangtq_coordinator.express_door import Door, ExpressSettings, enter
-from jangtq_coordinator.lane import LayerAnswer
-from jangtq_coordinator.pending import PendingCalls
+from jangtq_coordinator.transport.connection import LayerAnswer
+from jangtq_coordinator.transport.express_handshake import Door, ExpressSettings, enter
+from jangtq_coordinator.transport.pending_calls import PendingCalls
 from jangtq_proto.codec import LayerCall, RowType, encode_call
 from jangtq_proto.errors import WorkerFaultError
 from jangtq_proto.frames import call_frame, frame_limit, read_answer, split_answer

@@ -3,7 +3,7 @@
 import pytest
 from fixed_cluster import membership_of
 
-from jangtq_coordinator.roster import Holder, check_holders
+from jangtq_coordinator.transport.worker_info import Holder, check_holders
 from jangtq_proto.errors import CoverageError, WorkerMismatchError
 from jangtq_proto.ranges import parse_ranges
 

@@ -12,7 +12,7 @@ from native_layers import ScriptedNativeLayer
 from scripted_workers import HIDDEN, NETWORK, ScriptedWorker, Way, ask, lane_to, scripted_worker, some_call
 from test_turns import until
 
-from jangtq_coordinator.lane import Lane
+from jangtq_coordinator.transport.connection import Lane
 from jangtq_kernels.backend import ExpertRows, LoadedLayer, PartialSums
 from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import WorkerUnreachableError

@@ -33,9 +33,9 @@ from tls_folders import (
 )
 
 from jangtq_coordinator.authority import PemPair
-from jangtq_coordinator.grpc_lane import GrpcLane
-from jangtq_coordinator.lane import LaneSettings
-from jangtq_coordinator.prober import Prober
+from jangtq_coordinator.transport.connection import LaneSettings
+from jangtq_coordinator.transport.control_client import Prober
+from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_proto import certificates
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import RowType

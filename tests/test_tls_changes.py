@@ -30,7 +30,7 @@ from tls_folders import (
     pems_in,
 )
 
-from jangtq_coordinator.lane import Lane
+from jangtq_coordinator.transport.connection import Lane
 from jangtq_proto import certificates
 from jangtq_proto.certificates import Role
 from jangtq_proto.credentials import CERTIFICATE_FILE, KEY_FILE, Credentials

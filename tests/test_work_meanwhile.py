@@ -14,11 +14,11 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
 from jangtq_coordinator.kv.batch_cache import KvBatch
 from jangtq_coordinator.kv.layer_cache import KvForm
-from jangtq_coordinator.lane import GiveUp, Lane, LayerAnswer, never
-from jangtq_coordinator.local_experts import LocalLane
 from jangtq_coordinator.model.minimax import CoordinatorModel, SharedExperts, load_model
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
-from jangtq_coordinator.roster import LOCAL
+from jangtq_coordinator.transport.connection import GiveUp, Lane, LayerAnswer, never
+from jangtq_coordinator.transport.local_experts import LocalLane
+from jangtq_coordinator.transport.worker_info import LOCAL
 from jangtq_kernels.backend import ExpertRows, LoadedLayer, PartialSums
 from jangtq_kernels.reference import ReferenceBackend
 from jangtq_proto.codec import LayerCall, RowType

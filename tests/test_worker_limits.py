@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from running_worker import MOST_GROWTH_BYTES, SECONDS, RunningWorker, running_worker
 from scripted_workers import HIDDEN
 
-from jangtq_coordinator.prober import Prober
+from jangtq_coordinator.transport.control_client import Prober
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import message_limit
 from jangtq_proto.errors import ClusterError

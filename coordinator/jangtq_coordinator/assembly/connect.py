@@ -13,21 +13,21 @@ from jangtq_coordinator.cluster.placement import Member
 from jangtq_coordinator.cluster.rebalance import Rebalancer
 from jangtq_coordinator.cluster.takeover import Survivors
 from jangtq_coordinator.dispatch.collector import Patience
+from jangtq_coordinator.dispatch.connection_pool import OpenLane
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.dispatch.grid import layer_scales
 from jangtq_coordinator.expert_load import ExpertLoad
-from jangtq_coordinator.express_door import ExpressSettings
-from jangtq_coordinator.express_lane import ExpressLane
-from jangtq_coordinator.grpc_lane import GrpcLane
-from jangtq_coordinator.lane import Lane, LaneSettings
-from jangtq_coordinator.lane_book import OpenLane
-from jangtq_coordinator.local_experts import LocalExperts
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
 from jangtq_coordinator.pause import Pause
-from jangtq_coordinator.prober import Prober
-from jangtq_coordinator.roster import LOCAL, Holder, check_holders
 from jangtq_coordinator.settings import ClusterSettings, Transport
 from jangtq_coordinator.timing import LayerTimes
+from jangtq_coordinator.transport.connection import Lane, LaneSettings
+from jangtq_coordinator.transport.control_client import Prober
+from jangtq_coordinator.transport.express_connection import ExpressLane
+from jangtq_coordinator.transport.express_handshake import ExpressSettings
+from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_coordinator.transport.local_experts import LocalExperts
+from jangtq_coordinator.transport.worker_info import LOCAL, Holder, check_holders
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.certificates import Role

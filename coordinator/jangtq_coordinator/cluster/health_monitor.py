@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.cluster.placement import Member, State
-from jangtq_coordinator.roster import Holder
+from jangtq_coordinator.transport.worker_info import Holder
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.ranges import expert_ids

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from jangtq_coordinator.cluster.counters import ClusterCounters
 from jangtq_coordinator.cluster.placement import Member, Plan, State, make_plan
-from jangtq_coordinator.roster import LOCAL, Holder
+from jangtq_coordinator.transport.worker_info import LOCAL, Holder
 from jangtq_proto.errors import ConfigurationError, CoverageError
 from jangtq_proto.ranges import expert_ids, format_ranges, ranges_of
 

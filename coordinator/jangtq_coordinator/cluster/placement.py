@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from jangtq_coordinator.roster import Holder
+from jangtq_coordinator.transport.worker_info import Holder
 from jangtq_proto.errors import CoverageError, WorkerMismatchError
 from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges, ranges_of
 

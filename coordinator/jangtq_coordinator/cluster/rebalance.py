@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.cluster.takeover import Survivors
-from jangtq_coordinator.roster import LOCAL, Holder
+from jangtq_coordinator.transport.worker_info import LOCAL, Holder
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges, ranges_of
 

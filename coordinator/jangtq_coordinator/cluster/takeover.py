@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jangtq_coordinator.local_experts import LocalExperts
-from jangtq_coordinator.prober import Prober
-from jangtq_coordinator.roster import LOCAL
+from jangtq_coordinator.transport.control_client import Prober
+from jangtq_coordinator.transport.local_experts import LocalExperts
+from jangtq_coordinator.transport.worker_info import LOCAL
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.ranges import ExpertRange
 

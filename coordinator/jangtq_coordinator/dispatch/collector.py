@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.cluster.placement import Member
+from jangtq_coordinator.dispatch.connection_pool import LaneBook, OpenLane
 from jangtq_coordinator.dispatch.exchange import Answered, Asked, Exchange, Failure
 from jangtq_coordinator.dispatch.exchange_memory import AskedRows
 from jangtq_coordinator.dispatch.failover import Failover
@@ -16,11 +17,10 @@ from jangtq_coordinator.dispatch.native_call import NativeCall
 from jangtq_coordinator.dispatch.native_exchange import NativeExchanges
 from jangtq_coordinator.dispatch.router import NOBODY, HolderRows
 from jangtq_coordinator.dispatch.routes import Routes
-from jangtq_coordinator.express_lane import ExpressLane
-from jangtq_coordinator.lane import GiveUp
-from jangtq_coordinator.lane_book import LaneBook, OpenLane
 from jangtq_coordinator.pause import Pause
 from jangtq_coordinator.traffic import Traffic
+from jangtq_coordinator.transport.connection import GiveUp
+from jangtq_coordinator.transport.express_connection import ExpressLane
 from jangtq_proto.errors import ClusterError
 
 

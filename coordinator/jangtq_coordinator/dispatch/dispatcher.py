@@ -14,6 +14,7 @@ from jangtq_coordinator.cluster.counters import ClusterCounters
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.dispatch.audit import Auditor
 from jangtq_coordinator.dispatch.collector import Collector, Patience
+from jangtq_coordinator.dispatch.connection_pool import OpenLane
 from jangtq_coordinator.dispatch.exchange import Answered, Exchange, add_up, ask_again, slowest_of, times_of
 from jangtq_coordinator.dispatch.exchange_memory import AskedRows
 from jangtq_coordinator.dispatch.grid import (
@@ -26,7 +27,6 @@ from jangtq_coordinator.dispatch.grid import (
 from jangtq_coordinator.dispatch.native_call import NativeCall
 from jangtq_coordinator.dispatch.recorder import Books, Entry, Ledger
 from jangtq_coordinator.expert_load import ExpertLoad
-from jangtq_coordinator.lane_book import OpenLane
 from jangtq_coordinator.pause import Pause
 from jangtq_coordinator.timeline import Timeline
 from jangtq_coordinator.timing import LayerTimes

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from jangtq_coordinator.cluster.placement import Member
 from jangtq_coordinator.dispatch.native_call import NativeCall
 from jangtq_coordinator.dispatch.router import HolderRows
-from jangtq_coordinator.lane import Lane, LayerAnswer
 from jangtq_coordinator.timing import ExchangeTimes
+from jangtq_coordinator.transport.connection import Lane, LayerAnswer
 from jangtq_kernels.grid import FINEST
 from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import ClusterError

@@ -7,9 +7,9 @@ from jangtq_coordinator.cluster.placement import Plan
 from jangtq_coordinator.dispatch.exchange_library import Part
 from jangtq_coordinator.dispatch.exchange_memory import AskedRows, ExchangeMemory
 from jangtq_coordinator.dispatch.router import Router
-from jangtq_coordinator.expert_stream import ExpertStream
-from jangtq_coordinator.express_lane import ExpressLane
-from jangtq_coordinator.grpc_lane import GrpcLane
+from jangtq_coordinator.transport.express_connection import ExpressLane
+from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_coordinator.transport.grpc_stream import ExpertStream
 from jangtq_proto.codec import LayerCall, RowType
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.frame_socket import FrameSocket

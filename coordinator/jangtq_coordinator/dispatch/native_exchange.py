@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jangtq_coordinator.cluster.placement import Plan
+from jangtq_coordinator.dispatch.connection_pool import LaneBook
 from jangtq_coordinator.dispatch.exchange_library import BY_MESSAGE, Outcome, Part, exchange_library
 from jangtq_coordinator.dispatch.exchange_memory import (
     MOST_ROWS,
@@ -24,11 +25,10 @@ from jangtq_coordinator.dispatch.exchange_memory import (
 )
 from jangtq_coordinator.dispatch.native_call import NativeCall, Ways
 from jangtq_coordinator.dispatch.router import Router
-from jangtq_coordinator.expert_stream import ExpertStream, StreamBrokenError
-from jangtq_coordinator.express_lane import ExpressLane
-from jangtq_coordinator.grpc_lane import GrpcLane
-from jangtq_coordinator.lane import LayerAnswer
-from jangtq_coordinator.lane_book import LaneBook
+from jangtq_coordinator.transport.connection import LayerAnswer
+from jangtq_coordinator.transport.express_connection import ExpressLane
+from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_coordinator.transport.grpc_stream import ExpertStream, StreamBrokenError
 from jangtq_proto.codec import RowType, row_dtype
 from jangtq_proto.frame_socket import FrameSocket
 from jangtq_proto.frames import read_answer, split_answer

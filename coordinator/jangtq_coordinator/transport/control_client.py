@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import grpc
 
-from jangtq_coordinator.channels import WorkerChannel
-from jangtq_coordinator.roster import Holder, holder_from
+from jangtq_coordinator.transport.grpc_channel import WorkerChannel
+from jangtq_coordinator.transport.worker_info import Holder, holder_from
 from jangtq_proto.addresses import Address
 from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import error_of

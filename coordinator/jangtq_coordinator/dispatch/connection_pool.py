@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from jangtq_coordinator.cluster.placement import Member, Plan
-from jangtq_coordinator.lane import Lane
+from jangtq_coordinator.transport.connection import Lane
 
 OpenLane = Callable[[Member], Lane]
 

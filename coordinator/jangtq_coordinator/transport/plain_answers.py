@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
-from jangtq_coordinator.lane import LayerAnswer
+from jangtq_coordinator.transport.connection import LayerAnswer
 from jangtq_proto.messages import varint
 
 _QUEUE, _COMPUTE, _CHECKSUM = 0x20, 0x28, 0x3D

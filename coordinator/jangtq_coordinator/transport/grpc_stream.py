@@ -10,8 +10,8 @@ from typing import Final, Protocol
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
-from jangtq_coordinator.lane import GiveUp, never
-from jangtq_coordinator.silence import SilenceWatch
+from jangtq_coordinator.transport.connection import GiveUp, never
+from jangtq_coordinator.transport.stall_watch import SilenceWatch
 
 _METHOD: Final = b"/jangtq_proto.v1.ExpertService/Forward"
 _OPENED, _SENT, _RECEIVED, _EXCHANGED, _ENDED = "opened", "sent", "received", "exchanged", "ended"

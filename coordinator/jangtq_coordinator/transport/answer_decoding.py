@@ -3,7 +3,7 @@
 import time
 from typing import Protocol
 
-from jangtq_coordinator.lane import LayerAnswer
+from jangtq_coordinator.transport.connection import LayerAnswer
 from jangtq_proto.codec import Bytes, answer_checksum, decode_finest, decode_partial_sums
 from jangtq_proto.errors import CallRejectedError, WorkerFaultError
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import grpc
 from google.protobuf.message import DecodeError
 
-from jangtq_coordinator.answer_decoding import decode_answer
-from jangtq_coordinator.channels import WorkerChannel, open_local_channel
-from jangtq_coordinator.expert_stream import ExpertStream, StreamBrokenError
-from jangtq_coordinator.lane import GiveUp, LaneSettings, LayerAnswer, never
-from jangtq_coordinator.pending import PendingCalls
-from jangtq_coordinator.plain_answers import read_plain_answer
-from jangtq_coordinator.roster import Holder, check_unchanged, holder_from
+from jangtq_coordinator.transport.answer_decoding import decode_answer
+from jangtq_coordinator.transport.connection import GiveUp, LaneSettings, LayerAnswer, never
+from jangtq_coordinator.transport.grpc_channel import WorkerChannel, open_local_channel
+from jangtq_coordinator.transport.grpc_stream import ExpertStream, StreamBrokenError
+from jangtq_coordinator.transport.pending_calls import PendingCalls
+from jangtq_coordinator.transport.plain_answers import read_plain_answer
+from jangtq_coordinator.transport.worker_info import Holder, check_unchanged, holder_from
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import LayerCall, RowType
 from jangtq_proto.errors import ClusterError, WorkerFaultError, error_of, error_of_number

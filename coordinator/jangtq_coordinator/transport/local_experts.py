@@ -9,8 +9,8 @@ import psutil
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.extension import Extension, Layers
 from jangtq_bundle.loading import load_layers
-from jangtq_coordinator.lane import GiveUp, LayerAnswer, never
-from jangtq_coordinator.roster import LOCAL, Holder
+from jangtq_coordinator.transport.connection import GiveUp, LayerAnswer, never
+from jangtq_coordinator.transport.worker_info import LOCAL, Holder
 from jangtq_kernels.backend import Backend
 from jangtq_kernels.errors import KernelInputError
 from jangtq_proto.codec import PROTOCOL_VERSION, LayerCall

@@ -6,11 +6,11 @@ import time
 
 import grpc
 
-from jangtq_coordinator.answer_decoding import decode_answer
-from jangtq_coordinator.express_door import Door, ExpressSettings, enter
-from jangtq_coordinator.grpc_lane import GrpcLane
-from jangtq_coordinator.lane import GiveUp, LaneSettings, LayerAnswer, never
-from jangtq_coordinator.pending import PendingCalls
+from jangtq_coordinator.transport.answer_decoding import decode_answer
+from jangtq_coordinator.transport.connection import GiveUp, LaneSettings, LayerAnswer, never
+from jangtq_coordinator.transport.express_handshake import Door, ExpressSettings, enter
+from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_coordinator.transport.pending_calls import PendingCalls
 from jangtq_proto.codec import LayerCall, RowType
 from jangtq_proto.errors import (
     CallRejectedError,

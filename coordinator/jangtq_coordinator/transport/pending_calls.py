@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from jangtq_coordinator.lane import LayerAnswer
+from jangtq_coordinator.transport.connection import LayerAnswer
 from jangtq_proto.errors import ClusterError, WorkerFaultError, WorkerUnreachableError
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import grpc
 
-from jangtq_coordinator.tls_probe import check_handshake
+from jangtq_coordinator.transport.tls_probe import check_handshake
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import NO_COMPRESSION, message_limit
 from jangtq_proto.credentials import Credentials, TlsFiles
