@@ -38,7 +38,7 @@ from benchmarks.placement import Placement
 from benchmarks.prefill_bytes import prefill_text
 from benchmarks.results import benchmark_options, cores, publish
 from jangtq_coordinator.cli.demo.processes import Children
-from jangtq_coordinator.timing import LayerTimes
+from jangtq_coordinator.metrics.layer_times import LayerTimes
 from jangtq_coordinator.transport.connection import GiveUp, LayerAnswer, never
 from jangtq_proto.codec import LayerCall
 

@@ -17,7 +17,7 @@ from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.dispatch.exchange_memory import AskedRows
 from jangtq_coordinator.dispatch.native_exchange import NativeExchanges
 from jangtq_coordinator.dispatch.routes import Routes
-from jangtq_coordinator.timing import ExchangeTimes, LayerTimes
+from jangtq_coordinator.metrics.layer_times import ExchangeTimes, LayerTimes
 from jangtq_coordinator.transport.connection import Lane, LaneSettings
 from jangtq_coordinator.transport.express_connection import ExpressLane
 from jangtq_coordinator.transport.express_handshake import ExpressSettings

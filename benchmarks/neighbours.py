@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.stream_client import Timed, ask
 from jangtq_coordinator.engine.engine_config import EngineSettings
-from jangtq_coordinator.trace_events import ENGINE
+from jangtq_coordinator.metrics.trace_events import ENGINE
 
 NEIGHBOURS = 4
 LONG_PROMPT_TOKENS = 8000

@@ -8,7 +8,7 @@ import psutil
 
 from benchmarks.exchange_ways import EXPERTS, HIDDEN, SLOTS, LaneChoice, block_dispatcher, open_lane
 from jangtq_coordinator.cli.demo.processes import Child
-from jangtq_coordinator.timing import LayerTimes
+from jangtq_coordinator.metrics.layer_times import LayerTimes
 
 ROWS = 2048
 _CHUNK_ROWS = 512

@@ -21,7 +21,7 @@ from trace_checks import durations, read_trace
 
 from jangtq_bundle.models import demo_model
 from jangtq_coordinator.cli.demo.processes import Child, Children
-from jangtq_coordinator.trace_events import ENGINE, REQUESTS
+from jangtq_coordinator.metrics.trace_events import ENGINE, REQUESTS
 
 QUESTION: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jangtq_coordinator.expert_load import WINDOW_SECONDS, ExpertLoad
+from jangtq_coordinator.metrics.expert_load import WINDOW_SECONDS, ExpertLoad
 
 
 class Clock:

@@ -10,10 +10,10 @@ from fixed_cluster import membership_of
 from jangtq_coordinator.cluster.placement import Member
 from jangtq_coordinator.dispatch.exchange_library import Part, Summary
 from jangtq_coordinator.dispatch.recorder import Books, Entry, Ledger
-from jangtq_coordinator.expert_load import ExpertLoad
-from jangtq_coordinator.timeline import Timeline
-from jangtq_coordinator.timing import LayerTimes
-from jangtq_coordinator.traffic import Traffic
+from jangtq_coordinator.metrics.expert_load import ExpertLoad
+from jangtq_coordinator.metrics.layer_times import LayerTimes
+from jangtq_coordinator.metrics.timeline import Timeline
+from jangtq_coordinator.metrics.worker_traffic import Traffic
 
 MEMBERSHIP = membership_of({"a": "0-1", "b": "2-3", "c": "4"}, 5)
 

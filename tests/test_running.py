@@ -7,7 +7,7 @@ from jangtq_coordinator.cli import admin_client as running
 from jangtq_coordinator.cli.admin_client import KEY_VARIABLE, CoordinatorAnswerError
 from jangtq_coordinator.cli.main import parser
 from jangtq_coordinator.cli.trace import TraceQuestion
-from jangtq_coordinator.trace_events import MOST_SECONDS
+from jangtq_coordinator.metrics.trace_events import MOST_SECONDS
 from jangtq_proto.errors import ConfigurationError
 
 

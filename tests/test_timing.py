@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trace_checks import check_trace, durations
 
-from jangtq_coordinator.timeline import PassSpan, Record, RequestSpan, Timeline, of_requests, since
-from jangtq_coordinator.timing import STAGES, UPPER_BOUNDS_SECONDS, ExchangeTimes, LayerTimes
-from jangtq_coordinator.trace_coverage import notes_of_requests
-from jangtq_coordinator.trace_events import ENGINE, REQUESTS, Trace, trace_of
+from jangtq_coordinator.metrics.layer_times import STAGES, UPPER_BOUNDS_SECONDS, ExchangeTimes, LayerTimes
+from jangtq_coordinator.metrics.timeline import PassSpan, Record, RequestSpan, Timeline, of_requests, since
+from jangtq_coordinator.metrics.trace_coverage import notes_of_requests
+from jangtq_coordinator.metrics.trace_events import ENGINE, REQUESTS, Trace, trace_of
 
 
 def exchange(began: int, *, layer: int = 0, waits_from: int = 40_000) -> ExchangeTimes:

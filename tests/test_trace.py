@@ -13,8 +13,8 @@ from trace_checks import durations, layers_of, read_trace
 from jangtq_coordinator.api.http.api_keys import add_key
 from jangtq_coordinator.cli.admin_client import KEY_VARIABLE
 from jangtq_coordinator.cli.demo.processes import Children
-from jangtq_coordinator.timing import STAGES
-from jangtq_coordinator.trace_events import ENGINE, REQUESTS, Trace
+from jangtq_coordinator.metrics.layer_times import STAGES
+from jangtq_coordinator.metrics.trace_events import ENGINE, REQUESTS, Trace
 from jangtq_proto.addresses import Address
 
 HISTOGRAM = "jangtq_layer_stage_seconds"

@@ -12,12 +12,12 @@ from fastapi import FastAPI
 from test_timing import exchange
 from trace_checks import check_trace, durations, layers_of
 
-from jangtq_coordinator import timeline as timeline_module
 from jangtq_coordinator.api.admin import trace_endpoint as trace_route
 from jangtq_coordinator.cli import trace as trace_command
-from jangtq_coordinator.timeline import MOST_EXCHANGES, MOST_PASSES, MOST_REQUESTS, Record, Timeline
-from jangtq_coordinator.trace_coverage import TraceNotes
-from jangtq_coordinator.trace_events import ENGINE, REQUESTS, Trace, trace_of
+from jangtq_coordinator.metrics import timeline as timeline_module
+from jangtq_coordinator.metrics.timeline import MOST_EXCHANGES, MOST_PASSES, MOST_REQUESTS, Record, Timeline
+from jangtq_coordinator.metrics.trace_coverage import TraceNotes
+from jangtq_coordinator.metrics.trace_events import ENGINE, REQUESTS, Trace, trace_of
 
 LAYERS = 6
 KEPT = 200

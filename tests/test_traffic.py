@@ -2,8 +2,8 @@
 
 import pytest
 
-from jangtq_coordinator.timing import UPPER_BOUNDS_SECONDS, bucket_of
-from jangtq_coordinator.traffic import Traffic
+from jangtq_coordinator.metrics.layer_times import UPPER_BOUNDS_SECONDS, bucket_of
+from jangtq_coordinator.metrics.worker_traffic import Traffic
 
 MS = 1_000_000
 

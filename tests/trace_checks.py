@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NoReturn
 
-from jangtq_coordinator.trace_events import Trace, TraceEvent
+from jangtq_coordinator.metrics.trace_events import Trace, TraceEvent
 
 _NAMES = {"process_name", "thread_name"}
 _ROUNDING_US = 0.5

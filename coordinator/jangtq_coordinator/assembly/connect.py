@@ -16,11 +16,11 @@ from jangtq_coordinator.dispatch.collector import Patience
 from jangtq_coordinator.dispatch.connection_pool import OpenLane
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.dispatch.grid import layer_scales
-from jangtq_coordinator.expert_load import ExpertLoad
+from jangtq_coordinator.metrics.expert_load import ExpertLoad
+from jangtq_coordinator.metrics.layer_times import LayerTimes
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
 from jangtq_coordinator.pause import Pause
 from jangtq_coordinator.settings import ClusterSettings, Transport
-from jangtq_coordinator.timing import LayerTimes
 from jangtq_coordinator.transport.connection import Lane, LaneSettings
 from jangtq_coordinator.transport.control_client import Prober
 from jangtq_coordinator.transport.express_connection import ExpressLane

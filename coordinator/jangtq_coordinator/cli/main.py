@@ -10,7 +10,7 @@ from jangtq_coordinator.cli.admin_client import add_url
 from jangtq_coordinator.cli.certs import add_certs, certs_settings, make_certificates
 from jangtq_coordinator.cli.cluster_options import add_cluster, cluster_settings
 from jangtq_coordinator.cli.serve_options import add_api_keys, add_serve, serve_settings
-from jangtq_coordinator.trace_events import MOST_SECONDS
+from jangtq_coordinator.metrics.trace_events import MOST_SECONDS
 from jangtq_kernels.errors import BackendMissingError
 from jangtq_proto.errors import JangtqError
 from jangtq_proto.options import add_model

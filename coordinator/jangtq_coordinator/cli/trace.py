@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jangtq_coordinator.cli.admin_client import get
-from jangtq_coordinator.trace_coverage import TraceNotes
-from jangtq_coordinator.trace_events import MOST_SECONDS, Trace
+from jangtq_coordinator.metrics.trace_coverage import TraceNotes
+from jangtq_coordinator.metrics.trace_events import MOST_SECONDS, Trace
 from jangtq_proto.errors import ConfigurationError
 
 

@@ -26,11 +26,11 @@ from jangtq_coordinator.dispatch.grid import (
 )
 from jangtq_coordinator.dispatch.native_call import NativeCall
 from jangtq_coordinator.dispatch.recorder import Books, Entry, Ledger
-from jangtq_coordinator.expert_load import ExpertLoad
+from jangtq_coordinator.metrics.expert_load import ExpertLoad
+from jangtq_coordinator.metrics.layer_times import LayerTimes
+from jangtq_coordinator.metrics.timeline import Timeline
+from jangtq_coordinator.metrics.worker_traffic import Traffic
 from jangtq_coordinator.pause import Pause
-from jangtq_coordinator.timeline import Timeline
-from jangtq_coordinator.timing import LayerTimes
-from jangtq_coordinator.traffic import Traffic
 from jangtq_proto.codec import LayerCall, Rows
 from jangtq_proto.errors import WorkerFaultError
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from jangtq_coordinator.cluster.placement import Member
 from jangtq_coordinator.dispatch.native_call import NativeCall
 from jangtq_coordinator.dispatch.router import HolderRows
-from jangtq_coordinator.timing import ExchangeTimes
+from jangtq_coordinator.metrics.layer_times import ExchangeTimes
 from jangtq_coordinator.transport.connection import Lane, LayerAnswer
 from jangtq_kernels.grid import FINEST
 from jangtq_proto.codec import LayerCall

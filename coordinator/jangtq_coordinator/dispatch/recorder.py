@@ -15,10 +15,10 @@ from jangtq_coordinator.cluster.placement import Member, Plan
 from jangtq_coordinator.dispatch.exchange_library import Part, Summary
 from jangtq_coordinator.dispatch.exchange_memory import read_told
 from jangtq_coordinator.dispatch.router import work
-from jangtq_coordinator.expert_load import ExpertLoad
-from jangtq_coordinator.timeline import Timeline
-from jangtq_coordinator.timing import ExchangeTimes, LayerTimes
-from jangtq_coordinator.traffic import Traffic
+from jangtq_coordinator.metrics.expert_load import ExpertLoad
+from jangtq_coordinator.metrics.layer_times import ExchangeTimes, LayerTimes
+from jangtq_coordinator.metrics.timeline import Timeline
+from jangtq_coordinator.metrics.worker_traffic import Traffic
 
 # The first after a kernel emptied the caches costs several times as much as those after it.
 _WRITTEN_AT_ONCE: Final = 16

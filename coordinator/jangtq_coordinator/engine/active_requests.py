@@ -11,7 +11,7 @@ from jangtq_coordinator.engine.prefill import PrefillStep
 from jangtq_coordinator.engine.sequence import TokenStep
 from jangtq_coordinator.engine.stats import ServiceTime
 from jangtq_coordinator.engine.streams import GenerationStream, Outbox
-from jangtq_coordinator.timeline import Timeline
+from jangtq_coordinator.metrics.timeline import Timeline
 from jangtq_proto.errors import ClusterError
 
 _log = logging.getLogger("jangtq.engine")

@@ -9,12 +9,12 @@ from typing import Protocol, runtime_checkable
 import mlx.core as mx
 
 from jangtq_coordinator.kv.budget import KvShape
+from jangtq_coordinator.metrics.timeline import Timeline
 from jangtq_coordinator.mlx_lm_import import TokenizerWrapper
 from jangtq_coordinator.model.dense_weights import DenseReport
 from jangtq_coordinator.pause import Pause
 from jangtq_coordinator.sampling.parameters import SamplingParameters
 from jangtq_coordinator.text.capabilities import Capabilities
-from jangtq_coordinator.timeline import Timeline
 from jangtq_proto.errors import BundleError, RequestError
 
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
-from jangtq_coordinator.timing import UPPER_BOUNDS_SECONDS, bucket_of
+from jangtq_coordinator.metrics.layer_times import UPPER_BOUNDS_SECONDS, bucket_of
 
 _MEMORY: Final = 0.8
 _LONGEST_WAIT_SECONDS: Final = 600

@@ -19,9 +19,9 @@ from jangtq_coordinator.engine.retry_window import Patience
 from jangtq_coordinator.engine.scheduler import BatchGenerator
 from jangtq_coordinator.engine.sequence import TokenStep
 from jangtq_coordinator.engine.streams import GenerationStream
+from jangtq_coordinator.metrics.timeline import PassKind
 from jangtq_coordinator.text.answer_text import AnswerText
 from jangtq_coordinator.text.detokenizer import detokenizer_factory
-from jangtq_coordinator.timeline import PassKind
 from jangtq_proto.errors import ContextOverflowError, EngineUnavailableError
 
 _log = logging.getLogger("jangtq.engine")

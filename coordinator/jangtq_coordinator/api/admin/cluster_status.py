@@ -8,10 +8,10 @@ from pydantic import BaseModel
 from jangtq_coordinator.api.admin.health import ClusterHealth
 from jangtq_coordinator.assembly.connect import Cluster
 from jangtq_coordinator.cluster.placement import Member, State
-from jangtq_coordinator.expert_load import WINDOW_SECONDS
+from jangtq_coordinator.metrics.expert_load import WINDOW_SECONDS
+from jangtq_coordinator.metrics.layer_times import LayerSplit
+from jangtq_coordinator.metrics.worker_traffic import HolderTraffic, RecentTimes
 from jangtq_coordinator.model.overlap import OverlapState
-from jangtq_coordinator.timing import LayerSplit
-from jangtq_coordinator.traffic import HolderTraffic, RecentTimes
 from jangtq_proto.ranges import format_ranges
 
 

@@ -12,9 +12,9 @@ from jangtq_coordinator.assembly.connect import Cluster
 from jangtq_coordinator.cluster.placement import State
 from jangtq_coordinator.engine.engine import Engine
 from jangtq_coordinator.engine.stats import Durations
+from jangtq_coordinator.metrics.layer_times import UPPER_BOUNDS_SECONDS, StageHistogram
+from jangtq_coordinator.metrics.worker_traffic import HolderTraffic
 from jangtq_coordinator.model.overlap import OverlapChooser
-from jangtq_coordinator.timing import UPPER_BOUNDS_SECONDS, StageHistogram
-from jangtq_coordinator.traffic import HolderTraffic
 
 
 class EngineCollector(Collector):

@@ -10,9 +10,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from jangtq_coordinator.api.http.json_reply import JsonReply
-from jangtq_coordinator.timeline import Record, RequestSpan, Timeline, of_requests, since
-from jangtq_coordinator.trace_coverage import notes_of_requests, notes_of_window
-from jangtq_coordinator.trace_events import MOST_SECONDS, trace_of
+from jangtq_coordinator.metrics.timeline import Record, RequestSpan, Timeline, of_requests, since
+from jangtq_coordinator.metrics.trace_coverage import notes_of_requests, notes_of_window
+from jangtq_coordinator.metrics.trace_events import MOST_SECONDS, trace_of
 from jangtq_proto.errors import UnknownRequestError
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final, TypedDict
 
-from jangtq_coordinator.timeline import (
+from jangtq_coordinator.metrics.timeline import (
     MOST_EXCHANGES,
     MOST_PASSES,
     MOST_REQUESTS,

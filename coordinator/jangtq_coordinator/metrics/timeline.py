@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from jangtq_coordinator.timing import ExchangeTimes, nothing_to_catch_up
+from jangtq_coordinator.metrics.layer_times import ExchangeTimes, nothing_to_catch_up
 
 MOST_EXCHANGES: Final = 1 << 15
 MOST_PASSES: Final = 1 << 13

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from jangtq_coordinator.timing import UPPER_BOUNDS_SECONDS, bucket_of, nothing_to_catch_up
+from jangtq_coordinator.metrics.layer_times import UPPER_BOUNDS_SECONDS, bucket_of, nothing_to_catch_up
 
 _RECENT: Final = 2048
 _COUNTED_AT_ONCE: Final = 64

@@ -6,9 +6,9 @@ https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NotRequired, TypedDict
 
-from jangtq_coordinator.timeline import PassSpan, Record, RequestSpan
-from jangtq_coordinator.timing import ExchangeTimes
-from jangtq_coordinator.trace_coverage import TraceNotes, request_names
+from jangtq_coordinator.metrics.layer_times import ExchangeTimes
+from jangtq_coordinator.metrics.timeline import PassSpan, Record, RequestSpan
+from jangtq_coordinator.metrics.trace_coverage import TraceNotes, request_names
 
 ENGINE: Final = 1
 REQUESTS: Final = 2

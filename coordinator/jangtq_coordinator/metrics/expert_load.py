@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_coordinator.timing import nothing_to_catch_up
+from jangtq_coordinator.metrics.layer_times import nothing_to_catch_up
 
 WINDOW_SECONDS: Final = 300
 _SLICES: Final = 30

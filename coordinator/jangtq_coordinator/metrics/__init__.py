@@ -1,0 +1,1 @@
+"""Numbers of what happened: layer times, timeline, traces, traffic, expert load."""
