@@ -15,9 +15,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store
 from tls_folders import Folders, make_folders, pems_in
 
-from jangtq_coordinator.authority import AUTHORITY_DAYS, Authority, Subject
 from jangtq_coordinator.cli.certs import CertsSettings, make_certificates, parse_workers
 from jangtq_coordinator.cli.demo.processes import Children
+from jangtq_coordinator.pki.authority import AUTHORITY_DAYS, Authority, Subject
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.certificates import Role
 from jangtq_proto.errors import ConfigurationError

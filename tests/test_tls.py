@@ -32,7 +32,7 @@ from tls_folders import (
     pems_in,
 )
 
-from jangtq_coordinator.authority import PemPair
+from jangtq_coordinator.pki.authority import PemPair
 from jangtq_coordinator.transport.connection import LaneSettings
 from jangtq_coordinator.transport.control_client import Prober
 from jangtq_coordinator.transport.grpc_connection import GrpcLane

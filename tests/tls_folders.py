@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from jangtq_coordinator.authority import Authority, PemPair
 from jangtq_coordinator.cli.certs import CertsSettings, make_certificates, parse_workers
+from jangtq_coordinator.pki.authority import Authority, PemPair
 from jangtq_proto.addresses import Address
 from jangtq_proto.certificates import Role
 from jangtq_proto.credentials import AUTHORITIES_FILE, CERTIFICATE_FILE, KEY_FILE, Credentials

@@ -5,8 +5,8 @@ import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
-from jangtq_coordinator.authority import AUTHORITY_DAYS, Authority, Subject
-from jangtq_coordinator.certificate_folder import CertificateFolder
+from jangtq_coordinator.pki.authority import AUTHORITY_DAYS, Authority, Subject
+from jangtq_coordinator.pki.certificate_folder import CertificateFolder
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.certificates import Role
 from jangtq_proto.errors import ConfigurationError
