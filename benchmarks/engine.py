@@ -17,13 +17,13 @@ from benchmarks.results import benchmark_options, publish
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.assembly.connect import connect
 from jangtq_coordinator.assembly.loader import loader, row_type_of
+from jangtq_coordinator.config import ClusterSettings
 from jangtq_coordinator.engine.engine import Engine
 from jangtq_coordinator.engine.engine_config import EngineSettings, KvSettings, Speculation
 from jangtq_coordinator.engine.events import Failed, TokenGenerated
 from jangtq_coordinator.engine.loaded_model import LoadedModel
 from jangtq_coordinator.engine.request import GenerationRequest
 from jangtq_coordinator.sampling.parameters import SamplingParameters
-from jangtq_coordinator.settings import ClusterSettings
 from jangtq_proto.ranges import ExpertRange
 
 MODEL = Path(jangtq_bundle.__file__).parent / "models" / "jangtq-demo"

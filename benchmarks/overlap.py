@@ -19,11 +19,11 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.models import demo_model
 from jangtq_coordinator.assembly.connect import Cluster, connect
 from jangtq_coordinator.cli.demo.processes import Children
+from jangtq_coordinator.config import ClusterSettings
 from jangtq_coordinator.kv.batch_cache import KvBatch
 from jangtq_coordinator.kv.layer_cache import KvForm
 from jangtq_coordinator.model.minimax import CoordinatorModel, load_model
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
-from jangtq_coordinator.settings import ClusterSettings
 from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.codec import RowType
 

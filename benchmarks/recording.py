@@ -16,10 +16,10 @@ from benchmarks.results import benchmark_options, publish
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.models import demo_model
 from jangtq_coordinator.assembly.connect import Cluster, connect
+from jangtq_coordinator.config import ClusterSettings, Transport
 from jangtq_coordinator.kv.batch_cache import KvBatch
 from jangtq_coordinator.kv.layer_cache import KvForm
 from jangtq_coordinator.model.minimax import CoordinatorModel, load_model
-from jangtq_coordinator.settings import ClusterSettings, Transport
 from jangtq_proto.addresses import Address
 from jangtq_proto.codec import RowType
 

@@ -16,9 +16,9 @@ from jangtq_coordinator.api.admin.health import ClusterHealth
 from jangtq_coordinator.api.app import ApiSettings, create_app
 from jangtq_coordinator.api.http.request_metrics import RequestMetrics
 from jangtq_coordinator.cli.serve import server_config
+from jangtq_coordinator.config import ConnectionLimits, ServeSettings
 from jangtq_coordinator.engine.engine import Engine
 from jangtq_coordinator.engine.engine_config import EngineSettings
-from jangtq_coordinator.settings import ConnectionLimits, ServeSettings
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.dispatch.collector import Patience
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.metrics.layer_times import LayerTimes
-from jangtq_coordinator.pause import Pause
+from jangtq_coordinator.readiness import Pause
 from jangtq_coordinator.transport.connection import Lane
 from jangtq_coordinator.transport.worker_info import Holder
 from jangtq_proto.ranges import parse_ranges, ranges_of

@@ -11,7 +11,7 @@ from jangtq_coordinator.engine.engine_config import EngineSettings
 from jangtq_coordinator.engine.events import Finished, GenerationEvent, TokenGenerated
 from jangtq_coordinator.engine.request import GenerationRequest
 from jangtq_coordinator.engine.streams import GenerationStream
-from jangtq_coordinator.mlx_lm_import import stream_generate
+from jangtq_coordinator.mlx_lm import stream_generate
 from jangtq_coordinator.sampling.parameters import SamplingParameters
 from jangtq_coordinator.text.reasoning import Channel
 

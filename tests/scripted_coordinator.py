@@ -14,9 +14,9 @@ from tiny_model import ScriptedModel, loader  # noqa: E402
 
 from jangtq_coordinator.api.app import create_app  # noqa: E402
 from jangtq_coordinator.cli.serve import run_server, server_config  # noqa: E402
+from jangtq_coordinator.config import ServeSettings  # noqa: E402
 from jangtq_coordinator.engine.engine import Engine  # noqa: E402
 from jangtq_coordinator.engine.engine_config import EngineSettings  # noqa: E402
-from jangtq_coordinator.settings import ServeSettings  # noqa: E402
 
 
 def main() -> None:

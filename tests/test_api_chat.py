@@ -14,7 +14,7 @@ from tiny_model import MODEL_NAME, load_tiny_tokenizer, make_model
 
 from jangtq_coordinator.api.app import ApiSettings
 from jangtq_coordinator.engine.engine_config import EngineSettings
-from jangtq_coordinator.mlx_lm_import import stream_generate
+from jangtq_coordinator.mlx_lm import stream_generate
 from jangtq_proto.errors import WorkerUnreachableError
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]

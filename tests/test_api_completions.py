@@ -8,7 +8,7 @@ import pytest
 from api_server import Served, answering, serving
 from tiny_model import MODEL_NAME, load_tiny_tokenizer, make_model
 
-from jangtq_coordinator.mlx_lm_import import stream_generate
+from jangtq_coordinator.mlx_lm import stream_generate
 
 TOKENIZER = load_tiny_tokenizer()
 

@@ -14,7 +14,7 @@ from running_engine import until
 
 from jangtq_coordinator.api.app import ApiSettings
 from jangtq_coordinator.api.chat import generation as turns
-from jangtq_coordinator.settings import ConnectionLimits
+from jangtq_coordinator.config import ConnectionLimits
 from jangtq_proto.errors import ConfigurationError
 
 SOON = 0.3

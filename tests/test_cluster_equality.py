@@ -16,11 +16,11 @@ from reference_bundles import Variant, dequantized_checkpoint
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.assembly.connect import connect
-from jangtq_coordinator.mlx_lm_import import generate_step, minimax
+from jangtq_coordinator.config import ClusterSettings
+from jangtq_coordinator.mlx_lm import generate_step, minimax
 from jangtq_coordinator.model.dense_weights import fast_products
 from jangtq_coordinator.model.minimax import load_model
 from jangtq_coordinator.model.overlap import OverlapMode
-from jangtq_coordinator.settings import ClusterSettings
 from jangtq_proto.codec import RowType
 from jangtq_proto.ranges import parse_ranges
 

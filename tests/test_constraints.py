@@ -14,7 +14,7 @@ import jangtq_bundle
 from jangtq_coordinator.api.chat.answer_blocks import Transcript
 from jangtq_coordinator.engine.events import TokenGenerated
 from jangtq_coordinator.engine.loaded_model import LoadedModel
-from jangtq_coordinator.mlx_lm_import import load_tokenizer
+from jangtq_coordinator.mlx_lm import load_tokenizer
 from jangtq_coordinator.sampling.grammar import GrammarConstraint, Grammars
 from jangtq_coordinator.sampling.tool_grammar import answer_grammar
 from jangtq_coordinator.text.capabilities import Capabilities, read_capabilities

@@ -10,6 +10,7 @@ import pytest
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.assembly.connect import connect
+from jangtq_coordinator.config import ClusterSettings
 from jangtq_coordinator.model.dense_weights import (
     MANY_ROWS,
     DenseForm,
@@ -20,7 +21,6 @@ from jangtq_coordinator.model.dense_weights import (
     prepare_dense,
 )
 from jangtq_coordinator.model.minimax import load_model
-from jangtq_coordinator.settings import ClusterSettings
 from jangtq_proto.codec import RowType
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.ranges import parse_ranges

@@ -9,7 +9,7 @@ from small_generators import GREEDY, PROMPTS, new_generator, run_to_end
 from tiny_model import ProbedModel
 
 from jangtq_coordinator.engine import prefill as prefilling
-from jangtq_coordinator.mlx_lm_import import BatchGenerator
+from jangtq_coordinator.mlx_lm import BatchGenerator
 
 
 @pytest.mark.parametrize(("batch_size", "prefill_rows"), [(8, 16), (2, 64), (3, 1)])

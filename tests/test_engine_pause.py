@@ -14,7 +14,7 @@ from jangtq_coordinator.engine.engine import Engine, EngineState
 from jangtq_coordinator.engine.engine_config import EngineSettings
 from jangtq_coordinator.engine.events import Failed, TokenGenerated
 from jangtq_coordinator.engine.loaded_model import LoadedModel
-from jangtq_coordinator.pause import Pause
+from jangtq_coordinator.readiness import Pause
 from jangtq_proto.errors import EngineUnavailableError
 
 

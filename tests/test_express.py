@@ -14,7 +14,7 @@ from scripted_workers import HIDDEN, NETWORK, ScriptedWorker, ask, lane_to, scri
 from jangtq_coordinator.cli.cluster_options import cluster_settings
 from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.cli.main import parser as coordinator_parser
-from jangtq_coordinator.settings import Transport
+from jangtq_coordinator.config import Transport
 from jangtq_coordinator.transport.connection import LaneSettings
 from jangtq_coordinator.transport.express_connection import ExpressLane
 from jangtq_coordinator.transport.express_handshake import ExpressSettings

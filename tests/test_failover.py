@@ -16,7 +16,7 @@ from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.cluster.placement import State
 from jangtq_coordinator.dispatch.collector import Patience
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
-from jangtq_coordinator.pause import Pause
+from jangtq_coordinator.readiness import Pause
 from jangtq_coordinator.transport.connection import GiveUp, LayerAnswer, never
 from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import (

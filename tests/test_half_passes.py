@@ -15,13 +15,13 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.writer import write_bundle
 from jangtq_coordinator.assembly.connect import connect
+from jangtq_coordinator.config import ClusterSettings
 from jangtq_coordinator.kv.batch_cache import KvBatch
 from jangtq_coordinator.kv.layer_cache import KvForm
 from jangtq_coordinator.metrics.layer_times import ExchangeTimes
 from jangtq_coordinator.model.dense_weights import fast_products
 from jangtq_coordinator.model.minimax import CoordinatorModel, load_model
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
-from jangtq_coordinator.settings import ClusterSettings
 from jangtq_proto.codec import RowType
 from jangtq_proto.errors import WorkerFaultError
 from jangtq_proto.ranges import parse_ranges

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jangtq_bundle.byte_tokenizer import tokenizer_files
-from jangtq_coordinator.mlx_lm_import import load_tokenizer
+from jangtq_coordinator.mlx_lm import load_tokenizer
 from jangtq_coordinator.text.chat_template import ChatTemplate
 from jangtq_proto.errors import RequestError
 

@@ -13,7 +13,7 @@ from small_checkpoints import Sizes
 from sparse_bundles import write_sparse_bundle
 
 from jangtq_bundle.bundle import Bundle
-from jangtq_coordinator.mlx_lm_import import minimax
+from jangtq_coordinator.mlx_lm import minimax
 from jangtq_coordinator.model.dense_weights import DenseForm, DenseSettings
 from jangtq_coordinator.model.minimax import MoeBlock, load_model
 from jangtq_coordinator.model.routed_experts import RoutedExperts

@@ -21,10 +21,10 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.assembly.connect import Cluster, connect
 from jangtq_coordinator.cli.certs import CertsSettings, make_certificates, parse_workers
 from jangtq_coordinator.cli.demo.processes import Children
-from jangtq_coordinator.mlx_lm_import import generate_step
+from jangtq_coordinator.config import ClusterSettings, Transport
+from jangtq_coordinator.mlx_lm import generate_step
 from jangtq_coordinator.model.minimax import load_model
 from jangtq_coordinator.model.overlap import OverlapMode
-from jangtq_coordinator.settings import ClusterSettings, Transport
 from jangtq_coordinator.transport.connection import LaneSettings
 from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_proto.addresses import Address, parse_address

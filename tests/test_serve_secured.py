@@ -16,7 +16,7 @@ from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.cli.main import parser
 from jangtq_coordinator.cli.serve import check_tls, listen, warn_of_plain_keys
 from jangtq_coordinator.cli.serve_options import serve_settings
-from jangtq_coordinator.settings import ServeSettings
+from jangtq_coordinator.config import ServeSettings
 from jangtq_proto.errors import ConfigurationError
 
 QUESTION = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}

@@ -9,7 +9,7 @@ from scripted_workers import EXPERTS, HIDDEN
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.assembly.connect import connect
-from jangtq_coordinator.settings import ClusterSettings, Transport
+from jangtq_coordinator.config import ClusterSettings, Transport
 from jangtq_proto.codec import RowType
 from jangtq_proto.ranges import parse_ranges
 

@@ -14,7 +14,7 @@ from mlx.utils import tree_map
 from jangtq_bundle.byte_tokenizer import VOCABULARY_SIZE, tokenizer_files
 from jangtq_coordinator.engine.loaded_model import LoadedModel
 from jangtq_coordinator.kv.budget import KvShape
-from jangtq_coordinator.mlx_lm_import import TokenizerWrapper, load_tokenizer, minimax
+from jangtq_coordinator.mlx_lm import TokenizerWrapper, load_tokenizer, minimax
 
 CONTEXT_LENGTH = 512
 KV_SHAPE = KvShape(layer_count=2, head_count=2, head_size=16)

@@ -12,6 +12,7 @@ from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.cluster.placement import Member
 from jangtq_coordinator.cluster.rebalance import Rebalancer
 from jangtq_coordinator.cluster.takeover import Survivors
+from jangtq_coordinator.config import ClusterSettings, Transport
 from jangtq_coordinator.dispatch.collector import Patience
 from jangtq_coordinator.dispatch.connection_pool import OpenLane
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
@@ -19,8 +20,7 @@ from jangtq_coordinator.dispatch.grid import layer_scales
 from jangtq_coordinator.metrics.expert_load import ExpertLoad
 from jangtq_coordinator.metrics.layer_times import LayerTimes
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
-from jangtq_coordinator.pause import Pause
-from jangtq_coordinator.settings import ClusterSettings, Transport
+from jangtq_coordinator.readiness import Pause
 from jangtq_coordinator.transport.connection import Lane, LaneSettings
 from jangtq_coordinator.transport.control_client import Prober
 from jangtq_coordinator.transport.express_connection import ExpressLane

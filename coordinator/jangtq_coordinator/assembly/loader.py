@@ -5,11 +5,11 @@ from collections.abc import Callable
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.config import ModelConfig
 from jangtq_coordinator.assembly.connect import Cluster
+from jangtq_coordinator.config import ClusterSettings
 from jangtq_coordinator.engine.loaded_model import LoadedModel, read_generation_config
 from jangtq_coordinator.kv.budget import KvShape
-from jangtq_coordinator.mlx_lm_import import load_tokenizer
+from jangtq_coordinator.mlx_lm import load_tokenizer
 from jangtq_coordinator.model.minimax import default_row_type, load_model
-from jangtq_coordinator.settings import ClusterSettings
 from jangtq_coordinator.text.capabilities import read_capabilities
 from jangtq_proto.codec import RowType
 from jangtq_proto.errors import BundleError

@@ -9,11 +9,11 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.assembly.connect import connect
 from jangtq_coordinator.assembly.loader import loader, row_type_of
 from jangtq_coordinator.cli.terminal import AnswerPrinter
+from jangtq_coordinator.config import ClusterSettings
 from jangtq_coordinator.engine.engine import Engine
 from jangtq_coordinator.engine.engine_config import EngineSettings, Speculation
 from jangtq_coordinator.engine.events import Failed, Finished, TokenGenerated
 from jangtq_coordinator.engine.request import GenerationRequest
-from jangtq_coordinator.settings import ClusterSettings
 from jangtq_coordinator.text.chat_template import ChatTemplate
 from jangtq_coordinator.text.reasoning import Channel, Piece
 

@@ -28,8 +28,8 @@ from jangtq_coordinator.api.http.request_metrics import RequestMetrics
 from jangtq_coordinator.assembly.connect import Cluster, connect
 from jangtq_coordinator.assembly.loader import loader, model_name, row_type_of
 from jangtq_coordinator.cli.cluster_options import DEFAULT_WORKER_PORT
+from jangtq_coordinator.config import ClusterSettings, ServeSettings
 from jangtq_coordinator.engine.engine import Engine
-from jangtq_coordinator.settings import ClusterSettings, ServeSettings
 from jangtq_proto.addresses import Address
 from jangtq_proto.credentials import check_key_is_private
 from jangtq_proto.errors import ConfigurationError

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from jangtq_coordinator.cli.engine_options import add_engine, engine_settings
+from jangtq_coordinator.config import ConnectionLimits, ServeSettings
 from jangtq_coordinator.logs import LogFormat
-from jangtq_coordinator.settings import ConnectionLimits, ServeSettings
 from jangtq_proto.options import add_lifeline
 
 

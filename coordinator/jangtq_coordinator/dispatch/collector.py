@@ -18,7 +18,7 @@ from jangtq_coordinator.dispatch.native_exchange import NativeExchanges
 from jangtq_coordinator.dispatch.router import NOBODY, HolderRows
 from jangtq_coordinator.dispatch.routes import Routes
 from jangtq_coordinator.metrics.worker_traffic import Traffic
-from jangtq_coordinator.pause import Pause
+from jangtq_coordinator.readiness import Pause
 from jangtq_coordinator.transport.connection import GiveUp
 from jangtq_coordinator.transport.express_connection import ExpressLane
 from jangtq_proto.errors import ClusterError

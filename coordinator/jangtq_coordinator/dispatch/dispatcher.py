@@ -30,7 +30,7 @@ from jangtq_coordinator.metrics.expert_load import ExpertLoad
 from jangtq_coordinator.metrics.layer_times import LayerTimes
 from jangtq_coordinator.metrics.timeline import Timeline
 from jangtq_coordinator.metrics.worker_traffic import Traffic
-from jangtq_coordinator.pause import Pause
+from jangtq_coordinator.readiness import Pause
 from jangtq_proto.codec import LayerCall, Rows
 from jangtq_proto.errors import WorkerFaultError
 

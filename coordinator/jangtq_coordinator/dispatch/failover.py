@@ -11,7 +11,7 @@ from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.cluster.placement import Member, Plan
 from jangtq_coordinator.dispatch.exchange import Exchange, Failure
 from jangtq_coordinator.dispatch.router import HolderRows
-from jangtq_coordinator.pause import Pause
+from jangtq_coordinator.readiness import Pause
 from jangtq_proto.errors import (
     CallRejectedError,
     CoverageError,

@@ -10,9 +10,9 @@ import mlx.core as mx
 
 from jangtq_coordinator.kv.budget import KvShape
 from jangtq_coordinator.metrics.timeline import Timeline
-from jangtq_coordinator.mlx_lm_import import TokenizerWrapper
+from jangtq_coordinator.mlx_lm import TokenizerWrapper
 from jangtq_coordinator.model.dense_weights import DenseReport
-from jangtq_coordinator.pause import Pause
+from jangtq_coordinator.readiness import Pause
 from jangtq_coordinator.sampling.parameters import SamplingParameters
 from jangtq_coordinator.text.capabilities import Capabilities
 from jangtq_proto.errors import BundleError, RequestError

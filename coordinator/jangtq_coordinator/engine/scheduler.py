@@ -24,7 +24,7 @@ from jangtq_coordinator.engine.stats import EngineCounters, EngineLoad
 from jangtq_coordinator.engine.wait_queue import WaitingLine
 from jangtq_coordinator.kv.prefix_cache import PromptCache
 from jangtq_coordinator.kv.storage import KvPlan
-from jangtq_coordinator.mlx_lm_import import maybe_set_recommended_wired_limit
+from jangtq_coordinator.mlx_lm import maybe_set_recommended_wired_limit
 from jangtq_coordinator.sampling.sampler import Picker
 
 _CLEAR_CACHE_PASSES: Final = 512

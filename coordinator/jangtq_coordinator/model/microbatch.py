@@ -12,7 +12,7 @@ import mlx.nn as nn
 
 from jangtq_coordinator.kv.layer_cache import KvRows
 from jangtq_coordinator.kv.row_view import KvShare
-from jangtq_coordinator.mlx_lm_import import create_attention_mask
+from jangtq_coordinator.mlx_lm import create_attention_mask
 
 LEAST_TOKENS = 16
 """A prompt's part with fewer is not worth two exchanges."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from jinja2 import TemplateError
 
-from jangtq_coordinator.mlx_lm_import import TokenizerWrapper
+from jangtq_coordinator.mlx_lm import TokenizerWrapper
 from jangtq_coordinator.text.reasoning import Channel, Opening, ReasoningMarkers
 from jangtq_proto.errors import RequestError
 

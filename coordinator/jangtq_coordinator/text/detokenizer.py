@@ -7,7 +7,7 @@ from typing import Protocol
 
 from tokenizers.decoders import ByteLevel
 
-from jangtq_coordinator.mlx_lm_import import TokenizerWrapper
+from jangtq_coordinator.mlx_lm import TokenizerWrapper
 
 
 class Detokenizer(Protocol):

@@ -9,7 +9,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jangtq_coordinator.api.http.error_responses import Problem
-from jangtq_coordinator.settings import ConnectionLimits
+from jangtq_coordinator.config import ConnectionLimits
 
 _log = logging.getLogger("jangtq.api")
 _MAY_ANSWER: Final = (h11.IDLE, h11.SEND_RESPONSE)
