@@ -83,7 +83,7 @@ PRODUCTS = Library(
         "arm64": {"product_neon": ()},
     },
 )
-# The name that jangtq_worker.answer_library looks for.
+# The name that jangtq_worker.native_library looks for.
 ANSWERS = Library(
     WORKER / f"_answers.{SUFFIX}",
     ("desk", "answer", "conversation", "messages"),

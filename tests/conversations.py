@@ -10,9 +10,9 @@ import numpy as np
 from jangtq_proto.codec import LayerCall, RowType
 from jangtq_proto.frame_socket import FrameSocket
 from jangtq_proto.frames import LENGTH, AnswerFrame, call_frame, greeting, read_answer
-from jangtq_worker.desk import Desk
-from jangtq_worker.express_conversation import Conversation
-from jangtq_worker.tickets import Tickets
+from jangtq_worker.device.admission import Desk
+from jangtq_worker.transport.express_session import Conversation
+from jangtq_worker.transport.tickets import Tickets
 
 HIDDEN = 16
 SECONDS = 30

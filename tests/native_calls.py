@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from jangtq_kernels.cpu import CpuBackend
 from jangtq_proto.codec import CallShape, LayerCall, RowType, WireCall, encode_call
 from jangtq_proto.v1 import expert_pb2 as pb
-from jangtq_worker.answer_library import AnswerStruct, Bytes, WireCallStruct, answer_library
-from jangtq_worker.desk import Desk
+from jangtq_worker.device.admission import Desk
+from jangtq_worker.device.shard import Shard
 from jangtq_worker.native_desk import NativeDesk
-from jangtq_worker.shard import Shard
+from jangtq_worker.native_library import AnswerStruct, Bytes, WireCallStruct, answer_library
 
 HIDDEN, EXPERTS, LAYERS = 64, 4, 3
 SHAPE = CallShape(LAYERS, HIDDEN)

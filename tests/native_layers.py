@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from jangtq_kernels.backend import ExpertRows, NativeLayer, PartialSums
 from jangtq_kernels.cpu_library import Call, Status
 from jangtq_proto.codec import CallShape
-from jangtq_worker.desk import Desk
-from jangtq_worker.shard import Shard
+from jangtq_worker.device.admission import Desk
+from jangtq_worker.device.shard import Shard
 
 _FORWARD = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_void_p] * 4)
 _MOST_SECONDS = 30

@@ -2,13 +2,13 @@
 
 import pytest
 
-from jangtq_worker.desk import ALONE_NS, Askers
+from jangtq_worker.device.admission import ALONE_NS, Askers
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     now = [0]
-    monkeypatch.setattr("jangtq_worker.desk.time.monotonic_ns", lambda: now[0])
+    monkeypatch.setattr("jangtq_worker.device.admission.time.monotonic_ns", lambda: now[0])
     return now
 
 

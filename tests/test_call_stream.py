@@ -15,11 +15,11 @@ from jangtq_proto.codec import LayerCall, RowType, encode_call
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
-from jangtq_worker import call_stream
-from jangtq_worker.call_stream import QUICK_NS, SHORT_BYTES, CallStream
-from jangtq_worker.company import Asker
-from jangtq_worker.desk import Tally
+from jangtq_worker.device.activity import Asker
+from jangtq_worker.device.admission import Tally
 from jangtq_worker.native_stream import NativeStream
+from jangtq_worker.transport import grpc_stream as call_stream
+from jangtq_worker.transport.grpc_stream import QUICK_NS, SHORT_BYTES, CallStream
 
 SERVICE = "jangtq_proto.v1.ExpertService"
 HIDDEN = 8

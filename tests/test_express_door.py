@@ -17,11 +17,11 @@ from jangtq_proto.errors import ConfigurationError, WorkerBusyError, WorkerUnrea
 from jangtq_proto.frames import LENGTH, greeting, read_answer
 from jangtq_proto.local_sockets import SocketFolder
 from jangtq_proto.v1 import expert_pb2 as pb
-from jangtq_worker.desk import Desk
-from jangtq_worker.express import ExpressListener
-from jangtq_worker.express import ExpressSettings as ListenerSettings
-from jangtq_worker.shard import Shard
-from jangtq_worker.tickets import LIFETIME_SECONDS, Tickets
+from jangtq_worker.device.admission import Desk
+from jangtq_worker.device.shard import Shard
+from jangtq_worker.transport.express_service import ExpressListener
+from jangtq_worker.transport.express_service import ExpressSettings as ListenerSettings
+from jangtq_worker.transport.tickets import LIFETIME_SECONDS, Tickets
 
 HIDDEN = 64
 LIMIT = 1 << 20

@@ -25,8 +25,8 @@ from jangtq_proto.errors import CallRejectedError, ClusterError
 from jangtq_proto.frames import LENGTH, greeting, read_answer, read_call, read_greeting
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
-from jangtq_worker.desk import Desk
-from jangtq_worker.shard import Shard
+from jangtq_worker.device.admission import Desk
+from jangtq_worker.device.shard import Shard
 
 
 def resident() -> int:

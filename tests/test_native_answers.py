@@ -38,8 +38,8 @@ from jangtq_proto.codec import (
 from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerBusyError
 from jangtq_proto.frames import call_frame, read_call
 from jangtq_proto.v1 import expert_pb2 as pb
-from jangtq_worker.desk import Desk
-from jangtq_worker.shard import Shard
+from jangtq_worker.device.admission import Desk
+from jangtq_worker.device.shard import Shard
 
 
 def ask_natively(desk: Desk, message: WireCall) -> bytes | None:

@@ -11,7 +11,7 @@ from conversations import FRAME, HIDDEN, SUMS, Caller, conversing, frame_of, pay
 from native_layers import ScriptedNativeLayer, scripted_desk
 
 from jangtq_proto.frames import OK
-from jangtq_worker.desk import Desk
+from jangtq_worker.device.admission import Desk
 
 
 @pytest.fixture

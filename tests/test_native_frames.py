@@ -11,8 +11,8 @@ from mutations import Mutator, scaled
 
 from jangtq_kernels.cpu import CpuBackend
 from jangtq_proto.codec import CallShape, RowType
-from jangtq_worker.desk import Desk
-from jangtq_worker.shard import Shard
+from jangtq_worker.device.admission import Desk
+from jangtq_worker.device.shard import Shard
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from jangtq_kernels.cpu_library import Status
 from jangtq_proto.codec import RowType, answer_checksum, encode_call
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.v1 import expert_pb2 as pb
-from jangtq_worker.company import Asker
-from jangtq_worker.desk import Desk
+from jangtq_worker.device.activity import Asker
+from jangtq_worker.device.admission import Desk
 from jangtq_worker.native_stream import ANY_ROWS, NativeStream, NoReply
 
 LEFT, TOO_LONG = NoReply.LEFT_TO_PYTHON, NoReply.TOO_LONG

@@ -11,7 +11,7 @@ from conversations import FRAME, HIDDEN, SECONDS, SUMS, conversing, frame_of, pa
 from native_layers import ScriptedNativeLayer, held_up, scripted_desk
 
 from jangtq_proto.frames import OK
-from jangtq_worker.desk import Desk
+from jangtq_worker.device.admission import Desk
 
 
 @pytest.fixture

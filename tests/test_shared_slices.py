@@ -16,8 +16,9 @@ from jangtq_coordinator.transport.connection import Lane
 from jangtq_kernels.backend import ExpertRows, LoadedLayer, PartialSums
 from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import WorkerUnreachableError
-from jangtq_worker import company, slicing
-from jangtq_worker.slicing import SLICE_ROWS
+from jangtq_worker.device import activity as company
+from jangtq_worker.device import chunks as slicing
+from jangtq_worker.device.chunks import SLICE_ROWS
 
 SLICES = 3
 LONG = some_call(SLICES * SLICE_ROWS)

@@ -17,9 +17,17 @@ from test_turns import until
 
 from jangtq_kernels.backend import NO_EXPERT, ExpertRows, LoadedLayer, PartialSums
 from jangtq_proto.codec import LayerCall
-from jangtq_worker.company import LATELY_NS, Asker, Company
-from jangtq_worker.shard import Answer, Shard
-from jangtq_worker.slicing import SLICE_NS, SLICE_ROWS, cut, is_long, put_together, slice_end, slice_rows
+from jangtq_worker.device.activity import LATELY_NS, Asker, Company
+from jangtq_worker.device.chunks import (
+    SLICE_NS,
+    SLICE_ROWS,
+    cut,
+    is_long,
+    put_together,
+    slice_end,
+    slice_rows,
+)
+from jangtq_worker.device.shard import Answer, Shard
 
 EXPERTS, HIDDEN, INTERMEDIATE = 5, 96, 64
 
@@ -86,7 +94,7 @@ def test_rows_that_take_little_make_longer_slices() -> None:
 
 def test_slices_follow_what_rows_took(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0]
-    monkeypatch.setattr("jangtq_worker.shard.time.perf_counter_ns", lambda: now[0])
+    monkeypatch.setattr("jangtq_worker.device.shard.time.perf_counter_ns", lambda: now[0])
     row_ns = [SLICE_NS // 200]
     layer = Layer(act=lambda: now.append(now.pop() + row_ns[0] * layer.asked[-1]))
     held = Shard((layer,))
@@ -120,7 +128,7 @@ class Layer:
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that take so long that slices are as short as may be, however fast this machine is."""
-    monkeypatch.setattr("jangtq_worker.slicing.SLICE_NS", 0)
+    monkeypatch.setattr("jangtq_worker.device.chunks.SLICE_NS", 0)
 
 
 @pytest.mark.usefixtures("slow")
@@ -200,7 +208,7 @@ def test_a_call_is_answered_by_the_layers_that_it_began_with() -> None:
 @pytest.mark.usefixtures("slow")
 def test_turns_of_others_are_waiting_and_slices_are_computing(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0]
-    monkeypatch.setattr("jangtq_worker.shard.time.perf_counter_ns", lambda: now[0])
+    monkeypatch.setattr("jangtq_worker.device.shard.time.perf_counter_ns", lambda: now[0])
 
     def advance(nanoseconds: int) -> None:
         now[0] += nanoseconds
@@ -221,7 +229,7 @@ def test_turns_of_others_are_waiting_and_slices_are_computing(monkeypatch: pytes
 
 def test_company_is_who_else_asked_lately(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0]
-    monkeypatch.setattr("jangtq_worker.company.time.monotonic_ns", lambda: now[0])
+    monkeypatch.setattr("jangtq_worker.device.activity.time.monotonic_ns", lambda: now[0])
     streams, first, second = Company(), Asker(), Asker()
     with streams.joined_by(first):
         first.note()

@@ -14,7 +14,7 @@ from jangtq_kernels.backends import open_backend
 from jangtq_kernels.errors import StaleLibraryError
 from jangtq_kernels.source_digest import digest_of, load_library
 from jangtq_proto.errors import InstallationError
-from jangtq_worker import answer_library
+from jangtq_worker import native_library as answer_library
 
 LOADED: dict[ModuleType, Callable[[], object]] = {
     exchange_library: exchange_library.exchange_library.__wrapped__,

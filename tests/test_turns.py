@@ -14,8 +14,8 @@ from scripted_workers import EXPERTS, NETWORK, Way, ask, lane_to, scripted_worke
 
 from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import CallRejectedError
-from jangtq_worker.joining import MOST_JOINED_ROWS, goes_along
-from jangtq_worker.turns import Turns
+from jangtq_worker.device.call_batch import MOST_JOINED_ROWS, goes_along
+from jangtq_worker.device.device_queue import Turns
 
 
 def until(condition: Callable[[], bool]) -> None:

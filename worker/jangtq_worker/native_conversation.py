@@ -4,9 +4,9 @@ import ctypes
 import os
 
 from jangtq_proto.frame_socket import FrameSocket
-from jangtq_worker.answer_library import Inbox
-from jangtq_worker.company import Asker
+from jangtq_worker.device.activity import Asker
 from jangtq_worker.native_desk import NativeDesk
+from jangtq_worker.native_library import Inbox
 
 
 class NativeConversation:

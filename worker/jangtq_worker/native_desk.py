@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from jangtq_kernels.backend import LoadedLayer, native_layer
 from jangtq_proto.codec import CallShape
-from jangtq_worker.answer_library import AnswerLibrary, Counts, LayerStruct, answer_library
+from jangtq_worker.native_library import AnswerLibrary, Counts, LayerStruct, answer_library
 
 
 class Taken(NamedTuple):

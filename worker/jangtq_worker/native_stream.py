@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from jangtq_worker.company import Asker
+from jangtq_worker.device.activity import Asker
 from jangtq_worker.native_desk import NativeDesk
 
 ANY_ROWS: Final = 1 << 31

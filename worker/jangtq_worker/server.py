@@ -28,13 +28,13 @@ from jangtq_proto.local_sockets import SocketFolder, socket_name
 from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
-from jangtq_worker.desk import Desk
-from jangtq_worker.express import ExpressListener, ExpressSettings
-from jangtq_worker.peers import Peers
-from jangtq_worker.service import ExpertService, Identity
+from jangtq_worker.device.admission import Desk
+from jangtq_worker.device.shard import Shard
+from jangtq_worker.security.peers import Peers
+from jangtq_worker.security.tls import PeerCheck, server_credentials
 from jangtq_worker.settings import WorkerSettings
-from jangtq_worker.shard import Shard
-from jangtq_worker.tls import PeerCheck, server_credentials
+from jangtq_worker.transport.express_service import ExpressListener, ExpressSettings
+from jangtq_worker.transport.grpc_service import ExpertService, Identity
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["ExpertService"].full_name
 _CONTROL_THREADS = 8

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from jangtq_kernels.backend import LoadedLayer, PartialSums
 from jangtq_proto.codec import LayerCall
-from jangtq_worker.slicing import cut, is_long, put_together, slice_end
+from jangtq_worker.device.chunks import cut, is_long, put_together, slice_end
 
 
 class Computed(NamedTuple):

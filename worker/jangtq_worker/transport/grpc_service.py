@@ -22,11 +22,11 @@ from jangtq_proto.errors import (
 from jangtq_proto.ranges import ExpertRange, read_ranges, tell_ranges
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
-from jangtq_worker.call_stream import CallStream
-from jangtq_worker.company import Asker
-from jangtq_worker.desk import Desk
-from jangtq_worker.express import ExpressListener
+from jangtq_worker.device.activity import Asker
+from jangtq_worker.device.admission import Desk
 from jangtq_worker.native_stream import open_native_stream
+from jangtq_worker.transport.express_service import ExpressListener
+from jangtq_worker.transport.grpc_stream import CallStream
 
 
 @dataclass(frozen=True)

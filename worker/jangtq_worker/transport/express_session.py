@@ -19,10 +19,10 @@ from jangtq_proto.frames import (
     read_call_id,
     read_greeting,
 )
-from jangtq_worker.company import Asker
-from jangtq_worker.desk import Desk
+from jangtq_worker.device.activity import Asker
+from jangtq_worker.device.admission import Desk
 from jangtq_worker.native_conversation import NativeConversation
-from jangtq_worker.tickets import Tickets
+from jangtq_worker.transport.tickets import Tickets
 
 GREETING_SECONDS: Final = 5.0
 _TOO_LARGE: Final = int(grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])

@@ -8,7 +8,7 @@ import grpc
 from cryptography import x509
 
 from jangtq_proto.credentials import Credentials, TlsFiles
-from jangtq_worker.peers import PeerRefusedError, Peers
+from jangtq_worker.security.peers import PeerRefusedError, Peers
 
 _Asked = TypeVar("_Asked")
 _Request = TypeVar("_Request")

@@ -8,10 +8,10 @@ from jangtq_kernels.backend import LoadedLayer, PartialSums
 from jangtq_kernels.errors import KernelInputError
 from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import CallRejectedError, WorkerFaultError
-from jangtq_worker.joining import goes_along, join, split
-from jangtq_worker.slicing import slice_rows
-from jangtq_worker.turns import Turns
-from jangtq_worker.work import Computed, Work
+from jangtq_worker.device.call_batch import goes_along, join, split
+from jangtq_worker.device.chunks import slice_rows
+from jangtq_worker.device.device_queue import Turns
+from jangtq_worker.device.work import Computed, Work
 
 
 class Answer(NamedTuple):

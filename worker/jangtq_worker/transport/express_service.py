@@ -18,11 +18,11 @@ from jangtq_proto.frame_socket import FrameSocket
 from jangtq_proto.local_sockets import SocketFolder, socket_name
 from jangtq_proto.sockets import tune
 from jangtq_proto.v1 import expert_pb2 as pb
-from jangtq_worker.desk import Desk
-from jangtq_worker.express_conversation import GREETING_SECONDS, Conversation
-from jangtq_worker.express_door import Door
-from jangtq_worker.peers import PeerRefusedError, Peers
-from jangtq_worker.tickets import Tickets
+from jangtq_worker.device.admission import Desk
+from jangtq_worker.security.peers import PeerRefusedError, Peers
+from jangtq_worker.transport.express_listener import Door
+from jangtq_worker.transport.express_session import GREETING_SECONDS, Conversation
+from jangtq_worker.transport.tickets import Tickets
 
 _MOST_CONNECTIONS = 64
 _log = logging.getLogger("jangtq.worker.express")

@@ -11,10 +11,10 @@ from typing import Final
 from jangtq_kernels.backend import LoadedLayer
 from jangtq_proto.codec import CallShape, LayerCall, WireCall, decode_call
 from jangtq_proto.errors import ClusterError, WorkerBusyError, WorkerFaultError, WorkerUnreachableError
-from jangtq_worker.company import Asker, Company
+from jangtq_worker.device.activity import Asker, Company
+from jangtq_worker.device.chunks import is_long
+from jangtq_worker.device.shard import Answer, Shard
 from jangtq_worker.native_desk import Taken, open_native_desk
-from jangtq_worker.shard import Answer, Shard
-from jangtq_worker.slicing import is_long
 
 ALONE_NS: Final = 5_000_000
 """Coordinators that decode at once ask more often than this."""

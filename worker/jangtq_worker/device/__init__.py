@@ -1,0 +1,1 @@
+"""The order of calls on the device: queue, batches, chunks, and the shard that computes them."""
