@@ -40,7 +40,7 @@ from benchmarks.results import benchmark_options, cores, publish
 from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.metrics.layer_times import LayerTimes
 from jangtq_coordinator.transport.connection import GiveUp, LayerAnswer, never
-from jangtq_proto.codec import LayerCall
+from jangtq_proto.wire.codec import LayerCall
 
 TURN = 250
 RECORDING_TURNS = 20

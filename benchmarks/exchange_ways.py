@@ -23,7 +23,7 @@ from jangtq_coordinator.transport.express_connection import ExpressLane
 from jangtq_coordinator.transport.express_handshake import ExpressSettings
 from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_proto.addresses import parse_address
-from jangtq_proto.codec import LayerCall, Rows, RowType
+from jangtq_proto.wire.codec import LayerCall, Rows, RowType
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 

@@ -22,8 +22,8 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_kernels.backends import open_backend
-from jangtq_proto.codec import LayerCall
 from jangtq_proto.ranges import expert_ids, parse_ranges
+from jangtq_proto.wire.codec import LayerCall
 
 SERVICE, METHOD = "jangtq_proto.v1.ExpertService", "Forward"
 COMPUTED = struct.Struct("<Q")

@@ -25,7 +25,7 @@ from jangtq_coordinator.kv.layer_cache import KvForm
 from jangtq_coordinator.model.minimax import CoordinatorModel, load_model
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
 from jangtq_proto.addresses import Address, parse_address
-from jangtq_proto.codec import RowType
+from jangtq_proto.wire.codec import RowType
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from slow_relay import Slowness, relay_to  # noqa: E402

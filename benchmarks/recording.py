@@ -21,7 +21,7 @@ from jangtq_coordinator.kv.batch_cache import KvBatch
 from jangtq_coordinator.kv.layer_cache import KvForm
 from jangtq_coordinator.model.minimax import CoordinatorModel, load_model
 from jangtq_proto.addresses import Address
-from jangtq_proto.codec import RowType
+from jangtq_proto.wire.codec import RowType
 
 PAIRS = 150
 PASSES = 16

@@ -20,9 +20,9 @@ from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_coordinator.transport.connection import LaneSettings
 from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_proto.addresses import Address, parse_address
-from jangtq_proto.codec import RowType
 from jangtq_proto.errors import WorkerBusyError
 from jangtq_proto.ranges import parse_ranges
+from jangtq_proto.wire.codec import RowType
 
 NARROW = ("--max-calls", "1")
 HARM_SECONDS = 1.5

@@ -7,9 +7,9 @@ from contextlib import closing, contextmanager
 
 import numpy as np
 
-from jangtq_proto.codec import LayerCall, RowType
-from jangtq_proto.frame_socket import FrameSocket
-from jangtq_proto.frames import LENGTH, AnswerFrame, call_frame, greeting, read_answer
+from jangtq_proto.sockets.frame_socket import FrameSocket
+from jangtq_proto.wire.codec import LayerCall, RowType
+from jangtq_proto.wire.frames import LENGTH, AnswerFrame, call_frame, greeting, read_answer
 from jangtq_worker.device.admission import Desk
 from jangtq_worker.transport.express_session import Conversation
 from jangtq_worker.transport.tickets import Tickets

@@ -3,8 +3,8 @@
 import numpy as np
 from scripted_workers import EXPERTS, HIDDEN
 
-from jangtq_proto.codec import LayerCall, RowType, encode_call
-from jangtq_proto.frames import call_frame
+from jangtq_proto.wire.codec import LayerCall, RowType, encode_call
+from jangtq_proto.wire.frames import call_frame
 
 
 def good_calls() -> list[LayerCall]:

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from jangtq_coordinator.transport.connection import LayerAnswer
 from jangtq_kernels.grid import finest_exponents, grid_scales, magnitudes_of, to_grid
-from jangtq_proto.codec import LayerCall
+from jangtq_proto.wire.codec import LayerCall
 
 
 def answer_on_grid(call: LayerCall, answers: NDArray[np.float32], *, compute_ns: int = 0) -> LayerAnswer:

@@ -9,8 +9,8 @@ from metal_cases import FIRST_EXPERT, random_layer
 from numpy.typing import NDArray
 
 from jangtq_kernels.cpu import CpuBackend
-from jangtq_proto.codec import CallShape, LayerCall, RowType, WireCall, encode_call
 from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.wire.codec import CallShape, LayerCall, RowType, WireCall, encode_call
 from jangtq_worker.device.admission import Desk
 from jangtq_worker.device.shard import Shard
 from jangtq_worker.native_desk import NativeDesk

@@ -16,7 +16,7 @@ from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.dispatch.exchange_library import ExchangeLibrary, exchange_library
 from jangtq_coordinator.dispatch.native_call import NativeCall
 from jangtq_coordinator.dispatch.native_exchange import NativeExchanges
-from jangtq_proto.codec import RowType, row_dtype
+from jangtq_proto.wire.codec import RowType, row_dtype
 
 HIDDEN = 4
 EXPERTS = 16

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from jangtq_kernels.backend import ExpertRows, NativeLayer, PartialSums
 from jangtq_kernels.cpu_library import Call, Status
-from jangtq_proto.codec import CallShape
+from jangtq_proto.wire.codec import CallShape
 from jangtq_worker.device.admission import Desk
 from jangtq_worker.device.shard import Shard
 

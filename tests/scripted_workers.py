@@ -17,10 +17,10 @@ from jangtq_kernels.backend import ExpertRows, LoadedLayer, PartialSums
 from jangtq_kernels.reference import ReferenceBackend
 from jangtq_kernels.weights import ExpertWeights
 from jangtq_proto.addresses import Address
-from jangtq_proto.codec import LayerCall, RowType, encode_call
-from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import ClusterError, WorkerUnreachableError
 from jangtq_proto.ranges import parse_ranges
+from jangtq_proto.tls.credentials import Credentials
+from jangtq_proto.wire.codec import LayerCall, RowType, encode_call
 from jangtq_worker.server import WorkerServer
 from jangtq_worker.settings import WorkerSettings
 

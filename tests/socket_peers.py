@@ -13,9 +13,9 @@ from jangtq_coordinator.transport.express_connection import ExpressLane
 from jangtq_coordinator.transport.express_handshake import ExpressSettings
 from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_proto.addresses import Address
-from jangtq_proto.codec import CallShape, LayerCall, RowType, decode_call
-from jangtq_proto.frame_socket import FrameSocket
-from jangtq_proto.frames import answer_frame, frame_limit, read_call
+from jangtq_proto.sockets.frame_socket import FrameSocket
+from jangtq_proto.wire.codec import CallShape, LayerCall, RowType, decode_call
+from jangtq_proto.wire.frames import answer_frame, frame_limit, read_call
 
 Script = Callable[[int, LayerCall], Iterable[bytes] | None]
 """What to send for a call, piece by piece; None ends the connection."""

@@ -9,8 +9,8 @@ from socket_peers import multiply
 from jangtq_coordinator.transport.connection import LaneSettings
 from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_proto.addresses import Address
-from jangtq_proto.codec import CallShape, LayerCall, RowType, answer_checksum, decode_call
 from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.wire.codec import CallShape, LayerCall, RowType, answer_checksum, decode_call
 
 Script = Callable[[int, LayerCall], Iterable[bytes] | None]
 """The messages to send for a call; None ends the stream."""

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jangtq_proto.call_reader import CallReader
-from jangtq_proto.codec import CallShape, LayerCall, RowType, decode_call
 from jangtq_proto.errors import CallRejectedError
-from jangtq_proto.frames import call_frame, read_call
+from jangtq_proto.wire.call_reader import CallReader
+from jangtq_proto.wire.codec import CallShape, LayerCall, RowType, decode_call
+from jangtq_proto.wire.frames import call_frame, read_call
 
 HIDDEN, LAYERS = 6, 3
 SHAPE = CallShape(LAYERS, HIDDEN)

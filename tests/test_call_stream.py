@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from native_layers import ScriptedNativeLayer, scripted_desk
 
-from jangtq_proto.codec import LayerCall, RowType, encode_call
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
+from jangtq_proto.wire.codec import LayerCall, RowType, encode_call
 from jangtq_worker.device.activity import Asker
 from jangtq_worker.device.admission import Tally
 from jangtq_worker.native_stream import NativeStream

@@ -19,8 +19,8 @@ from jangtq_coordinator.cli.certs import CertsSettings, make_certificates, parse
 from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.pki.authority import AUTHORITY_DAYS, Authority, Subject
 from jangtq_proto.addresses import parse_address
-from jangtq_proto.certificates import Role
 from jangtq_proto.errors import ConfigurationError
+from jangtq_proto.tls.certificates import Role
 
 
 def certificate_in(folder: Path) -> x509.Certificate:

@@ -21,8 +21,8 @@ from jangtq_coordinator.mlx_lm import generate_step, minimax
 from jangtq_coordinator.model.dense_weights import fast_products
 from jangtq_coordinator.model.minimax import load_model
 from jangtq_coordinator.model.overlap import OverlapMode
-from jangtq_proto.codec import RowType
 from jangtq_proto.ranges import parse_ranges
+from jangtq_proto.wire.codec import RowType
 
 BundleMaker = Callable[[Variant], Path]
 

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jangtq_kernels.grid import SLOTS
-from jangtq_proto.codec import (
+from jangtq_proto.errors import CallRejectedError
+from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.wire.codec import (
     MAX_ROWS_PER_CALL,
     MAX_SLOTS,
     CallShape,
@@ -18,8 +20,6 @@ from jangtq_proto.codec import (
     encode_call,
     row_dtype,
 )
-from jangtq_proto.errors import CallRejectedError
-from jangtq_proto.v1 import expert_pb2 as pb
 
 SHAPE = CallShape(layer_count=4, hidden_size=16)
 

@@ -21,9 +21,9 @@ from jangtq_coordinator.model.dense_weights import (
     prepare_dense,
 )
 from jangtq_coordinator.model.minimax import load_model
-from jangtq_proto.codec import RowType
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.ranges import parse_ranges
+from jangtq_proto.wire.codec import RowType
 
 
 @pytest.mark.parametrize(

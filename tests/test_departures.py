@@ -17,7 +17,7 @@ from jangtq_coordinator.transport.connection import LaneSettings
 from jangtq_coordinator.transport.control_client import Prober
 from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_proto.addresses import Address, parse_address
-from jangtq_proto.codec import RowType
+from jangtq_proto.wire.codec import RowType
 
 QUESTIONS = [Question(f"{word}?", 40 + 10 * i) for i, word in enumerate("abcd")]
 

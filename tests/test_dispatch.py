@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from jangtq_coordinator.dispatch.grid import SLACK_BITS
 from jangtq_coordinator.dispatch.router import Router
 from jangtq_coordinator.transport.connection import GiveUp, LayerAnswer, never
-from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import ClusterError, WorkerFaultError
+from jangtq_proto.wire.codec import LayerCall
 
 HIDDEN = 4
 

@@ -12,8 +12,8 @@ from cryptography import x509
 from jangtq_coordinator.cli.certs import certs_settings, make_certificates
 from jangtq_coordinator.cli.cluster_options import cluster_settings
 from jangtq_coordinator.cli.main import parser
-from jangtq_proto.certificates import Role
-from jangtq_proto.credentials import CERTIFICATE_FILE, Credentials
+from jangtq_proto.tls.certificates import Role
+from jangtq_proto.tls.credentials import CERTIFICATE_FILE, Credentials
 from jangtq_worker.cli import settings_from
 
 ROOT = Path(__file__).parent.parent

@@ -20,10 +20,10 @@ from jangtq_coordinator.transport.express_connection import ExpressLane
 from jangtq_coordinator.transport.express_handshake import ExpressSettings
 from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_proto.addresses import parse_address
-from jangtq_proto.codec import RowType
 from jangtq_proto.errors import ConfigurationError, WorkerUnreachableError
-from jangtq_proto.local_sockets import SocketFolder
+from jangtq_proto.sockets.local_sockets import SocketFolder
 from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.wire.codec import RowType
 from jangtq_worker.cli import settings_from
 
 TCP, UNIX = NETWORK[2], NETWORK[3]

@@ -10,13 +10,13 @@ from tls_folders import make_folders
 
 from jangtq_coordinator.transport.express_handshake import Door, ExpressSettings, enter
 from jangtq_proto.addresses import Address
-from jangtq_proto.certificates import Role
-from jangtq_proto.codec import CallShape
-from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import ConfigurationError, WorkerBusyError, WorkerUnreachableError
-from jangtq_proto.frames import LENGTH, greeting, read_answer
-from jangtq_proto.local_sockets import SocketFolder
+from jangtq_proto.sockets.local_sockets import SocketFolder
+from jangtq_proto.tls.certificates import Role
+from jangtq_proto.tls.credentials import Credentials
 from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.wire.codec import CallShape
+from jangtq_proto.wire.frames import LENGTH, greeting, read_answer
 from jangtq_worker.device.admission import Desk
 from jangtq_worker.device.shard import Shard
 from jangtq_worker.transport.express_service import ExpressListener

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jangtq_proto.codec import CallShape, LayerCall, RowType, decode_call, row_dtype
 from jangtq_proto.errors import CallRejectedError
-from jangtq_proto.frame_socket import FrameLimitError, FrameSocket
-from jangtq_proto.frames import (
+from jangtq_proto.sockets.frame_socket import FrameLimitError, FrameSocket
+from jangtq_proto.wire.codec import CallShape, LayerCall, RowType, decode_call, row_dtype
+from jangtq_proto.wire.frames import (
     LENGTH,
     TICKET_BYTES,
     Frame,

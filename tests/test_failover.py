@@ -18,7 +18,6 @@ from jangtq_coordinator.dispatch.collector import Patience
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.readiness import Pause
 from jangtq_coordinator.transport.connection import GiveUp, LayerAnswer, never
-from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import (
     CallRejectedError,
     ClusterError,
@@ -28,6 +27,7 @@ from jangtq_proto.errors import (
     WorkerFaultError,
     WorkerUnreachableError,
 )
+from jangtq_proto.wire.codec import LayerCall
 
 EXPERTS, HIDDEN = 8, 4
 Act = Callable[[], None]

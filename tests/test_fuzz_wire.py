@@ -20,11 +20,11 @@ from jangtq_bundle.loading import load_layers
 from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.addresses import parse_address
-from jangtq_proto.codec import CallShape
 from jangtq_proto.errors import CallRejectedError, ClusterError
-from jangtq_proto.frames import LENGTH, greeting, read_answer, read_call, read_greeting
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
+from jangtq_proto.wire.codec import CallShape
+from jangtq_proto.wire.frames import LENGTH, greeting, read_answer, read_call, read_greeting
 from jangtq_worker.device.admission import Desk
 from jangtq_worker.device.shard import Shard
 

@@ -22,9 +22,9 @@ from jangtq_coordinator.metrics.layer_times import ExchangeTimes
 from jangtq_coordinator.model.dense_weights import fast_products
 from jangtq_coordinator.model.minimax import CoordinatorModel, load_model
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
-from jangtq_proto.codec import RowType
 from jangtq_proto.errors import WorkerFaultError
 from jangtq_proto.ranges import parse_ranges
+from jangtq_proto.wire.codec import RowType
 
 LAYERS = 3
 FORMS = [KvForm(), KvForm(bits=8, group_size=32)]

@@ -14,7 +14,6 @@ from jangtq_coordinator.transport.connection import LaneSettings
 from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_coordinator.transport.grpc_stream import LONE_CALLS
 from jangtq_proto.addresses import parse_address
-from jangtq_proto.codec import LayerCall, RowType, answer_checksum
 from jangtq_proto.errors import (
     CallRejectedError,
     WorkerFaultError,
@@ -23,6 +22,7 @@ from jangtq_proto.errors import (
 )
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
+from jangtq_proto.wire.codec import LayerCall, RowType, answer_checksum
 
 HIDDEN = 8
 Behaviour = Callable[[pb.ExpertCall], pb.ExpertReply]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jangtq_proto.addresses import Address
-from jangtq_proto.local_sockets import SocketFolder, answers, socket_name
+from jangtq_proto.sockets.local_sockets import SocketFolder, answers, socket_name
 
 
 def test_the_folder_is_its_users_own_and_the_id_stays(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from mutations import Mutator, scaled
 from jangtq_coordinator.transport.answer_decoding import decode_answer
 from jangtq_coordinator.transport.connection import LayerAnswer
 from jangtq_coordinator.transport.plain_answers import read_plain_answer
-from jangtq_proto.codec import LayerCall, RowType, answer_checksum, encode_call
 from jangtq_proto.errors import ClusterError
-from jangtq_proto.messages import CallWriter, varint
 from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.wire.codec import LayerCall, RowType, answer_checksum, encode_call
+from jangtq_proto.wire.messages import CallWriter, varint
 
 HIDDEN = 8
 call_ids = st.integers(1, 2**64 - 1)

@@ -18,7 +18,7 @@ from jangtq_coordinator.model.dense_weights import DenseForm, DenseSettings
 from jangtq_coordinator.model.minimax import MoeBlock, load_model
 from jangtq_coordinator.model.routed_experts import RoutedExperts
 from jangtq_coordinator.transport.connection import GiveUp, LayerAnswer, never
-from jangtq_proto.codec import LayerCall, RowType
+from jangtq_proto.wire.codec import LayerCall, RowType
 
 HIDDEN, EXPERTS = 64, 32
 

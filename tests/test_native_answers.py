@@ -27,7 +27,9 @@ from jangtq_kernels.combined import CombinedLayer, Piece
 from jangtq_kernels.cpu import CpuBackend
 from jangtq_kernels.cpu_library import Status
 from jangtq_kernels.reference import ReferenceBackend
-from jangtq_proto.codec import (
+from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerBusyError
+from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.wire.codec import (
     CallShape,
     LayerCall,
     RowType,
@@ -35,9 +37,7 @@ from jangtq_proto.codec import (
     answer_checksum,
     row_dtype,
 )
-from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerBusyError
-from jangtq_proto.frames import call_frame, read_call
-from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.wire.frames import call_frame, read_call
 from jangtq_worker.device.admission import Desk
 from jangtq_worker.device.shard import Shard
 

@@ -10,7 +10,7 @@ import pytest
 from conversations import FRAME, HIDDEN, SUMS, Caller, conversing, frame_of, payload_of, plain_call
 from native_layers import ScriptedNativeLayer, scripted_desk
 
-from jangtq_proto.frames import OK
+from jangtq_proto.wire.frames import OK
 from jangtq_worker.device.admission import Desk
 
 

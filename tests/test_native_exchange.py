@@ -15,8 +15,8 @@ from stream_peers import StreamPeer
 from jangtq_coordinator.dispatch import grid as exponents
 from jangtq_coordinator.dispatch.exchange import Exchange
 from jangtq_coordinator.dispatch.grid import first_exponents
-from jangtq_proto.codec import LayerCall, RowType
-from jangtq_proto.frames import answer_frame
+from jangtq_proto.wire.codec import LayerCall, RowType
+from jangtq_proto.wire.frames import answer_frame
 
 Kind = Callable[[int], SocketPeer | StreamPeer]
 

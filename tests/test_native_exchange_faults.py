@@ -11,9 +11,9 @@ import pytest
 from native_clusters import HIDDEN, Cluster, cluster_of, some_rows
 from socket_peers import Script, SocketLane, SocketPeer, answer_bytes, answer_rightly, in_pieces
 
-from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import ClusterError
-from jangtq_proto.frames import failure_frame
+from jangtq_proto.wire.codec import LayerCall
+from jangtq_proto.wire.frames import failure_frame
 
 
 def wrong_id(call_id: int, call: LayerCall) -> Sequence[bytes]:

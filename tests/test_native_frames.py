@@ -10,7 +10,7 @@ from metal_cases import random_layer
 from mutations import Mutator, scaled
 
 from jangtq_kernels.cpu import CpuBackend
-from jangtq_proto.codec import CallShape, RowType
+from jangtq_proto.wire.codec import CallShape, RowType
 from jangtq_worker.device.admission import Desk
 from jangtq_worker.device.shard import Shard
 

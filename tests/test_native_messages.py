@@ -11,9 +11,9 @@ from native_calls import HIDDEN, LAYERS, MOST_ROWS, message_of, real_desk, some_
 from native_layers import ScriptedNativeLayer, scripted_desk
 
 from jangtq_kernels.cpu_library import Status
-from jangtq_proto.codec import RowType, answer_checksum, encode_call
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.wire.codec import RowType, answer_checksum, encode_call
 from jangtq_worker.device.activity import Asker
 from jangtq_worker.device.admission import Desk
 from jangtq_worker.native_stream import ANY_ROWS, NativeStream, NoReply

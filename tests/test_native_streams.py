@@ -9,9 +9,9 @@ from native_clusters import Cluster, cluster_over, some_rows, stream_cluster
 from socket_peers import SocketPeer, answer_bytes
 from stream_peers import Script, StreamPeer, answer_rightly, answer_to
 
-from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.wire.codec import LayerCall
 
 
 def test_sockets_and_streams_are_asked_together() -> None:

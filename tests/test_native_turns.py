@@ -10,7 +10,7 @@ import pytest
 from conversations import FRAME, HIDDEN, SECONDS, SUMS, conversing, frame_of, payload_of, plain_call
 from native_layers import ScriptedNativeLayer, held_up, scripted_desk
 
-from jangtq_proto.frames import OK
+from jangtq_proto.wire.frames import OK
 from jangtq_worker.device.admission import Desk
 
 

@@ -28,10 +28,10 @@ from jangtq_coordinator.model.overlap import OverlapMode
 from jangtq_coordinator.transport.connection import LaneSettings
 from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_proto.addresses import Address, parse_address
-from jangtq_proto.certificates import Role
-from jangtq_proto.codec import RowType
-from jangtq_proto.credentials import Credentials
 from jangtq_proto.ranges import parse_ranges
+from jangtq_proto.tls.certificates import Role
+from jangtq_proto.tls.credentials import Credentials
+from jangtq_proto.wire.codec import RowType
 
 HALVES = ("0-15", "16-31")
 TOKENS = 8

@@ -17,8 +17,8 @@ from jangtq_coordinator.engine.engine_config import KvSettings
 from jangtq_coordinator.kv.budget import KvShape
 from jangtq_coordinator.kv.prefix_cache import PromptCache, open_prompt_cache
 from jangtq_coordinator.kv.storage import KvPlan, plan_kv
-from jangtq_proto.codec import RowType
 from jangtq_proto.errors import ConfigurationError
+from jangtq_proto.wire.codec import RowType
 
 PLAN = plan_kv(KV_SHAPE, budget_bytes=2**30)
 TOKEN_BYTES = KV_SHAPE.token_bytes()

@@ -14,8 +14,8 @@ from test_turns import until
 
 from jangtq_coordinator.transport.connection import Lane
 from jangtq_kernels.backend import ExpertRows, LoadedLayer, PartialSums
-from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import WorkerUnreachableError
+from jangtq_proto.wire.codec import LayerCall
 from jangtq_worker.device import activity as company
 from jangtq_worker.device import chunks as slicing
 from jangtq_worker.device.chunks import SLICE_ROWS

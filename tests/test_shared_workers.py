@@ -10,8 +10,8 @@ from scripted_workers import EXPERTS, HIDDEN
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.assembly.connect import connect
 from jangtq_coordinator.config import ClusterSettings, Transport
-from jangtq_proto.codec import RowType
 from jangtq_proto.ranges import parse_ranges
+from jangtq_proto.wire.codec import RowType
 
 HALVES = ["0-15", "16-31"]
 SIZES = (1, 1, 2, 1, 24, 1, 3, 1)

@@ -16,7 +16,7 @@ from native_calls import MOST_ROWS
 from test_turns import until
 
 from jangtq_kernels.backend import NO_EXPERT, ExpertRows, LoadedLayer, PartialSums
-from jangtq_proto.codec import LayerCall
+from jangtq_proto.wire.codec import LayerCall
 from jangtq_worker.device.activity import LATELY_NS, Asker, Company
 from jangtq_worker.device.chunks import (
     SLICE_NS,

@@ -36,13 +36,13 @@ from jangtq_coordinator.pki.authority import PemPair
 from jangtq_coordinator.transport.connection import LaneSettings
 from jangtq_coordinator.transport.control_client import Prober
 from jangtq_coordinator.transport.grpc_connection import GrpcLane
-from jangtq_proto import certificates
 from jangtq_proto.addresses import Address
-from jangtq_proto.codec import RowType
-from jangtq_proto.credentials import CERTIFICATE_FILE, KEY_FILE, Credentials
 from jangtq_proto.errors import WorkerUnreachableError
+from jangtq_proto.tls import certificates
+from jangtq_proto.tls.credentials import CERTIFICATE_FILE, KEY_FILE, Credentials
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
+from jangtq_proto.wire.codec import RowType
 
 
 @pytest.fixture(scope="module")

@@ -31,10 +31,10 @@ from tls_folders import (
 )
 
 from jangtq_coordinator.transport.connection import Lane
-from jangtq_proto import certificates
-from jangtq_proto.certificates import Role
-from jangtq_proto.credentials import CERTIFICATE_FILE, KEY_FILE, Credentials
 from jangtq_proto.errors import ConfigurationError, WorkerUnreachableError
+from jangtq_proto.tls import certificates
+from jangtq_proto.tls.certificates import Role
+from jangtq_proto.tls.credentials import CERTIFICATE_FILE, KEY_FILE, Credentials
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 

@@ -25,7 +25,6 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_kernels.backend import NO_EXPERT, LoadedLayer
 from jangtq_kernels.errors import KernelInputError
 from jangtq_kernels.reference import ReferenceBackend
-from jangtq_proto.codec import MAX_ROWS_PER_CALL, MAX_SLOTS, LayerCall, RowType, row_dtype
 from jangtq_proto.errors import (
     CallRejectedError,
     ClusterError,
@@ -34,6 +33,7 @@ from jangtq_proto.errors import (
     WorkerMismatchError,
     WorkerUnreachableError,
 )
+from jangtq_proto.wire.codec import MAX_ROWS_PER_CALL, MAX_SLOTS, LayerCall, RowType, row_dtype
 
 every_way = pytest.mark.parametrize("way", (FAKE, *NETWORK), ids=str)
 every_network = pytest.mark.parametrize("way", NETWORK, ids=str)

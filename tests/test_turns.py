@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from scripted_workers import EXPERTS, NETWORK, Way, ask, lane_to, scripted_worker, some_call
 
-from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import CallRejectedError
+from jangtq_proto.wire.codec import LayerCall
 from jangtq_worker.device.call_batch import MOST_JOINED_ROWS, goes_along
 from jangtq_worker.device.device_queue import Turns
 

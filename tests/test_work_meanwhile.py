@@ -21,7 +21,7 @@ from jangtq_coordinator.transport.local_experts import LocalLane
 from jangtq_coordinator.transport.worker_info import LOCAL
 from jangtq_kernels.backend import ExpertRows, LoadedLayer, PartialSums
 from jangtq_kernels.reference import ReferenceBackend
-from jangtq_proto.codec import LayerCall, RowType
+from jangtq_proto.wire.codec import LayerCall, RowType
 
 SIZES = Sizes(expert_count=32, hidden_size=64, intermediate_size=64, layer_count=2)
 WHOLE = 3

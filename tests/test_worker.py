@@ -22,7 +22,9 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_kernels.reference import ReferenceBackend
 from jangtq_proto.addresses import Address
-from jangtq_proto.codec import (
+from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.v1 import expert_pb2_grpc
+from jangtq_proto.wire.codec import (
     PROTOCOL_VERSION,
     LayerCall,
     RowType,
@@ -31,8 +33,6 @@ from jangtq_proto.codec import (
     encode_call,
     row_dtype,
 )
-from jangtq_proto.v1 import expert_pb2 as pb
-from jangtq_proto.v1 import expert_pb2_grpc
 
 Answer = Callable[[pb.ExpertCall], pb.ExpertReply]
 

@@ -16,11 +16,11 @@ from scripted_workers import HIDDEN
 
 from jangtq_coordinator.transport.control_client import Prober
 from jangtq_proto.addresses import Address
-from jangtq_proto.codec import message_limit
 from jangtq_proto.errors import ClusterError
-from jangtq_proto.frames import LENGTH, greeting
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
+from jangtq_proto.wire.codec import message_limit
+from jangtq_proto.wire.frames import LENGTH, greeting
 
 MOST_RPCS = 32
 """16 streams, 8 threads for other questions, and as many that wait for one."""

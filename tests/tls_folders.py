@@ -17,8 +17,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from jangtq_coordinator.cli.certs import CertsSettings, make_certificates, parse_workers
 from jangtq_coordinator.pki.authority import Authority, PemPair
 from jangtq_proto.addresses import Address
-from jangtq_proto.certificates import Role
-from jangtq_proto.credentials import AUTHORITIES_FILE, CERTIFICATE_FILE, KEY_FILE, Credentials
+from jangtq_proto.tls.certificates import Role
+from jangtq_proto.tls.credentials import AUTHORITIES_FILE, CERTIFICATE_FILE, KEY_FILE, Credentials
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 

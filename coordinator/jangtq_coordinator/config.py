@@ -8,10 +8,10 @@ from jangtq_coordinator.engine.engine_config import EngineSettings
 from jangtq_coordinator.model.dense_weights import DenseSettings
 from jangtq_coordinator.model.overlap import OverlapMode
 from jangtq_proto.addresses import Address
-from jangtq_proto.codec import RowType
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.options import check_poll_us
 from jangtq_proto.ranges import ExpertRange
+from jangtq_proto.wire.codec import RowType
 
 
 class Transport(StrEnum):

@@ -3,7 +3,7 @@
 import ctypes
 import os
 
-from jangtq_proto.frame_socket import FrameSocket
+from jangtq_proto.sockets.frame_socket import FrameSocket
 from jangtq_worker.device.activity import Asker
 from jangtq_worker.native_desk import NativeDesk
 from jangtq_worker.native_library import Inbox

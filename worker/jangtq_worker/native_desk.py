@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from jangtq_kernels.backend import LoadedLayer, native_layer
-from jangtq_proto.codec import CallShape
+from jangtq_proto.wire.codec import CallShape
 from jangtq_worker.native_library import AnswerLibrary, Counts, LayerStruct, answer_library
 
 

@@ -19,15 +19,15 @@ from jangtq_bundle.loading import load_layers
 from jangtq_kernels.backend import Backend, LoadedLayer
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.addresses import Address
-from jangtq_proto.certificates import Role
-from jangtq_proto.codec import NO_COMPRESSION, CallShape, message_limit
-from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.lifeline import stop_at_end_of_stdin
-from jangtq_proto.local_sockets import SocketFolder, socket_name
 from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges
+from jangtq_proto.sockets.local_sockets import SocketFolder, socket_name
+from jangtq_proto.tls.certificates import Role
+from jangtq_proto.tls.credentials import Credentials
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
+from jangtq_proto.wire.codec import NO_COMPRESSION, CallShape, message_limit
 from jangtq_worker.device.admission import Desk
 from jangtq_worker.device.shard import Shard
 from jangtq_worker.security.peers import Peers

@@ -30,11 +30,11 @@ from jangtq_coordinator.transport.local_experts import LocalExperts
 from jangtq_coordinator.transport.worker_info import LOCAL, Holder, check_holders
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.addresses import Address, parse_address
-from jangtq_proto.certificates import Role
-from jangtq_proto.codec import PROTOCOL_VERSION, RowType
-from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import ClusterError, WorkerBusyError, WorkerUnreachableError
 from jangtq_proto.ranges import format_ranges
+from jangtq_proto.tls.certificates import Role
+from jangtq_proto.tls.credentials import Credentials
+from jangtq_proto.wire.codec import PROTOCOL_VERSION, RowType
 
 _LOADING_PAUSE_SECONDS = 0.2
 _log = logging.getLogger("jangtq.cluster")

@@ -8,8 +8,8 @@ from pathlib import Path
 from jangtq_coordinator.pki.authority import AUTHORITY_DAYS, Authority, Subject
 from jangtq_coordinator.pki.certificate_folder import CertificateFolder
 from jangtq_proto.addresses import parse_address
-from jangtq_proto.certificates import Role
 from jangtq_proto.errors import ConfigurationError
+from jangtq_proto.tls.certificates import Role
 
 _ANY_PORT = 1
 

@@ -6,9 +6,9 @@ from jangtq_coordinator.config import ClusterSettings, Transport
 from jangtq_coordinator.model.dense_weights import DenseForm, DenseSettings
 from jangtq_coordinator.model.overlap import OverlapMode
 from jangtq_proto.addresses import parse_addresses
-from jangtq_proto.codec import RowType
 from jangtq_proto.options import add_device, add_model, add_poll, add_tls
 from jangtq_proto.ranges import parse_ranges
+from jangtq_proto.wire.codec import RowType
 
 DEFAULT_WORKER_PORT = 7700
 

@@ -31,9 +31,9 @@ from jangtq_coordinator.cli.cluster_options import DEFAULT_WORKER_PORT
 from jangtq_coordinator.config import ClusterSettings, ServeSettings
 from jangtq_coordinator.engine.engine import Engine
 from jangtq_proto.addresses import Address
-from jangtq_proto.credentials import check_key_is_private
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.lifeline import stop_at_end_of_stdin
+from jangtq_proto.tls.credentials import check_key_is_private
 
 _log = logging.getLogger("jangtq.serve")
 _GRACE_SECONDS = 30

@@ -10,7 +10,7 @@ import numpy as np
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.dispatch.collector import Collector
 from jangtq_coordinator.dispatch.exchange import Answered, Exchange, add_up
-from jangtq_proto.codec import LayerCall
+from jangtq_proto.wire.codec import LayerCall
 
 _log = logging.getLogger("jangtq.cluster")
 

@@ -31,8 +31,8 @@ from jangtq_coordinator.metrics.layer_times import LayerTimes
 from jangtq_coordinator.metrics.timeline import Timeline
 from jangtq_coordinator.metrics.worker_traffic import Traffic
 from jangtq_coordinator.readiness import Pause
-from jangtq_proto.codec import LayerCall, Rows
 from jangtq_proto.errors import WorkerFaultError
+from jangtq_proto.wire.codec import LayerCall, Rows
 
 MOST_ASKS: Final = 4
 """One is enough for nearly all rows, two for all while no worker changes its answers."""

@@ -14,8 +14,8 @@ from jangtq_coordinator.dispatch.router import HolderRows
 from jangtq_coordinator.metrics.layer_times import ExchangeTimes
 from jangtq_coordinator.transport.connection import Lane, LayerAnswer
 from jangtq_kernels.grid import FINEST
-from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import ClusterError
+from jangtq_proto.wire.codec import LayerCall
 
 
 class Asked(NamedTuple):

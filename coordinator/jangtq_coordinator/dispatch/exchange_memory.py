@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from jangtq_coordinator.dispatch.exchange_library import Exchange, ExchangeLibrary, Outcome, Part, Summary
 from jangtq_coordinator.dispatch.grid import GRIDS
-from jangtq_proto.codec import Rows, RowType, wire_row_type
+from jangtq_proto.wire.codec import Rows, RowType, wire_row_type
 
 MOST_ROWS: Final = 32
 MOST_SLOTS: Final = 32

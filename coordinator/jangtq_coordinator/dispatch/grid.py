@@ -15,7 +15,7 @@ from jangtq_bundle.vocabulary import Projection
 from jangtq_coordinator.dispatch.exchange_library import Grids, exchange_library
 from jangtq_kernels.backend import PREFILL_ROWS_PER_EXPERT
 from jangtq_kernels.grid import ANSWER_BITS, COARSEST, FINEST
-from jangtq_proto.codec import Rows
+from jangtq_proto.wire.codec import Rows
 
 SLACK_BITS = 12
 """How much coarser than its finest a row's grid may be: the largest answer then has 14 bits at least."""

@@ -10,9 +10,9 @@ from jangtq_coordinator.dispatch.router import Router
 from jangtq_coordinator.transport.express_connection import ExpressLane
 from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_coordinator.transport.grpc_stream import ExpertStream
-from jangtq_proto.codec import LayerCall, RowType
 from jangtq_proto.errors import ClusterError
-from jangtq_proto.frame_socket import FrameSocket
+from jangtq_proto.sockets.frame_socket import FrameSocket
+from jangtq_proto.wire.codec import LayerCall, RowType
 
 
 class Ways(NamedTuple):

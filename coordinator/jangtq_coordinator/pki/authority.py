@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from jangtq_proto.addresses import is_ip_address
-from jangtq_proto.certificates import KEY_USAGE, Role
 from jangtq_proto.errors import ConfigurationError
+from jangtq_proto.tls.certificates import KEY_USAGE, Role
 
 AUTHORITY_DAYS: Final = 3650
 _CLOCK_SKEW: Final = timedelta(hours=1)

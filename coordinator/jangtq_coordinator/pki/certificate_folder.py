@@ -7,8 +7,8 @@ from pathlib import Path
 from cryptography import x509
 
 from jangtq_coordinator.pki.authority import Authority, PemPair, Subject, subject_of
-from jangtq_proto.credentials import AUTHORITIES_FILE, CERTIFICATE_FILE, KEY_FILE
 from jangtq_proto.errors import ConfigurationError
+from jangtq_proto.tls.credentials import AUTHORITIES_FILE, CERTIFICATE_FILE, KEY_FILE
 
 _AUTHORITY_FOLDER = "authority"
 _OLD_FILE = "old.pem"

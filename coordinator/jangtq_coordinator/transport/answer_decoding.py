@@ -4,8 +4,8 @@ import time
 from typing import Protocol
 
 from jangtq_coordinator.transport.connection import LayerAnswer
-from jangtq_proto.codec import Bytes, answer_checksum, decode_finest, decode_partial_sums
 from jangtq_proto.errors import CallRejectedError, WorkerFaultError
+from jangtq_proto.wire.codec import Bytes, answer_checksum, decode_finest, decode_partial_sums
 
 
 class AnswerMessage(Protocol):

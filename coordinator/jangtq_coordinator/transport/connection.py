@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_proto.codec import LayerCall, RowType
-from jangtq_proto.credentials import Credentials
+from jangtq_proto.tls.credentials import Credentials
+from jangtq_proto.wire.codec import LayerCall, RowType
 
 
 class LayerAnswer(NamedTuple):

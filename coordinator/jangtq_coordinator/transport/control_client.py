@@ -9,9 +9,9 @@ import grpc
 from jangtq_coordinator.transport.grpc_channel import WorkerChannel
 from jangtq_coordinator.transport.worker_info import Holder, holder_from
 from jangtq_proto.addresses import Address
-from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import error_of
 from jangtq_proto.ranges import ExpertRange, tell_ranges
+from jangtq_proto.tls.credentials import Credentials
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 

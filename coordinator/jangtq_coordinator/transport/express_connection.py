@@ -11,7 +11,6 @@ from jangtq_coordinator.transport.connection import GiveUp, LaneSettings, LayerA
 from jangtq_coordinator.transport.express_handshake import Door, ExpressSettings, enter
 from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_coordinator.transport.pending_calls import PendingCalls
-from jangtq_proto.codec import LayerCall, RowType
 from jangtq_proto.errors import (
     CallRejectedError,
     ClusterError,
@@ -19,8 +18,9 @@ from jangtq_proto.errors import (
     WorkerUnreachableError,
     error_of_number,
 )
-from jangtq_proto.frame_socket import FrameSocket
-from jangtq_proto.frames import (
+from jangtq_proto.sockets.frame_socket import FrameSocket
+from jangtq_proto.wire.codec import LayerCall, RowType
+from jangtq_proto.wire.frames import (
     NO_CALL,
     OK,
     AnswerFrame,

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import error_of_number
-from jangtq_proto.frame_socket import FrameSocket
-from jangtq_proto.frames import OK, greeting, read_answer
-from jangtq_proto.sockets import tune
+from jangtq_proto.sockets.frame_socket import FrameSocket
+from jangtq_proto.sockets.socket_options import tune
+from jangtq_proto.tls.credentials import Credentials
+from jangtq_proto.wire.frames import OK, greeting, read_answer
 
 _GREETING_SECONDS: Final = 2.0
 _MOST_WELCOME_BYTES: Final = 4096

@@ -10,9 +10,9 @@ import grpc
 
 from jangtq_coordinator.transport.tls_probe import check_handshake
 from jangtq_proto.addresses import Address
-from jangtq_proto.codec import NO_COMPRESSION, message_limit
-from jangtq_proto.credentials import Credentials, TlsFiles
-from jangtq_proto.local_sockets import answers
+from jangtq_proto.sockets.local_sockets import answers
+from jangtq_proto.tls.credentials import Credentials, TlsFiles
+from jangtq_proto.wire.codec import NO_COMPRESSION, message_limit
 
 _LOOK_SECONDS: Final = 1.0
 _log = logging.getLogger("jangtq.cluster")

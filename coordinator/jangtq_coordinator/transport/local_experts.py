@@ -13,9 +13,9 @@ from jangtq_coordinator.transport.connection import GiveUp, LayerAnswer, never
 from jangtq_coordinator.transport.worker_info import LOCAL, Holder
 from jangtq_kernels.backend import Backend
 from jangtq_kernels.errors import KernelInputError
-from jangtq_proto.codec import PROTOCOL_VERSION, LayerCall
 from jangtq_proto.errors import CallRejectedError, WorkerFaultError, WorkerUnreachableError
 from jangtq_proto.ranges import ExpertRange, expert_ids
+from jangtq_proto.wire.codec import PROTOCOL_VERSION, LayerCall
 
 
 class LocalExperts:

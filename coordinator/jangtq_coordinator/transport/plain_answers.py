@@ -10,7 +10,7 @@ import numpy as np
 from xxhash import xxh3_64_intdigest
 
 from jangtq_coordinator.transport.connection import LayerAnswer
-from jangtq_proto.messages import varint
+from jangtq_proto.wire.messages import varint
 
 _QUEUE, _COMPUTE, _CHECKSUM = 0x20, 0x28, 0x3D
 _CHECKSUM_BYTES: Final = 5

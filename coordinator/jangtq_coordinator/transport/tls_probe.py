@@ -8,9 +8,9 @@ from typing import Final
 from cryptography import x509
 
 from jangtq_proto.addresses import Address
-from jangtq_proto.certificates import check_time
-from jangtq_proto.credentials import Credentials, TlsFiles
 from jangtq_proto.errors import ConfigurationError, WorkerUnreachableError
+from jangtq_proto.tls.certificates import check_time
+from jangtq_proto.tls.credentials import Credentials, TlsFiles
 
 _SECONDS: Final = 2.0
 

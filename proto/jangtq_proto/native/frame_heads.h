@@ -1,4 +1,4 @@
-// How frames of the express lane begin, as in jangtq_proto.frames.
+// How frames of the express lane begin, as in jangtq_proto.wire.frames.
 #pragma once
 
 #include <cstdint>

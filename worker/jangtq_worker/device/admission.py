@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Final
 
 from jangtq_kernels.backend import LoadedLayer
-from jangtq_proto.codec import CallShape, LayerCall, WireCall, decode_call
 from jangtq_proto.errors import ClusterError, WorkerBusyError, WorkerFaultError, WorkerUnreachableError
+from jangtq_proto.wire.codec import CallShape, LayerCall, WireCall, decode_call
 from jangtq_worker.device.activity import Asker, Company
 from jangtq_worker.device.chunks import is_long
 from jangtq_worker.device.shard import Answer, Shard

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jangtq_kernels.backend import NO_EXPERT, PartialSums
-from jangtq_proto.codec import LayerCall
+from jangtq_proto.wire.codec import LayerCall
 
 MOST_JOINED_ROWS: Final = 512
 """Whoever comes first waits for all; beyond this, codes that are read once for all save little."""

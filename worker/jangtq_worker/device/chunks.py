@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from jangtq_kernels.backend import PartialSums
-from jangtq_proto.codec import LayerCall
+from jangtq_proto.wire.codec import LayerCall
 
 SLICE_ROWS: Final = 128
 """Who waits with a short call waits for so many rows at most, where rows take long. On the CPU 512 rows take

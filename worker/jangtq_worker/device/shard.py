@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from jangtq_kernels.backend import LoadedLayer, PartialSums
 from jangtq_kernels.errors import KernelInputError
-from jangtq_proto.codec import LayerCall
 from jangtq_proto.errors import CallRejectedError, WorkerFaultError
+from jangtq_proto.wire.codec import LayerCall
 from jangtq_worker.device.call_batch import goes_along, join, split
 from jangtq_worker.device.chunks import slice_rows
 from jangtq_worker.device.device_queue import Turns

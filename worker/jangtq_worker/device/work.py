@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from jangtq_kernels.backend import LoadedLayer, PartialSums
-from jangtq_proto.codec import LayerCall
+from jangtq_proto.wire.codec import LayerCall
 from jangtq_worker.device.chunks import cut, is_long, put_together, slice_end
 
 

@@ -1,4 +1,4 @@
-// See answers.h: the checks of jangtq_proto.codec and jangtq_kernels.checks, the forward, and its checksum.
+// See answers.h: the checks of jangtq_proto.wire.codec and jangtq_kernels.checks, the forward, and its checksum.
 #include <cstring>
 #include <new>
 

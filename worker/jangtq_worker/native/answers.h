@@ -21,7 +21,7 @@ struct JangtqBytes {
     int64_t size;
 };
 
-// A call as it arrived, with nothing checked. Members as in jangtq_proto.codec.WireCall, but for `prefill`, which
+// A call as it arrived, with nothing checked. Members as in jangtq_proto.wire.codec.WireCall, but for `prefill`, which
 // is nothing to native layers. The arrays need no alignment.
 struct JangtqWireCall {
     uint64_t call_id;

@@ -9,8 +9,8 @@ from typing import Final
 
 from cryptography import x509
 
-from jangtq_proto.certificates import refusal
-from jangtq_proto.credentials import Credentials
+from jangtq_proto.tls.certificates import refusal
+from jangtq_proto.tls.credentials import Credentials
 
 LOOK_SECONDS: Final = 1.0
 _log = logging.getLogger("jangtq.worker.tls")

@@ -7,7 +7,7 @@ from typing import TypeVar
 import grpc
 from cryptography import x509
 
-from jangtq_proto.credentials import Credentials, TlsFiles
+from jangtq_proto.tls.credentials import Credentials, TlsFiles
 from jangtq_worker.security.peers import PeerRefusedError, Peers
 
 _Asked = TypeVar("_Asked")

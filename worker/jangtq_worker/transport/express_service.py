@@ -12,11 +12,11 @@ from pathlib import Path
 from cryptography import x509
 
 from jangtq_proto.addresses import Address
-from jangtq_proto.credentials import Credentials
 from jangtq_proto.errors import ConfigurationError, WorkerFaultError, WorkerUnreachableError
-from jangtq_proto.frame_socket import FrameSocket
-from jangtq_proto.local_sockets import SocketFolder, socket_name
-from jangtq_proto.sockets import tune
+from jangtq_proto.sockets.frame_socket import FrameSocket
+from jangtq_proto.sockets.local_sockets import SocketFolder, socket_name
+from jangtq_proto.sockets.socket_options import tune
+from jangtq_proto.tls.credentials import Credentials
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_worker.device.admission import Desk
 from jangtq_worker.security.peers import PeerRefusedError, Peers

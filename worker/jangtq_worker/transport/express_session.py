@@ -5,10 +5,10 @@ from typing import Final
 
 import grpc
 
-from jangtq_proto.call_reader import CallReader
 from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerBusyError, status_number
-from jangtq_proto.frame_socket import FrameLimitError, FrameSocket
-from jangtq_proto.frames import (
+from jangtq_proto.sockets.frame_socket import FrameLimitError, FrameSocket
+from jangtq_proto.wire.call_reader import CallReader
+from jangtq_proto.wire.frames import (
     GREETING_LIMIT,
     NO_CALL,
     OK,

@@ -11,7 +11,6 @@ import psutil
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.extension import Extension
-from jangtq_proto.codec import PROTOCOL_VERSION, answer_checksum
 from jangtq_proto.errors import (
     CallRejectedError,
     ClusterError,
@@ -22,6 +21,7 @@ from jangtq_proto.errors import (
 from jangtq_proto.ranges import ExpertRange, read_ranges, tell_ranges
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
+from jangtq_proto.wire.codec import PROTOCOL_VERSION, answer_checksum
 from jangtq_worker.device.activity import Asker
 from jangtq_worker.device.admission import Desk
 from jangtq_worker.native_stream import open_native_stream

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from jangtq_proto.errors import WorkerBusyError
-from jangtq_proto.frames import TICKET_BYTES
+from jangtq_proto.wire.frames import TICKET_BYTES
 
 LIFETIME_SECONDS = 10.0
 _MOST_OPEN = 256

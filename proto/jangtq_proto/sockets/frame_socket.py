@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from jangtq_proto.frames import LENGTH, Frame
-from jangtq_proto.sockets import poll, set_kernel_timeout
+from jangtq_proto.sockets.socket_options import poll, set_kernel_timeout
+from jangtq_proto.wire.frames import LENGTH, Frame
 
 _FIRST_BUFFER_BYTES = 1 << 16
 _CHECK_SECONDS = 0.05

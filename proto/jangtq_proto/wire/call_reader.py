@@ -1,7 +1,7 @@
 """Reads the calls of one connection; where one looks like the last, nothing is checked or made twice."""
 
-from jangtq_proto.codec import CallShape, LayerCall, decode_call
-from jangtq_proto.frames import read_call, read_layer_and_layout
+from jangtq_proto.wire.codec import CallShape, LayerCall, decode_call
+from jangtq_proto.wire.frames import read_call, read_layer_and_layout
 
 
 class CallReader:

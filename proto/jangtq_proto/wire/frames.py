@@ -11,7 +11,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_proto.codec import (
+from jangtq_proto.errors import CallRejectedError
+from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.wire.codec import (
     Bytes,
     LayerCall,
     Rows,
@@ -21,8 +23,6 @@ from jangtq_proto.codec import (
     row_dtype,
     wire_row_type,
 )
-from jangtq_proto.errors import CallRejectedError
-from jangtq_proto.v1 import expert_pb2 as pb
 
 LENGTH: Final = struct.Struct("<I")
 # length, layer, call id, row count, slot count, row type, prefill, bytes of router weights, expert ids, rows

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from jangtq_proto.certificates import Role, check_authorities, check_certificate
 from jangtq_proto.errors import ConfigurationError
+from jangtq_proto.tls.certificates import Role, check_authorities, check_certificate
 
 AUTHORITIES_FILE: Final = "ca.pem"
 CERTIFICATE_FILE: Final = "cert.pem"

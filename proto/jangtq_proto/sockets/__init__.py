@@ -1,0 +1,1 @@
+"""Sockets that carry frames, plain or inside TLS."""

@@ -1,0 +1,1 @@
+"""Certificates and the credentials made of them."""

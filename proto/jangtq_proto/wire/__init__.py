@@ -1,0 +1,1 @@
+"""Calls and answers as bytes: protobuf messages, frames, checks of what arrives."""
