@@ -1,6 +1,5 @@
 """Ways to exchange one row with one or two workers, over every lane, or as a block. Measures nothing."""
 
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,8 +23,6 @@ from jangtq_coordinator.transport.express_handshake import ExpressSettings
 from jangtq_coordinator.transport.grpc_connection import GrpcLane
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.wire.codec import LayerCall, Rows, RowType
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 HIDDEN = 3072
 INTERMEDIATE = 1536
@@ -88,8 +85,8 @@ POLLING = (
 
 def write_bundle(folder: Path) -> Path:
     """One layer of experts of MiniMax-M2.7's shape, all zeros, and few."""
-    from small_checkpoints import Sizes
-    from sparse_bundles import write_sparse_bundle
+    from tests.support.small_checkpoints import Sizes
+    from tests.support.sparse_bundles import write_sparse_bundle
 
     return write_sparse_bundle(
         folder / "bundle", Sizes(EXPERTS, hidden_size=HIDDEN, intermediate_size=INTERMEDIATE, layer_count=1)
@@ -196,7 +193,7 @@ def block_dispatcher(lanes: Sequence[Lane], times: LayerTimes) -> Dispatcher:
 
 
 def _members(count: int) -> Membership:
-    from fixed_cluster import membership_of
+    from tests.support.fixed_cluster import membership_of
 
     ranges = dict(zip(map(str, range(count)), HALVES, strict=False))
     return membership_of(ranges, count * EXPERTS // len(HALVES))

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -117,8 +116,7 @@ def backends() -> dict[str, tuple[Backend, tuple[int, int]]]:
     }
     found["cpu, int8 activations"] = (CpuBackend(activations="int8"), (HIDDEN, INTERMEDIATE))
     # Metal runs natively or, where there is none, in the tests' simulator.
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from metal_cases import metal_backend
+    from tests.support.metal_cases import metal_backend
 
     found["metal" if sys.platform == "darwin" else "metal, simulated"] = (metal_backend(), (768, 384))
     return found

@@ -5,7 +5,6 @@ Run as `python -m benchmarks.overlap [--write]`. The three ways take turns, pass
 
 import itertools
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,9 +25,7 @@ from jangtq_coordinator.model.minimax import CoordinatorModel, load_model
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
 from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.wire.codec import RowType
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from slow_relay import Slowness, relay_to  # noqa: E402
+from tests.support.slow_relay import Slowness, relay_to
 
 PASSES = 60
 """Of each way; the second half counts, when auto has tried both."""

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,15 +9,11 @@ import pytest
 from hypothesis import settings
 
 import jangtq_coordinator as _  # noqa: F401  before MLX, which test files import first: fast products
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from reference_bundles import Variant, make_reference_bundle  # noqa: E402
-from small_bundles import dense_model  # noqa: E402
-
-from jangtq_bundle.demo import write_demo_bundle  # noqa: E402
-from jangtq_bundle.metadata import WriteOptions  # noqa: E402
-from jangtq_bundle.writer import write_bundle  # noqa: E402
+from jangtq_bundle.demo import write_demo_bundle
+from jangtq_bundle.metadata import WriteOptions
+from jangtq_bundle.writer import write_bundle
+from tests.support.reference_bundles import Variant, make_reference_bundle
+from tests.support.small_bundles import dense_model
 
 # A slow example says nothing on a busy machine.
 settings.register_profile("any-speed", deadline=None)

@@ -1,1 +1,1 @@
-"""From messages to tokens and from tokens to text: template, detokenizer, stop strings, reasoning, tool calls."""
+"""Messages to tokens and tokens to text: template, detokenizer, stop strings, reasoning, tool calls."""

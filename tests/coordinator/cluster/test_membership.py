@@ -1,0 +1,168 @@
+"""Members that come, go, drain and change, and the keeper that looks after them."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from jangtq_coordinator.cluster.health_monitor import Keeper, Rhythm
+from jangtq_coordinator.cluster.membership import Membership
+from jangtq_coordinator.cluster.placement import Member, State
+from jangtq_coordinator.transport.worker_info import Holder, check_holders
+from jangtq_proto.addresses import Address
+from jangtq_proto.errors import ClusterError, ConfigurationError, CoverageError, WorkerUnreachableError
+from tests.support.fixed_cluster import holder, membership_of
+
+QUICK = Rhythm(serving_seconds=0.01, lost_seconds=0.01, longest_lost_seconds=0.05, answer_seconds=1)
+
+
+def member_of(membership: Membership, name: str) -> Member:
+    member = membership.member(name)
+    assert member is not None
+    return member
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "it never came to it"
+        time.sleep(0.002)
+
+
+def test_a_loss_changes_the_plan_once_and_old_news_change_nothing() -> None:
+    membership = membership_of({"a": "0-3", "b": "2-5"}, 6)
+    first = member_of(membership, "a")
+    membership.lose(first, "gone")
+    membership.lose(first, "gone")
+    assert [str(r) for r in membership.plan.uncovered] == ["0-1"]
+    assert membership.counters.losses == 1
+    membership.admit(holder("a", "0-3", instance="second"))
+    membership.lose(first, "the old connection broke at last")
+    assert member_of(membership, "a").state is State.SERVING
+    assert membership.is_lost(first) and not membership.is_lost(member_of(membership, "a"))
+
+
+def test_a_member_may_come_back_with_other_experts() -> None:
+    membership = membership_of({"a": "0-3", "b": "2-5"}, 6)
+    membership.lose(member_of(membership, "a"), "gone")
+    membership.admit(holder("a", "0-1", instance="second"))
+    assert membership.plan.uncovered == () and not membership.plan.has_replicas
+
+
+def test_draining_needs_somebody_else_for_every_expert() -> None:
+    membership = membership_of({"a": "0-3", "b": "2-5", "c": "0-1"}, 6)
+    with pytest.raises(CoverageError, match=r"worker b alone serves experts 4-5"):
+        membership.drain("b")
+    with pytest.raises(ConfigurationError, match="d is no worker of this cluster: there are a, b, c"):
+        membership.drain("d")
+    drained = membership.drain("a")
+    assert [m.name for m in membership.plan.members] == ["b", "c"]
+    assert not membership.is_lost(drained), "what it was asked for it may still answer"
+    assert not membership.admit(holder("a", "0-3"))
+    assert membership.admit(holder("a", "0-3"), asked_for=True)
+
+
+def test_waiting_for_a_change_of_the_plan() -> None:
+    membership = membership_of({"a": "0"}, 1)
+    plan = membership.plan
+    assert not membership.wait_for_change(plan, 0.01)
+    threading.Timer(0.01, membership.admit, [holder("b", "0")]).start()
+    assert membership.wait_for_change(plan, 30)
+
+
+class Workers:
+    """What the workers of a keeper would answer: a holder, or an error."""
+
+    def __init__(self, membership: Membership) -> None:
+        self.answers: dict[str, Holder | ClusterError] = {m.name: m.holder for m in membership.members}
+
+    def ask(self, address: Address, seconds: float) -> Holder:
+        answer = self.answers[str(address)]
+        if isinstance(answer, ClusterError):
+            raise answer
+        return answer
+
+
+class Kept:
+    """A membership of two replicas with a keeper over scripted workers."""
+
+    def __init__(self) -> None:
+        self.membership = membership_of({"a:1": "0-3", "b:1": "0-3"}, 4)
+        self.workers = Workers(self.membership)
+        self.keeper = Keeper(
+            self.membership,
+            ask=self.workers.ask,
+            check=lambda found: check_holders([found], fingerprint="f", protocol_version=1),
+            rhythm=QUICK,
+        )
+        for name in "ab":
+            self.keeper.look_after(Address(name, 1))
+
+    def state(self, name: str) -> State:
+        return member_of(self.membership, name).state
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    result = Kept()
+    yield result
+    result.keeper.stop()
+
+
+def test_who_falls_silent_is_lost_and_who_answers_again_is_back(kept: Kept) -> None:
+    kept.workers.answers["a:1"] = WorkerUnreachableError("nobody there")
+    until(lambda: kept.state("a:1") is State.LOST)
+    kept.workers.answers["a:1"] = holder("a:1", "1-2", instance="second")
+    until(lambda: kept.state("a:1") is State.SERVING)
+    assert [len(holders) for holders in kept.membership.plan.holders_of] == [1, 2, 2, 1]
+    assert kept.state("b:1") is State.SERVING
+
+
+def test_a_restart_between_two_questions_is_noticed(kept: Kept) -> None:
+    before = member_of(kept.membership, "a:1")
+    kept.workers.answers["a:1"] = holder("a:1", "0-3", instance="second")
+    until(lambda: kept.membership.is_lost(before))
+    until(lambda: kept.state("a:1") is State.SERVING)
+
+
+def test_who_comes_back_with_another_bundle_stays_out(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
+    other = Holder("a:1", holder("a:1", "0-3").ranges, "other", 1, "cpu", 0, 0, "second")
+    kept.workers.answers["a:1"] = other
+    until(lambda: "holds another bundle" in caplog.text)
+    assert kept.state("a:1") is State.LOST
+    kept.workers.answers["a:1"] = holder("a:1", "0-3", instance="third")
+    until(lambda: kept.state("a:1") is State.SERVING)
+
+
+def test_a_drained_worker_stays_out_until_it_is_added_again(kept: Kept) -> None:
+    kept.membership.drain("a:1")
+    kept.workers.answers["a:1"] = holder("a:1", "0-3", instance="upgraded")
+    assert not kept.membership.wait_for_change(kept.membership.plan, 0.1)
+    kept.keeper.admit(Address("a", 1))
+    assert kept.state("a:1") is State.SERVING
+
+
+def test_who_leaves_is_asked_nothing_more_and_is_let_in_when_it_is_back(kept: Kept) -> None:
+    before = member_of(kept.membership, "a:1")
+    kept.workers.answers["a:1"] = replace(before.holder, leaving=True)
+    until(lambda: kept.state("a:1") is State.LEAVING)
+    assert [m.name for m in kept.membership.plan.members] == ["b:1"]
+    assert not kept.membership.is_lost(before), "what it was asked for it may still answer"
+    with pytest.raises(ClusterError, match="worker a:1 is about to stop"):
+        kept.keeper.admit(Address("a", 1))
+    kept.workers.answers["a:1"] = WorkerUnreachableError("gone")
+    until(lambda: kept.state("a:1") is State.LOST)
+    kept.workers.answers["a:1"] = holder("a:1", "0-3", instance="second")
+    until(lambda: kept.state("a:1") is State.SERVING)
+    counters = kept.membership.counters
+    assert (counters.departures, counters.losses, counters.returns) == (1, 0, 1)
+
+
+def test_a_new_worker_is_let_in_and_looked_after(kept: Kept) -> None:
+    kept.workers.answers["c:1"] = holder("c:1", "2")
+    kept.keeper.admit(Address("c", 1))
+    assert len(kept.membership.plan.holders_of[2]) == 3
+    kept.workers.answers["c:1"] = WorkerUnreachableError("gone again")
+    until(lambda: kept.state("c:1") is State.LOST)

@@ -1,0 +1,195 @@
+"""Splitting a layer among holders and adding up what they answer, over lanes without a network."""
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from jangtq_coordinator.dispatch.grid import SLACK_BITS
+from jangtq_coordinator.dispatch.router import Router
+from jangtq_coordinator.transport.connection import GiveUp, LayerAnswer, never
+from jangtq_proto.errors import ClusterError, WorkerFaultError
+from jangtq_proto.wire.codec import LayerCall
+from tests.support.fixed_cluster import fixed_dispatcher, membership_of
+from tests.support.lane_answers import answer_on_grid
+
+HIDDEN = 4
+
+
+class FakeLane:
+    """Expert `e` multiplies a row by `loudness ** (e + 1)`."""
+
+    def __init__(self, *, fails: bool = False, loudness: float = 1.2) -> None:
+        self.fails = fails
+        self.loudness = loudness
+        self.calls: list[LayerCall] = []
+        self.abandoned = 0
+
+    def send(self, call: LayerCall) -> int:
+        self.calls.append(call)
+        return len(self.calls)
+
+    def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
+        if self.fails:
+            raise WorkerFaultError("broken")
+        call = self.calls[call_id - 1]
+        used = np.where(call.expert_ids >= 0, call.router_weights, np.float32(0))
+        factors = np.float32(self.loudness) ** (call.expert_ids + 1).astype(np.float32) * used
+        return answer_on_grid(
+            call, factors[..., None] * call.rows.astype(np.float32)[:, None], compute_ns=1000
+        )
+
+    def abandon(self) -> None:
+        self.abandoned += 1
+
+    def close(self) -> None:
+        pass
+
+
+def some_rows(
+    rows: int, slots: int, experts: int
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
+    random = np.random.default_rng(rows * 100 + slots)
+    ids = np.stack([random.permutation(experts)[:slots] for _ in range(rows)]).astype(np.int32)
+    return (
+        random.standard_normal((rows, HIDDEN)).astype(np.float32),
+        ids,
+        random.random((rows, slots), dtype=np.float32),
+    )
+
+
+@given(
+    rows=st.integers(1, 6),
+    slots=st.integers(1, 8),
+    owner=st.lists(st.integers(0, 3), min_size=16, max_size=16),
+    loudness=st.sampled_from([1.2, 0.1, 0.8, 8.0]),
+)
+def test_any_split_gives_the_same_sum_to_the_bit(
+    rows: int, slots: int, owner: list[int], loudness: float
+) -> None:
+    x, ids, weights = some_rows(rows, slots, experts=16)
+    found = []
+    for owners in (owner, [0] * 16):
+        lanes = [FakeLane(loudness=loudness) for _ in range(4)]
+        dispatcher = fixed_dispatcher(owners, lanes)
+        sums = dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
+        found.append((sums.tobytes(), dispatcher.counters.second_asks))
+    assert found[0] == found[1]
+    answers = x[:, None] * (np.float64(np.float32(loudness)) ** (ids + 1) * weights)[..., None]
+    largest = np.abs(answers).max(axis=(1, 2))[:, None]
+    assert (np.abs(sums - answers.sum(axis=1)) <= slots * largest * 2.0 ** (SLACK_BITS - 26)).all()
+
+
+@pytest.mark.parametrize(
+    ("scale", "second_asks"), [(0.0, 0), (1e-38, 0), (1e-20, 1), (1.0, 0), (1e20, 1), (1e35, 0)]
+)
+def test_rows_whose_grid_does_not_suit_their_answers_are_asked_for_again(
+    scale: float, second_asks: int
+) -> None:
+    x, ids, weights = some_rows(4, 2, experts=4)
+    x[1] *= np.float32(scale)
+    lanes = [FakeLane(), FakeLane()]
+    dispatcher = fixed_dispatcher([0, 1, 0, 1], lanes)
+    sums = dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
+    again = [call for lane in lanes for call in lane.calls[1:]]
+    assert dispatcher.counters.second_asks == second_asks
+    assert all(call.rows.tolist() == [x[1].tolist()] for call in again)
+    expected = x * (np.float32(1.2) ** (ids + 1) * weights).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(sums, expected, rtol=1e-3, atol=1e-38)
+
+
+def test_a_holder_that_never_answers_alike_is_a_fault() -> None:
+    class LouderLane(FakeLane):
+        def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
+            return super().receive(call_id)._replace(finest=self.calls[-1].exponents + np.int8(1))
+
+    x, ids, weights = some_rows(1, 2, experts=2)
+    dispatcher = fixed_dispatcher([0, 0], [LouderLane()])
+    with pytest.raises(WorkerFaultError, match="layer 0: answers change whenever they are asked for"):
+        dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
+
+
+def test_only_the_rows_that_a_holder_needs_travel() -> None:
+    x, _, weights = some_rows(3, 2, experts=4)
+    ids = np.array([[0, 1], [2, 3], [0, 2]], dtype=np.int32)
+    lanes = [FakeLane(), FakeLane()]
+    fixed_dispatcher([0, 0, 1, 1], lanes).forward(0, x, expert_ids=ids, router_weights=weights)
+    np.testing.assert_array_equal(lanes[0].calls[0].rows, x[[0, 2]])
+    np.testing.assert_array_equal(lanes[0].calls[0].expert_ids, [[0, 1], [0, -1]])
+    np.testing.assert_array_equal(lanes[1].calls[0].rows, x[[1, 2]])
+
+
+def test_a_holder_without_a_picked_expert_is_not_asked() -> None:
+    router = Router(membership_of({"a": "2", "b": "0-1"}, 3).plan)
+    parts = router.split(np.array([[0, 1]], dtype=np.int32), np.ones((1, 2), dtype=np.float32))
+    assert [part.holder for part in parts] == [1]
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_what_a_holder_is_asked_for_is_counted(rows: int) -> None:
+    _, ids, weights = some_rows(rows, 4, experts=6)
+    parts = Router(membership_of({"a": "0-2", "b": "3-4", "c": "5"}, 6).plan).split(ids, weights)
+    assert [part.picks for part in parts] == [np.count_nonzero(part.expert_ids >= 0) for part in parts]
+    assert sum(part.picks for part in parts) == ids.size
+    assert [part.work() for part in parts] == [
+        len(set(part.expert_ids[part.expert_ids >= 0])) + part.picks / 8 for part in parts
+    ]
+
+
+def test_a_failing_holder_leaves_no_half_done_call() -> None:
+    x, ids, weights = some_rows(2, 4, experts=4)
+    lanes = [FakeLane(), FakeLane(fails=True)]
+    dispatcher = fixed_dispatcher([0, 1, 0, 1], lanes)
+    with pytest.raises(ClusterError, match="broken"):
+        dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
+    assert [lane.abandoned for lane in lanes] == [1, 1]
+
+
+def test_exchanges_under_way_together_do_not_mix() -> None:
+    first, second = some_rows(3, 4, experts=8), some_rows(2, 4, experts=8)
+    dispatcher = fixed_dispatcher([0, 1] * 4, [FakeLane(), FakeLane()], layers=2)
+    alone = [
+        dispatcher.forward(layer, x, expert_ids=ids, router_weights=weights)
+        for layer, (x, ids, weights) in enumerate((first, second))
+    ]
+    exchanges = [
+        dispatcher.begin(layer, x, expert_ids=ids, router_weights=weights)
+        for layer, (x, ids, weights) in enumerate((first, second))
+    ]
+    for expected, exchange in zip(alone, exchanges, strict=True):
+        np.testing.assert_array_equal(dispatcher.finish(exchange), expected)
+
+
+def test_other_work_is_done_while_the_holders_compute() -> None:
+    x, ids, weights = some_rows(1, 2, experts=2)
+    seen: list[int] = []
+    lane = FakeLane()
+    fixed_dispatcher([0, 0], [lane]).forward(
+        0, x, expert_ids=ids, router_weights=weights, meanwhile=lambda: seen.append(len(lane.calls))
+    )
+    assert seen == [1]
+
+
+def test_every_exchange_is_timed() -> None:
+    x, ids, weights = some_rows(2, 4, experts=4)
+    dispatcher = fixed_dispatcher([0, 1, 0, 1], [FakeLane(), FakeLane()], layers=2)
+    began = time.perf_counter_ns()
+    dispatcher.forward(1, x, expert_ids=ids, router_weights=weights, began_ns=began)
+    (exchange,) = dispatcher.timeline.copy().exchanges
+    assert (exchange.layer, exchange.rows, exchange.began, exchange.compute) == (1, 2, began, 1000)
+    stamps = [exchange.started, exchange.sent, exchange.waited, exchange.read, exchange.ended]
+    assert stamps == sorted(stamps)
+    assert dispatcher.waited_ns == exchange.read - exchange.waited
+    (split,) = dispatcher.times.splits()
+    assert (split.layer, split.experts_ms) == (1, 0.001)
+
+
+def test_recording_can_be_left_out_to_measure_its_cost() -> None:
+    x, ids, weights = some_rows(2, 4, experts=4)
+    dispatcher = fixed_dispatcher([0, 1, 0, 1], [FakeLane(), FakeLane()])
+    dispatcher.records = False
+    dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
+    assert dispatcher.timeline.copy().exchanges == () == dispatcher.times.splits()

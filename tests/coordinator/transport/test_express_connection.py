@@ -1,0 +1,168 @@
+"""The express lane between coordinator and worker: what it falls back to, how it ends, how it is chosen."""
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jangtq_coordinator.cli.cluster_options import cluster_settings
+from jangtq_coordinator.cli.demo.processes import Children
+from jangtq_coordinator.cli.main import parser as coordinator_parser
+from jangtq_coordinator.config import Transport
+from jangtq_coordinator.transport.connection import LaneSettings
+from jangtq_coordinator.transport.express_connection import ExpressLane
+from jangtq_coordinator.transport.express_handshake import ExpressSettings
+from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_proto.addresses import parse_address
+from jangtq_proto.errors import ConfigurationError, WorkerUnreachableError
+from jangtq_proto.sockets.local_sockets import SocketFolder
+from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.wire.codec import RowType
+from jangtq_worker.cli import settings_from
+from tests.support.cluster_processes import run_coordinator, running_workers, start_worker
+from tests.support.scripted_workers import HIDDEN, NETWORK, ScriptedWorker, ask, lane_to, scripted_worker
+
+TCP, UNIX = NETWORK[2], NETWORK[3]
+
+
+@pytest.fixture
+def worker(small_bundle: Path) -> Iterator[ScriptedWorker]:
+    with scripted_worker(small_bundle) as running:
+        yield running
+
+
+def test_a_broken_lane_is_replaced_by_grpc_and_tried_again_later(
+    worker: ScriptedWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="jangtq.cluster")
+    for retry_seconds, lanes_opened in ((3600, 1), (0, 2)):
+        caplog.clear()
+        with lane_to(worker, TCP, express=ExpressSettings(retry_seconds=retry_seconds)) as lane:
+            assert isinstance(lane, ExpressLane)
+            ask(lane)
+            worker.stop()
+            with pytest.raises(WorkerUnreachableError):
+                ask(lane)
+            worker.start()
+            assert ask(lane).shape == ask(lane).shape == (2, HIDDEN)
+        assert sum("express lane over TCP" in message for message in caplog.messages) == lanes_opened
+
+
+def test_a_worker_that_lets_nobody_in_is_asked_over_grpc(
+    worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A firewall, for example: the ticket is had, but nobody answers at the port."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with lane_to(worker, TCP) as lane:
+        reply = pb.OpenExpressReply(ticket=bytes(32), port=port)
+        monkeypatch.setattr(GrpcLane, "open_express", lambda lane: reply)
+        assert ask(lane).shape == (2, HIDDEN)
+    assert f"worker {worker.address}: no express lane, using gRPC" in " ".join(caplog.messages)
+
+
+def test_a_unix_socket_that_does_not_answer_is_replaced_by_tcp(
+    worker: ScriptedWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="jangtq.cluster")
+    for way in (NETWORK[1], UNIX):
+        with lane_to(worker, way) as lane:
+            ask(lane)
+            for file in SocketFolder().path.glob(f"*-{worker.address.port}-*"):
+                file.unlink()
+            lane.abandon()
+            caplog.clear()
+            assert ask(lane).shape == (2, HIDDEN)
+        assert "using TCP" in " ".join(caplog.messages)
+
+
+def test_polling_finds_the_same_answers(small_bundle: Path) -> None:
+    with Children() as children:
+        process = start_worker(children, small_bundle, "0-31", options=["--poll-us", "300"])
+        process.ready()
+        settings = LaneSettings(HIDDEN, RowType.FLOAT32, 10, 30)
+        control = GrpcLane(parse_address(process.listening()), settings)
+        control.expect(control.describe())
+        lane = ExpressLane(control, settings, ExpressSettings(poll_us=300))
+        assert ask(lane).tolist() == ask(lane).tolist()
+        lane.close()
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_no_socket_is_left_or_in_the_way(small_bundle: Path, end: signal.Signals) -> None:
+    with Children() as children:
+        first = start_worker(children, small_bundle, "0-31")
+        first.ready()
+        address = parse_address(first.listening())
+        settings = LaneSettings(HIDDEN, RowType.FLOAT32, 10, 30)
+        control = GrpcLane(address, settings)
+        control.expect(control.describe())
+        lane = ExpressLane(control, settings, ExpressSettings(retry_seconds=0))
+        ask(lane)
+        os.kill(first.process.pid, end)
+        first.process.wait(30)
+        left = list(SocketFolder().path.glob(f"*-{address.port}-*"))
+        assert len(left) == (2 if end is signal.SIGKILL else 0)
+        with pytest.raises(WorkerUnreachableError):
+            ask(lane)
+        start_worker(children, small_bundle, "0-31", listen=str(address)).ready()
+        assert ask(lane).shape == (2, HIDDEN)
+        lane.close()
+    assert not list(SocketFolder().path.glob(f"*-{address.port}-*"))
+
+
+def test_an_answer_does_not_depend_on_the_transport(small_bundle: Path) -> None:
+    with running_workers(small_bundle, ["0-15", "16-31"]) as workers:
+        line = ["generate", "--model", str(small_bundle), "--workers", ",".join(map(str, workers))]
+        line += ["--prompt", "hi", "--max-tokens", "8", "--temperature", "0"]
+        over_grpc = run_coordinator(*line)
+        over_express = run_coordinator(*line, "--transport", "express", "--poll-us", "20")
+    assert over_grpc.returncode == over_express.returncode == 0
+    assert over_grpc.stdout == over_express.stdout != ""
+    assert over_express.stderr.count("express lane over Unix socket") == 2
+
+
+def test_a_lane_goes_through_the_port_that_was_chosen(small_bundle: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    with Children() as children:
+        worker = start_worker(children, small_bundle, "0-31", options=["--express-port", port])
+        worker.ready()
+        line = ["generate", "--model", str(small_bundle), "--workers", worker.listening(), "--prompt", "hi"]
+        line += ["--max-tokens", "2", "--transport", "express", "--no-unix-sockets"]
+        done = run_coordinator(*line)
+    assert done.returncode == 0, done.stderr
+    assert f"express lane over TCP port {port}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("listen", "port", "words"),
+    [
+        ("127.0.0.1:7700", "7700", "--express-port 7700 is the port of --listen: choose another"),
+        ("127.0.0.1:7700", "65536", "--express-port 65536: allowed are 0 to 65535"),
+        ("127.0.0.1:7700", "-1", "--express-port -1: allowed are 0 to 65535"),
+        ("unix:/tmp/a", "7701", "--express-port: --listen unix:/tmp/a lets nobody in by TCP"),
+    ],
+)
+def test_a_port_that_cannot_be_the_lanes_is_refused(listen: str, port: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        settings_from(["--model", "a", "--experts", "0", "--listen", listen, "--express-port", port])
+
+
+def test_the_command_lines_know_the_lane(tmp_path: Path) -> None:
+    line = ["generate", "--model", str(tmp_path), "--workers", "a", "--prompt", "hi"]
+    settings = cluster_settings(coordinator_parser().parse_args(line))
+    assert (settings.transport, settings.poll_us, settings.unix_sockets) == (Transport.GRPC, 0, True)
+    line += ["--transport", "express", "--poll-us", "40", "--no-unix-sockets"]
+    settings = cluster_settings(coordinator_parser().parse_args(line))
+    assert (settings.transport, settings.poll_us, settings.unix_sockets) == (Transport.EXPRESS, 40, False)
+    worker = ["--model", str(tmp_path), "--experts", "0", "--poll-us"]
+    assert settings_from([*worker, "7"]).poll_us == 7
+    chosen = settings_from([*worker, "0", "--express-port", "7701"])
+    assert (chosen.express_port, settings_from([*worker, "0"]).express_port) == (7701, 0)
+    with pytest.raises(ConfigurationError, match="--poll-us -1: allowed are 0 to 100000 microseconds"):
+        settings_from([*worker, "-1"])

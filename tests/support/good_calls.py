@@ -1,0 +1,28 @@
+"""Good calls of several shapes as frames and messages; short ones, so that most mutations meet a field."""
+
+import numpy as np
+
+from jangtq_proto.wire.codec import LayerCall, RowType, encode_call
+from jangtq_proto.wire.frames import call_frame
+from tests.support.scripted_workers import EXPERTS, HIDDEN
+
+
+def good_calls() -> list[LayerCall]:
+    random = np.random.default_rng(5)
+    return [
+        LayerCall(
+            layer=0,
+            rows=random.standard_normal((rows, HIDDEN)).astype(np.float32),
+            expert_ids=random.integers(-1, EXPERTS, (rows, slots), dtype=np.int32),
+            router_weights=random.random((rows, slots), dtype=np.float32),
+            exponents=np.full(rows, -20, dtype=np.int8),
+            prefill=rows > 1,
+        )
+        for rows, slots in ((1, 1), (1, 8), (3, 2))
+    ]
+
+
+FRAMES = [
+    b"".join(bytes(part) for part in call_frame(7, call, kind)) for call in good_calls() for kind in RowType
+]
+MESSAGES = [encode_call(7, call, kind).SerializeToString() for call in good_calls() for kind in RowType]

@@ -1,0 +1,175 @@
+"""Bundles made by the reference converter from small random checkpoints, and their dense weights."""
+
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+from jang_tools.turboquant.codebook import compute_codebook
+from jang_tools.turboquant.pipeline import unpack_bits
+from jang_tools.turboquant.rotation import generate_random_signs, hadamard_inverse
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from tests.support.small_checkpoints import Sizes, save_small_files, write_checkpoint
+
+Dense = dict[str, NDArray[np.float32]]
+PROJECTIONS = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
+
+
+class Variant(StrEnum):
+    """What the converter is asked for."""
+
+    JANGTQ2 = "jangtq2"
+    JANGTQ2_ONE_BY_ONE = "jangtq2-one-by-one"
+    JANGTQ_K = "jangtq-k"
+    JANGTQ_K_ONE_BY_ONE = "jangtq-k-one-by-one"
+    PADDED = "padded"
+    JANGTQ3 = "jangtq3"
+    JANGTQ4 = "jangtq4"
+
+
+STACKED_FROM: Mapping[Variant, Variant] = {
+    Variant.JANGTQ2: Variant.JANGTQ2_ONE_BY_ONE,
+    Variant.JANGTQ_K: Variant.JANGTQ_K_ONE_BY_ONE,
+}
+
+
+SIZES: Mapping[Variant, Sizes] = {
+    Variant.JANGTQ2: Sizes(256),
+    Variant.JANGTQ2_ONE_BY_ONE: Sizes(256),
+    Variant.JANGTQ_K: Sizes(256),
+    Variant.JANGTQ_K_ONE_BY_ONE: Sizes(256),
+    Variant.PADDED: Sizes(154),
+    # The reference packs three bits only where ten codes fill every word.
+    Variant.JANGTQ3: Sizes(32, hidden_size=320, intermediate_size=160),
+    Variant.JANGTQ4: Sizes(32, hidden_size=128),
+}
+
+PROFILES: Mapping[Variant, str] = {
+    Variant.JANGTQ2: "JANGTQ2",
+    Variant.JANGTQ2_ONE_BY_ONE: "JANGTQ2",
+    Variant.JANGTQ_K: "JANGTQ_K",
+    Variant.JANGTQ_K_ONE_BY_ONE: "JANGTQ_K",
+    Variant.PADDED: "JANGTQ2",
+    Variant.JANGTQ3: "JANGTQ3",
+    Variant.JANGTQ4: "JANGTQ4",
+}
+
+
+def make_reference_bundle(variant: Variant, root: Path) -> Path:
+    """The converter's bundle for a variant, made once under `root` whoever asks, in whatever process."""
+    bundle, work = root / variant, root / f"{variant}-work"
+    with _lock(root / f"{variant}.lock"):
+        if not bundle.exists():
+            work.mkdir()
+            if variant in STACKED_FROM:
+                made = _stack(make_reference_bundle(STACKED_FROM[variant], root), work)
+            else:
+                made = _convert(variant, work)
+            made.rename(bundle)
+            shutil.rmtree(work)
+    return bundle
+
+
+def _convert(variant: Variant, work: Path) -> Path:
+    write_checkpoint(work / "source", SIZES[variant], seed=7)
+    options = ["--no-prestack"] if variant in STACKED_FROM.values() else []
+    _run_module("convert_minimax_jangtq", work / "source", work / "bundle", PROFILES[variant], *options)
+    return work / "bundle"
+
+
+def _stack(one_by_one: Path, work: Path) -> Path:
+    """What the converter does last, unless told --no-prestack, by the tool that it calls for it.
+
+    The tool parses a file's whole header for each of its tensors, so the bundle is first cut into small
+    files: 2 s in place of 15.
+    """
+    small = Path(shutil.copytree(one_by_one, work / "small", ignore=shutil.ignore_patterns("model-*")))
+    [file] = one_by_one.glob("model-*.safetensors")
+    save_small_files(small, load_file(file))
+    _run_module("rebundle_jangtq_stacked", small, work / "bundle")
+    return work / "bundle"
+
+
+def _run_module(name: str, *arguments: Path | str) -> None:
+    command = [sys.executable, "-m", f"jang_tools.{name}", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode or "FAILED" in result.stdout:
+        raise RuntimeError(f"{' '.join(command)}\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}")
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def dequantized_checkpoint(bundle_path: Path) -> Dense:
+    """All dense float32 weights of a bundle under mlx-lm's names, experts stacked in the original basis.
+
+    Stands on the reference's own functions, so that it can judge ours.
+    """
+    tensors: dict[str, NDArray[np.generic]] = {}
+    for file in sorted(bundle_path.glob("model*.safetensors")):
+        tensors |= load_file(file)
+    config = json.loads((bundle_path / "config.json").read_text())
+    seed = json.loads((bundle_path / "jang_config.json").read_text())["mxtq_seed"]
+    dense = _dequantize_affine(tensors, config["quantization"]["group_size"])
+    stacked = stack_experts(tensors, config["num_local_experts"])
+    for base in (name.removesuffix(".tq_packed") for name in stacked if name.endswith(".tq_packed")):
+        in_features = config["intermediate_size" if base.endswith("down_proj") else "hidden_size"]
+        dense[f"{base}.weight"] = _dequantize_experts(stacked, base, in_features=in_features, seed=seed)
+    return dense
+
+
+def _dequantize_affine(tensors: Mapping[str, NDArray[np.generic]], group_size: int) -> Dense:
+    dense: Dense = {}
+    for name, tensor in tensors.items():
+        base = name.removesuffix(".weight")
+        if f"{base}.scales" in tensors and name.endswith(".weight"):
+            scales, biases = (
+                mx.array(tensors[f"{base}.{part}"].astype(np.float32)) for part in ("scales", "biases")
+            )
+            weight = mx.dequantize(mx.array(tensor), scales, biases, group_size=group_size, bits=8)
+            dense[name] = np.array(weight)
+        elif not name.endswith((".scales", ".biases", ".tq_packed", ".tq_norms", ".tq_bits")):
+            dense[name] = tensor.astype(np.float32)
+    return dense
+
+
+def stack_experts(
+    tensors: Mapping[str, NDArray[np.generic]], expert_count: int
+) -> Mapping[str, NDArray[np.generic]]:
+    """The prestacked form of whichever layout the bundle has."""
+    stacked = {name: tensor for name, tensor in tensors.items() if ".switch_mlp." in name}
+    for name in tensors:
+        moe, found, rest = name.partition(".experts.0.")
+        if not found:
+            continue
+        projection, _, part = rest.partition(".")
+        parts = [tensors[f"{moe}.experts.{e}.{projection}.{part}"] for e in range(expert_count)]
+        target = f"{moe}.switch_mlp.{PROJECTIONS[projection]}.{part}"
+        stacked[target] = parts[0] if part == "tq_bits" else np.stack(parts)
+    return stacked
+
+
+def _dequantize_experts(
+    stacked: Mapping[str, NDArray[np.generic]], base: str, *, in_features: int, seed: int
+) -> NDArray[np.float32]:
+    packed, norms = stacked[f"{base}.tq_packed"], stacked[f"{base}.tq_norms"]
+    bits = int(stacked[f"{base}.tq_bits"][0])
+    codes = unpack_bits(mx.array(packed), bits, packed.size * (32 // bits))
+    rotated = mx.take(mx.array(compute_codebook(in_features, bits)), codes.astype(mx.uint32))
+    rotated = rotated.reshape(*norms.shape, -1)[..., :in_features]
+    rotated = rotated * mx.array(norms.astype(np.float32))[..., None]
+    signs = generate_random_signs(in_features, seed=seed)
+    return np.array(hadamard_inverse(rotated, signs), dtype=np.float32)

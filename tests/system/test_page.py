@@ -1,0 +1,232 @@
+"""The page at / in a real browser, over real processes with the demo's trained model."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from jangtq_bundle.models import demo_model
+from jangtq_coordinator.api.http.api_keys import add_key
+from jangtq_coordinator.cli.demo.processes import Child, Children
+from jangtq_proto.addresses import parse_address
+from tests.support.browser import PHONE, open_page, running_browser
+from tests.support.cluster_processes import start_coordinator, start_worker
+
+QUESTION = "Explain photosynthesis in five sentences."
+expect.set_options(timeout=60_000)
+
+
+@dataclass
+class Shown:
+    """A cluster with a page; `second` may be killed and started again."""
+
+    browser: Browser
+    children: Children
+    url: str
+    key: str
+    second: Child
+    second_address: str
+
+    def start_second(self) -> None:
+        self.second = start_worker(self.children, demo_model(), "128-255", listen=self.second_address)
+        self.second.ready()
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    keys = tmp_path_factory.mktemp("page") / "keys"
+    key = add_key(keys, "page")
+    with Children() as children, running_browser() as browser:
+        workers = [start_worker(children, demo_model(), experts) for experts in ("0-127", "128-255")]
+        addresses = [parse_address(worker.listening()) for worker in workers]
+        for worker in workers:
+            worker.ready()
+        coordinator = start_coordinator(children, demo_model(), addresses, ["--api-keys", str(keys)])
+        coordinator.ready()
+        yield Shown(browser, children, coordinator.listening(), key, workers[1], str(addresses[1]))
+
+
+@pytest.fixture
+def page(shown: Shown) -> Iterator[Page]:
+    with open_page(shown.browser, shown.url, key=shown.key) as page:
+        yield page
+
+
+def ask(page: Page, text: str) -> None:
+    page.fill("#text", text)
+    page.press("#text", "Enter")
+
+
+def test_an_answer_streams_with_its_thinking_folded(page: Page) -> None:
+    ask(page, QUESTION)
+    expect(page.locator(".turn.user")).to_have_text(QUESTION)
+    expect(page.locator(".turn .foot")).to_contain_text("tokens")
+    assert "light" in page.inner_text(".answer")
+    thinking = page.locator("details.aside")
+    expect(thinking.locator("summary")).to_contain_text("Thought for")
+    expect(thinking.locator(".inner")).to_be_hidden()
+    thinking.locator("summary").click()
+    expect(thinking.locator(".inner")).to_contain_text("photosynthesis")
+    ask(page, "Thank you!")
+    expect(page.locator(".turn .foot")).to_have_count(2)
+
+
+def test_stop_ends_the_answer_here_and_on_the_server(page: Page, shown: Shown) -> None:
+    for _ in range(10):
+        ask(page, QUESTION)
+        page.locator(".turn details.aside").wait_for()
+        page.locator("#stop").evaluate("button => button.click()")
+        expect(page.locator("#send")).to_be_visible()
+        stopped = page.locator(".turn .foot", has_text="Stopped.").count() == 1
+        # The server hears of it a moment later.
+        if stopped and comes_true(lambda: 'generations_total{end="cancelled"}' in metrics(shown), seconds=5):
+            break
+        # The answer was complete before the click, here or on the server.
+        page.click("#new")
+    else:
+        pytest.fail("ten answers were complete before they could be stopped")
+    ask(page, "Hello!")
+    expect(page.locator(".turn .foot").last).to_contain_text("tokens")
+
+
+def comes_true(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+def metrics(shown: Shown) -> str:
+    return httpx.get(f"{shown.url}/metrics", headers={"x-api-key": shown.key}).text
+
+
+def test_tools_run_in_the_page_and_are_shown(page: Page) -> None:
+    page.get_by_text("What is 23 * 17? Use the calculator.").click()
+    tool = page.locator("details[data-tool=calculate]")
+    expect(tool.locator("summary")).to_have_text("Used calculate")
+    tool.locator("summary").click()
+    expect(tool.locator(".inner")).to_contain_text("23 * 17")
+    expect(tool.locator(".inner")).to_contain_text('{"result":391}')
+    expect(page.locator(".answer").last).to_contain_text("391")
+
+
+def test_the_cluster_is_shown_as_it_runs(page: Page) -> None:
+    ask(page, QUESTION)
+    expect(page.locator("#workers .worker")).to_have_count(2)
+    expect(page.locator("#workers .facts").first).to_have_text(
+        re.compile(r"experts 0-127 · \d+\.\d MB · [\d.]+ ms away")
+    )
+    expect(page.locator("#workers .state").first).to_have_text(re.compile(r"[1-9]\d?%"))
+    expect(page.locator("#health")).to_have_text("ready")
+    expect(page.locator("#now")).to_contain_text("Running")
+    expect(page.locator("#rate")).not_to_have_text("0")
+    assert page.evaluate(
+        "[document.querySelector('#heat').width, document.querySelector('#heat').height]"
+    ) == [256, 3]
+    page.hover("#heat")
+    expect(page.locator("#heat-words")).to_contain_text("Layer 1, expert 128")
+    assert page.locator("#ruler i").count() == 2
+
+
+def test_a_lost_worker_is_told_and_its_return_is_enough(page: Page, shown: Shown) -> None:
+    shown.second.process.kill()
+    shown.second.process.wait()
+    expect(page.locator("#health")).to_have_text("degraded: nobody holds experts 128-255")
+    expect(page.locator(".worker.lost")).to_contain_text(shown.second_address)
+    expect(page.locator("#ruler i")).to_have_count(1)
+    ask(page, QUESTION)
+    expect(page.locator(".failure")).to_contain_text("128-255")
+    shown.start_second()
+    expect(page.locator("#health")).to_have_text("ready")
+    ask(page, QUESTION)
+    expect(page.locator(".turn .foot")).to_contain_text("tokens")
+
+
+def test_a_phone_shows_one_side_at_a_time(shown: Shown) -> None:
+    with open_page(shown.browser, shown.url, key=shown.key, viewport=PHONE) as page:
+        expect(page.locator("main")).to_be_visible()
+        expect(page.locator("aside")).to_be_hidden()
+        page.get_by_role("button", name="Cluster").click()
+        expect(page.locator("#workers .worker").first).to_be_visible()
+        expect(page.locator("main")).to_be_hidden()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_the_key_is_asked_for_and_kept_for_the_tab(shown: Shown) -> None:
+    with open_page(shown.browser, shown.url) as page:
+        page.fill("#key", "jangtq-wrong")
+        page.press("#key", "Enter")
+        expect(page.locator("#key-wrong")).to_contain_text("does not know this key")
+        page.fill("#key", shown.key)
+        page.press("#key", "Enter")
+        expect(page.locator("#health")).to_have_text("ready")
+        page.reload()
+        expect(page.locator("#health")).to_have_text("ready")
+        expect(page.locator("#key-dialog")).to_be_hidden()
+        assert page.evaluate("Object.keys(localStorage).length") == 0
+
+
+MARKDOWN = """# Title
+One **bold** and *soft* `code` <img src=x onerror=alert(1)> 2 * 3 * 4
+
+- first
+- second
+3. third
+
+```python
+x = "**not bold**"
+```
+"""
+
+
+@pytest.fixture
+def scripts(shown: Shown) -> Iterator[Page]:
+    """The page's scripts without the page."""
+    page = shown.browser.new_page()
+    folder = files("jangtq_coordinator") / "api/admin/static"
+    for name in ("server.js", "markdown.js", "tools.js"):
+        page.add_script_tag(content=(folder / name).read_text())
+    yield page
+    page.close()
+
+
+def test_markdown_becomes_elements_and_never_html(scripts: Page) -> None:
+    html = scripts.evaluate("text => el('div', '', markdown(text)).innerHTML", MARKDOWN)
+    assert "<h3>Title</h3>" in html and "<strong>bold</strong>" in html and "<em>soft</em>" in html
+    assert "&lt;img src=x" in html and "<img" not in html and "2 * 3 * 4" in html
+    assert '<ul><li>first</li><li>second</li></ul><ol start="3"><li>third</li></ol>' in html
+    assert '<pre><code>x = "**not bold**"</code></pre>' in html
+
+
+def test_markdown_may_end_anywhere(scripts: Page) -> None:
+    ends = "text => [...text].map((_, end) => el('div', '', markdown(text.slice(0, end))).textContent).length"
+    assert scripts.evaluate(ends, MARKDOWN) == len(MARKDOWN)
+
+
+def test_the_calculator(scripts: Page) -> None:
+    for text, value in (
+        ("23 * 17", 391),
+        ("2+3*4", 14),
+        ("(2+3)*-4", -20),
+        ("2^3^2", 512),
+        ("10-4-3", 3),
+        ("0.1+0.2", 0.3),
+    ):
+        assert scripts.evaluate("calculate", text) == value
+    for text in ("", "2 +", "alert(1)", "(1", "1 2"):
+        assert "error" in scripts.evaluate(
+            "text => runTool({name: 'calculate', arguments: text})", json.dumps({"expression": text})
+        )
+
+
+def test_the_page_allows_nothing_but_itself(shown: Shown) -> None:
+    reply = httpx.get(shown.url)
+    policy = reply.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+    assert "http" not in policy
