@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from benchmarks.placement import Placement
 from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_coordinator.cluster.membership import Membership
-from jangtq_coordinator.dispatch.connection_pool import LaneBook
+from jangtq_coordinator.dispatch.connection_pool import ConnectionPool
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.dispatch.exchange_memory import AskedRows
 from jangtq_coordinator.dispatch.native_exchange import NativeExchanges
 from jangtq_coordinator.dispatch.routes import Routes
 from jangtq_coordinator.metrics.layer_times import ExchangeTimes, LayerTimes
-from jangtq_coordinator.transport.connection import Lane, LaneSettings
-from jangtq_coordinator.transport.express_connection import ExpressLane
+from jangtq_coordinator.transport.connection import Connection, ConnectionSettings
+from jangtq_coordinator.transport.express_connection import ExpressConnection
 from jangtq_coordinator.transport.express_handshake import ExpressSettings
-from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.wire.codec import LayerCall, Rows, RowType
 
@@ -115,7 +115,7 @@ def native_way(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice) -
 
 def _native(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice) -> Exchange:
     lanes = [open_lane(worker, choice) for worker in workers]
-    book = LaneBook(lambda member: lanes[int(member.name)])
+    book = ConnectionPool(lambda member: lanes[int(member.name)])
     stack.callback(book.close)
     routes = Routes(_members(len(lanes)), _TIMEOUT_SECONDS)
     for peer, member in enumerate(routes.plan.members):
@@ -185,7 +185,7 @@ class ComputedTimes(LayerTimes):
         return taken
 
 
-def block_dispatcher(lanes: Sequence[Lane], times: LayerTimes) -> Dispatcher:
+def block_dispatcher(lanes: Sequence[Connection], times: LayerTimes) -> Dispatcher:
     """Over as many halves of the experts as there are lanes."""
     # Experts of zeros answer on the finest grid; any other would have them asked twice.
     scales = np.zeros(1)
@@ -213,14 +213,14 @@ def _some_row(peers: int) -> tuple[Rows, NDArray[np.int32], NDArray[np.float32]]
     return row, ids, np.full(ids.shape, 1 / SLOTS, dtype=np.float32)
 
 
-def open_lane(worker: Child, choice: LaneChoice) -> Lane:
+def open_lane(worker: Child, choice: LaneChoice) -> Connection:
     """To a worker that serves."""
-    settings = LaneSettings(HIDDEN, RowType.FLOAT32, 10, _TIMEOUT_SECONDS, unix_sockets=choice.unix)
-    lane = GrpcLane(parse_address(worker.listening()), settings)
+    settings = ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, _TIMEOUT_SECONDS, unix_sockets=choice.unix)
+    lane = GrpcConnection(parse_address(worker.listening()), settings)
     lane.expect(lane.describe())
     if not choice.express:
         return lane
-    return ExpressLane(lane, settings, ExpressSettings(poll_us=choice.poll_us))
+    return ExpressConnection(lane, settings, ExpressSettings(poll_us=choice.poll_us))
 
 
 def some_call(peer: int) -> LayerCall:

@@ -19,7 +19,7 @@ from jangtq_bundle.models import demo_model
 from jangtq_coordinator.assembly.connect import Cluster, connect
 from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.config import ClusterSettings
-from jangtq_coordinator.kv.batch_cache import KvBatch
+from jangtq_coordinator.kv.batch_cache import BatchCache
 from jangtq_coordinator.kv.layer_cache import KvForm
 from jangtq_coordinator.model.minimax import CoordinatorModel, load_model
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
@@ -115,20 +115,20 @@ def _open(
     return load_model(bundle, cluster.dispatcher, RowType.FLOAT32, chooser)
 
 
-def _batch(model: CoordinatorModel) -> KvBatch:
+def _batch(model: CoordinatorModel) -> BatchCache:
     whole = _prompt(model, CONTEXT)
     for _ in range(SEQUENCES - 1):
         whole.join(_prompt(model, CONTEXT))
     return whole
 
 
-def _prompt(model: CoordinatorModel, tokens: int) -> KvBatch:
-    kv = KvBatch.empty(len(model.layers), KvForm())
+def _prompt(model: CoordinatorModel, tokens: int) -> BatchCache:
+    kv = BatchCache.empty(len(model.layers), KvForm())
     mx.eval(model.last_logits(mx.array([[1] * tokens]), cache=kv.layers))
     return kv
 
 
-def _decode(model: CoordinatorModel, kv: KvBatch) -> float:
+def _decode(model: CoordinatorModel, kv: BatchCache) -> float:
     lengths = kv.lengths
     started = time.perf_counter()
     mx.eval(model(mx.array([[2]] * SEQUENCES), cache=kv.layers))

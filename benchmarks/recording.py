@@ -17,7 +17,7 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.models import demo_model
 from jangtq_coordinator.assembly.connect import Cluster, connect
 from jangtq_coordinator.config import ClusterSettings, Transport
-from jangtq_coordinator.kv.batch_cache import KvBatch
+from jangtq_coordinator.kv.batch_cache import BatchCache
 from jangtq_coordinator.kv.layer_cache import KvForm
 from jangtq_coordinator.model.minimax import CoordinatorModel, load_model
 from jangtq_proto.addresses import Address
@@ -80,7 +80,7 @@ def measure(bundle: Bundle, workers: tuple[Address, ...], transport: Transport, 
     )
     try:
         model = load_model(bundle, cluster.dispatcher, RowType.FLOAT32)
-        kv = KvBatch.empty(len(model.layers), KvForm())
+        kv = BatchCache.empty(len(model.layers), KvForm())
         mx.eval(model.last_logits(mx.array([[1] * CONTEXT]), cache=kv.layers))
         taken: dict[bool, list[Taken]] = {False: [], True: []}
         for number in range(pairs):
@@ -97,7 +97,7 @@ def measure(bundle: Bundle, workers: tuple[Address, ...], transport: Transport, 
     )
 
 
-def _decode(cluster: Cluster, model: CoordinatorModel, kv: KvBatch, *, recorded: bool) -> Taken:
+def _decode(cluster: Cluster, model: CoordinatorModel, kv: BatchCache, *, recorded: bool) -> Taken:
     lengths = kv.lengths
     cluster.dispatcher.times.catch_up()
     cluster.dispatcher.records = recorded

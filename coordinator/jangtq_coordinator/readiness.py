@@ -10,7 +10,7 @@ def _nothing() -> None:
     pass
 
 
-class Pause:
+class Readiness:
     """Each side says what it is asked by the other; whatever is asked answers at once, or raises."""
 
     def __init__(self) -> None:

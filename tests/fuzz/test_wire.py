@@ -19,7 +19,7 @@ from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_proto.wire.codec import CallShape
 from jangtq_proto.wire.frames import LENGTH, greeting, read_answer, read_call, read_greeting
-from jangtq_worker.device.admission import Desk
+from jangtq_worker.device.admission import Admission
 from jangtq_worker.device.shard import Shard
 from tests.support.cluster_processes import start_worker
 from tests.support.good_calls import FRAMES, MESSAGES
@@ -34,18 +34,18 @@ def resident() -> int:
 
 
 @pytest.fixture(scope="module")
-def desk(small_bundle: Path) -> Desk:
+def desk(small_bundle: Path) -> Admission:
     bundle = Bundle.open(small_bundle)
-    desk = Desk(CallShape(1, HIDDEN), max_streams=2)
+    desk = Admission(CallShape(1, HIDDEN), max_streams=2)
     desk.serve(Shard(load_layers(bundle, open_backend("auto", threads=1), tuple(range(EXPERTS)))))
     return desk
 
 
-def answer_frame_bytes(desk: Desk, data: bytes) -> None:
+def answer_frame_bytes(desk: Admission, data: bytes) -> None:
     desk.compute(read_call(memoryview(data)))
 
 
-def answer_message_bytes(desk: Desk, data: bytes) -> None:
+def answer_message_bytes(desk: Admission, data: bytes) -> None:
     desk.compute(pb.ExpertCall.FromString(data))
 
 
@@ -55,7 +55,7 @@ def answer_message_bytes(desk: Desk, data: bytes) -> None:
     ids=["frames", "messages"],
 )
 def test_the_desk_takes_or_refuses_whatever_comes(
-    desk: Desk, answer_bytes: Callable[[Desk, bytes], None], good: list[bytes]
+    desk: Admission, answer_bytes: Callable[[Admission, bytes], None], good: list[bytes]
 ) -> None:
     mutator = Mutator(1)
     for data in good:
@@ -71,7 +71,7 @@ def test_the_desk_takes_or_refuses_whatever_comes(
     assert resident() - before < MOST_GROWTH_BYTES
 
 
-def test_what_is_read_by_a_coordinator_is_refused_or_taken(desk: Desk) -> None:
+def test_what_is_read_by_a_coordinator_is_refused_or_taken(desk: Admission) -> None:
     mutator = Mutator(2)
     welcome = greeting(bytes(32))
     answer = struct.pack("<IIQQQ", 28, 0, 7, 1, 2) + bytes(64)

@@ -12,8 +12,8 @@ import httpx
 import numpy as np
 
 from jangtq_coordinator.cli.demo.processes import Child, Children
-from jangtq_coordinator.transport.connection import LaneSettings
-from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_coordinator.transport.connection import ConnectionSettings
+from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.errors import WorkerBusyError
 from jangtq_proto.ranges import parse_ranges
@@ -153,7 +153,7 @@ class Chaos:
 
     def crowd(self, worker: Worker) -> None:
         """Somebody else asks the worker for so much that it pushes back."""
-        lane = GrpcLane(worker.address, LaneSettings(HIDDEN, RowType.FLOAT32, 10, 30))
+        lane = GrpcConnection(worker.address, ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, 30))
         end = time.monotonic() + 1.0
         call = some_call(rows=1024)
         held = np.full_like(call.expert_ids, parse_ranges(worker.experts)[0].first)

@@ -10,8 +10,8 @@ import numpy as np
 from jangtq_proto.sockets.frame_socket import FrameSocket
 from jangtq_proto.wire.codec import LayerCall, RowType
 from jangtq_proto.wire.frames import LENGTH, AnswerFrame, call_frame, greeting, read_answer
-from jangtq_worker.device.admission import Desk
-from jangtq_worker.transport.express_session import Conversation
+from jangtq_worker.device.admission import Admission
+from jangtq_worker.transport.express_session import ExpressSession
 from jangtq_worker.transport.tickets import Tickets
 
 HIDDEN = 16
@@ -21,7 +21,7 @@ SECONDS = 30
 class Caller:
     """Who holds the other end; `error` is what ended the conversation."""
 
-    def __init__(self, desk: Desk, *, poll_us: int = 0) -> None:
+    def __init__(self, desk: Admission, *, poll_us: int = 0) -> None:
         self.sock, self._theirs = socket.socketpair()
         self.sock.settimeout(SECONDS)
         self.error: OSError | None = None
@@ -75,13 +75,13 @@ class Caller:
     def _run(self, tickets: Tickets) -> None:
         with closing(self._frames):
             try:
-                Conversation(self._frames, self._desk).run(tickets)
+                ExpressSession(self._frames, self._desk).run(tickets)
             except OSError as error:
                 self.error = error
 
 
 @contextmanager
-def conversing(desk: Desk, *, poll_us: int = 0) -> Iterator[Caller]:
+def conversing(desk: Admission, *, poll_us: int = 0) -> Iterator[Caller]:
     with closing(Caller(desk, poll_us=poll_us)) as caller:
         yield caller
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from jangtq_coordinator.transport.connection import LaneSettings
-from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_coordinator.transport.connection import ConnectionSettings
+from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_proto.addresses import Address
 from tests.support.slow_relay import Relay, Slowness, relay_to
 
@@ -37,12 +37,12 @@ class DistantWorker:
 
 @contextmanager
 def distant_worker(
-    worker: Address, slowness: Slowness, settings: LaneSettings, *, host: str
+    worker: Address, slowness: Slowness, settings: ConnectionSettings, *, host: str
 ) -> Iterator[DistantWorker]:
     """At its own ports of another host; `settings` serve to ask for the port of its express lane."""
     elsewhere = replace(worker, host=host)
     with relay_to(worker, slowness, listen=elsewhere) as grpc:
-        control = GrpcLane(elsewhere, settings)
+        control = GrpcConnection(elsewhere, settings)
         port = control.open_express().port
         control.close()
         express = relay_to(replace(worker, port=port), slowness, listen=replace(elsewhere, port=port))

@@ -3,18 +3,18 @@
 from collections.abc import Mapping, Sequence
 
 from jangtq_coordinator.cluster.membership import Membership
-from jangtq_coordinator.dispatch.collector import Patience
+from jangtq_coordinator.dispatch.collector import Timeouts
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.metrics.layer_times import LayerTimes
-from jangtq_coordinator.readiness import Pause
-from jangtq_coordinator.transport.connection import Lane
-from jangtq_coordinator.transport.worker_info import Holder
+from jangtq_coordinator.readiness import Readiness
+from jangtq_coordinator.transport.connection import Connection
+from jangtq_coordinator.transport.worker_info import WorkerInfo
 from jangtq_proto.ranges import parse_ranges, ranges_of
 
 
-def holder(name: str, ranges: str = "0", *, instance: str = "first") -> Holder:
+def holder(name: str, ranges: str = "0", *, instance: str = "first") -> WorkerInfo:
     """One that fits a coordinator with bundle `f` and protocol 1."""
-    return Holder(name, parse_ranges(ranges), "f", 1, "cpu", 0, 0, instance)
+    return WorkerInfo(name, parse_ranges(ranges), "f", 1, "cpu", 0, 0, instance)
 
 
 def membership_of(ranges: Mapping[str, str], experts: int) -> Membership:
@@ -24,11 +24,11 @@ def membership_of(ranges: Mapping[str, str], experts: int) -> Membership:
 
 def dispatcher_of(
     membership: Membership,
-    lanes: Mapping[str, Lane],
+    lanes: Mapping[str, Connection],
     *,
     layers: int = 1,
-    patience: Patience | None = None,
-    pause: Pause | None = None,
+    patience: Timeouts | None = None,
+    pause: Readiness | None = None,
     audit: float = 0.0,
 ) -> Dispatcher:
     """A dispatcher that reaches each member over the lane of its name."""
@@ -42,7 +42,7 @@ def dispatcher_of(
     )
 
 
-def fixed_dispatcher(owner: Sequence[int], lanes: Sequence[Lane], *, layers: int = 1) -> Dispatcher:
+def fixed_dispatcher(owner: Sequence[int], lanes: Sequence[Connection], *, layers: int = 1) -> Dispatcher:
     """Expert `e` is held by `lanes[owner[e]]` alone."""
     held = {str(number): [e for e, o in enumerate(owner) if o == number] for number in range(len(lanes))}
     ranges = {name: ",".join(map(str, ranges_of(experts))) for name, experts in held.items() if experts}

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from jangtq_kernels.cpu import CpuBackend
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.wire.codec import CallShape, LayerCall, RowType, WireCall, encode_call
-from jangtq_worker.device.admission import Desk
+from jangtq_worker.device.admission import Admission
 from jangtq_worker.device.shard import Shard
-from jangtq_worker.native_desk import NativeDesk
+from jangtq_worker.native_desk import NativeAnswerer
 from jangtq_worker.native_library import AnswerStruct, Bytes, WireCallStruct, answer_library
 from tests.support.metal_cases import FIRST_EXPERT, random_layer
 
@@ -33,7 +33,7 @@ class NativeAnswer:
     checksum: int
 
 
-def answer_natively(desk: NativeDesk | None, call: WireCall) -> NativeAnswer | None:
+def answer_natively(desk: NativeAnswerer | None, call: WireCall) -> NativeAnswer | None:
     """None where the call is left to Python."""
     library = answer_library()
     assert library is not None and desk is not None, "the library was compiled"
@@ -65,10 +65,10 @@ def _at_odd_address(data: bytes) -> NDArray[np.uint8]:
 
 
 @cache
-def real_desk() -> Desk:
+def real_desk() -> Admission:
     backend = CpuBackend(2)
     weights = [random_layer(HIDDEN, 32 + 8 * layer, experts=EXPERTS) for layer in range(LAYERS)]
-    desk = Desk(SHAPE, max_streams=2)
+    desk = Admission(SHAPE, max_streams=2)
     desk.serve(Shard(tuple(backend.load(one) for one in weights)))
     return desk
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from jangtq_kernels.backend import ExpertRows, NativeLayer, PartialSums
 from jangtq_kernels.cpu_library import Call, Status
 from jangtq_proto.wire.codec import CallShape
-from jangtq_worker.device.admission import Desk
+from jangtq_worker.device.admission import Admission
 from jangtq_worker.device.shard import Shard
 
 _FORWARD = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_void_p] * 4)
@@ -62,9 +62,9 @@ class ScriptedNativeLayer:
         return self.status
 
 
-def scripted_desk(*layers: ScriptedNativeLayer, max_calls: int | None = None) -> Desk:
+def scripted_desk(*layers: ScriptedNativeLayer, max_calls: int | None = None) -> Admission:
     """Layers of one width."""
-    desk = Desk(CallShape(len(layers), layers[0].hidden_size), max_streams=16, max_calls=max_calls)
+    desk = Admission(CallShape(len(layers), layers[0].hidden_size), max_streams=16, max_calls=max_calls)
     desk.serve(Shard(layers))
     return desk
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_coordinator.transport.connection import GiveUp, Lane, LaneSettings, LayerAnswer, never
-from jangtq_coordinator.transport.express_connection import ExpressLane
+from jangtq_coordinator.transport.connection import Connection, ConnectionSettings, GiveUp, LayerAnswer, never
+from jangtq_coordinator.transport.express_connection import ExpressConnection
 from jangtq_coordinator.transport.express_handshake import ExpressSettings
-from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_kernels.backend import ExpertRows, LoadedLayer, PartialSums
 from jangtq_kernels.reference import ReferenceBackend
 from jangtq_kernels.weights import ExpertWeights
@@ -190,17 +190,17 @@ def lane_to(
     call_timeout_seconds: float = 30,
     express: ExpressSettings = EAGER,
     credentials: Credentials | None = None,
-) -> Iterator[Lane]:
+) -> Iterator[Connection]:
     """A lane that has met its worker."""
     if way is FAKE:
         yield FakeLane(worker, row_type)
         return
-    settings = LaneSettings(
+    settings = ConnectionSettings(
         HIDDEN, row_type, 10, call_timeout_seconds, unix_sockets=way.unix, credentials=credentials
     )
-    control = GrpcLane(worker.address, settings)
+    control = GrpcConnection(worker.address, settings)
     express = replace(express, credentials=credentials)
-    lane: Lane = ExpressLane(control, settings, express) if way.express else control
+    lane: Connection = ExpressConnection(control, settings, express) if way.express else control
     try:
         control.expect(control.describe())
         yield lane
@@ -220,5 +220,5 @@ def some_call(rows: int = 2, *, slots: int = 4, seed: int = 0, hidden_size: int 
     )
 
 
-def ask(lane: Lane, call: LayerCall | None = None) -> NDArray[np.int32]:
+def ask(lane: Connection, call: LayerCall | None = None) -> NDArray[np.int32]:
     return lane.receive(lane.send(call or some_call())).partial_sums

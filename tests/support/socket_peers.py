@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from jangtq_coordinator.transport.connection import LaneSettings, LayerAnswer
-from jangtq_coordinator.transport.express_connection import ExpressLane
+from jangtq_coordinator.transport.connection import ConnectionSettings, LayerAnswer
+from jangtq_coordinator.transport.express_connection import ExpressConnection
 from jangtq_coordinator.transport.express_handshake import ExpressSettings
-from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_proto.addresses import Address
 from jangtq_proto.sockets.frame_socket import FrameSocket
 from jangtq_proto.wire.codec import CallShape, LayerCall, RowType, decode_call
@@ -101,7 +101,7 @@ class SocketPeer:
             frames.close()
 
 
-class SocketLane(ExpressLane):
+class SocketLane(ExpressConnection):
     """A lane to such a peer."""
 
     def __init__(
@@ -113,9 +113,9 @@ class SocketLane(ExpressLane):
         call_seconds: float = 30,
         poll_us: int = 0,
     ) -> None:
-        settings = LaneSettings(hidden, row_type, 0.1, call_seconds)
+        settings = ConnectionSettings(hidden, row_type, 0.1, call_seconds)
         express = ExpressSettings(poll_us=poll_us, retry_seconds=0)
-        super().__init__(GrpcLane(Address("127.0.0.1", 1), settings), settings, express)
+        super().__init__(GrpcConnection(Address("127.0.0.1", 1), settings), settings, express)
         self._peer = peer
 
     def _enter(self) -> FrameSocket:

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
-from jangtq_coordinator.transport.connection import LaneSettings
-from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_coordinator.transport.connection import ConnectionSettings
+from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_proto.addresses import Address
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.wire.codec import CallShape, LayerCall, RowType, answer_checksum, decode_call
@@ -71,7 +71,7 @@ class StreamPeer:
             yield from replies
 
 
-class StreamLane(GrpcLane):
+class StreamLane(GrpcConnection):
     """A lane to such a peer."""
 
     def __init__(
@@ -82,5 +82,5 @@ class StreamLane(GrpcLane):
         row_type: RowType = RowType.FLOAT32,
         call_seconds: float = 30,
     ) -> None:
-        settings = LaneSettings(hidden, row_type, 10, call_seconds)
+        settings = ConnectionSettings(hidden, row_type, 10, call_seconds)
         super().__init__(Address("127.0.0.1", peer.port), settings)

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from jangtq_coordinator.cli.demo.processes import Child, Children
-from jangtq_coordinator.transport.connection import LaneSettings
-from jangtq_coordinator.transport.control_client import Prober
-from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_coordinator.transport.connection import ConnectionSettings
+from jangtq_coordinator.transport.control_client import ControlClient
+from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.wire.codec import RowType
 from tests.support.cluster_processes import start_coordinator, start_worker
@@ -83,10 +83,10 @@ def test_a_worker_that_leaves_answers_until_nobody_asks_and_a_second_signal_ends
     children: Children, small_bundle: Path
 ) -> None:
     worker, address = start(children, small_bundle)
-    lane = GrpcLane(address, LaneSettings(HIDDEN, RowType.FLOAT32, 10, 30))
+    lane = GrpcConnection(address, ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, 30))
     lane.receive(lane.send(some_call()))
     worker.process.terminate()
-    while not Prober(HIDDEN).ask(address, timeout_seconds=10).leaving:
+    while not ControlClient(HIDDEN).ask(address, timeout_seconds=10).leaving:
         time.sleep(0.01)
     for _ in range(3):
         lane.receive(lane.send(some_call()))
@@ -97,7 +97,7 @@ def test_a_worker_that_leaves_answers_until_nobody_asks_and_a_second_signal_ends
 
 def test_a_worker_whose_streams_are_silent_stops_by_itself(children: Children, small_bundle: Path) -> None:
     worker, address = start(children, small_bundle)
-    lane = GrpcLane(address, LaneSettings(HIDDEN, RowType.FLOAT32, 10, 30))
+    lane = GrpcConnection(address, ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, 30))
     lane.receive(lane.send(some_call()))
     worker.process.terminate()
     assert worker.process.wait(60) == 0

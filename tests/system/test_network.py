@@ -20,8 +20,8 @@ from jangtq_coordinator.config import ClusterSettings, Transport
 from jangtq_coordinator.mlx_lm import generate_step
 from jangtq_coordinator.model.minimax import load_model
 from jangtq_coordinator.model.overlap import OverlapMode
-from jangtq_coordinator.transport.connection import LaneSettings
-from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_coordinator.transport.connection import ConnectionSettings
+from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.ranges import parse_ranges
 from jangtq_proto.tls.certificates import Role
@@ -81,7 +81,7 @@ class Site:
     def distant(self, slowness: Slowness) -> Iterator[list[DistantWorker]]:
         """The same workers behind relays."""
         credentials = Credentials(self.tls, Role.COORDINATOR) if self.tls else None
-        lane = LaneSettings(SMALL.hidden_size, RowType.FLOAT32, 30, 60, False, credentials)
+        lane = ConnectionSettings(SMALL.hidden_size, RowType.FLOAT32, 30, 60, False, credentials)
         with ExitStack() as stack:
             yield [
                 stack.enter_context(distant_worker(worker, slowness, lane, host=other_loopback(number)))
@@ -178,10 +178,10 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Each, and none that falls back to another."""
     if request.param is Transport.EXPRESS:
 
-        def refuse(lane: GrpcLane, call: object) -> int:
+        def refuse(lane: GrpcConnection, call: object) -> int:
             raise AssertionError(f"a call to {lane.address} goes over gRPC")
 
-        monkeypatch.setattr(GrpcLane, "send", refuse)
+        monkeypatch.setattr(GrpcConnection, "send", refuse)
     found: Transport = request.param
     return found
 

@@ -12,7 +12,7 @@ import grpc
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from jangtq_coordinator.transport.control_client import Prober
+from jangtq_coordinator.transport.control_client import ControlClient
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.v1 import expert_pb2 as pb
@@ -100,5 +100,5 @@ def test_a_compressed_answer_is_refused_too() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     with pytest.raises(ClusterError, match="ompress"):
-        Prober(HIDDEN).ask(Address("127.0.0.1", port), timeout_seconds=SECONDS)
+        ControlClient(HIDDEN).ask(Address("127.0.0.1", port), timeout_seconds=SECONDS)
     server.stop(grace=None).wait()

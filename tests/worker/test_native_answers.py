@@ -24,7 +24,7 @@ from jangtq_proto.wire.codec import (
     row_dtype,
 )
 from jangtq_proto.wire.frames import call_frame, read_call
-from jangtq_worker.device.admission import Desk
+from jangtq_worker.device.admission import Admission
 from jangtq_worker.device.shard import Shard
 from tests.support.metal_cases import FIRST_EXPERT, random_layer
 from tests.support.mutations import Mutator, scaled
@@ -42,7 +42,7 @@ from tests.support.native_calls import (
 from tests.support.native_layers import ScriptedNativeLayer, scripted_desk
 
 
-def ask_natively(desk: Desk, message: WireCall) -> bytes | None:
+def ask_natively(desk: Admission, message: WireCall) -> bytes | None:
     """What there is of an answer, or None."""
     found = answer_natively(desk.native, message)
     if found is None:
@@ -52,7 +52,7 @@ def ask_natively(desk: Desk, message: WireCall) -> bytes | None:
     return found.sums.tobytes() + found.finest.tobytes()
 
 
-def ask_python(desk: Desk, message: WireCall) -> bytes | None:
+def ask_python(desk: Admission, message: WireCall) -> bytes | None:
     """The same, None where it is refused."""
     try:
         found = desk.compute(message).partial_sums
@@ -161,7 +161,7 @@ def test_only_layers_of_the_cpu_backend_are_asked_natively() -> None:
     combined = CombinedLayer([Piece(weights.expert_ids, on_cpu)])
     assert native_layer(on_cpu) is not None
     assert native_layer(reference) is native_layer(combined) is None
-    desk = Desk(SHAPE, max_streams=2)
+    desk = Admission(SHAPE, max_streams=2)
     assert ask_natively(desk, message_of(some_call())) is None
     desk.serve(Shard((reference, on_cpu, combined)))
     answered = [ask_natively(desk, message_of(some_call(layer=n))) is not None for n in range(LAYERS)]
@@ -169,7 +169,7 @@ def test_only_layers_of_the_cpu_backend_are_asked_natively() -> None:
 
 
 def test_layers_of_another_width_are_not_asked_natively() -> None:
-    desk = Desk(CallShape(1, HIDDEN), max_streams=2)
+    desk = Admission(CallShape(1, HIDDEN), max_streams=2)
     desk.serve(Shard((ScriptedNativeLayer(HIDDEN + 1),)))
     assert ask_natively(desk, message_of(some_call())) is None
 

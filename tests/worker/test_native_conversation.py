@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from jangtq_proto.wire.frames import OK
-from jangtq_worker.device.admission import Desk
+from jangtq_worker.device.admission import Admission
 from tests.support.conversations import (
     FRAME,
     HIDDEN,
@@ -29,11 +29,11 @@ def layer() -> ScriptedNativeLayer:
 
 
 @pytest.fixture
-def desk(layer: ScriptedNativeLayer) -> Desk:
+def desk(layer: ScriptedNativeLayer) -> Admission:
     return scripted_desk(layer)
 
 
-def test_ordinary_calls_never_reach_the_interpreter(desk: Desk, layer: ScriptedNativeLayer) -> None:
+def test_ordinary_calls_never_reach_the_interpreter(desk: Admission, layer: ScriptedNativeLayer) -> None:
     with conversing(desk) as caller:
         for count in range(1, 4):
             answer = caller.ask(FRAME)
@@ -42,7 +42,7 @@ def test_ordinary_calls_never_reach_the_interpreter(desk: Desk, layer: ScriptedN
     assert desk.in_flight.count == 0
 
 
-def test_polling_finds_the_same_answers(desk: Desk, layer: ScriptedNativeLayer) -> None:
+def test_polling_finds_the_same_answers(desk: Admission, layer: ScriptedNativeLayer) -> None:
     with conversing(desk, poll_us=2000) as caller:
         for pause_seconds in (0, 0.01, 0):
             time.sleep(pause_seconds)
@@ -50,7 +50,7 @@ def test_polling_finds_the_same_answers(desk: Desk, layer: ScriptedNativeLayer) 
     assert layer.native_calls == 3
 
 
-def test_times_tell_how_long_the_layer_took(desk: Desk, layer: ScriptedNativeLayer) -> None:
+def test_times_tell_how_long_the_layer_took(desk: Admission, layer: ScriptedNativeLayer) -> None:
     layer.act = lambda: time.sleep(0.02)
     with conversing(desk) as caller:
         started = time.perf_counter_ns()
@@ -61,7 +61,7 @@ def test_times_tell_how_long_the_layer_took(desk: Desk, layer: ScriptedNativeLay
 
 
 def test_answers_larger_than_the_socket_takes_at_once_arrive_whole(
-    desk: Desk, layer: ScriptedNativeLayer
+    desk: Admission, layer: ScriptedNativeLayer
 ) -> None:
     call = plain_call(rows=64)
     with conversing(desk) as caller, ThreadPoolExecutor(1) as speaker:
@@ -74,7 +74,9 @@ def test_answers_larger_than_the_socket_takes_at_once_arrive_whole(
     assert layer.native_calls == 300
 
 
-def test_a_connection_that_is_reset_ends_the_conversation(desk: Desk, layer: ScriptedNativeLayer) -> None:
+def test_a_connection_that_is_reset_ends_the_conversation(
+    desk: Admission, layer: ScriptedNativeLayer
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         ours = socket.create_connection(listener.getsockname())
         theirs, _ = listener.accept()
@@ -87,13 +89,13 @@ def test_a_connection_that_is_reset_ends_the_conversation(desk: Desk, layer: Scr
     assert layer.native_calls == 1
 
 
-def _caller_over(desk: Desk, ours: socket.socket, theirs: socket.socket) -> Caller:
+def _caller_over(desk: Admission, ours: socket.socket, theirs: socket.socket) -> Caller:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("conversations.socket.socketpair", lambda: (ours, theirs))
         return Caller(desk)
 
 
-def test_an_end_inside_a_frame_ends_the_conversation(desk: Desk) -> None:
+def test_an_end_inside_a_frame_ends_the_conversation(desk: Admission) -> None:
     with conversing(desk) as caller:
         caller.say(FRAME[:-1])
         caller.hang_up()
@@ -102,7 +104,7 @@ def test_an_end_inside_a_frame_ends_the_conversation(desk: Desk) -> None:
         assert isinstance(caller.error, ConnectionResetError)
 
 
-def test_an_end_between_two_frames_is_no_error(desk: Desk) -> None:
+def test_an_end_between_two_frames_is_no_error(desk: Admission) -> None:
     with conversing(desk) as caller:
         caller.ask(FRAME)
         caller.hang_up()
@@ -110,7 +112,7 @@ def test_an_end_between_two_frames_is_no_error(desk: Desk) -> None:
         assert caller.error is None
 
 
-def test_an_interrupt_wakes_who_waits_for_a_frame(desk: Desk) -> None:
+def test_an_interrupt_wakes_who_waits_for_a_frame(desk: Admission) -> None:
     with conversing(desk) as caller:
         caller.ask(FRAME)
         caller.interrupt()

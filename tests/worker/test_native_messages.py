@@ -11,8 +11,8 @@ from jangtq_kernels.cpu_library import Status
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.wire.codec import RowType, answer_checksum, encode_call
-from jangtq_worker.device.activity import Asker
-from jangtq_worker.device.admission import Desk
+from jangtq_worker.device.activity import StreamActivity
+from jangtq_worker.device.admission import Admission
 from jangtq_worker.native_stream import ANY_ROWS, NativeStream, NoReply
 from tests.support.mutations import Mutator, scaled
 from tests.support.native_calls import HIDDEN, LAYERS, MOST_ROWS, message_of, real_desk, some_call
@@ -21,9 +21,9 @@ from tests.support.native_layers import ScriptedNativeLayer, scripted_desk
 LEFT, TOO_LONG = NoReply.LEFT_TO_PYTHON, NoReply.TOO_LONG
 
 
-def stream_at(desk: Desk) -> NativeStream:
+def stream_at(desk: Admission) -> NativeStream:
     assert desk.native is not None, "the library was compiled"
-    return NativeStream(desk.native, lambda: True, Asker())
+    return NativeStream(desk.native, lambda: True, StreamActivity())
 
 
 @cache

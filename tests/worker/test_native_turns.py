@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jangtq_proto.wire.frames import OK
-from jangtq_worker.device.admission import Desk
+from jangtq_worker.device.admission import Admission
 from tests.support.conversations import (
     FRAME,
     HIDDEN,
@@ -29,11 +29,11 @@ def layer() -> ScriptedNativeLayer:
 
 
 @pytest.fixture
-def desk(layer: ScriptedNativeLayer) -> Desk:
+def desk(layer: ScriptedNativeLayer) -> Admission:
     return scripted_desk(layer)
 
 
-def test_a_drain_waits_for_the_answer(desk: Desk, layer: ScriptedNativeLayer) -> None:
+def test_a_drain_waits_for_the_answer(desk: Admission, layer: ScriptedNativeLayer) -> None:
     with conversing(desk) as caller, held_up(layer) as go_on:
         caller.say(FRAME)
         assert layer.asked.wait(SECONDS)
@@ -48,7 +48,7 @@ def test_a_drain_waits_for_the_answer(desk: Desk, layer: ScriptedNativeLayer) ->
     assert layer.native_calls == 1
 
 
-def test_a_call_is_in_flight_until_its_answer_left(desk: Desk, layer: ScriptedNativeLayer) -> None:
+def test_a_call_is_in_flight_until_its_answer_left(desk: Admission, layer: ScriptedNativeLayer) -> None:
     calls = frame_of(plain_call(rows=64)) * 2000
     with conversing(desk) as caller, ThreadPoolExecutor(1) as speaker:
         spoken = speaker.submit(caller.say, calls)
@@ -60,7 +60,7 @@ def test_a_call_is_in_flight_until_its_answer_left(desk: Desk, layer: ScriptedNa
         assert desk.drain(SECONDS)
 
 
-def test_who_leaves_waits_for_native_calls_to_cease(desk: Desk) -> None:
+def test_who_leaves_waits_for_native_calls_to_cease(desk: Admission) -> None:
     with conversing(desk) as caller, ThreadPoolExecutor(1) as other:
         left = other.submit(desk.wait_until_left, quiet_seconds=1.0, timeout_seconds=SECONDS)
         end = time.monotonic() + 1.5
@@ -84,7 +84,7 @@ def _wait_for(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def who_waits(desk: Desk) -> threading.Event:
+def who_waits(desk: Admission) -> threading.Event:
     """Set once Python waits for a native forward."""
     waits = threading.Event()
     native = desk.native
@@ -119,7 +119,7 @@ def test_nobody_who_waits_is_overtaken() -> None:
 
 
 def test_calls_that_wait_for_a_native_one_are_computed_together(
-    desk: Desk, layer: ScriptedNativeLayer
+    desk: Admission, layer: ScriptedNativeLayer
 ) -> None:
     waits, computed = who_waits(desk), list[int]()
     with conversing(desk) as first, conversing(desk) as second, conversing(desk) as third:
@@ -138,7 +138,7 @@ def test_calls_that_wait_for_a_native_one_are_computed_together(
     assert computed == [4]
 
 
-def test_waiting_for_a_native_forward_counts_as_waiting(desk: Desk, layer: ScriptedNativeLayer) -> None:
+def test_waiting_for_a_native_forward_counts_as_waiting(desk: Admission, layer: ScriptedNativeLayer) -> None:
     waits = who_waits(desk)
     with conversing(desk) as first, conversing(desk) as second:
         with held_up(layer) as go_on:
@@ -154,7 +154,7 @@ def test_waiting_for_a_native_forward_counts_as_waiting(desk: Desk, layer: Scrip
     assert answer.queue_ns >= 200_000_000
 
 
-def test_who_takes_no_answers_holds_nobody_else_up(desk: Desk, layer: ScriptedNativeLayer) -> None:
+def test_who_takes_no_answers_holds_nobody_else_up(desk: Admission, layer: ScriptedNativeLayer) -> None:
     with conversing(desk) as deaf, conversing(desk) as other, ThreadPoolExecutor(1) as speaker:
         speaker.submit(deaf.say, frame_of(plain_call(rows=64)) * 2000)
         _wait_for(lambda: _stands_still(lambda: layer.native_calls))

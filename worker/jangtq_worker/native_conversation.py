@@ -4,15 +4,15 @@ import ctypes
 import os
 
 from jangtq_proto.sockets.frame_socket import FrameSocket
-from jangtq_worker.device.activity import Asker
-from jangtq_worker.native_desk import NativeDesk
+from jangtq_worker.device.activity import StreamActivity
+from jangtq_worker.native_desk import NativeAnswerer
 from jangtq_worker.native_library import Inbox
 
 
-class NativeConversation:
+class NativeSession:
     """For one thread."""
 
-    def __init__(self, desk: NativeDesk, frames: FrameSocket, asker: Asker) -> None:
+    def __init__(self, desk: NativeAnswerer, frames: FrameSocket, asker: StreamActivity) -> None:
         self._desk = desk
         self._asker = asker
         self._frames = frames

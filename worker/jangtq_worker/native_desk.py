@@ -18,7 +18,7 @@ class Taken(NamedTuple):
     computing: int = 0
 
 
-class NativeDesk:
+class NativeAnswerer:
     """Where native threads may answer calls. `with desk:` keeps them away from the device, as many as enter.
 
     They take a call only while nobody computes and nobody is inside such a block, so that they overtake
@@ -78,7 +78,7 @@ class NativeDesk:
         return LayerStruct(native.forward, native.pool, native.layer)
 
 
-def open_native_desk(shape: CallShape) -> NativeDesk | None:
+def open_native_desk(shape: CallShape) -> NativeAnswerer | None:
     """None where only Python answers."""
     library = answer_library()
-    return None if library is None else NativeDesk(shape, library)
+    return None if library is None else NativeAnswerer(shape, library)

@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from jangtq_worker.device.activity import Asker
-from jangtq_worker.native_desk import NativeDesk
+from jangtq_worker.device.activity import StreamActivity
+from jangtq_worker.native_desk import NativeAnswerer
 
 ANY_ROWS: Final = 1 << 31
 
@@ -26,7 +26,7 @@ class NativeStream:
     asks_alone: whether no other stream asks. row_ns: what each row of the last call took to compute.
     """
 
-    def __init__(self, desk: NativeDesk, asks_alone: Callable[[], bool], asker: Asker) -> None:
+    def __init__(self, desk: NativeAnswerer, asks_alone: Callable[[], bool], asker: StreamActivity) -> None:
         self.asks_alone = asks_alone
         self.row_ns = ctypes.c_double()
         self._desk = desk
@@ -51,7 +51,7 @@ class NativeStream:
 
 
 def open_native_stream(
-    desk: NativeDesk | None, asks_alone: Callable[[], bool], asker: Asker
+    desk: NativeAnswerer | None, asks_alone: Callable[[], bool], asker: StreamActivity
 ) -> NativeStream | None:
     """None where only Python answers."""
     return None if desk is None else NativeStream(desk, asks_alone, asker)

@@ -28,7 +28,7 @@ from jangtq_proto.tls.credentials import Credentials
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_proto.wire.codec import NO_COMPRESSION, CallShape, message_limit
-from jangtq_worker.device.admission import Desk
+from jangtq_worker.device.admission import Admission
 from jangtq_worker.device.shard import Shard
 from jangtq_worker.security.peers import Peers
 from jangtq_worker.security.tls import PeerCheck, server_credentials
@@ -67,7 +67,7 @@ class WorkerServer:
         identity = Identity(self._bundle, self._backend.name)
         config = self._bundle.config
         shape = CallShape(config.layer_count, config.hidden_size)
-        self.desk = Desk(shape, max_streams=settings.max_streams, max_calls=settings.max_calls)
+        self.desk = Admission(shape, max_streams=settings.max_streams, max_calls=settings.max_calls)
         self._extension = Extension(
             self._bundle, self._backend, spare_bytes=settings.spare_bytes, held=self._hold
         )

@@ -10,7 +10,7 @@ from jangtq_coordinator.api.admin.health import ClusterHealth, health_router
 from jangtq_coordinator.api.admin.metrics_endpoint import metrics_router
 from jangtq_coordinator.api.admin.page import page_router
 from jangtq_coordinator.api.anthropic.messages_endpoint import anthropic_router
-from jangtq_coordinator.api.chat.generation import Turns
+from jangtq_coordinator.api.chat.generation import Generations
 from jangtq_coordinator.api.http.access import Access, KeyCheck, OriginCheck
 from jangtq_coordinator.api.http.body_limit import BodyLimit
 from jangtq_coordinator.api.http.error_responses import add_error_handlers
@@ -51,7 +51,7 @@ def create_app(
     settings, metrics = settings or ApiSettings(), metrics or RequestMetrics()
     # The built-in documentation pages load scripts from elsewhere.
     app = FastAPI(title="jangtq-cluster", docs_url=None, redoc_url=None)
-    turns, answering = Turns(engine), Answering(keepalive_seconds=settings.keepalive_seconds)
+    turns, answering = Generations(engine), Answering(keepalive_seconds=settings.keepalive_seconds)
     app.include_router(chat_router(turns, answering))
     app.include_router(completions_router(turns, answering))
     app.include_router(responses_router(turns, answering))

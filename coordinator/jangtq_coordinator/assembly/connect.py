@@ -7,27 +7,27 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from jangtq_bundle.bundle import Bundle
-from jangtq_coordinator.cluster.health_monitor import Keeper
+from jangtq_coordinator.cluster.health_monitor import HealthMonitor
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.cluster.placement import Member
 from jangtq_coordinator.cluster.rebalance import Rebalancer
-from jangtq_coordinator.cluster.takeover import Survivors
+from jangtq_coordinator.cluster.takeover import Takeover
 from jangtq_coordinator.config import ClusterSettings, Transport
-from jangtq_coordinator.dispatch.collector import Patience
-from jangtq_coordinator.dispatch.connection_pool import OpenLane
+from jangtq_coordinator.dispatch.collector import Timeouts
+from jangtq_coordinator.dispatch.connection_pool import OpenConnection
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.dispatch.grid import layer_scales
 from jangtq_coordinator.metrics.expert_load import ExpertLoad
 from jangtq_coordinator.metrics.layer_times import LayerTimes
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
-from jangtq_coordinator.readiness import Pause
-from jangtq_coordinator.transport.connection import Lane, LaneSettings
-from jangtq_coordinator.transport.control_client import Prober
-from jangtq_coordinator.transport.express_connection import ExpressLane
+from jangtq_coordinator.readiness import Readiness
+from jangtq_coordinator.transport.connection import Connection, ConnectionSettings
+from jangtq_coordinator.transport.control_client import ControlClient
+from jangtq_coordinator.transport.express_connection import ExpressConnection
 from jangtq_coordinator.transport.express_handshake import ExpressSettings
-from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_coordinator.transport.local_experts import LocalExperts
-from jangtq_coordinator.transport.worker_info import LOCAL, Holder, check_holders
+from jangtq_coordinator.transport.worker_info import LOCAL, WorkerInfo, check_workers
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.errors import ClusterError, WorkerBusyError, WorkerUnreachableError
@@ -45,16 +45,16 @@ class Cluster:
     """Who belongs to it, who looks after them, and the dispatcher that asks them."""
 
     membership: Membership
-    keeper: Keeper
+    keeper: HealthMonitor
     dispatcher: Dispatcher
     load: ExpertLoad
     overlap: OverlapChooser
-    pause: Pause
-    survivors: Survivors
+    pause: Readiness
+    survivors: Takeover
     rebalancer: Rebalancer | None = None
 
     @property
-    def holders(self) -> tuple[Holder, ...]:
+    def holders(self) -> tuple[WorkerInfo, ...]:
         """Those that serve."""
         return tuple(member.holder for member in self.membership.plan.members)
 
@@ -69,7 +69,7 @@ class Cluster:
 
 def connect(bundle: Bundle, settings: ClusterSettings, *, row_type: RowType) -> Cluster:
     """Find everybody and check that they fit. Raises one ClusterError that names all that is wrong."""
-    lane_settings = LaneSettings(
+    lane_settings = ConnectionSettings(
         hidden_size=bundle.config.hidden_size,
         row_type=row_type,
         connect_timeout_seconds=settings.connect_timeout_seconds,
@@ -86,13 +86,13 @@ def connect(bundle: Bundle, settings: ClusterSettings, *, row_type: RowType) -> 
     membership.plan.check_covered()
     if local:
         _load_local(local, settings, membership)
-    prober = Prober(bundle.config.hidden_size, lane_settings.credentials)
-    survivors = Survivors(prober, local)
+    prober = ControlClient(bundle.config.hidden_size, lane_settings.credentials)
+    survivors = Takeover(prober, local)
     return _assemble(bundle, settings, membership, _lane_opener(lane_settings, settings, local), survivors)
 
 
-def _find(workers: tuple[Address, ...], lane_settings: LaneSettings) -> list[Holder]:
-    lanes = [GrpcLane(address, lane_settings) for address in workers]
+def _find(workers: tuple[Address, ...], lane_settings: ConnectionSettings) -> list[WorkerInfo]:
+    lanes = [GrpcConnection(address, lane_settings) for address in workers]
     try:
         return describe_all(lanes)
     finally:
@@ -100,24 +100,24 @@ def _find(workers: tuple[Address, ...], lane_settings: LaneSettings) -> list[Hol
             lane.close()
 
 
-def _check(holders: Sequence[Holder], bundle: Bundle) -> None:
-    check_holders(holders, fingerprint=bundle.fingerprint, protocol_version=PROTOCOL_VERSION)
+def _check(holders: Sequence[WorkerInfo], bundle: Bundle) -> None:
+    check_workers(holders, fingerprint=bundle.fingerprint, protocol_version=PROTOCOL_VERSION)
 
 
 def _lane_opener(
-    lane_settings: LaneSettings, settings: ClusterSettings, local: LocalExperts | None
-) -> OpenLane:
+    lane_settings: ConnectionSettings, settings: ClusterSettings, local: LocalExperts | None
+) -> OpenConnection:
     """Makes what expert calls to a member travel over."""
 
-    def open_lane(member: Member) -> Lane:
+    def open_lane(member: Member) -> Connection:
         if member.name == LOCAL:
             assert local is not None
             return local.lane()
-        control = GrpcLane(parse_address(member.name), lane_settings)
+        control = GrpcConnection(parse_address(member.name), lane_settings)
         control.expect(member.holder)
         if settings.transport is Transport.GRPC:
             return control
-        return ExpressLane(
+        return ExpressConnection(
             control,
             lane_settings,
             ExpressSettings(poll_us=settings.poll_us, credentials=lane_settings.credentials),
@@ -126,7 +126,7 @@ def _lane_opener(
     return open_lane
 
 
-def describe_all(lanes: list[GrpcLane]) -> list[Holder]:
+def describe_all(lanes: list[GrpcConnection]) -> list[WorkerInfo]:
     """Ask all workers at once; waits for those that still load. Raises one error for all that fail."""
     if not lanes:
         return []
@@ -135,10 +135,10 @@ def describe_all(lanes: list[GrpcLane]) -> list[Holder]:
     failures = [result for result in results if isinstance(result, ClusterError)]
     if failures:
         raise WorkerUnreachableError("; ".join(str(failure) for failure in failures))
-    return [result for result in results if isinstance(result, Holder)]
+    return [result for result in results if isinstance(result, WorkerInfo)]
 
 
-def _describe(lane: GrpcLane) -> Holder | ClusterError:
+def _describe(lane: GrpcConnection) -> WorkerInfo | ClusterError:
     told = False
     while True:
         try:
@@ -156,15 +156,15 @@ def _assemble(
     bundle: Bundle,
     settings: ClusterSettings,
     membership: Membership,
-    open_lane: OpenLane,
-    survivors: Survivors,
+    open_lane: OpenConnection,
+    survivors: Takeover,
 ) -> Cluster:
-    keeper = Keeper(
+    keeper = HealthMonitor(
         membership,
         ask=lambda address, seconds: survivors.prober.ask(address, timeout_seconds=seconds),
         check=lambda holder: _check([holder], bundle),
     )
-    pause = Pause()
+    pause = Readiness()
     pause.before_requests(membership.check_covered)
     pause.when_crowded(membership.is_crowded)
     load = ExpertLoad(bundle.config.layer_count, bundle.config.expert_count)
@@ -176,7 +176,7 @@ def _assemble(
         LayerTimes(bundle.config.layer_count),
         scales=layer_scales(bundle),
         load=load,
-        patience=Patience(settings.call_timeout_seconds, settings.worker_timeout_seconds),
+        patience=Timeouts(settings.call_timeout_seconds, settings.worker_timeout_seconds),
         pause=pause,
         audit=settings.audit,
     )
@@ -187,7 +187,7 @@ def _assemble(
 
 
 def _start_rebalancer(
-    bundle: Bundle, settings: ClusterSettings, membership: Membership, survivors: Survivors
+    bundle: Bundle, settings: ClusterSettings, membership: Membership, survivors: Takeover
 ) -> Rebalancer | None:
     if settings.rebalance_seconds is None:
         return None

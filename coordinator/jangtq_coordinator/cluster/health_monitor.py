@@ -6,18 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jangtq_coordinator.cluster.membership import Membership
-from jangtq_coordinator.cluster.placement import Member, State
-from jangtq_coordinator.transport.worker_info import Holder
+from jangtq_coordinator.cluster.placement import Member, MemberState
+from jangtq_coordinator.transport.worker_info import WorkerInfo
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.ranges import expert_ids
 
-_AWAY = (State.LEAVING, State.LOST)
+_AWAY = (MemberState.LEAVING, MemberState.LOST)
 _log = logging.getLogger("jangtq.cluster")
 
 
 @dataclass(frozen=True)
-class Rhythm:
+class ProbeIntervals:
     """Seconds between two questions to a worker that serves, and to one that is lost; and for an answer.
 
     A worker that is lost again and again is asked ever later, unless nobody else has its experts.
@@ -30,21 +30,21 @@ class Rhythm:
     silences: int = 2
 
 
-class Keeper:
+class HealthMonitor:
     """A thread for each worker. `ask` raises ClusterError, `check` too where a holder does not fit."""
 
     def __init__(
         self,
         membership: Membership,
         *,
-        ask: Callable[[Address, float], Holder],
-        check: Callable[[Holder], None],
-        rhythm: Rhythm | None = None,
+        ask: Callable[[Address, float], WorkerInfo],
+        check: Callable[[WorkerInfo], None],
+        rhythm: ProbeIntervals | None = None,
     ) -> None:
         self._membership = membership
         self._ask = ask
         self._check = check
-        self._rhythm = rhythm or Rhythm()
+        self._rhythm = rhythm or ProbeIntervals()
         self._stopped = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
 
@@ -59,7 +59,7 @@ class Keeper:
             self._threads[name] = thread
             thread.start()
 
-    def admit(self, address: Address) -> Holder:
+    def admit(self, address: Address) -> WorkerInfo:
         """Let a worker in because somebody asked for it. Raises ClusterError where it does not fit."""
         holder = self._ask(address, self._rhythm.answer_seconds)
         self._check(holder)
@@ -74,17 +74,17 @@ class Keeper:
             thread.join()
 
     def _watch(self, address: Address) -> None:
-        visit = _Visit()
+        visit = _WorkerHealth()
         while not self._stopped.is_set():
             member = self._membership.member(str(address))
             if member is None:
                 return
             if self._sleep(member, visit):
                 continue
-            if member.state is State.SERVING or member.state in _AWAY:
+            if member.state is MemberState.SERVING or member.state in _AWAY:
                 self._visit(address, member, visit)
 
-    def _sleep(self, member: Member, visit: "_Visit") -> bool:
+    def _sleep(self, member: Member, visit: "_WorkerHealth") -> bool:
         """Whether the plan changed meanwhile, so that the member may be lost by now."""
         plan = self._membership.plan
         seconds = self._rhythm.serving_seconds
@@ -95,7 +95,7 @@ class Keeper:
             return self._stopped.wait(seconds)
         return self._membership.wait_for_change(plan, seconds)
 
-    def _visit(self, address: Address, member: Member, visit: "_Visit") -> None:
+    def _visit(self, address: Address, member: Member, visit: "_WorkerHealth") -> None:
         try:
             holder = self._ask(address, self._rhythm.answer_seconds)
         except ClusterError as error:
@@ -112,7 +112,7 @@ class Keeper:
         else:
             visit.note_health()
 
-    def _readmit(self, member: Member, holder: Holder, visit: "_Visit") -> None:
+    def _readmit(self, member: Member, holder: WorkerInfo, visit: "_WorkerHealth") -> None:
         try:
             self._check(holder)
             self._membership.admit(holder)
@@ -123,7 +123,7 @@ class Keeper:
             visit.note_return()
 
 
-class _Visit:
+class _WorkerHealth:
     """What the keeper remembers of one worker."""
 
     _HEALTHY_VISITS = 10

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from jangtq_coordinator.cluster.counters import ClusterCounters
-from jangtq_coordinator.cluster.placement import Member, Plan, State, make_plan
-from jangtq_coordinator.transport.worker_info import LOCAL, Holder
+from jangtq_coordinator.cluster.placement import Member, MemberState, Placement, make_placement
+from jangtq_coordinator.transport.worker_info import LOCAL, WorkerInfo
 from jangtq_proto.errors import ConfigurationError, CoverageError
 from jangtq_proto.ranges import expert_ids, format_ranges, ranges_of
 
@@ -22,12 +22,12 @@ _log = logging.getLogger("jangtq.cluster")
 class Membership:
     """Begins with everybody serving. Raises WorkerMismatchError for an expert that the model has not."""
 
-    def __init__(self, holders: Sequence[Holder], expert_count: int) -> None:
+    def __init__(self, holders: Sequence[WorkerInfo], expert_count: int) -> None:
         self.counters = ClusterCounters()
         self._expert_count = expert_count
         self._members = {holder.name: Member(holder) for holder in holders}
         self._changed = threading.Condition()
-        self._plan = make_plan(list(self._members.values()), expert_count)
+        self._plan = make_placement(list(self._members.values()), expert_count)
         self._uncovered_since: float | None = None
         self._pushed_back_at = float("-inf")
 
@@ -41,7 +41,7 @@ class Membership:
         return time.monotonic() - self._pushed_back_at < _CROWDED_SECONDS
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> Placement:
         return self._plan
 
     @property
@@ -62,15 +62,15 @@ class Membership:
     def is_lost(self, member: Member) -> bool:
         """Whether a lane to this member is of no use any more; one that drains or leaves still answers."""
         now = self._members.get(member.name)
-        return now is None or now.generation != member.generation or now.state is State.LOST
+        return now is None or now.generation != member.generation or now.state is MemberState.LOST
 
-    def admit(self, holder: Holder, *, asked_for: bool = False) -> bool:
+    def admit(self, holder: WorkerInfo, *, asked_for: bool = False) -> bool:
         """Let a holder in, or in again. Who drains or is in quarantine comes back only when asked for."""
         with self._changed:
             known = self._members.get(holder.name)
-            if known and known.state in (State.DRAINING, State.QUARANTINED) and not asked_for:
+            if known and known.state in (MemberState.DRAINING, MemberState.QUARANTINED) and not asked_for:
                 return False
-            if known and known.state in (State.LEAVING, State.LOST):
+            if known and known.state in (MemberState.LEAVING, MemberState.LOST):
                 self.counters.returns += 1
             self._set(Member(holder, generation=known.generation + 1 if known else 0))
             return True
@@ -81,34 +81,34 @@ class Membership:
             now = self._members.get(member.name)
             if now is None or now.generation != member.generation:
                 return
-            if now.state is State.SERVING:
+            if now.state is MemberState.SERVING:
                 self.counters.losses += 1
-            if now.state in (State.SERVING, State.LEAVING):
-                self._set(replace(now, state=State.LOST, reason=reason))
+            if now.state in (MemberState.SERVING, MemberState.LEAVING):
+                self._set(replace(now, state=MemberState.LOST, reason=reason))
 
     def leave(self, member: Member) -> None:
         """A member said that it is about to stop: ask it nothing more until it is let in again."""
         with self._changed:
             now = self._members.get(member.name)
-            if now is None or now.generation != member.generation or now.state is not State.SERVING:
+            if now is None or now.generation != member.generation or now.state is not MemberState.SERVING:
                 return
             self.counters.departures += 1
-            self._set(replace(now, state=State.LEAVING, reason="it is stopping"))
+            self._set(replace(now, state=MemberState.LEAVING, reason="it is stopping"))
 
     def explain(self, member: Member, reason: str) -> None:
         """Why somebody is still lost, which may say more than how it was noticed first."""
         with self._changed:
             now = self._members.get(member.name)
-            if now is not None and now.generation == member.generation and now.state is State.LOST:
+            if now is not None and now.generation == member.generation and now.state is MemberState.LOST:
                 self._members = self._members | {now.name: replace(now, reason=reason)}
 
     def drain(self, name: str) -> Member:
         """Ask a member nothing more. Raises ConfigurationError, CoverageError when nobody can replace it."""
         with self._changed:
             member = self._known(name)
-            if member.state is State.SERVING:
+            if member.state is MemberState.SERVING:
                 self._check_spared(member)
-            drained = replace(member, state=State.DRAINING, reason="drained on request")
+            drained = replace(member, state=MemberState.DRAINING, reason="drained on request")
             self._set(drained)
             return drained
 
@@ -116,12 +116,12 @@ class Membership:
         """Ask a member nothing more because of what it answered; False where nobody else has its experts."""
         with self._changed:
             now = self._members.get(member.name)
-            if now is None or now.state is not State.SERVING or now.name == LOCAL:
+            if now is None or now.state is not MemberState.SERVING or now.name == LOCAL:
                 return False
             if not self._plan.can_spare(now.name, expert_ids(now.holder.ranges)):
                 return False
             self.counters.quarantines += 1
-            self._set(replace(now, state=State.QUARANTINED, reason=reason))
+            self._set(replace(now, state=MemberState.QUARANTINED, reason=reason))
             return True
 
     def check_covered(self) -> None:
@@ -132,10 +132,10 @@ class Membership:
 
     def tell_away(self) -> str:
         """Who does not serve, and why."""
-        away = [member for member in self.members if member.state is not State.SERVING]
+        away = [member for member in self.members if member.state is not MemberState.SERVING]
         return "; ".join(f"{member.name} is {member.state}: {member.reason}" for member in away)
 
-    def wait_for_change(self, plan: Plan, timeout_seconds: float) -> bool:
+    def wait_for_change(self, plan: Placement, timeout_seconds: float) -> bool:
         """Whether the plan became another one."""
         with self._changed:
             return self._changed.wait_for(lambda: self._plan is not plan, timeout_seconds)
@@ -158,7 +158,7 @@ class Membership:
     def _set(self, member: Member) -> None:
         """Called with the lock held. A member that does not fit the model leaves everything as it was."""
         members = self._members | {member.name: member}
-        plan = make_plan(list(members.values()), self._expert_count)
+        plan = make_placement(list(members.values()), self._expert_count)
         self._members, self._plan = members, plan
         if not plan.uncovered:
             self._uncovered_since = None
@@ -168,7 +168,9 @@ class Membership:
         self._changed.notify_all()
 
     def _report(self, member: Member) -> None:
-        level = logging.WARNING if member.state in (State.LOST, State.QUARANTINED) else logging.INFO
+        level = (
+            logging.WARNING if member.state in (MemberState.LOST, MemberState.QUARANTINED) else logging.INFO
+        )
         why = f": {member.reason}" if member.reason else ""
         held = format_ranges(member.holder.ranges)
         _log.log(level, "worker %s with experts %s is %s%s", member.name, held, member.state, why)

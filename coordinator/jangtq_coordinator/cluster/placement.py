@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from jangtq_coordinator.transport.worker_info import Holder
+from jangtq_coordinator.transport.worker_info import WorkerInfo
 from jangtq_proto.errors import CoverageError, WorkerMismatchError
 from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges, ranges_of
 
 
-class State(StrEnum):
+class MemberState(StrEnum):
     """Only members that are SERVING are asked. Who is LEAVING or LOST is let in when it is back."""
 
     SERVING = "serving"
@@ -24,9 +24,9 @@ class State(StrEnum):
 class Member:
     """A holder of the cluster. `generation` counts how often it was let in: older lanes are of no use."""
 
-    holder: Holder
+    holder: WorkerInfo
     generation: int = 0
-    state: State = State.SERVING
+    state: MemberState = MemberState.SERVING
     reason: str = ""
 
     @property
@@ -35,7 +35,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Placement:
     """The members that serve, in order, and of each expert the positions of those that hold it."""
 
     members: tuple[Member, ...]
@@ -64,9 +64,9 @@ class Plan:
             raise CoverageError(f"experts {format_ranges(self.uncovered)} are held by nobody; {held}")
 
 
-def make_plan(members: Sequence[Member], expert_count: int) -> Plan:
+def make_placement(members: Sequence[Member], expert_count: int) -> Placement:
     """The plan of those among the members that serve. Raises WorkerMismatchError for a foreign expert."""
-    serving = tuple(member for member in members if member.state is State.SERVING)
+    serving = tuple(member for member in members if member.state is MemberState.SERVING)
     holders_of: list[list[int]] = [[] for _ in range(expert_count)]
     for position, member in enumerate(serving):
         last = max((held.last for held in member.holder.ranges), default=0)
@@ -76,4 +76,4 @@ def make_plan(members: Sequence[Member], expert_count: int) -> Plan:
             )
         for expert in expert_ids(member.holder.ranges):
             holders_of[expert].append(position)
-    return Plan(serving, tuple(map(tuple, holders_of)))
+    return Placement(serving, tuple(map(tuple, holders_of)))

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from jangtq_coordinator.cluster.membership import Membership
-from jangtq_coordinator.cluster.takeover import Survivors
-from jangtq_coordinator.transport.worker_info import LOCAL, Holder
+from jangtq_coordinator.cluster.takeover import Takeover
+from jangtq_coordinator.transport.worker_info import LOCAL, WorkerInfo
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges, ranges_of
 
@@ -39,7 +39,7 @@ def share_out(lost: Sequence[int], room: Mapping[str, int], *, own_room: int = 0
     return shares
 
 
-def to_give_back(holders: Iterable[Holder]) -> _Shares:
+def to_give_back(holders: Iterable[WorkerInfo]) -> _Shares:
     """What each holder took over that somebody holds as his own."""
     serving = list(holders)
     taken = {holder.name: set(expert_ids(holder.taken_over)) for holder in serving}
@@ -56,7 +56,7 @@ class Rebalancer:
     """
 
     def __init__(
-        self, membership: Membership, survivors: Survivors, *, after_seconds: float, expert_bytes: int
+        self, membership: Membership, survivors: Takeover, *, after_seconds: float, expert_bytes: int
     ) -> None:
         self._membership = membership
         self._survivors = survivors

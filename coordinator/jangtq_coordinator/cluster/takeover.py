@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jangtq_coordinator.transport.control_client import Prober
+from jangtq_coordinator.transport.control_client import ControlClient
 from jangtq_coordinator.transport.local_experts import LocalExperts
 from jangtq_coordinator.transport.worker_info import LOCAL
 from jangtq_proto.addresses import parse_address
@@ -11,10 +11,10 @@ from jangtq_proto.ranges import ExpertRange
 
 
 @dataclass(frozen=True)
-class Survivors:
+class Takeover:
     """Members by name. May be used by any thread."""
 
-    prober: Prober
+    prober: ControlClient
     local: LocalExperts | None = None
 
     @property

@@ -9,23 +9,23 @@ from numpy.typing import NDArray
 
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.cluster.placement import Member
-from jangtq_coordinator.dispatch.connection_pool import LaneBook, OpenLane
+from jangtq_coordinator.dispatch.connection_pool import ConnectionPool, OpenConnection
 from jangtq_coordinator.dispatch.exchange import Answered, Asked, Exchange, Failure
 from jangtq_coordinator.dispatch.exchange_memory import AskedRows
 from jangtq_coordinator.dispatch.failover import Failover
 from jangtq_coordinator.dispatch.native_call import NativeCall
 from jangtq_coordinator.dispatch.native_exchange import NativeExchanges
-from jangtq_coordinator.dispatch.router import NOBODY, HolderRows
+from jangtq_coordinator.dispatch.router import NOBODY, WorkerRows
 from jangtq_coordinator.dispatch.routes import Routes
-from jangtq_coordinator.metrics.worker_traffic import Traffic
-from jangtq_coordinator.readiness import Pause
+from jangtq_coordinator.metrics.worker_traffic import ClusterTraffic
+from jangtq_coordinator.readiness import Readiness
 from jangtq_coordinator.transport.connection import GiveUp
-from jangtq_coordinator.transport.express_connection import ExpressLane
+from jangtq_coordinator.transport.express_connection import ExpressConnection
 from jangtq_proto.errors import ClusterError
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """How long a call may take where nobody else can be asked, and how long experts may have no holder."""
 
     call_seconds: float = 60.0
@@ -35,9 +35,11 @@ class Patience:
 class Collector:
     """Used by the thread that dispatches."""
 
-    def __init__(self, membership: Membership, open_lane: OpenLane, patience: Patience, pause: Pause) -> None:
+    def __init__(
+        self, membership: Membership, open_lane: OpenConnection, patience: Timeouts, pause: Readiness
+    ) -> None:
         self._membership = membership
-        self._lanes = LaneBook(open_lane)
+        self._lanes = ConnectionPool(open_lane)
         self._native = NativeExchanges(self._lanes)
         self._failover = Failover(
             membership,
@@ -48,7 +50,7 @@ class Collector:
         self._routes = Routes(membership, patience.call_seconds)
         self.record_pace = self._routes.record
         self._retired = self._routes.plan
-        self.traffic = Traffic()
+        self.traffic = ClusterTraffic()
 
     def keep_up(self, *, idle: bool) -> None:
         """Follow the plan; when idle, close the lanes to whoever left it."""
@@ -87,7 +89,7 @@ class Collector:
         """Close every lane."""
         self._lanes.close()
 
-    def _ask(self, exchange: Exchange, parts: tuple[HolderRows, ...]) -> None:
+    def _ask(self, exchange: Exchange, parts: tuple[WorkerRows, ...]) -> None:
         self._native.make_way()
         for part in parts:
             if part.holder == NOBODY:
@@ -132,7 +134,7 @@ class Collector:
             try:
                 if (failure := call.failure(part.holder)) is not None:
                     raise failure
-                if isinstance(lane, ExpressLane) and not told.is_sent:
+                if isinstance(lane, ExpressConnection) and not told.is_sent:
                     lane.send_rest(
                         call.call_id,
                         exchange.call(part),
@@ -177,7 +179,7 @@ class Collector:
         part = next(part for part in parts if part.holder == position)
         return self._giving_up(call.ways.plan.members[position], part, started)()
 
-    def _giving_up(self, member: Member, part: HolderRows, started: float) -> GiveUp:
+    def _giving_up(self, member: Member, part: WorkerRows, started: float) -> GiveUp:
         """Whether to wait no longer, because the member is lost, or late and somebody else can be asked."""
         ids = part.expert_ids
 
@@ -205,7 +207,7 @@ class Collector:
             self._count(part, exchange.failures, again)
             self._ask(exchange, tuple(piece.within(part.row_index) for piece in again))
 
-    def _count(self, part: HolderRows, failures: list[Failure], again: tuple[HolderRows, ...]) -> None:
+    def _count(self, part: WorkerRows, failures: list[Failure], again: tuple[WorkerRows, ...]) -> None:
         members = self._routes.plan.members
         before = next((f.member.name for f in reversed(failures) if f.part is part), None)
         same = all(piece.holder != NOBODY and members[piece.holder].name == before for piece in again)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from jangtq_coordinator.cluster.counters import ClusterCounters
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.dispatch.audit import Auditor
-from jangtq_coordinator.dispatch.collector import Collector, Patience
-from jangtq_coordinator.dispatch.connection_pool import OpenLane
+from jangtq_coordinator.dispatch.collector import Collector, Timeouts
+from jangtq_coordinator.dispatch.connection_pool import OpenConnection
 from jangtq_coordinator.dispatch.exchange import Answered, Exchange, add_up, ask_again, slowest_of, times_of
 from jangtq_coordinator.dispatch.exchange_memory import AskedRows
 from jangtq_coordinator.dispatch.grid import (
@@ -25,12 +25,12 @@ from jangtq_coordinator.dispatch.grid import (
     read_sums,
 )
 from jangtq_coordinator.dispatch.native_call import NativeCall
-from jangtq_coordinator.dispatch.recorder import Books, Entry, Ledger
+from jangtq_coordinator.dispatch.recorder import Books, ExchangeRecord, Recorder
 from jangtq_coordinator.metrics.expert_load import ExpertLoad
 from jangtq_coordinator.metrics.layer_times import LayerTimes
 from jangtq_coordinator.metrics.timeline import Timeline
-from jangtq_coordinator.metrics.worker_traffic import Traffic
-from jangtq_coordinator.readiness import Pause
+from jangtq_coordinator.metrics.worker_traffic import ClusterTraffic
+from jangtq_coordinator.readiness import Readiness
 from jangtq_proto.errors import WorkerFaultError
 from jangtq_proto.wire.codec import LayerCall, Rows
 
@@ -50,13 +50,13 @@ class Dispatcher:
     def __init__(
         self,
         membership: Membership,
-        open_lane: OpenLane,
+        open_lane: OpenConnection,
         times: LayerTimes,
         *,
         scales: NDArray[np.float64] | None = None,
         load: ExpertLoad | None = None,
-        patience: Patience | None = None,
-        pause: Pause | None = None,
+        patience: Timeouts | None = None,
+        pause: Readiness | None = None,
         audit: float = 0.0,
     ) -> None:
         self._membership = membership
@@ -65,19 +65,19 @@ class Dispatcher:
         self._load = load
         self.timeline = Timeline()
         self.records = True
-        self._collector = Collector(membership, open_lane, patience or Patience(), pause or Pause())
+        self._collector = Collector(membership, open_lane, patience or Timeouts(), pause or Readiness())
         self._auditor = Auditor(membership, self._collector, rate=audit)
         self._under_way = 0
         self.waited_ns = 0
         """Since the start, in which there was nothing to do but wait for holders."""
-        self._ledger = Ledger(Books(times, self.timeline, self.traffic, load), self._collector.record_pace)
+        self._ledger = Recorder(Books(times, self.timeline, self.traffic, load), self._collector.record_pace)
 
     @property
     def times(self) -> LayerTimes:
         return self._times
 
     @property
-    def traffic(self) -> Traffic:
+    def traffic(self) -> ClusterTraffic:
         return self._collector.traffic
 
     @property
@@ -181,7 +181,7 @@ class Dispatcher:
         self.waited_ns += native.read_ns - waited_ns
         asked = native.asked
         self._ledger.note(
-            Entry(
+            ExchangeRecord(
                 native.ways.plan,
                 asked.layer,
                 asked.expert_ids,

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from jangtq_coordinator.cluster.placement import Member
 from jangtq_coordinator.dispatch.native_call import NativeCall
-from jangtq_coordinator.dispatch.router import HolderRows
+from jangtq_coordinator.dispatch.router import WorkerRows
 from jangtq_coordinator.metrics.layer_times import ExchangeTimes
-from jangtq_coordinator.transport.connection import Lane, LayerAnswer
+from jangtq_coordinator.transport.connection import Connection, LayerAnswer
 from jangtq_kernels.grid import FINEST
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.wire.codec import LayerCall
@@ -21,9 +21,9 @@ from jangtq_proto.wire.codec import LayerCall
 class Asked(NamedTuple):
     """A part that a member was asked for, under a call id of its lane; `sent_ns` is of perf_counter_ns."""
 
-    part: HolderRows
+    part: WorkerRows
     member: Member
-    lane: Lane
+    lane: Connection
     call_id: int
     sent_ns: int
 
@@ -31,12 +31,12 @@ class Asked(NamedTuple):
 class Answered(NamedTuple):
     """A part that a member answered."""
 
-    part: HolderRows
+    part: WorkerRows
     member: Member
     answer: LayerAnswer
 
 
-class SlowestHolder(NamedTuple):
+class SlowestWorker(NamedTuple):
     """The nanoseconds that the slowest holder tells of itself; `decode_ns` is of all answers."""
 
     name: str
@@ -49,7 +49,7 @@ class SlowestHolder(NamedTuple):
 class Failure:
     """A part that a member did not answer."""
 
-    part: HolderRows
+    part: WorkerRows
     member: Member
     error: ClusterError
 
@@ -68,7 +68,7 @@ class Exchange:
     native: NativeCall | None = None
     sent_ns: int = 0
     asked: list[Asked] = field(default_factory=list)
-    unanswered: list[HolderRows] = field(default_factory=list)
+    unanswered: list[WorkerRows] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     answered: list[Answered] = field(default_factory=list)
 
@@ -80,7 +80,7 @@ class Exchange:
             self.given = self.native.whole()
         return self.given
 
-    def call(self, part: HolderRows) -> LayerCall:
+    def call(self, part: WorkerRows) -> LayerCall:
         """The message for a part."""
         whole = self.whole
         rows, exponents = whole.rows, whole.exponents
@@ -135,7 +135,7 @@ def ask_again(whole: LayerCall, rows: list[int], finest: NDArray[np.int8]) -> Ex
     return Exchange(started_ns, started_ns, call)
 
 
-def slowest_of(answered: list[Answered]) -> SlowestHolder:
+def slowest_of(answered: list[Answered]) -> SlowestWorker:
     """Who took longest, and what it took to decode all answers."""
     slowest, longest, decode_ns = answered[0], -1, 0
     for one in answered:
@@ -143,10 +143,10 @@ def slowest_of(answered: list[Answered]) -> SlowestHolder:
         spent = one.answer.queue_ns + one.answer.compute_ns
         if spent > longest:
             slowest, longest = one, spent
-    return SlowestHolder(slowest.member.name, slowest.answer.queue_ns, slowest.answer.compute_ns, decode_ns)
+    return SlowestWorker(slowest.member.name, slowest.answer.queue_ns, slowest.answer.compute_ns, decode_ns)
 
 
-def times_of(exchange: Exchange, slowest: SlowestHolder, *, waited_ns: int, read_ns: int) -> ExchangeTimes:
+def times_of(exchange: Exchange, slowest: SlowestWorker, *, waited_ns: int, read_ns: int) -> ExchangeTimes:
     """Where the time of an exchange went that ends now; both stamps are of time.perf_counter_ns."""
     return ExchangeTimes(
         exchange.whole.layer,

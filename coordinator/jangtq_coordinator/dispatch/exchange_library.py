@@ -33,7 +33,7 @@ class Outcome(IntEnum):
     MISFITS = 4
 
 
-class Part(NamedTuple):
+class PartStruct(NamedTuple):
     """What was done with one holder, JangtqPart."""
 
     picks: int
@@ -72,7 +72,7 @@ class Summary(NamedTuple):
     read_ns: int
 
 
-class Exchange(ctypes.Structure):
+class ExchangeStruct(ctypes.Structure):
     """JangtqExchange."""
 
     _fields_ = [

@@ -6,18 +6,24 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_coordinator.dispatch.exchange_library import Exchange, ExchangeLibrary, Outcome, Part, Summary
+from jangtq_coordinator.dispatch.exchange_library import (
+    ExchangeLibrary,
+    ExchangeStruct,
+    Outcome,
+    PartStruct,
+    Summary,
+)
 from jangtq_coordinator.dispatch.grid import GRIDS
 from jangtq_proto.wire.codec import Rows, RowType, wire_row_type
 
 MOST_ROWS: Final = 32
 MOST_SLOTS: Final = 32
 _CACHE_LINE: Final = 64
-_PART_SIZE = len(Part._fields)
+_PART_SIZE = len(PartStruct._fields)
 _READ_NS = Summary._fields.index("read_ns")
 # Of the first holder among all that is told.
-_PICKS = len(Summary._fields) + Part._fields.index("picks")
-_FRAME_BYTES = len(Summary._fields) + Part._fields.index("frame_bytes")
+_PICKS = len(Summary._fields) + PartStruct._fields.index("picks")
+_FRAME_BYTES = len(Summary._fields) + PartStruct._fields.index("frame_bytes")
 
 
 class AskedRows(NamedTuple):
@@ -34,7 +40,7 @@ class AskedRows(NamedTuple):
     factor: float
 
 
-class Holders:
+class AskedWorkers:
     """Who holds what, and the sockets to reach them; shared by all exchanges."""
 
     def __init__(self, count: int, owners: NDArray[np.int32]) -> None:
@@ -47,13 +53,15 @@ class Holders:
 class ExchangeMemory:
     """Everything that one exchange under way needs, at most MOST_ROWS rows with MOST_SLOTS slots."""
 
-    def __init__(self, library: ExchangeLibrary, holders: Holders, hidden: int, row_type: RowType) -> None:
+    def __init__(
+        self, library: ExchangeLibrary, holders: AskedWorkers, hidden: int, row_type: RowType
+    ) -> None:
         """hidden, row_type: how many values a row has, and of which type, as for the lanes."""
         count = len(holders.sockets)
         self.holders = holders
         self._library = library
         self._exponents = np.empty(MOST_ROWS, dtype=np.int8)
-        self._told = np.zeros(len(Summary._fields) + count * len(Part._fields), dtype=np.int64)
+        self._told = np.zeros(len(Summary._fields) + count * len(PartStruct._fields), dtype=np.int64)
         self._summary = self._told[: len(Summary._fields)]
         self._parts = self._told[len(Summary._fields) :].reshape(count, -1)
         self._row_index = np.empty((count, MOST_ROWS), dtype=np.int32)
@@ -111,9 +119,9 @@ class ExchangeMemory:
         """How much a holder is asked for."""
         return self._number[_PICKS + holder * _PART_SIZE]
 
-    def part(self, holder: int) -> Part:
+    def part(self, holder: int) -> PartStruct:
         """What was done with one holder."""
-        return Part(*self._parts[holder].tolist())
+        return PartStruct(*self._parts[holder].tolist())
 
     def read_ns(self) -> int:
         """When the last answer was there, after an ordinary outcome."""
@@ -127,9 +135,9 @@ class ExchangeMemory:
         """What was read of a holder's answer."""
         return self._answers[holder, :nbytes].tobytes()
 
-    def _describe(self, hidden: int, row_type: RowType) -> Exchange:
+    def _describe(self, hidden: int, row_type: RowType) -> ExchangeStruct:
         holders = self.holders
-        return Exchange(
+        return ExchangeStruct(
             holders=holders.sockets.ctypes.data,
             holder_count=len(holders.sockets),
             owners=holders.owners.ctypes.data,
@@ -150,9 +158,9 @@ class ExchangeMemory:
         )
 
 
-def read_told(told: bytes) -> tuple[Summary, list[Part]]:
+def read_told(told: bytes) -> tuple[Summary, list[PartStruct]]:
     """What `ExchangeMemory.told` says of the whole exchange, and of every holder."""
     numbers: list[int] = np.frombuffer(told, dtype=np.int64).tolist()
-    first, size = len(Summary._fields), len(Part._fields)
-    parts = [Part(*numbers[at : at + size]) for at in range(first, len(numbers), size)]
+    first, size = len(Summary._fields), len(PartStruct._fields)
+    parts = [PartStruct(*numbers[at : at + size]) for at in range(first, len(numbers), size)]
     return Summary(*numbers[:first]), parts

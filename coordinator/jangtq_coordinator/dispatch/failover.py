@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterable
 
 from jangtq_coordinator.cluster.membership import Membership
-from jangtq_coordinator.cluster.placement import Member, Plan
+from jangtq_coordinator.cluster.placement import Member, Placement
 from jangtq_coordinator.dispatch.exchange import Exchange, Failure
-from jangtq_coordinator.dispatch.router import HolderRows
-from jangtq_coordinator.readiness import Pause
+from jangtq_coordinator.dispatch.router import WorkerRows
+from jangtq_coordinator.readiness import Readiness
 from jangtq_proto.errors import (
     CallRejectedError,
     CoverageError,
@@ -35,7 +35,7 @@ class Failover:
     """Judges the failures of one exchange after the other; used by the thread that dispatches."""
 
     def __init__(
-        self, membership: Membership, *, pause: Pause, worker_timeout_seconds: float, busy_seconds: float
+        self, membership: Membership, *, pause: Readiness, worker_timeout_seconds: float, busy_seconds: float
     ) -> None:
         self._membership = membership
         self._pause = pause
@@ -126,7 +126,7 @@ class Failover:
         self._pause.check_waiting()
         time.sleep(min(_BUSY_PAUSE_SECONDS * 2 ** min(len(busy), 10), _LONGEST_BUSY_PAUSE_SECONDS))
 
-    def _check_patience(self, plan: Plan) -> None:
+    def _check_patience(self, plan: Placement) -> None:
         if self._membership.uncovered_seconds() <= self._worker_timeout_seconds:
             return
         raise CoverageError(
@@ -142,9 +142,9 @@ def _check_losses(failures: list[Failure]) -> None:
         raise failures[-1].error
 
 
-def _experts(parts: Iterable[HolderRows]) -> set[int]:
+def _experts(parts: Iterable[WorkerRows]) -> set[int]:
     return {expert for part in parts for expert in part.expert_ids.ravel().tolist() if expert >= 0}
 
 
-def _covers(plan: Plan, parts: Iterable[HolderRows]) -> bool:
+def _covers(plan: Placement, parts: Iterable[WorkerRows]) -> bool:
     return not plan.uncovered or all(plan.holders_of[expert] for expert in _experts(parts))

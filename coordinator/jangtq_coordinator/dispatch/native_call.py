@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from jangtq_coordinator.cluster.placement import Plan
-from jangtq_coordinator.dispatch.exchange_library import Part
+from jangtq_coordinator.cluster.placement import Placement
+from jangtq_coordinator.dispatch.exchange_library import PartStruct
 from jangtq_coordinator.dispatch.exchange_memory import AskedRows, ExchangeMemory
 from jangtq_coordinator.dispatch.router import Router
-from jangtq_coordinator.transport.express_connection import ExpressLane
-from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_coordinator.transport.express_connection import ExpressConnection
+from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_coordinator.transport.grpc_stream import ExpertStream
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.sockets.frame_socket import FrameSocket
@@ -23,13 +23,13 @@ class Ways(NamedTuple):
     """
 
     router: Router
-    plan: Plan
+    plan: Placement
     row_type: RowType = RowType.FLOAT32
-    sockets: tuple[tuple[int, ExpressLane, FrameSocket], ...] = ()
-    streams: tuple[tuple[int, GrpcLane, ExpertStream], ...] = ()
-    secured: tuple[GrpcLane, ...] = ()
+    sockets: tuple[tuple[int, ExpressConnection, FrameSocket], ...] = ()
+    streams: tuple[tuple[int, GrpcConnection, ExpertStream], ...] = ()
+    secured: tuple[GrpcConnection, ...] = ()
 
-    def all(self) -> Iterator[tuple[int, ExpressLane | GrpcLane, FrameSocket | ExpertStream]]:
+    def all(self) -> Iterator[tuple[int, ExpressConnection | GrpcConnection, FrameSocket | ExpertStream]]:
         """Sockets first."""
         yield from self.sockets
         yield from self.streams
@@ -57,7 +57,7 @@ class NativeCall:
         self.told = b""
         self.read_ns = 0
 
-    def part(self, position: int) -> Part:
+    def part(self, position: int) -> PartStruct:
         """What was done with one member of the plan."""
         return self.memory.part(position)
 
@@ -69,7 +69,7 @@ class NativeCall:
             asked.layer, asked.rows, asked.expert_ids, asked.router_weights, exponents, asked.prefill
         )
 
-    def lane(self, position: int) -> ExpressLane | GrpcLane:
+    def lane(self, position: int) -> ExpressConnection | GrpcConnection:
         """The way to a member that was asked."""
         return next(lane for place, lane, _ in self.ways.all() if place == position)
 

@@ -13,21 +13,21 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_coordinator.cluster.placement import Plan
-from jangtq_coordinator.dispatch.connection_pool import LaneBook
-from jangtq_coordinator.dispatch.exchange_library import BY_MESSAGE, Outcome, Part, exchange_library
+from jangtq_coordinator.cluster.placement import Placement
+from jangtq_coordinator.dispatch.connection_pool import ConnectionPool
+from jangtq_coordinator.dispatch.exchange_library import BY_MESSAGE, Outcome, PartStruct, exchange_library
 from jangtq_coordinator.dispatch.exchange_memory import (
     MOST_ROWS,
     MOST_SLOTS,
     AskedRows,
+    AskedWorkers,
     ExchangeMemory,
-    Holders,
 )
 from jangtq_coordinator.dispatch.native_call import NativeCall, Ways
 from jangtq_coordinator.dispatch.router import Router
 from jangtq_coordinator.transport.connection import LayerAnswer
-from jangtq_coordinator.transport.express_connection import ExpressLane
-from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_coordinator.transport.express_connection import ExpressConnection
+from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_coordinator.transport.grpc_stream import ExpertStream, StreamBrokenError
 from jangtq_proto.sockets.frame_socket import FrameSocket
 from jangtq_proto.wire.codec import RowType, row_dtype
@@ -43,17 +43,17 @@ class NativeExchanges:
     Whoever uses lanes otherwise calls `make_way` before; until then lanes know of no native call.
     """
 
-    def __init__(self, lanes: LaneBook) -> None:
+    def __init__(self, lanes: ConnectionPool) -> None:
         self._book = lanes
         self._library = exchange_library()
         self._ways: Ways | None = None
         self._is_stale = True
         self._newest_id = 0
         self._untold: deque[NativeCall] = deque()
-        self._holders = Holders(0, np.empty(0, dtype=np.int32))
+        self._holders = AskedWorkers(0, np.empty(0, dtype=np.int32))
         self._free: list[ExchangeMemory] | None = None
 
-    def ask(self, asked: AskedRows, router: Router, plan: Plan, *, others: int) -> NativeCall | None:
+    def ask(self, asked: AskedRows, router: Router, plan: Placement, *, others: int) -> NativeCall | None:
         """Ask every holder; None where nothing was sent, because the exchange is none of the ordinary.
 
         others: how many exchanges are under way besides.
@@ -143,11 +143,11 @@ class NativeExchanges:
             return call.can_be_read()
         return not self._is_stale and call.ways is self._ways and self._untold[0] is call
 
-    def _follow(self, router: Router, plan: Plan, owners: NDArray[np.int32]) -> Ways:
+    def _follow(self, router: Router, plan: Placement, owners: NDArray[np.int32]) -> Ways:
         """The ways of now; where nothing happened since the last exchange, those of then."""
         ways = self._ways
         if ways is None or router is not ways.router:
-            self._holders, self._free = Holders(len(plan.members), owners), None
+            self._holders, self._free = AskedWorkers(len(plan.members), owners), None
         elif not self._is_stale and not any(lane.is_outdated for lane in ways.secured):
             return ways
         self._ways = ways = self._look_at_lanes(Ways(router, plan))
@@ -155,8 +155,8 @@ class NativeExchanges:
         return ways
 
     def _look_at_lanes(self, ways: Ways) -> Ways:
-        sockets: list[tuple[int, ExpressLane, FrameSocket]] = []
-        streams: list[tuple[int, GrpcLane, ExpertStream]] = []
+        sockets: list[tuple[int, ExpressConnection, FrameSocket]] = []
+        streams: list[tuple[int, GrpcConnection, ExpertStream]] = []
         lanes = self._known_lanes(ways.plan)
         row_type = lanes[0][1].row_type if lanes else RowType.FLOAT32
         self._holders.sockets[:, 0] = -1
@@ -164,18 +164,22 @@ class NativeExchanges:
             self._newest_id = max(self._newest_id, lane.newest_call_id)
             if lane.row_type is not row_type:
                 continue
-            if isinstance(lane, ExpressLane) and lane.plain_frames is not None:
+            if isinstance(lane, ExpressConnection) and lane.plain_frames is not None:
                 sockets.append((position, lane, lane.plain_frames))
                 self._holders.sockets[position] = lane.plain_frames.descriptor
-            elif isinstance(lane, GrpcLane) and lane.plain_stream is not None:
+            elif isinstance(lane, GrpcConnection) and lane.plain_stream is not None:
                 streams.append((position, lane, lane.plain_stream))
                 self._holders.sockets[position] = BY_MESSAGE, 0
         secured = tuple(lane for _, lane, _ in streams if lane.is_secured)
         return Ways(ways.router, ways.plan, row_type, tuple(sockets), tuple(streams), secured)
 
-    def _known_lanes(self, plan: Plan) -> list[tuple[int, ExpressLane | GrpcLane]]:
+    def _known_lanes(self, plan: Placement) -> list[tuple[int, ExpressConnection | GrpcConnection]]:
         lanes = ((position, self._book.known(member)) for position, member in enumerate(plan.members))
-        return [(position, lane) for position, lane in lanes if isinstance(lane, ExpressLane | GrpcLane)]
+        return [
+            (position, lane)
+            for position, lane in lanes
+            if isinstance(lane, ExpressConnection | GrpcConnection)
+        ]
 
     def _take_memory(self, hidden: int, row_type: RowType) -> ExchangeMemory | None:
         if self._free is None:
@@ -219,7 +223,7 @@ def _is_short(asked: AskedRows) -> bool:
     return bool(rows <= MOST_ROWS and slots <= MOST_SLOTS)
 
 
-def _read(data: bytes, part: Part) -> LayerAnswer:
+def _read(data: bytes, part: PartStruct) -> LayerAnswer:
     payload = read_answer(memoryview(data)).payload
     sums, finest = split_answer(payload, part.rows)
     return LayerAnswer(

@@ -11,26 +11,26 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_coordinator.cluster.placement import Member, Plan
-from jangtq_coordinator.dispatch.exchange_library import Part, Summary
+from jangtq_coordinator.cluster.placement import Member, Placement
+from jangtq_coordinator.dispatch.exchange_library import PartStruct, Summary
 from jangtq_coordinator.dispatch.exchange_memory import read_told
 from jangtq_coordinator.dispatch.router import work
 from jangtq_coordinator.metrics.expert_load import ExpertLoad
 from jangtq_coordinator.metrics.layer_times import ExchangeTimes, LayerTimes
 from jangtq_coordinator.metrics.timeline import Timeline
-from jangtq_coordinator.metrics.worker_traffic import Traffic
+from jangtq_coordinator.metrics.worker_traffic import ClusterTraffic
 
 # The first after a kernel emptied the caches costs several times as much as those after it.
 _WRITTEN_AT_ONCE: Final = 16
 
 
-class Entry(NamedTuple):
+class ExchangeRecord(NamedTuple):
     """One exchange: the stamps of ExchangeTimes, and what native code told, see ExchangeMemory.told.
 
     is_timed: whether its times are to be kept, or only what routing needs.
     """
 
-    plan: Plan
+    plan: Placement
     layer: int
     expert_ids: NDArray[np.int32]
     began: int
@@ -55,19 +55,19 @@ class Books(NamedTuple):
 
     times: LayerTimes
     timeline: Timeline
-    traffic: Traffic
+    traffic: ClusterTraffic
     load: ExpertLoad | None
 
 
-class Ledger:
-    """`note` an Entry; `settle` may be called by any thread."""
+class Recorder:
+    """`note` an ExchangeRecord; `settle` may be called by any thread."""
 
     def __init__(self, books: Books, record_pace: RecordPace) -> None:
         self._books = books
         self._record_pace = record_pace
-        self._entries: deque[Entry] = deque()
+        self._entries: deque[ExchangeRecord] = deque()
         self._settling = threading.Lock()
-        self.note: Callable[[Entry], None] = self._entries.append
+        self.note: Callable[[ExchangeRecord], None] = self._entries.append
         for book in books:
             if book is not None:
                 book.catch_up = self.settle
@@ -83,7 +83,7 @@ class Ledger:
             for _ in range(len(self._entries)):
                 self._write(self._entries.popleft())
 
-    def _write(self, entry: Entry) -> None:
+    def _write(self, entry: ExchangeRecord) -> None:
         summary, parts = read_told(entry.told)
         if entry.is_timed:
             times = _times_of(entry, summary)
@@ -97,7 +97,7 @@ class Ledger:
                 self._write_part(member, part, free_ns)
                 free_ns = part.read_ns
 
-    def _write_part(self, member: Member, part: Part, free_ns: int) -> None:
+    def _write_part(self, member: Member, part: PartStruct, free_ns: int) -> None:
         """`free_ns` is when the coordinator began to wait for this answer."""
         self._books.traffic.record(
             member.name,
@@ -114,7 +114,7 @@ class Ledger:
         )
 
 
-def _times_of(entry: Entry, summary: Summary) -> ExchangeTimes:
+def _times_of(entry: ExchangeRecord, summary: Summary) -> ExchangeTimes:
     return ExchangeTimes(
         entry.layer,
         len(entry.expert_ids),

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_coordinator.cluster.placement import Plan
+from jangtq_coordinator.cluster.placement import Placement
 from jangtq_coordinator.dispatch.balance import Job, balance
 from jangtq_kernels.backend import NO_EXPERT
 
@@ -21,7 +21,7 @@ def work(distinct: int, picks: int) -> float:
     return distinct + picks / _ROWS_A_READ
 
 
-class HolderRows(NamedTuple):
+class WorkerRows(NamedTuple):
     """What one holder is asked for: some rows, and of each row the experts that are its own.
 
     holder: a position in the plan's members, or NOBODY.
@@ -37,7 +37,7 @@ class HolderRows(NamedTuple):
     router_weights: NDArray[np.float32]
     picks: int
 
-    def within(self, outer: NDArray[np.int64] | None) -> "HolderRows":
+    def within(self, outer: NDArray[np.int64] | None) -> "WorkerRows":
         """The same with positions in the rows that `outer` was cut from."""
         if outer is None:
             return self
@@ -57,7 +57,7 @@ class Router:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: Placement,
         *,
         seconds_per_cost: Sequence[float] | None = None,
         avoid: frozenset[int] = frozenset(),
@@ -74,8 +74,8 @@ class Router:
 
     def split(
         self, expert_ids: NDArray[np.int32], router_weights: NDArray[np.float32]
-    ) -> tuple[HolderRows, ...]:
-        """One HolderRows for each holder of a picked expert, in holder order; inputs [rows, slots]."""
+    ) -> tuple[WorkerRows, ...]:
+        """One WorkerRows for each holder of a picked expert, in holder order; inputs [rows, slots]."""
         if expert_ids.shape[0] == 1:
             return self._split_one(expert_ids, router_weights)
         owners = self._owners(expert_ids)[expert_ids]
@@ -84,7 +84,7 @@ class Router:
 
     def _split_one(
         self, expert_ids: NDArray[np.int32], router_weights: NDArray[np.float32]
-    ) -> tuple[HolderRows, ...]:
+    ) -> tuple[WorkerRows, ...]:
         """A single row, the common case of decoding: plain lists beat NumPy by far."""
         picked: list[int] = expert_ids[0].tolist()
         chosen = self._balance(dict.fromkeys(picked, 1)) if self._has_choice else {}
@@ -94,7 +94,7 @@ class Router:
             if holder != _NOT_ASKED:
                 slots.setdefault(holder, []).append(slot)
         return tuple(
-            HolderRows(holder, None, expert_ids.take(own, 1), router_weights.take(own, 1), len(own))
+            WorkerRows(holder, None, expert_ids.take(own, 1), router_weights.take(own, 1), len(own))
             for holder, own in sorted(slots.items())
         )
 
@@ -130,12 +130,12 @@ def _rows_of(
     owners: NDArray[np.int32],
     expert_ids: NDArray[np.int32],
     router_weights: NDArray[np.float32],
-) -> HolderRows:
+) -> WorkerRows:
     mine = owners == holder
     has_mine = mine.any(axis=1)
     own_ids = np.where(mine, expert_ids, np.int32(NO_EXPERT))
     picks = int(np.count_nonzero(mine))
     if has_mine.all():
-        return HolderRows(holder, None, own_ids, router_weights, picks)
+        return WorkerRows(holder, None, own_ids, router_weights, picks)
     index = np.flatnonzero(has_mine)
-    return HolderRows(holder, index, own_ids[index], router_weights[index], picks)
+    return WorkerRows(holder, index, own_ids[index], router_weights[index], picks)

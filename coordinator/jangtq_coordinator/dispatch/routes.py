@@ -3,7 +3,7 @@
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.cluster.placement import Member
 from jangtq_coordinator.dispatch.router import Router
-from jangtq_coordinator.dispatch.worker_speed import Pace
+from jangtq_coordinator.dispatch.worker_speed import WorkerSpeed
 
 _EXCHANGES_A_SPEED = 256
 
@@ -15,7 +15,7 @@ class Routes:
         """`call_seconds` is the deadline of a member that nothing is known of."""
         self._membership = membership
         self._call_seconds = call_seconds
-        self._paces: dict[str, Pace] = {}
+        self._paces: dict[str, WorkerSpeed] = {}
         self._exchanges = 0
         self.plan = membership.plan
         self.router = self.router_around(frozenset())
@@ -51,8 +51,8 @@ class Routes:
         """How long a member may take for a call of so many rows where somebody else could answer."""
         return self._pace(member).deadline_seconds(rows)
 
-    def _pace(self, member: Member) -> Pace:
+    def _pace(self, member: Member) -> WorkerSpeed:
         pace = self._paces.get(member.name)
         if pace is None:
-            pace = self._paces[member.name] = Pace(self._call_seconds)
+            pace = self._paces[member.name] = WorkerSpeed(self._call_seconds)
         return pace

@@ -9,7 +9,7 @@ _DECAY: Final = 0.003
 _SPEED_WEIGHT: Final = 0.05
 
 
-class HighMark:
+class RunningHigh:
     """A running mark that about one value in a hundred exceeds: rises fast, sinks slowly."""
 
     def __init__(self, first: float) -> None:
@@ -22,12 +22,12 @@ class HighMark:
             self.value -= _DECAY * (self.value - value)
 
 
-class Pace:
+class WorkerSpeed:
     """One member's waits by call size, in classes that double, and its computing time a unit of work."""
 
     def __init__(self, ceiling_seconds: float) -> None:
         self._ceiling = ceiling_seconds
-        self._marks: dict[int, HighMark] = {}
+        self._marks: dict[int, RunningHigh] = {}
         self.seconds_per_cost: float | None = None
 
     def record(self, rows: int, *, waited_seconds: float, compute_seconds: float, cost: float) -> None:
@@ -35,7 +35,7 @@ class Pace:
         size = rows.bit_length()
         mark = self._marks.get(size)
         if mark is None:
-            self._marks[size] = HighMark(waited_seconds)
+            self._marks[size] = RunningHigh(waited_seconds)
         else:
             mark.add(waited_seconds)
         speed = compute_seconds / max(cost, 1.0)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from jangtq_coordinator.engine.events import Failed, Finished, GenerationEvent, PrefillProgress
-from jangtq_coordinator.engine.output import Answer
+from jangtq_coordinator.engine.output import RequestOutput
 from jangtq_coordinator.engine.prefill import PrefillStep
 from jangtq_coordinator.engine.sequence import TokenStep
 from jangtq_coordinator.engine.stats import ServiceTime
@@ -20,12 +20,12 @@ _log = logging.getLogger("jangtq.engine")
 @dataclass
 class _Request:
     stream: GenerationStream
-    answer: Answer
+    answer: RequestOutput
     admitted: float | None = None
     """When the first part of its prompt was computed, by time.monotonic."""
 
 
-class RequestsUnderWay:
+class ActiveRequests:
     """By the number that the batch knows them by. For the engine's thread, but for its length."""
 
     def __init__(self, timeline: Timeline) -> None:
@@ -37,7 +37,7 @@ class RequestsUnderWay:
     def __len__(self) -> int:
         return len(self._requests)
 
-    def begin(self, uid: int, stream: GenerationStream, *, answer: Answer) -> None:
+    def begin(self, uid: int, stream: GenerationStream, *, answer: RequestOutput) -> None:
         """A request was taken."""
         self._timeline.begin_request(uid, stream.request_id)
         self._requests[uid] = _Request(stream, answer)

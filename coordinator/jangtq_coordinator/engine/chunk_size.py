@@ -3,7 +3,7 @@
 import statistics
 from typing import Final
 
-from jangtq_coordinator.dispatch.worker_speed import HighMark
+from jangtq_coordinator.dispatch.worker_speed import RunningHigh
 
 SMALLEST: Final = 8
 """Rows of a chunk, however long they take."""
@@ -67,7 +67,7 @@ class ChunkSize:
         self._cost = ChunkCost()
         self._speed = 1.0
         """Of late, as a factor of what the cost says."""
-        self._margin = HighMark(_FIRST_MARGIN)
+        self._margin = RunningHigh(_FIRST_MARGIN)
         self._tried = 0.0
         self._too_long: list[float] = []
 

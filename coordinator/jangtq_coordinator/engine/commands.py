@@ -34,7 +34,7 @@ Command = Submit | Cancel | Stop
 Commands = queue.SimpleQueue[Command]
 
 
-class Inbox:
+class CommandQueue:
     """The commands that were not obeyed yet. For the engine's thread, but for its length."""
 
     def __init__(self, commands: Commands) -> None:

@@ -6,7 +6,7 @@ import mlx.core as mx
 
 from jangtq_coordinator.engine.loaded_model import LanguageModel
 from jangtq_coordinator.engine.sequence import TokenSequence, TokenStep
-from jangtq_coordinator.kv.batch_cache import KvBatch
+from jangtq_coordinator.kv.batch_cache import BatchCache
 from jangtq_coordinator.sampling.sampler import Pick, Row, pick_tokens
 
 Draft = tuple[int, ...]
@@ -19,12 +19,12 @@ class DecodingBatch:
         self._model = model
         self._stop_tokens = stop_tokens
         self.sequences: list[TokenSequence] = []
-        self.kv: KvBatch | None = None
+        self.kv: BatchCache | None = None
 
     def __len__(self) -> int:
         return len(self.sequences)
 
-    def join(self, sequence: TokenSequence, kv: KvBatch) -> None:
+    def join(self, sequence: TokenSequence, kv: BatchCache) -> None:
         """Add a sequence, and its KV of all its tokens but the last."""
         if self.kv is None:
             self.kv = kv

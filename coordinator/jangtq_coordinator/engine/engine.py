@@ -12,8 +12,8 @@ from jangtq_coordinator.engine.commands import Cancel, Commands, Stop, Submit
 from jangtq_coordinator.engine.engine_config import EngineSettings
 from jangtq_coordinator.engine.loaded_model import LoadedModel
 from jangtq_coordinator.engine.request import GenerationRequest
-from jangtq_coordinator.engine.scheduler import BatchGenerator
-from jangtq_coordinator.engine.stats import EngineCounters, EngineLoad
+from jangtq_coordinator.engine.scheduler import Scheduler
+from jangtq_coordinator.engine.stats import EngineCounters, EngineStats
 from jangtq_coordinator.engine.step_loop import StepLoop
 from jangtq_coordinator.engine.streams import GenerationStream
 from jangtq_coordinator.kv.prefix_cache import open_prompt_cache
@@ -67,9 +67,9 @@ class Engine:
         return 0 if self._steps is None else self._steps.running
 
     @property
-    def load(self) -> EngineLoad:
+    def load(self) -> EngineStats:
         """What there is to do, and the memory it takes."""
-        return EngineLoad() if self._steps is None else self._steps.load
+        return EngineStats() if self._steps is None else self._steps.load
 
     @property
     def counters(self) -> EngineCounters:
@@ -168,7 +168,7 @@ def _run_and_park(work: list[Callable[[], None]]) -> None:
 def _new_step_loop(loaded: LoadedModel, settings: EngineSettings, commands: Commands) -> StepLoop:
     """Raises ConfigurationError for memory that cannot do."""
     plan = plan_kv(loaded.kv_shape, budget_bytes=settings.kv.budget_bytes, bits=settings.kv.bits)
-    generator = BatchGenerator(
+    generator = Scheduler(
         loaded.model,
         stop_tokens=loaded.stop_tokens,
         settings=settings,

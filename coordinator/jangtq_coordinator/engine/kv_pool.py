@@ -4,17 +4,17 @@ from collections.abc import Collection, Sequence
 
 from jangtq_coordinator.engine.sequence import TokenSequence
 from jangtq_coordinator.engine.stats import EngineCounters
-from jangtq_coordinator.kv.batch_cache import KvBatch
+from jangtq_coordinator.kv.batch_cache import BatchCache
 from jangtq_coordinator.kv.layer_cache import COLUMN_STEP
-from jangtq_coordinator.kv.prefix_cache import PromptCache
+from jangtq_coordinator.kv.prefix_cache import PrefixCache
 from jangtq_coordinator.kv.prefix_tree import BLOCK_TOKENS
-from jangtq_coordinator.kv.storage import KvPlan
+from jangtq_coordinator.kv.storage import KvStorage
 
 
-class KvRoom:
+class KvPool:
     """Everywhere `live` are all the sequences that have KV, or are about to."""
 
-    def __init__(self, plan: KvPlan, kept: PromptCache, counters: EngineCounters) -> None:
+    def __init__(self, plan: KvStorage, kept: PrefixCache, counters: EngineCounters) -> None:
         self.memory = plan.memory
         self._plan = plan
         self._kept = kept
@@ -29,7 +29,7 @@ class KvRoom:
         """What is left when each grows by `headroom` tokens; negative where they do not fit."""
         return self.memory.spare_bytes([min(len(one.tokens) + headroom, one.limit) for one in live])
 
-    def begin(self, sequence: TokenSequence, live: Collection[TokenSequence]) -> KvBatch:
+    def begin(self, sequence: TokenSequence, live: Collection[TokenSequence]) -> BatchCache:
         """KV for a sequence, with what is kept of its beginning."""
         spare = max(self.spare_bytes(live), 0)
         kv = self._restore(sequence, spare_bytes=spare, beyond=0)
@@ -38,7 +38,7 @@ class KvRoom:
 
     def begin_again(
         self, sequence: TokenSequence, live: Collection[TokenSequence], *, beyond: int
-    ) -> KvBatch | None:
+    ) -> BatchCache | None:
         """KV for the same, where more than `beyond` tokens of its beginning are kept by now."""
         return self._restore(sequence, spare_bytes=max(self.spare_bytes(live), 0), beyond=beyond)
 
@@ -47,7 +47,7 @@ class KvRoom:
         self._kept.shrink(max(spare_bytes, 0))
 
     def keep(
-        self, sequence: TokenSequence, kv: KvBatch, *, live: Sequence[TokenSequence], row: int, last: bool
+        self, sequence: TokenSequence, kv: BatchCache, *, live: Sequence[TokenSequence], row: int, last: bool
     ) -> None:
         """Keep what a row of KV holds; with `last` nothing else of it is used afterwards."""
         lengths = [len(one.tokens) for one in live if not (last and one is sequence)]
@@ -55,7 +55,7 @@ class KvRoom:
         self._kept.store(sequence.tokens[: kv.lengths[row]], kv, row=row, room_bytes=room, last=last)
 
     def keep_begun(
-        self, sequence: TokenSequence, kv: KvBatch, *, live: Sequence[TokenSequence], new: int
+        self, sequence: TokenSequence, kv: BatchCache, *, live: Sequence[TokenSequence], new: int
     ) -> None:
         """Keep the whole blocks of a prompt under way, after `new` tokens more of it were computed."""
         (done,) = kv.lengths
@@ -68,7 +68,7 @@ class KvRoom:
         """Finish what is being written to disk."""
         self._kept.close()
 
-    def _restore(self, sequence: TokenSequence, *, spare_bytes: int, beyond: int) -> KvBatch | None:
+    def _restore(self, sequence: TokenSequence, *, spare_bytes: int, beyond: int) -> BatchCache | None:
         prefix = self._kept.find(sequence.tokens)
         if prefix.length <= beyond:
             return None

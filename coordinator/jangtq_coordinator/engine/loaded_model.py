@@ -12,7 +12,7 @@ from jangtq_coordinator.kv.budget import KvShape
 from jangtq_coordinator.metrics.timeline import Timeline
 from jangtq_coordinator.mlx_lm import TokenizerWrapper
 from jangtq_coordinator.model.dense_weights import DenseReport
-from jangtq_coordinator.readiness import Pause
+from jangtq_coordinator.readiness import Readiness
 from jangtq_coordinator.sampling.parameters import SamplingParameters
 from jangtq_coordinator.text.capabilities import Capabilities
 from jangtq_proto.errors import BundleError, RequestError
@@ -57,7 +57,7 @@ class LoadedModel:
     kv_shape: KvShape
     fingerprint: str = ""
     generation: GenerationConfig = field(default_factory=GenerationConfig)
-    pause: Pause = field(default_factory=Pause)
+    pause: Readiness = field(default_factory=Readiness)
     capabilities: Capabilities = field(default_factory=Capabilities)
     dense: DenseReport = DenseReport()
     timeline: Timeline = field(default_factory=Timeline)

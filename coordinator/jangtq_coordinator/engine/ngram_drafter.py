@@ -7,7 +7,7 @@ from typing import Final
 NGRAM: Final = 3
 
 
-class Drafter:
+class NgramDrafter:
     """Remembers where each run of three tokens stood last, and what came after it."""
 
     def __init__(self, tokens: Sequence[int] = ()) -> None:

@@ -9,7 +9,7 @@ from jangtq_coordinator.text.reasoning import Channel, Piece
 from jangtq_coordinator.text.tool_calls import CallStep
 
 
-class Answer:
+class RequestOutput:
     """One answer, from its first token to its end."""
 
     def __init__(self, text: AnswerText, *, prompt_tokens: int) -> None:

@@ -14,7 +14,7 @@ from jangtq_coordinator.engine.chunk_size import SMALLEST, ChunkSize
 from jangtq_coordinator.engine.loaded_model import LanguageModel, LastLogits
 from jangtq_coordinator.engine.prefill_turns import PromptTurn, next_turn
 from jangtq_coordinator.engine.sequence import TokenSequence, TokenStep
-from jangtq_coordinator.kv.batch_cache import KvBatch
+from jangtq_coordinator.kv.batch_cache import BatchCache
 from jangtq_coordinator.sampling.sampler import Row, pick_tokens
 
 _log = logging.getLogger("jangtq.engine")
@@ -37,7 +37,7 @@ class Prompt:
     """A prompt under way; what its KV holds is done, and `turn` counts what remains."""
 
     sequence: TokenSequence
-    kv: KvBatch
+    kv: BatchCache
     turn: PromptTurn
     has_begun: bool = False
 
@@ -58,12 +58,12 @@ class Prefilling:
         """Whose chunk is being computed, or failed last."""
         self._has_warned = False
 
-    def add(self, sequence: TokenSequence, kv: KvBatch) -> None:
+    def add(self, sequence: TokenSequence, kv: BatchCache) -> None:
         """Begin with a sequence whose KV may hold its beginning already, but not all."""
         remaining = len(sequence.tokens) - kv.lengths[0]
         self.prompts[sequence.uid] = Prompt(sequence, kv, PromptTurn(sequence.uid, remaining))
 
-    def renew(self, prompt: Prompt, kv: KvBatch) -> None:
+    def renew(self, prompt: Prompt, kv: BatchCache) -> None:
         """Give a prompt that has not begun KV that holds more of it."""
         prompt.kv = kv
         prompt.turn.remaining = len(prompt.sequence.tokens) - prompt.done
@@ -141,7 +141,7 @@ class Prefilling:
         prompt.turn.remaining -= rows
 
 
-def last_logits(model: LanguageModel, inputs: mx.array, kv: KvBatch) -> mx.array:
+def last_logits(model: LanguageModel, inputs: mx.array, kv: BatchCache) -> mx.array:
     """inputs: [rows, tokens] ids; returns logits [rows, vocabulary] of the last position."""
     if isinstance(model, LastLogits):
         return model.last_logits(inputs, cache=list(kv.layers))

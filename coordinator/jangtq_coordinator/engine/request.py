@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from jangtq_coordinator.engine.engine_config import Speculation
 from jangtq_coordinator.sampling.parameters import SamplingParameters
-from jangtq_coordinator.sampling.sampler import Constraint, Picker
+from jangtq_coordinator.sampling.sampler import Constraint, SequenceSampler
 from jangtq_coordinator.text.reasoning import Channel, Opening
 from jangtq_proto.errors import ContextOverflowError, RequestError
 
@@ -37,9 +37,9 @@ class GenerationRequest:
         if not all(self.stops):
             raise RequestError("an empty stop string would end every answer at once")
 
-    def new_picker(self) -> Picker:
+    def new_picker(self) -> SequenceSampler:
         """What picks the answer's tokens."""
-        return Picker(self.sampling, self.prompt, choice=self.choice, constraint=self.constraint)
+        return SequenceSampler(self.sampling, self.prompt, choice=self.choice, constraint=self.constraint)
 
     def token_budget(self, context_length: int) -> int:
         """How many tokens the answer may have. Raises ContextOverflowError when there is room for none."""

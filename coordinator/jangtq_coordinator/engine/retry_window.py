@@ -7,7 +7,7 @@ from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerMismatchE
 _HOPELESS: Final = (CallRejectedError, WorkerMismatchError)
 
 
-class Patience:
+class RetryWindow:
     """Counts from the start of the first pass that failed to the first that succeeds again."""
 
     def __init__(self, seconds: float) -> None:

@@ -15,22 +15,22 @@ import mlx.core as mx
 from jangtq_coordinator.engine.chunk_size import ChunkSize
 from jangtq_coordinator.engine.decode import DecodingBatch, Draft
 from jangtq_coordinator.engine.engine_config import EngineSettings, Speculation
-from jangtq_coordinator.engine.kv_pool import KvRoom
+from jangtq_coordinator.engine.kv_pool import KvPool
 from jangtq_coordinator.engine.loaded_model import LanguageModel
 from jangtq_coordinator.engine.prefill import Prefilling, PrefillStep
 from jangtq_coordinator.engine.sequence import TokenSequence, TokenStep
 from jangtq_coordinator.engine.speculator import MAX_DRAFT, Speculator
-from jangtq_coordinator.engine.stats import EngineCounters, EngineLoad
-from jangtq_coordinator.engine.wait_queue import WaitingLine
-from jangtq_coordinator.kv.prefix_cache import PromptCache
-from jangtq_coordinator.kv.storage import KvPlan
+from jangtq_coordinator.engine.stats import EngineCounters, EngineStats
+from jangtq_coordinator.engine.wait_queue import WaitQueue
+from jangtq_coordinator.kv.prefix_cache import PrefixCache
+from jangtq_coordinator.kv.storage import KvStorage
 from jangtq_coordinator.mlx_lm import maybe_set_recommended_wired_limit
-from jangtq_coordinator.sampling.sampler import Picker
+from jangtq_coordinator.sampling.sampler import SequenceSampler
 
 _CLEAR_CACHE_PASSES: Final = 512
 
 
-class BatchGenerator:
+class Scheduler:
     """Every method must be called from one thread."""
 
     def __init__(
@@ -39,19 +39,19 @@ class BatchGenerator:
         *,
         stop_tokens: frozenset[int],
         settings: EngineSettings,
-        plan: KvPlan,
-        kept: PromptCache,
+        plan: KvStorage,
+        kept: PrefixCache,
     ) -> None:
         """`kept` holds prompts in the memory of the plan that sequences leave free."""
         maybe_set_recommended_wired_limit()
         chunk = ChunkSize(limit_seconds=settings.prefill_ms / 1000, most=settings.prefill_rows)
         self._settings = settings
-        self._line: WaitingLine[TokenSequence] = WaitingLine()
+        self._line: WaitQueue[TokenSequence] = WaitQueue()
         self._prefilling = Prefilling(model, stop_tokens=stop_tokens, chunk=chunk)
         self._decoding = DecodingBatch(model, stop_tokens)
         self._speculator = Speculator(settings.speculation)
         self.counters = EngineCounters()
-        self._room = KvRoom(plan, kept, self.counters)
+        self._room = KvPool(plan, kept, self.counters)
         self._next_uid = 0
 
     @property
@@ -79,10 +79,10 @@ class BatchGenerator:
         """The most tokens that a sequence may have."""
         return self._room.memory.longest
 
-    def measure(self) -> EngineLoad:
+    def measure(self) -> EngineStats:
         """This moment's load."""
         memory = self._room.memory
-        return EngineLoad(
+        return EngineStats(
             waiting=self.waiting,
             prefilling=self.prefilling,
             decoding=self.decoding,
@@ -100,7 +100,7 @@ class BatchGenerator:
         prompt: Sequence[int],
         *,
         max_tokens: int,
-        picker: Picker,
+        picker: SequenceSampler,
         speculation: Speculation | None = None,
     ) -> int:
         """Let a sequence wait for its turn; returns its uid. Alone, it must fit the plan's memory."""

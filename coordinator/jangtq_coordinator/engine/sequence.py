@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from jangtq_coordinator.engine.engine_config import Speculation
 from jangtq_coordinator.engine.events import FinishReason
-from jangtq_coordinator.sampling.sampler import Pick, Picker, TokenLogprobs
+from jangtq_coordinator.sampling.sampler import Pick, SequenceSampler, TokenLogprobs
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TokenSequence:
         prompt: Sequence[int],
         *,
         max_tokens: int,
-        picker: Picker,
+        picker: SequenceSampler,
         speculation: Speculation | None = None,
     ) -> None:
         """`speculation` is a wish of its own, where there is one."""

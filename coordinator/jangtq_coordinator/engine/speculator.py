@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from jangtq_coordinator.engine.engine_config import Speculation
-from jangtq_coordinator.engine.ngram_drafter import Drafter
+from jangtq_coordinator.engine.ngram_drafter import NgramDrafter
 from jangtq_coordinator.engine.pass_cost import PassCost
 from jangtq_coordinator.engine.sequence import TokenSequence
 
@@ -39,7 +39,7 @@ class Guesses:
     """One sequence's guesses: what a grammar forces, else what the text has had before."""
 
     def __init__(self) -> None:
-        self._drafter = Drafter()
+        self._drafter = NgramDrafter()
         self._seen = 0
         self._forced, self._repeated = Trust(), Trust()
         self.trust = self._repeated

@@ -48,7 +48,7 @@ class EngineCounters:
 
 
 @dataclass(frozen=True)
-class EngineLoad:
+class EngineStats:
     """One moment. Bytes are those of the KV cache: of requests, of kept prompts, and of both at most."""
 
     waiting: int = 0

@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from jangtq_coordinator.engine.active_requests import RequestsUnderWay
-from jangtq_coordinator.engine.commands import Cancel, Command, Commands, Inbox, Stop, Submit
+from jangtq_coordinator.engine.active_requests import ActiveRequests
+from jangtq_coordinator.engine.commands import Cancel, Command, CommandQueue, Commands, Stop, Submit
 from jangtq_coordinator.engine.events import Finished
 from jangtq_coordinator.engine.loaded_model import LoadedModel
-from jangtq_coordinator.engine.output import Answer
+from jangtq_coordinator.engine.output import RequestOutput
 from jangtq_coordinator.engine.prefill import PrefillStep
 from jangtq_coordinator.engine.request import GenerationRequest
-from jangtq_coordinator.engine.retry_window import Patience
-from jangtq_coordinator.engine.scheduler import BatchGenerator
+from jangtq_coordinator.engine.retry_window import RetryWindow
+from jangtq_coordinator.engine.scheduler import Scheduler
 from jangtq_coordinator.engine.sequence import TokenStep
 from jangtq_coordinator.engine.streams import GenerationStream
 from jangtq_coordinator.metrics.timeline import PassKind
@@ -39,19 +39,19 @@ class StepLoop:
     def __init__(
         self,
         loaded: LoadedModel,
-        generator: BatchGenerator,
+        generator: Scheduler,
         commands: Commands,
         *,
         patience_seconds: float,
     ) -> None:
         self._loaded = loaded
         self._context_length = min(loaded.context_length, generator.longest)
-        self._patience = Patience(patience_seconds)
+        self._patience = RetryWindow(patience_seconds)
         self._generator = generator
-        self._inbox = Inbox(commands)
+        self._inbox = CommandQueue(commands)
         self._new_detokenizer = detokenizer_factory(loaded.tokenizer, keep=loaded.capabilities.markup)
         self._timeline = loaded.timeline
-        self._requests = RequestsUnderWay(loaded.timeline)
+        self._requests = ActiveRequests(loaded.timeline)
         self._deadline: float | None = None
         self.service_time = self._requests.service_time
         self.counters = generator.counters
@@ -151,7 +151,7 @@ class StepLoop:
         except Exception as error:
             self._requests.refuse(stream, error)
             return
-        self._requests.begin(uid, stream, answer=Answer(text, prompt_tokens=len(request.prompt)))
+        self._requests.begin(uid, stream, answer=RequestOutput(text, prompt_tokens=len(request.prompt)))
 
     def _decode(self) -> None:
         for step in self._try("decode", self._generator.decode, self._generator.drop_decoding):

@@ -19,27 +19,27 @@ T = TypeVar("T", bound=Waiter)
 
 
 @dataclass
-class _Place(Generic[T]):
+class _QueuePlace(Generic[T]):
     waiter: T
     overtaken: int = 0
 
 
-class WaitingLine(Generic[T]):
+class WaitQueue(Generic[T]):
     """First come, first served, except that what fits may pass what does not, a bounded number of times."""
 
     def __init__(self) -> None:
-        self._places: list[_Place[T]] = []
+        self._places: list[_QueuePlace[T]] = []
 
     def __len__(self) -> int:
         return len(self._places)
 
     def append(self, waiter: T) -> None:
         """Stand at the end."""
-        self._places.append(_Place(waiter))
+        self._places.append(_QueuePlace(waiter))
 
     def put_back(self, waiter: T) -> None:
         """Stand in front, as one who was served before and had to leave."""
-        self._places.insert(0, _Place(waiter))
+        self._places.insert(0, _QueuePlace(waiter))
 
     def remove(self, uid: int) -> bool:
         """Leave the line; False for one who is not in it."""

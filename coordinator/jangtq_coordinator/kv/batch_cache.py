@@ -4,29 +4,29 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
-from jangtq_coordinator.kv.layer_cache import KvForm, KvRows, LayerKv
+from jangtq_coordinator.kv.layer_cache import KvForm, LayerCache, LayerKv
 
 KvPiece = list[LayerKv]
 """What every layer holds of some tokens of one sequence."""
 
 
-class KvBatch:
+class BatchCache:
     """One cache a layer. Changes go layer by layer, so that no more than one layer exists twice."""
 
-    def __init__(self, layers: list[KvRows]) -> None:
+    def __init__(self, layers: list[LayerCache]) -> None:
         self.layers = layers
 
     @classmethod
-    def empty(cls, layer_count: int, form: KvForm) -> "KvBatch":
+    def empty(cls, layer_count: int, form: KvForm) -> "BatchCache":
         """Room for one sequence."""
-        return cls([KvRows(form) for _ in range(layer_count)])
+        return cls([LayerCache(form) for _ in range(layer_count)])
 
     @classmethod
-    def of(cls, form: KvForm, pieces: Sequence[KvPiece], *, length: int) -> "KvBatch":
+    def of(cls, form: KvForm, pieces: Sequence[KvPiece], *, length: int) -> "BatchCache":
         """One sequence of the first `length` tokens of these pieces. Empties the lists that it is given."""
         layers = []
         for _ in range(len(pieces[0])):
-            layers.append(KvRows.of(form, [piece.pop(0) for piece in pieces]))
+            layers.append(LayerCache.of(form, [piece.pop(0) for piece in pieces]))
         result = cls(layers)
         result.cut([length])
         return result
@@ -60,7 +60,7 @@ class KvBatch:
         for layer in self.layers:
             layer.keep(rows)
 
-    def join(self, other: "KvBatch") -> None:
+    def join(self, other: "BatchCache") -> None:
         """Add the rows of another, which is not to be used afterwards."""
         for layer in self.layers:
             layer.join(other.layers.pop(0))
@@ -76,5 +76,5 @@ class KvBatch:
                 copy.append(layer.piece(row, start=start, stop=stop))
             mx.eval([(copy[-1].keys, copy[-1].values) for copy in copies])
             if last:
-                self.layers[place] = KvRows(layer.form)
+                self.layers[place] = LayerCache(layer.form)
         return copies

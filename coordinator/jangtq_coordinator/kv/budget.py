@@ -35,7 +35,7 @@ class KvShape:
 
 
 @dataclass(frozen=True)
-class KvMemory:
+class KvBudget:
     """A budget for sequences under way and prompts kept, which give way first."""
 
     budget_bytes: int

@@ -39,7 +39,7 @@ class SpilledBlock:
         return self.path.stem
 
 
-class PromptSpill:
+class DiskStore:
     """The files of one model. A thread of its own writes them; it never touches MLX."""
 
     def __init__(

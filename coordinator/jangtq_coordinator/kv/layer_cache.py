@@ -43,7 +43,7 @@ class KvForm:
         return tuple(mx.quantize(values, group_size=self.group_size, bits=self.bits))
 
 
-class KvRows:
+class LayerCache:
     """What mlx-lm's attention asks of a cache: `offset`, `make_mask` and `update_and_fetch`."""
 
     def __init__(self, form: KvForm, rows: int = 1) -> None:
@@ -56,7 +56,7 @@ class KvRows:
             self.bits, self.group_size = form.bits, form.group_size
 
     @classmethod
-    def of(cls, form: KvForm, pieces: Sequence[LayerKv]) -> "KvRows":
+    def of(cls, form: KvForm, pieces: Sequence[LayerKv]) -> "LayerCache":
         """One row with these pieces one after the other, evaluated, and room to grow."""
         result = cls(form)
         length = sum(piece.keys[0].shape[2] for piece in pieces)
@@ -122,7 +122,7 @@ class KvRows:
         self._values = tuple(part[..., :end, :][index] for part in self._values)
         self.evaluate()
 
-    def join(self, other: "KvRows") -> None:
+    def join(self, other: "LayerCache") -> None:
         """Add the rows of another cache of this form after these."""
         end = max(self.columns, other.columns)
         self._keys = tuple(map(_stacked, _widened(self._keys, end), _widened(other._keys, end)))

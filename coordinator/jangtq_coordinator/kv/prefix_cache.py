@@ -8,16 +8,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from jangtq_coordinator.engine.engine_config import KvSettings
-from jangtq_coordinator.kv.batch_cache import KvBatch, KvPiece
-from jangtq_coordinator.kv.disk_store import PromptSpill, SpilledBlock
+from jangtq_coordinator.kv.batch_cache import BatchCache, KvPiece
+from jangtq_coordinator.kv.disk_store import DiskStore, SpilledBlock
 from jangtq_coordinator.kv.layer_cache import KvForm
-from jangtq_coordinator.kv.prefix_tree import Block, Path, PromptTree, Span
-from jangtq_coordinator.kv.storage import KvPlan
+from jangtq_coordinator.kv.prefix_tree import Path, PrefixBlock, PrefixTree, Span
+from jangtq_coordinator.kv.storage import KvStorage
 from jangtq_proto.errors import ConfigurationError
 
 
 @dataclass
-class Kept:
+class CachedBlock:
     """A block's KV: in memory (None: no longer), on disk (None: never), or both."""
 
     piece: KvPiece | None
@@ -28,23 +28,23 @@ class Kept:
         return sum(layer.nbytes for layer in self.piece or ())
 
 
-Prefix = Path[Kept]
+Prefix = Path[CachedBlock]
 """A kept beginning of a prompt."""
 
 
-class PromptCache:
+class PrefixCache:
     """Gives way in the order of last use: reading is use too."""
 
-    def __init__(self, form: KvForm, spill: PromptSpill | None = None, *, is_on: bool = True) -> None:
+    def __init__(self, form: KvForm, spill: DiskStore | None = None, *, is_on: bool = True) -> None:
         """One that is not on keeps nothing."""
         self._form = form
         self._is_on = is_on
-        self._tree: PromptTree[Kept] = PromptTree()
+        self._tree: PrefixTree[CachedBlock] = PrefixTree()
         self._spill = spill
         self._nbytes = 0
         if spill:
             for tokens, start, file in spill.found():
-                self._tree.insert(tokens, Span(start, len(tokens)), Kept(None, file))
+                self._tree.insert(tokens, Span(start, len(tokens)), CachedBlock(None, file))
 
     @property
     def nbytes(self) -> int:
@@ -63,7 +63,7 @@ class PromptCache:
                     self._spill.touch(block.payload.file)
         return path
 
-    def restore(self, prefix: Prefix, *, spare_bytes: int) -> KvBatch:
+    def restore(self, prefix: Prefix, *, spare_bytes: int) -> BatchCache:
         """The KV of a prefix as a batch of one sequence; the cache may keep `spare_bytes` beside it.
 
         The prefix gives way last, and then moves instead of being copied.
@@ -73,10 +73,10 @@ class PromptCache:
         if self._nbytes > spare_bytes:
             for block in reversed(prefix.blocks):
                 self._leave_memory(block)
-        return KvBatch.of(self._form, pieces, length=prefix.length)
+        return BatchCache.of(self._form, pieces, length=prefix.length)
 
     def store(
-        self, tokens: Sequence[int], kv: KvBatch, *, row: int, room_bytes: int, last: bool = False
+        self, tokens: Sequence[int], kv: BatchCache, *, row: int, room_bytes: int, last: bool = False
     ) -> None:
         """Keep what a row holds of these tokens, or the beginning for which `room_bytes` are enough.
 
@@ -94,7 +94,7 @@ class PromptCache:
         for span, piece in zip(kept, pieces, strict=True):
             self._insert(tokens, span, piece)
 
-    def shrink(self, limit_bytes: int, *, keep: Collection[Block[Kept]] = ()) -> None:
+    def shrink(self, limit_bytes: int, *, keep: Collection[PrefixBlock[CachedBlock]] = ()) -> None:
         """Let go of the least recently used until `limit_bytes` are enough, where `keep` allows it."""
         if self._nbytes <= limit_bytes:
             return
@@ -110,7 +110,7 @@ class PromptCache:
             self._spill.close()
 
     def _insert(self, tokens: Sequence[int], span: Span, piece: KvPiece) -> None:
-        kept = Kept(piece)
+        kept = CachedBlock(piece)
         block, replaced = self._tree.insert(tokens, span, kept)
         for old in replaced:
             self._forget(old)
@@ -120,7 +120,7 @@ class PromptCache:
             kept.file = self._spill.write(block.tokens, piece, parent=parent, is_top=block.parent is None)
             self._limit_disk()
 
-    def _in_memory(self, block: Block[Kept]) -> bool:
+    def _in_memory(self, block: PrefixBlock[CachedBlock]) -> bool:
         """Read a block back where only the disk has it. False when it cannot be read."""
         kept = block.payload
         if kept.piece is None and self._spill and kept.file:
@@ -128,18 +128,18 @@ class PromptCache:
             self._nbytes += kept.nbytes
         return kept.piece is not None
 
-    def _leave_memory(self, block: Block[Kept]) -> None:
+    def _leave_memory(self, block: PrefixBlock[CachedBlock]) -> None:
         if block.payload.file is None or not block.payload.file.written:
             self._drop_all(block)
         else:
             self._nbytes -= block.payload.nbytes
             block.payload.piece = None
 
-    def _drop_all(self, block: Block[Kept]) -> None:
+    def _drop_all(self, block: PrefixBlock[CachedBlock]) -> None:
         for gone in self._tree.remove(block):
             self._forget(gone)
 
-    def _forget(self, block: Block[Kept]) -> None:
+    def _forget(self, block: PrefixBlock[CachedBlock]) -> None:
         self._nbytes -= block.payload.nbytes
         block.payload.piece = None
         if self._spill and block.payload.file:
@@ -157,19 +157,19 @@ class PromptCache:
                     self._drop_all(block)
 
 
-def open_prompt_cache(plan: KvPlan, settings: KvSettings, *, fingerprint: str) -> PromptCache:
+def open_prompt_cache(plan: KvStorage, settings: KvSettings, *, fingerprint: str) -> PrefixCache:
     """The cache that settings ask for. Raises ConfigurationError when its directory cannot be used."""
     if settings.disk_directory is None:
-        return PromptCache(plan.form, is_on=settings.keep_prompts)
+        return PrefixCache(plan.form, is_on=settings.keep_prompts)
     release = importlib.metadata.version("jangtq-cluster")
     try:
-        spill = PromptSpill(
+        spill = DiskStore(
             settings.disk_directory,
             key=f"{fingerprint} {release} {plan.shape} {plan.form}",
             part_types=plan.part_types,
             limit_bytes=settings.disk_bytes,
         )
-        return PromptCache(plan.form, spill)
+        return PrefixCache(plan.form, spill)
     except OSError as error:
         raise ConfigurationError(
             f"--prompt-cache-dir {settings.disk_directory} cannot be used: {error.strerror or error}"

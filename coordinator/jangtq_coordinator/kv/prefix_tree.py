@@ -14,20 +14,20 @@ P = TypeVar("P")
 
 
 @dataclass(eq=False)
-class Block(Generic[P]):
+class PrefixBlock(Generic[P]):
     """Tokens after those of its parent, and what is kept of them."""
 
     tokens: tuple[int, ...]
-    parent: "Block[P] | None"
+    parent: "PrefixBlock[P] | None"
     payload: P
-    children: dict[tuple[int, ...], "Block[P]"] = field(default_factory=dict)
+    children: dict[tuple[int, ...], "PrefixBlock[P]"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Path(Generic[P]):
     """Blocks from the root on that agree with a sequence; `length` tokens do, the last block's in part."""
 
-    blocks: tuple[Block[P], ...]
+    blocks: tuple[PrefixBlock[P], ...]
     length: int
 
 
@@ -39,17 +39,17 @@ class Span:
     stop: int
 
 
-class PromptTree(Generic[P]):
+class PrefixTree(Generic[P]):
     """Orders its blocks by last use; a block is never older than those below it."""
 
     def __init__(self) -> None:
-        self._tops: dict[tuple[int, ...], Block[P]] = {}
-        self._by_age: OrderedDict[Block[P], None] = OrderedDict()
+        self._tops: dict[tuple[int, ...], PrefixBlock[P]] = {}
+        self._by_age: OrderedDict[PrefixBlock[P], None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._by_age)
 
-    def __iter__(self) -> Iterator[Block[P]]:
+    def __iter__(self) -> Iterator[PrefixBlock[P]]:
         """All blocks, the least recently used first."""
         return iter(list(self._by_age))
 
@@ -66,7 +66,7 @@ class PromptTree(Generic[P]):
         self._use(blocks)
         return Path(tuple(blocks), length)
 
-    def missing(self, tokens: Sequence[int]) -> tuple[list[Block[P]], list[Span]]:
+    def missing(self, tokens: Sequence[int]) -> tuple[list[PrefixBlock[P]], list[Span]]:
         """The blocks that are here, and what `insert` must bring, in order, to keep all. Counts as use."""
         blocks = self._walk(tokens)
         self._use(blocks)
@@ -77,7 +77,9 @@ class PromptTree(Generic[P]):
         starts = range(start, len(tokens), BLOCK_TOKENS)
         return blocks, [Span(at, min(at + BLOCK_TOKENS, len(tokens))) for at in starts]
 
-    def insert(self, tokens: Sequence[int], span: Span, payload: P) -> tuple[Block[P], list[Block[P]]]:
+    def insert(
+        self, tokens: Sequence[int], span: Span, payload: P
+    ) -> tuple[PrefixBlock[P], list[PrefixBlock[P]]]:
         """Add a block for a span of a sequence whose blocks before it are here.
 
         Returns it, and the shorter blocks that it replaced.
@@ -88,12 +90,12 @@ class PromptTree(Generic[P]):
         replaced = [block for key, block in siblings.items() if own[: len(key)] == key]
         for block in replaced:
             self.remove(block)
-        block = Block(own, blocks[-1] if blocks else None, payload)
+        block = PrefixBlock(own, blocks[-1] if blocks else None, payload)
         siblings[own] = block
         self._use([*blocks, block])
         return block, replaced
 
-    def remove(self, block: Block[P]) -> list[Block[P]]:
+    def remove(self, block: PrefixBlock[P]) -> list[PrefixBlock[P]]:
         """Take out a block and all below it; returns them, the lowest first."""
         removed = [one for child in list(block.children.values()) for one in self.remove(child)]
         siblings = self._tops if block.parent is None else block.parent.children
@@ -101,9 +103,9 @@ class PromptTree(Generic[P]):
         del self._by_age[block]
         return [*removed, block]
 
-    def _walk(self, tokens: Sequence[int]) -> list[Block[P]]:
+    def _walk(self, tokens: Sequence[int]) -> list[PrefixBlock[P]]:
         """The full blocks that agree with the tokens."""
-        blocks: list[Block[P]] = []
+        blocks: list[PrefixBlock[P]] = []
         for start in range(0, len(tokens) - BLOCK_TOKENS + 1, BLOCK_TOKENS):
             block = self._below(blocks).get(tuple(tokens[start : start + BLOCK_TOKENS]))
             if block is None:
@@ -111,10 +113,10 @@ class PromptTree(Generic[P]):
             blocks.append(block)
         return blocks
 
-    def _below(self, blocks: Sequence[Block[P]]) -> dict[tuple[int, ...], Block[P]]:
+    def _below(self, blocks: Sequence[PrefixBlock[P]]) -> dict[tuple[int, ...], PrefixBlock[P]]:
         return blocks[-1].children if blocks else self._tops
 
-    def _use(self, blocks: Sequence[Block[P]]) -> None:
+    def _use(self, blocks: Sequence[PrefixBlock[P]]) -> None:
         for block in reversed(blocks):
             self._by_age[block] = None
             self._by_age.move_to_end(block)

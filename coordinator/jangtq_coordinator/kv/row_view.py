@@ -2,13 +2,13 @@
 
 import mlx.core as mx
 
-from jangtq_coordinator.kv.layer_cache import KvRows, Parts, mask_for
+from jangtq_coordinator.kv.layer_cache import LayerCache, Parts, mask_for
 
 
-class KvShare:
+class RowView:
     """What mlx-lm's attention asks of a cache, for rows `rows` of `whole`, in which everything is stored."""
 
-    def __init__(self, whole: KvRows, rows: range) -> None:
+    def __init__(self, whole: LayerCache, rows: range) -> None:
         self._whole = whole
         self._rows = rows
         if whole.form.bits is not None:

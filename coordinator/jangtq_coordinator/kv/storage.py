@@ -5,8 +5,8 @@ from typing import Final
 
 import mlx.core as mx
 
-from jangtq_coordinator.kv.batch_cache import KvBatch
-from jangtq_coordinator.kv.budget import KvMemory, KvShape, default_budget_bytes
+from jangtq_coordinator.kv.batch_cache import BatchCache
+from jangtq_coordinator.kv.budget import KvBudget, KvShape, default_budget_bytes
 from jangtq_coordinator.kv.layer_cache import COLUMN_STEP, KvForm
 from jangtq_proto.errors import ConfigurationError
 
@@ -14,16 +14,16 @@ _GROUP_SIZES: Final = (64, 32)
 
 
 @dataclass(frozen=True)
-class KvPlan:
+class KvStorage:
     """One for each loaded model."""
 
     shape: KvShape
     form: KvForm
-    memory: KvMemory
+    memory: KvBudget
 
-    def new_kv(self) -> KvBatch:
+    def new_kv(self) -> BatchCache:
         """For one sequence that has nothing yet."""
-        return KvBatch.empty(self.shape.layer_count, self.form)
+        return BatchCache.empty(self.shape.layer_count, self.form)
 
     @property
     def part_types(self) -> tuple[mx.Dtype, ...]:
@@ -32,18 +32,18 @@ class KvPlan:
         return (own,) if self.form.bits is None else (mx.uint32, own, own)
 
 
-def plan_kv(shape: KvShape, *, budget_bytes: int | None = None, bits: int | None = None) -> KvPlan:
+def plan_kv(shape: KvShape, *, budget_bytes: int | None = None, bits: int | None = None) -> KvStorage:
     """Plan with a budget, or with what is free now. Raises ConfigurationError for what cannot work."""
     form = KvForm() if bits is None else KvForm(bits, _group_size(shape.head_size))
     token_bytes = shape.token_bytes(bits=bits, group_size=form.group_size)
     budget = default_budget_bytes() if budget_bytes is None else budget_bytes
-    memory = KvMemory(budget, token_bytes)
+    memory = KvBudget(budget, token_bytes)
     if memory.longest < COLUMN_STEP:
         raise ConfigurationError(
             f"{budget / 2**30:.3f} GiB of memory for KV: at least {COLUMN_STEP} tokens must fit, "
             f"which take {COLUMN_STEP * token_bytes / 2**30:.3f} GiB (--kv-memory)"
         )
-    return KvPlan(shape, form, memory)
+    return KvStorage(shape, form, memory)
 
 
 def _group_size(head_size: int) -> int:

@@ -14,7 +14,7 @@ from jangtq_coordinator.metrics.timeline import (
 )
 
 
-class Kept(TypedDict):
+class RecordedSpan(TypedDict):
     """How much of each kind a coordinator keeps, the newest."""
 
     layers: int
@@ -34,12 +34,12 @@ class Coverage(TypedDict):
 class TraceNotes(TypedDict):
     """forgotten_requests: how many there were that passes in the trace served and that it does not name."""
 
-    kept: Kept
+    kept: RecordedSpan
     coverage: list[Coverage]
     forgotten_requests: int
 
 
-KEPT: Final = Kept(layers=MOST_EXCHANGES, passes=MOST_PASSES, requests=MOST_REQUESTS)
+KEPT: Final = RecordedSpan(layers=MOST_EXCHANGES, passes=MOST_PASSES, requests=MOST_REQUESTS)
 
 
 def notes_of_requests(record: Record) -> TraceNotes:

@@ -27,7 +27,7 @@ class RecentTimes:
     trip_p50: float
 
 
-class HolderTraffic:
+class WorkerTraffic:
     """Totals since the start; a pick is one row for one expert."""
 
     def __init__(self) -> None:
@@ -63,11 +63,11 @@ class AnsweredCall(NamedTuple):
     holder_ns: int
 
 
-class Traffic:
+class ClusterTraffic:
     """Of each holder by its name, also of those that left. Written by the engine's thread, read by any."""
 
     def __init__(self) -> None:
-        self._holders: dict[str, HolderTraffic] = {}
+        self._holders: dict[str, WorkerTraffic] = {}
         self._uncounted: deque[AnsweredCall] = deque()
         self.catch_up: Callable[[], None] = nothing_to_catch_up
         self._counting = threading.Lock()
@@ -78,21 +78,21 @@ class Traffic:
         if len(self._uncounted) >= _COUNTED_AT_ONCE:
             self._count()
 
-    def of(self, holder: str) -> HolderTraffic:
+    def of(self, holder: str) -> WorkerTraffic:
         """Of one that was never asked all is zero."""
         self.catch_up()
         self._count()
         return self._of(holder)
 
-    def all(self) -> dict[str, HolderTraffic]:
+    def all(self) -> dict[str, WorkerTraffic]:
         """A copy that stays as it is when others are asked."""
         self.catch_up()
         self._count()
         return self._holders.copy()
 
-    def _of(self, holder: str) -> HolderTraffic:
+    def _of(self, holder: str) -> WorkerTraffic:
         known = self._holders.get(holder)
-        return self._holders.setdefault(holder, HolderTraffic()) if known is None else known
+        return self._holders.setdefault(holder, WorkerTraffic()) if known is None else known
 
     def _count(self) -> None:
         with self._counting:

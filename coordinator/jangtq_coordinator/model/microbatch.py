@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import mlx.core as mx
 import mlx.nn as nn
 
-from jangtq_coordinator.kv.layer_cache import KvRows
-from jangtq_coordinator.kv.row_view import KvShare
+from jangtq_coordinator.kv.layer_cache import LayerCache
+from jangtq_coordinator.kv.row_view import RowView
 from jangtq_coordinator.mlx_lm import create_attention_mask
 
 LEAST_TOKENS = 16
@@ -51,7 +51,7 @@ def can_halve(hidden: mx.array, cache: Sequence[object]) -> bool:
     """hidden: [sequences, tokens, hidden]."""
     sequences, tokens, _ = hidden.shape
     if sequences > 1:
-        return all(isinstance(layer, KvRows) for layer in cache)
+        return all(isinstance(layer, LayerCache) for layer in cache)
     return bool(tokens >= LEAST_TOKENS)
 
 
@@ -80,8 +80,8 @@ def _halves(hidden: mx.array, cache: Sequence[object], axis: int) -> tuple[HalfP
     first, second = mx.split(hidden, [middle], axis=axis)
     if axis == 1:
         return HalfPass(first, cache), HalfPass(second, cache)
-    rows = [layer for layer in cache if isinstance(layer, KvRows)]
+    rows = [layer for layer in cache if isinstance(layer, LayerCache)]
     return (
-        HalfPass(first, [KvShare(layer, range(middle)) for layer in rows]),
-        HalfPass(second, [KvShare(layer, range(middle, count)) for layer in rows]),
+        HalfPass(first, [RowView(layer, range(middle)) for layer in rows]),
+        HalfPass(second, [RowView(layer, range(middle, count)) for layer in rows]),
     )

@@ -16,7 +16,7 @@ from jangtq_coordinator.mlx_lm import minimax, swiglu
 from jangtq_coordinator.model.dense_weights import DenseReport, DenseSettings, prepare_dense
 from jangtq_coordinator.model.microbatch import can_halve, run_halves, run_whole
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode, PassShape
-from jangtq_coordinator.model.routed_experts import MLX_DTYPE, RoutedExperts, RowsUnderWay
+from jangtq_coordinator.model.routed_experts import MLX_DTYPE, RoutedExperts, StartedRows
 from jangtq_proto.wire.codec import RowType
 
 _EXPERT_MARKS = (".switch_mlp.", ".experts.")
@@ -42,10 +42,10 @@ class SharedExperts(nn.Module):
 
 
 @dataclass(frozen=True)
-class BlockUnderWay:
+class StartedBlock:
     """Rows of one layer that are with the workers, and what the shared expert made of them."""
 
-    routed: RowsUnderWay
+    routed: StartedRows
     shared: mx.array | None
 
 
@@ -65,17 +65,17 @@ class MoeBlock(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         return self.finish(self.begin(x))
 
-    def begin(self, x: mx.array) -> BlockUnderWay:
+    def begin(self, x: mx.array) -> StartedBlock:
         """Send the rows away; the shared expert computes while the workers do. Raises ClusterError."""
         picked, weights = self._route(x)
         routed = self._experts.begin(self._layer, x, picked=picked, router_weights=weights)
         if "shared_experts" not in self:
-            return BlockUnderWay(routed, None)
+            return StartedBlock(routed, None)
         shared = self.shared_experts(x)
         mx.eval(shared)
-        return BlockUnderWay(routed, shared)
+        return StartedBlock(routed, shared)
 
-    def finish(self, under_way: BlockUnderWay) -> mx.array:
+    def finish(self, under_way: StartedBlock) -> mx.array:
         """Wait for the sums. Raises ClusterError."""
         routed = self._experts.finish(under_way.routed)
         return routed if under_way.shared is None else routed + under_way.shared

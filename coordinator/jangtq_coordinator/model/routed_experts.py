@@ -20,7 +20,7 @@ MLX_DTYPE: Final = {
 
 
 @dataclass(frozen=True)
-class RowsUnderWay:
+class StartedRows:
     """An exchange, and the rows for which its sums will stand."""
 
     exchange: Exchange
@@ -45,7 +45,7 @@ class RoutedExperts:
         self._turned_ns = time.perf_counter_ns()
         return self._turned_ns
 
-    def begin(self, layer: int, x: mx.array, *, picked: mx.array, router_weights: mx.array) -> RowsUnderWay:
+    def begin(self, layer: int, x: mx.array, *, picked: mx.array, router_weights: mx.array) -> StartedRows:
         """x: [..., hidden]; picked, router_weights: [..., experts a token]."""
         rows = _wire_form(x.reshape(-1, x.shape[-1]), self._row_type)
         ids = picked.reshape(-1, picked.shape[-1]).astype(mx.int32)
@@ -59,9 +59,9 @@ class RoutedExperts:
             began_ns=self._turned_ns,
         )
         self._turned_ns = time.perf_counter_ns()
-        return RowsUnderWay(exchange, x)
+        return StartedRows(exchange, x)
 
-    def finish(self, under_way: RowsUnderWay) -> mx.array:
+    def finish(self, under_way: StartedRows) -> mx.array:
         """The sums in the shape and dtype of the rows."""
         sums = self._dispatcher.finish(under_way.exchange)
         self._turned_ns = time.perf_counter_ns()

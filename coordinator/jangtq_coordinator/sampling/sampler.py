@@ -53,7 +53,7 @@ class Constraint(Protocol):
         """Go on by a token. What is wrong with it is raised by the next `mask`."""
 
 
-class Picker:
+class SequenceSampler:
     """One sequence's state: its random keys, its constraint, and what penalties need of its tokens."""
 
     def __init__(
@@ -123,7 +123,7 @@ class Picker:
 class Row:
     """A row of logits: whose it is, and the tokens that it assumes after those the picker has taken."""
 
-    picker: Picker
+    picker: SequenceSampler
     ahead: tuple[int, ...] = ()
 
 

@@ -30,7 +30,7 @@ def never() -> bool:
 
 
 @dataclass(frozen=True)
-class LaneSettings:
+class ConnectionSettings:
     """How calls travel, and how long a worker may take to be found and to answer."""
 
     hidden_size: int
@@ -41,7 +41,7 @@ class LaneSettings:
     credentials: Credentials | None = None
 
 
-class Lane(Protocol):
+class Connection(Protocol):
     """Several calls may be under way. The thread that sends is the one that receives."""
 
     def send(self, call: LayerCall) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import grpc
 
 from jangtq_coordinator.transport.grpc_channel import WorkerChannel
-from jangtq_coordinator.transport.worker_info import Holder, holder_from
+from jangtq_coordinator.transport.worker_info import WorkerInfo, holder_from
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import error_of
 from jangtq_proto.ranges import ExpertRange, tell_ranges
@@ -19,13 +19,13 @@ _CHANGE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Prober:
+class ControlClient:
     """May be used by any number of threads."""
 
     hidden_size: int
     credentials: Credentials | None = None
 
-    def ask(self, address: Address, *, timeout_seconds: float) -> Holder:
+    def ask(self, address: Address, *, timeout_seconds: float) -> WorkerInfo:
         """What a worker says of itself. Raises ClusterError that names the address."""
         with self._stub(address) as stub:
             reply = stub.Describe(pb.DescribeRequest(), timeout=timeout_seconds)

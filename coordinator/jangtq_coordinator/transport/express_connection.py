@@ -7,9 +7,9 @@ import time
 import grpc
 
 from jangtq_coordinator.transport.answer_decoding import decode_answer
-from jangtq_coordinator.transport.connection import GiveUp, LaneSettings, LayerAnswer, never
-from jangtq_coordinator.transport.express_handshake import Door, ExpressSettings, enter
-from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_coordinator.transport.connection import ConnectionSettings, GiveUp, LayerAnswer, never
+from jangtq_coordinator.transport.express_handshake import ExpressEndpoint, ExpressSettings, enter
+from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_coordinator.transport.pending_calls import PendingCalls
 from jangtq_proto.errors import (
     CallRejectedError,
@@ -33,13 +33,15 @@ from jangtq_proto.wire.frames import (
 _log = logging.getLogger("jangtq.cluster")
 
 
-class ExpressLane:
+class ExpressConnection:
     """Calls go over gRPC while the express lane cannot be had; it is tried again after a pause.
 
     A call that is under way when the lane breaks fails as it would over gRPC.
     """
 
-    def __init__(self, control: GrpcLane, settings: LaneSettings, express: ExpressSettings) -> None:
+    def __init__(
+        self, control: GrpcConnection, settings: ConnectionSettings, express: ExpressSettings
+    ) -> None:
         self._control = control
         self._settings = settings
         self._express = express
@@ -184,12 +186,12 @@ class ExpressLane:
         path = self._control.local_path(reply.local_socket)
         if path is not None:
             try:
-                return self._enter_by(Door(host, reply.port, path), reply.ticket)
+                return self._enter_by(ExpressEndpoint(host, reply.port, path), reply.ticket)
             except OSError as error:
                 _log.info("%s: no way in at %s, using TCP: %s", self._worker, path, error)
-        return self._enter_by(Door(host, reply.port), reply.ticket)
+        return self._enter_by(ExpressEndpoint(host, reply.port), reply.ticket)
 
-    def _enter_by(self, door: Door, ticket: bytes) -> FrameSocket:
+    def _enter_by(self, door: ExpressEndpoint, ticket: bytes) -> FrameSocket:
         frames = enter(door, ticket, self._express)
         _log.info("%s: express lane over %s", self._worker, door)
         return frames

@@ -25,7 +25,7 @@ class ExpressSettings:
 
 
 @dataclass(frozen=True)
-class Door:
+class ExpressEndpoint:
     """A worker's host, with the Unix socket to use where there is one, else the TCP port."""
 
     host: str
@@ -36,7 +36,7 @@ class Door:
         return f"Unix socket {self.path}" if self.path else f"TCP port {self.port}"
 
 
-def enter(door: Door, ticket: bytes, settings: ExpressSettings) -> FrameSocket:
+def enter(door: ExpressEndpoint, ticket: bytes, settings: ExpressSettings) -> FrameSocket:
     """A connection ready for calls. Raises OSError, or the ClusterError that the worker answers."""
     sock = _connect(door)
     try:
@@ -53,7 +53,7 @@ def enter(door: Door, ticket: bytes, settings: ExpressSettings) -> FrameSocket:
     return frames
 
 
-def _connect(door: Door) -> socket.socket:
+def _connect(door: ExpressEndpoint) -> socket.socket:
     if door.path is None:
         return socket.create_connection((door.host, door.port), timeout=_GREETING_SECONDS)
     sock = socket.socket(socket.AF_UNIX)

@@ -6,12 +6,12 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from jangtq_coordinator.transport.answer_decoding import decode_answer
-from jangtq_coordinator.transport.connection import GiveUp, LaneSettings, LayerAnswer, never
+from jangtq_coordinator.transport.connection import ConnectionSettings, GiveUp, LayerAnswer, never
 from jangtq_coordinator.transport.grpc_channel import WorkerChannel, open_local_channel
 from jangtq_coordinator.transport.grpc_stream import ExpertStream, StreamBrokenError
 from jangtq_coordinator.transport.pending_calls import PendingCalls
 from jangtq_coordinator.transport.plain_answers import read_plain_answer
-from jangtq_coordinator.transport.worker_info import Holder, check_unchanged, holder_from
+from jangtq_coordinator.transport.worker_info import WorkerInfo, check_unchanged, holder_from
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ClusterError, WorkerFaultError, error_of, error_of_number
 from jangtq_proto.sockets.local_sockets import SocketFolder
@@ -24,17 +24,17 @@ _RECONNECT_SECONDS = 2.0
 _SILENCE = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
-class GrpcLane:
+class GrpcConnection:
     """After `expect`, a stream is opened only to a worker that still holds what it held then.
 
     A stream to a worker of the same machine and user goes through its Unix socket.
     """
 
-    def __init__(self, address: Address, settings: LaneSettings) -> None:
+    def __init__(self, address: Address, settings: ConnectionSettings) -> None:
         self._address = address
         self._name = f"worker {address}"
         self._settings = settings
-        self._expected: Holder | None = None
+        self._expected: WorkerInfo | None = None
         self._channel = WorkerChannel(address, settings.hidden_size, settings.credentials)
         self._local_channel: grpc.Channel | None = None
         self._local_path: Path | None = None
@@ -44,7 +44,7 @@ class GrpcLane:
         self.newest_call_id = 0
         self._pending = PendingCalls(self._name, self._decode)
 
-    def describe(self, *, timeout_seconds: float | None = None) -> Holder:
+    def describe(self, *, timeout_seconds: float | None = None) -> WorkerInfo:
         """Ask the worker what it holds. Raises WorkerUnreachableError naming the address."""
         timeout = timeout_seconds or self._settings.connect_timeout_seconds
         self._channel.check()
@@ -66,7 +66,7 @@ class GrpcLane:
     def address(self) -> Address:
         return self._address
 
-    def expect(self, holder: Holder) -> None:
+    def expect(self, holder: WorkerInfo) -> None:
         """From now on refuse the worker when it holds another bundle or other experts."""
         self._expected = holder
 

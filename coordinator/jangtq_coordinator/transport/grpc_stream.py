@@ -11,7 +11,7 @@ import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from jangtq_coordinator.transport.connection import GiveUp, never
-from jangtq_coordinator.transport.stall_watch import SilenceWatch
+from jangtq_coordinator.transport.stall_watch import StallWatch
 
 _METHOD: Final = b"/jangtq_proto.v1.ExpertService/Forward"
 _OPENED, _SENT, _RECEIVED, _EXCHANGED, _ENDED = "opened", "sent", "received", "exchanged", "ended"
@@ -55,7 +55,7 @@ class ExpertStream:
 
     def __init__(self, channel: grpc.Channel, *, timeout_seconds: float) -> None:
         self._call = _open_call(channel)
-        self._watch = SilenceWatch(timeout_seconds, self._cancel_silent)
+        self._watch = StallWatch(timeout_seconds, self._cancel_silent)
         self._replies: deque[bytes] = deque()
         self._awaited = self._lone = 0
         self._sending = self._receiving = self._failed = self._ended = False

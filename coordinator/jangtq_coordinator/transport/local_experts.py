@@ -10,7 +10,7 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.extension import Extension, Layers
 from jangtq_bundle.loading import load_layers
 from jangtq_coordinator.transport.connection import GiveUp, LayerAnswer, never
-from jangtq_coordinator.transport.worker_info import LOCAL, Holder
+from jangtq_coordinator.transport.worker_info import LOCAL, WorkerInfo
 from jangtq_kernels.backend import Backend
 from jangtq_kernels.errors import KernelInputError
 from jangtq_proto.errors import CallRejectedError, WorkerFaultError, WorkerUnreachableError
@@ -38,7 +38,7 @@ class LocalExperts:
         """Bytes of experts that may still be taken over."""
         return self._extension.spare_bytes if self._extension else 0
 
-    def load(self, backend: Backend, changed: Callable[[Holder], object]) -> None:
+    def load(self, backend: Backend, changed: Callable[[WorkerInfo], object]) -> None:
         """Read what is held from the start; `changed` hears of what is taken over and given back later."""
         experts = expert_ids(self._ranges)
         self._layers = load_layers(self._bundle, backend, experts) if experts else ()
@@ -52,10 +52,10 @@ class LocalExperts:
         self._extension = Extension(self._bundle, backend, spare_bytes=self._spare_bytes, held=hold)
         self._extension.begin_with(experts, self._layers)
 
-    def describe(self) -> Holder:
+    def describe(self) -> WorkerInfo:
         """As a worker would of itself."""
         nbytes = self._bundle.expert_nbytes * self._bundle.config.layer_count
-        return Holder(
+        return WorkerInfo(
             name=LOCAL,
             ranges=self._ranges,
             fingerprint=self._bundle.fingerprint,
@@ -76,9 +76,9 @@ class LocalExperts:
         assert self._extension, "experts are loaded first"
         self._extension.give_back(ranges)
 
-    def lane(self) -> "LocalLane":
+    def lane(self) -> "LocalConnection":
         """The way to them, whatever they are at the time of a call."""
-        return LocalLane(lambda: self._layers)
+        return LocalConnection(lambda: self._layers)
 
     def stop(self) -> None:
         """Load nothing more, and let go of everything."""
@@ -87,7 +87,7 @@ class LocalExperts:
         self._layers = ()
 
 
-class LocalLane:
+class LocalConnection:
     """Computes in `receive`, so that workers compute meanwhile."""
 
     def __init__(self, layers: Callable[[], Layers]) -> None:

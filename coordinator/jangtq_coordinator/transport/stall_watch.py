@@ -8,7 +8,7 @@ _CHECKS_PER_TIMEOUT = 20
 _LONGEST_CHECK_SECONDS = 0.05
 
 
-class SilenceWatch:
+class StallWatch:
     """`wait` is since when somebody waits, and what says that it is long enough; None while nobody does.
 
     `on_silence` runs once, in a thread of the watch, when a wait outlasts the timeout or was long enough.

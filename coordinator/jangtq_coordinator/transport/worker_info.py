@@ -11,7 +11,7 @@ LOCAL = "coordinator"
 
 
 @dataclass(frozen=True)
-class Holder:
+class WorkerInfo:
     """One process that holds experts, as it described itself; `instance` tells it from an earlier one."""
 
     name: str
@@ -26,7 +26,7 @@ class Holder:
     leaving: bool = False
     taken_over: tuple[ExpertRange, ...] = ()
 
-    def is_same(self, other: "Holder") -> bool:
+    def is_same(self, other: "WorkerInfo") -> bool:
         """Whether it is the same process with the same experts."""
         return (self.instance, self.ranges, self.fingerprint) == (
             other.instance,
@@ -35,13 +35,13 @@ class Holder:
         )
 
 
-def holder_from(name: str, reply: pb.DescribeReply) -> Holder:
+def holder_from(name: str, reply: pb.DescribeReply) -> WorkerInfo:
     """What a worker said of itself. Raises WorkerMismatchError for what cannot be."""
     try:
         ranges, taken_over = read_ranges(reply.expert_ranges), read_ranges(reply.taken_over)
     except ConfigurationError as error:
         raise WorkerMismatchError(f"worker {name}: {error}") from error
-    return Holder(
+    return WorkerInfo(
         name=name,
         ranges=ranges,
         fingerprint=reply.fingerprint,
@@ -56,7 +56,7 @@ def holder_from(name: str, reply: pb.DescribeReply) -> Holder:
     )
 
 
-def check_holders(holders: Sequence[Holder], *, fingerprint: str, protocol_version: int) -> None:
+def check_workers(holders: Sequence[WorkerInfo], *, fingerprint: str, protocol_version: int) -> None:
     """Raise one WorkerMismatchError that names everything that does not fit."""
     problems = [
         *(
@@ -77,7 +77,7 @@ def check_holders(holders: Sequence[Holder], *, fingerprint: str, protocol_versi
         raise WorkerMismatchError("; ".join(problems))
 
 
-def check_unchanged(expected: Holder, found: Holder) -> None:
+def check_unchanged(expected: WorkerInfo, found: WorkerInfo) -> None:
     """Raises WorkerMismatchError where a worker came back as another one."""
     for what, was, now in (
         ("bundle", expected.fingerprint[:12], found.fingerprint[:12]),

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from jangtq_coordinator.cluster.health_monitor import Keeper, Rhythm
+from jangtq_coordinator.cluster.health_monitor import HealthMonitor, ProbeIntervals
 from jangtq_coordinator.cluster.membership import Membership
-from jangtq_coordinator.cluster.placement import Member, State
-from jangtq_coordinator.transport.worker_info import Holder, check_holders
+from jangtq_coordinator.cluster.placement import Member, MemberState
+from jangtq_coordinator.transport.worker_info import WorkerInfo, check_workers
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ClusterError, ConfigurationError, CoverageError, WorkerUnreachableError
 from tests.support.fixed_cluster import holder, membership_of
 
-QUICK = Rhythm(serving_seconds=0.01, lost_seconds=0.01, longest_lost_seconds=0.05, answer_seconds=1)
+QUICK = ProbeIntervals(serving_seconds=0.01, lost_seconds=0.01, longest_lost_seconds=0.05, answer_seconds=1)
 
 
 def member_of(membership: Membership, name: str) -> Member:
@@ -40,7 +40,7 @@ def test_a_loss_changes_the_plan_once_and_old_news_change_nothing() -> None:
     assert membership.counters.losses == 1
     membership.admit(holder("a", "0-3", instance="second"))
     membership.lose(first, "the old connection broke at last")
-    assert member_of(membership, "a").state is State.SERVING
+    assert member_of(membership, "a").state is MemberState.SERVING
     assert membership.is_lost(first) and not membership.is_lost(member_of(membership, "a"))
 
 
@@ -76,9 +76,9 @@ class Workers:
     """What the workers of a keeper would answer: a holder, or an error."""
 
     def __init__(self, membership: Membership) -> None:
-        self.answers: dict[str, Holder | ClusterError] = {m.name: m.holder for m in membership.members}
+        self.answers: dict[str, WorkerInfo | ClusterError] = {m.name: m.holder for m in membership.members}
 
-    def ask(self, address: Address, seconds: float) -> Holder:
+    def ask(self, address: Address, seconds: float) -> WorkerInfo:
         answer = self.answers[str(address)]
         if isinstance(answer, ClusterError):
             raise answer
@@ -91,16 +91,16 @@ class Kept:
     def __init__(self) -> None:
         self.membership = membership_of({"a:1": "0-3", "b:1": "0-3"}, 4)
         self.workers = Workers(self.membership)
-        self.keeper = Keeper(
+        self.keeper = HealthMonitor(
             self.membership,
             ask=self.workers.ask,
-            check=lambda found: check_holders([found], fingerprint="f", protocol_version=1),
+            check=lambda found: check_workers([found], fingerprint="f", protocol_version=1),
             rhythm=QUICK,
         )
         for name in "ab":
             self.keeper.look_after(Address(name, 1))
 
-    def state(self, name: str) -> State:
+    def state(self, name: str) -> MemberState:
         return member_of(self.membership, name).state
 
 
@@ -113,27 +113,27 @@ def kept() -> Iterator[Kept]:
 
 def test_who_falls_silent_is_lost_and_who_answers_again_is_back(kept: Kept) -> None:
     kept.workers.answers["a:1"] = WorkerUnreachableError("nobody there")
-    until(lambda: kept.state("a:1") is State.LOST)
+    until(lambda: kept.state("a:1") is MemberState.LOST)
     kept.workers.answers["a:1"] = holder("a:1", "1-2", instance="second")
-    until(lambda: kept.state("a:1") is State.SERVING)
+    until(lambda: kept.state("a:1") is MemberState.SERVING)
     assert [len(holders) for holders in kept.membership.plan.holders_of] == [1, 2, 2, 1]
-    assert kept.state("b:1") is State.SERVING
+    assert kept.state("b:1") is MemberState.SERVING
 
 
 def test_a_restart_between_two_questions_is_noticed(kept: Kept) -> None:
     before = member_of(kept.membership, "a:1")
     kept.workers.answers["a:1"] = holder("a:1", "0-3", instance="second")
     until(lambda: kept.membership.is_lost(before))
-    until(lambda: kept.state("a:1") is State.SERVING)
+    until(lambda: kept.state("a:1") is MemberState.SERVING)
 
 
 def test_who_comes_back_with_another_bundle_stays_out(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
-    other = Holder("a:1", holder("a:1", "0-3").ranges, "other", 1, "cpu", 0, 0, "second")
+    other = WorkerInfo("a:1", holder("a:1", "0-3").ranges, "other", 1, "cpu", 0, 0, "second")
     kept.workers.answers["a:1"] = other
     until(lambda: "holds another bundle" in caplog.text)
-    assert kept.state("a:1") is State.LOST
+    assert kept.state("a:1") is MemberState.LOST
     kept.workers.answers["a:1"] = holder("a:1", "0-3", instance="third")
-    until(lambda: kept.state("a:1") is State.SERVING)
+    until(lambda: kept.state("a:1") is MemberState.SERVING)
 
 
 def test_a_drained_worker_stays_out_until_it_is_added_again(kept: Kept) -> None:
@@ -141,21 +141,21 @@ def test_a_drained_worker_stays_out_until_it_is_added_again(kept: Kept) -> None:
     kept.workers.answers["a:1"] = holder("a:1", "0-3", instance="upgraded")
     assert not kept.membership.wait_for_change(kept.membership.plan, 0.1)
     kept.keeper.admit(Address("a", 1))
-    assert kept.state("a:1") is State.SERVING
+    assert kept.state("a:1") is MemberState.SERVING
 
 
 def test_who_leaves_is_asked_nothing_more_and_is_let_in_when_it_is_back(kept: Kept) -> None:
     before = member_of(kept.membership, "a:1")
     kept.workers.answers["a:1"] = replace(before.holder, leaving=True)
-    until(lambda: kept.state("a:1") is State.LEAVING)
+    until(lambda: kept.state("a:1") is MemberState.LEAVING)
     assert [m.name for m in kept.membership.plan.members] == ["b:1"]
     assert not kept.membership.is_lost(before), "what it was asked for it may still answer"
     with pytest.raises(ClusterError, match="worker a:1 is about to stop"):
         kept.keeper.admit(Address("a", 1))
     kept.workers.answers["a:1"] = WorkerUnreachableError("gone")
-    until(lambda: kept.state("a:1") is State.LOST)
+    until(lambda: kept.state("a:1") is MemberState.LOST)
     kept.workers.answers["a:1"] = holder("a:1", "0-3", instance="second")
-    until(lambda: kept.state("a:1") is State.SERVING)
+    until(lambda: kept.state("a:1") is MemberState.SERVING)
     counters = kept.membership.counters
     assert (counters.departures, counters.losses, counters.returns) == (1, 0, 1)
 
@@ -165,4 +165,4 @@ def test_a_new_worker_is_let_in_and_looked_after(kept: Kept) -> None:
     kept.keeper.admit(Address("c", 1))
     assert len(kept.membership.plan.holders_of[2]) == 3
     kept.workers.answers["c:1"] = WorkerUnreachableError("gone again")
-    until(lambda: kept.state("c:1") is State.LOST)
+    until(lambda: kept.state("c:1") is MemberState.LOST)

@@ -14,7 +14,7 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
 from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_coordinator.cluster.rebalance import share_out
-from jangtq_coordinator.transport.control_client import Prober
+from jangtq_coordinator.transport.control_client import ControlClient
 from jangtq_coordinator.transport.worker_info import LOCAL
 from jangtq_kernels.backend import NO_EXPERT
 from jangtq_kernels.combined import CombinedLayer, Piece
@@ -94,7 +94,7 @@ async def test_somebody_takes_over_until_the_owner_is_back_and_running_answers_g
     options = ["--rebalance", "0.2", *spare["coordinator"]]
     coordinator = start_coordinator(children, small_bundle, addresses, options)
     coordinator.ready()
-    prober = Prober(HIDDEN)
+    prober = ControlClient(HIDDEN)
     alone = prober.ask(addresses[0], timeout_seconds=10)
     question = Question("Hello", 400)
     before, during = Load(coordinator.listening()), Load(coordinator.listening())
@@ -129,7 +129,7 @@ def holders_of(coordinator: Child) -> list[tuple[str, str]]:
 def test_a_worker_takes_over_no_more_than_it_has_room_for(small_bundle: Path, children: Children) -> None:
     narrow = start_worker(children, small_bundle, "0-3")
     narrow.ready()
-    address, prober = parse_address(narrow.listening()), Prober(HIDDEN)
+    address, prober = parse_address(narrow.listening()), ControlClient(HIDDEN)
     with pytest.raises(CallRejectedError, match="the model has 0-31"):
         prober.take_over(address, parse_ranges("30-32"))
     with pytest.raises(WorkerBusyError, match="0 are left for more"):

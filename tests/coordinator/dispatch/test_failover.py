@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from jangtq_coordinator.cluster.membership import Membership
-from jangtq_coordinator.cluster.placement import State
-from jangtq_coordinator.dispatch.collector import Patience
+from jangtq_coordinator.cluster.placement import MemberState
+from jangtq_coordinator.dispatch.collector import Timeouts
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
-from jangtq_coordinator.readiness import Pause
+from jangtq_coordinator.readiness import Readiness
 from jangtq_coordinator.transport.connection import GiveUp, LayerAnswer, never
 from jangtq_proto.errors import (
     CallRejectedError,
@@ -89,10 +89,10 @@ class Scene:
     """Members with overlapping ranges, their lanes, and a dispatcher over them."""
 
     def __init__(
-        self, ranges: dict[str, str], *, patience: Patience | None = None, audit: float = 0.0
+        self, ranges: dict[str, str], *, patience: Timeouts | None = None, audit: float = 0.0
     ) -> None:
         self.lanes = {name: ScriptedLane() for name in ranges}
-        self.pause = Pause()
+        self.pause = Readiness()
         self.membership: Membership = membership_of(ranges, EXPERTS)
         self.dispatcher: Dispatcher = dispatcher_of(
             self.membership, self.lanes, patience=patience, pause=self.pause, audit=audit
@@ -105,7 +105,7 @@ class Scene:
         expected = x * ((ids + 1) * weights).sum(axis=1, keepdims=True)
         np.testing.assert_allclose(sums, expected, rtol=1e-3, atol=1e-3)
 
-    def state(self, name: str) -> State:
+    def state(self, name: str) -> MemberState:
         member = self.membership.member(name)
         assert member is not None
         return member.state
@@ -126,7 +126,7 @@ def test_whoever_is_gone_is_replaced_within_the_exchange_and_not_asked_again(row
     scene = Scene({"a": "0-5", "b": "2-7", "c": "0-1,6-7"})
     scene.lanes["a"].acts = [raising(WorkerUnreachableError("cut off"))]
     scene.exchange(rows)
-    assert scene.state("a") is State.LOST
+    assert scene.state("a") is MemberState.LOST
     asked = scene.lanes["a"].asked
     for seed in range(5):
         scene.exchange(rows, seed=seed)
@@ -157,26 +157,26 @@ def test_any_failures_leave_the_sums_right_while_somebody_has_each_expert(seed: 
         scene.exchange(rows, seed=seed + number)
         if random.random() < 0.5:
             for name in "abc":
-                if scene.state(name) is State.LOST:
+                if scene.state(name) is MemberState.LOST:
                     scene.membership.admit(holder(name, "0-7"))
 
 
 def test_a_late_holder_is_not_waited_for_where_somebody_else_can_answer() -> None:
-    scene = Scene(REPLICAS, patience=Patience(call_seconds=3600))
+    scene = Scene(REPLICAS, patience=Timeouts(call_seconds=3600))
     for seed in range(3):
         scene.exchange(seed=seed)
     scene.lanes["a"].is_silent = True
     scene.exchange()
-    assert scene.state("a") is State.LOST
+    assert scene.state("a") is MemberState.LOST
     assert scene.membership.counters.failovers == 1
 
 
 def test_a_late_holder_that_nobody_can_replace_is_waited_for() -> None:
-    scene = Scene({"a": "0-7"}, patience=Patience(call_seconds=3600))
+    scene = Scene({"a": "0-7"}, patience=Timeouts(call_seconds=3600))
     scene.exchange()
     scene.lanes["a"].acts = [lambda: time.sleep(0.4), work_well]
     scene.exchange()
-    assert scene.state("a") is State.SERVING
+    assert scene.state("a") is MemberState.SERVING
 
 
 def test_who_answers_wrong_again_and_again_is_put_in_quarantine() -> None:
@@ -184,7 +184,7 @@ def test_who_answers_wrong_again_and_again_is_put_in_quarantine() -> None:
     scene.lanes["a"].acts = [raising(WorkerFaultError("not finite"))]
     for seed in range(4):
         scene.exchange(seed=seed)
-    assert scene.state("a") is State.QUARANTINED
+    assert scene.state("a") is MemberState.QUARANTINED
     assert scene.membership.counters.quarantines == 1
     assert not scene.membership.admit(holder("a", "0-7"))
     assert scene.membership.admit(holder("a", "0-7"), asked_for=True)
@@ -194,7 +194,7 @@ def test_a_fault_that_passes_costs_nothing_where_nobody_else_has_the_experts() -
     scene = Scene({"a": "0-7"})
     scene.lanes["a"].acts = [raising(WorkerFaultError("hiccup")), work_well]
     scene.exchange()
-    assert (scene.state("a"), scene.membership.counters.retries) == (State.SERVING, 1)
+    assert (scene.state("a"), scene.membership.counters.retries) == (MemberState.SERVING, 1)
 
 
 def test_a_fault_that_stays_is_the_callers_error_in_the_end_and_later_calls_work() -> None:
@@ -203,7 +203,7 @@ def test_a_fault_that_stays_is_the_callers_error_in_the_end_and_later_calls_work
     with pytest.raises(WorkerFaultError, match="not finite"):
         scene.exchange()
     assert scene.lanes["a"].asked == 3
-    assert scene.state("a") is State.SERVING
+    assert scene.state("a") is MemberState.SERVING
     scene.lanes["a"].acts = [work_well]
     scene.exchange()
 
@@ -215,7 +215,7 @@ def test_a_malformed_call_is_not_held_against_anybody() -> None:
     with pytest.raises(CallRejectedError):
         scene.exchange()
     assert scene.lanes["a"].asked + scene.lanes["b"].asked <= 4
-    assert {scene.state("a"), scene.state("b")} == {State.SERVING}
+    assert {scene.state("a"), scene.state("b")} == {MemberState.SERVING}
 
 
 @pytest.mark.parametrize("ranges", [REPLICAS, {"a": "0-7"}], ids=["replica", "alone"])
@@ -223,12 +223,12 @@ def test_pushback_is_obeyed_and_nobody_is_lost_for_it(ranges: dict[str, str]) ->
     scene = Scene(ranges)
     scene.lanes["a"].acts = [raising(WorkerBusyError("full"))] * 3 + [work_well]
     scene.exchange()
-    assert scene.state("a") is State.SERVING
+    assert scene.state("a") is MemberState.SERVING
     assert scene.membership.counters.pushbacks >= 1
 
 
 def test_pushback_without_end_is_an_error_in_the_end() -> None:
-    scene = Scene({"a": "0-7"}, patience=Patience(call_seconds=0.2))
+    scene = Scene({"a": "0-7"}, patience=Timeouts(call_seconds=0.2))
     scene.lanes["a"].acts = [raising(WorkerBusyError("full"))]
     with pytest.raises(WorkerBusyError, match="full"):
         scene.exchange()
@@ -249,7 +249,7 @@ def test_an_exchange_waits_for_a_holder_and_goes_on_by_itself() -> None:
 
 
 def test_an_exchange_without_holders_fails_after_the_worker_timeout_naming_them() -> None:
-    scene = Scene({"a": "0-3", "b": "4-7"}, patience=Patience(worker_seconds=0.05))
+    scene = Scene({"a": "0-3", "b": "4-7"}, patience=Timeouts(worker_seconds=0.05))
     scene.lanes["b"].acts = [raising(WorkerUnreachableError("worker b: killed"))]
     with pytest.raises(
         CoverageError, match=r"experts 4-7 had no holder for more than 0\.05 s; b is lost: .*killed"
@@ -289,12 +289,12 @@ def test_an_audit_finds_who_lies_and_no_lie_gets_through(liar: str) -> None:
     scene = Scene({"a": "0-7", "b": "0-7", "c": "0-3,6-7", "d": "4-5"}, audit=1.0)
     scene.lanes[liar].lies = True
     first_lie = 0
-    while scene.state(liar) is not State.QUARANTINED:
+    while scene.state(liar) is not MemberState.QUARANTINED:
         x, ids, weights = some_rows(3, first_lie)
         scene.dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
         first_lie += 1
         assert first_lie < 100
-    assert all(scene.state(name) is State.SERVING for name in "abcd" if name != liar)
+    assert all(scene.state(name) is MemberState.SERVING for name in "abcd" if name != liar)
     assert scene.membership.counters.disagreements >= 1
     for seed in range(5):
         scene.exchange(seed=seed)
@@ -315,7 +315,7 @@ def test_two_that_disagree_without_a_third_are_reported_and_go_on(caplog: pytest
     for _ in range(4):
         scene.dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
     assert "worker a and worker b disagree" in caplog.text or "worker b and worker a disagree" in caplog.text
-    assert {scene.state("a"), scene.state("b")} == {State.SERVING}
+    assert {scene.state("a"), scene.state("b")} == {MemberState.SERVING}
 
 
 def test_nobody_is_audited_whose_experts_nobody_else_has() -> None:

@@ -7,30 +7,30 @@ import numpy as np
 import pytest
 
 from jangtq_coordinator.cluster.placement import Member
-from jangtq_coordinator.dispatch.exchange_library import Part, Summary
-from jangtq_coordinator.dispatch.recorder import Books, Entry, Ledger
+from jangtq_coordinator.dispatch.exchange_library import PartStruct, Summary
+from jangtq_coordinator.dispatch.recorder import Books, ExchangeRecord, Recorder
 from jangtq_coordinator.metrics.expert_load import ExpertLoad
 from jangtq_coordinator.metrics.layer_times import LayerTimes
 from jangtq_coordinator.metrics.timeline import Timeline
-from jangtq_coordinator.metrics.worker_traffic import Traffic
+from jangtq_coordinator.metrics.worker_traffic import ClusterTraffic
 from tests.support.fixed_cluster import membership_of
 
 MEMBERSHIP = membership_of({"a": "0-1", "b": "2-3", "c": "4"}, 5)
 
 
-def part(picks: int, *, sent: int = 0, read: int = 0) -> Part:
-    nothing = dict.fromkeys(Part._fields, 0)
-    return Part(**nothing)._replace(
+def part(picks: int, *, sent: int = 0, read: int = 0) -> PartStruct:
+    nothing = dict.fromkeys(PartStruct._fields, 0)
+    return PartStruct(**nothing)._replace(
         picks=picks, rows=2, distinct=2, sent_ns=sent, read_ns=read, queue_ns=1, compute_ns=10
     )
 
 
-def entry(began: int) -> Entry:
+def entry(began: int) -> ExchangeRecord:
     """Two rows with two experts of `a` and one of `b`, whose answers came 50 and 70 after it began."""
     parts = [part(4, sent=began + 20, read=began + 50), part(2, sent=began + 25, read=began + 70), part(0)]
     summary = Summary(slowest=1, queue_ns=1, compute_ns=10, decode_ns=2, read_ns=began + 70)
     numbers = [number for told in (summary, *parts) for number in told]
-    return Entry(
+    return ExchangeRecord(
         MEMBERSHIP.plan,
         0,
         np.array([[0, 1, 2], [0, 1, 3]], dtype=np.int32),
@@ -47,9 +47,9 @@ class Kept:
     """The books of one layer and five experts, and the paces that were recorded."""
 
     def __init__(self) -> None:
-        self.books = Books(LayerTimes(1), Timeline(), Traffic(), ExpertLoad(1, 5))
+        self.books = Books(LayerTimes(1), Timeline(), ClusterTraffic(), ExpertLoad(1, 5))
         self.paces: list[tuple[str, int, float, int, float]] = []
-        self.ledger = Ledger(self.books, self._record_pace)
+        self.ledger = Recorder(self.books, self._record_pace)
 
     def _record_pace(
         self, member: Member, rows: int, *, waited_seconds: float, compute_ns: int, cost: float

@@ -12,7 +12,7 @@ from jangtq_coordinator.engine.engine import Engine, EngineState
 from jangtq_coordinator.engine.engine_config import EngineSettings
 from jangtq_coordinator.engine.events import Failed, TokenGenerated
 from jangtq_coordinator.engine.loaded_model import LoadedModel
-from jangtq_coordinator.readiness import Pause
+from jangtq_coordinator.readiness import Readiness
 from jangtq_proto.errors import EngineUnavailableError
 from tests.support.running_engine import (
     PROMPTS,
@@ -31,7 +31,7 @@ class WaitingModel(ProbedModel):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pause = Pause()
+        self.pause = Readiness()
         self.complete = threading.Event()
         self.waiting = threading.Event()
 

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jangtq_coordinator.engine.engine_config import Speculation
-from jangtq_coordinator.engine.ngram_drafter import NGRAM, Drafter
+from jangtq_coordinator.engine.ngram_drafter import NGRAM, NgramDrafter
 from jangtq_coordinator.engine.pass_cost import PassCost
-from jangtq_coordinator.engine.scheduler import BatchGenerator
+from jangtq_coordinator.engine.scheduler import Scheduler
 from jangtq_coordinator.engine.sequence import TokenSequence
 from jangtq_coordinator.engine.speculator import MAX_DRAFT, Speculator, Trust, best_depth
 from jangtq_coordinator.sampling.parameters import SamplingParameters
-from jangtq_coordinator.sampling.sampler import Picker
+from jangtq_coordinator.sampling.sampler import SequenceSampler
 from tests.support.running_engine import collect, request, running_engine, stock_tokens, text_of, tokens_of
 from tests.support.small_generators import new_generator, run_to_end
 from tests.support.tiny_model import ProbedModel
@@ -36,7 +36,7 @@ def draft_by_search(tokens: Sequence[int], most: int) -> tuple[int, ...]:
 
 @given(st.lists(st.integers(0, 2), max_size=60), st.integers(0, 9), st.integers(0, 60))
 def test_drafts_are_what_came_after_the_same_tokens(tokens: list[int], most: int, split: int) -> None:
-    drafter = Drafter(tokens[:split])
+    drafter = NgramDrafter(tokens[:split])
     drafter.draft(3)
     drafter.extend(tokens[split:])
     assert drafter.draft(most) == (draft_by_search(tokens, most) if most else ())
@@ -92,7 +92,7 @@ def test_trust_is_lost_by_wrong_guesses_and_comes_back_slowly() -> None:
 
 def test_automatic_guessing_stops_where_nothing_is_ever_right() -> None:
     speculator = Speculator(Speculation.AUTO)
-    sequence = TokenSequence(0, REPEATING, max_tokens=1000, picker=Picker(SamplingParameters()))
+    sequence = TokenSequence(0, REPEATING, max_tokens=1000, picker=SequenceSampler(SamplingParameters()))
     guessed = 0
     for _ in range(100):
         (draft,) = speculator.drafts([sequence])
@@ -113,9 +113,9 @@ SAMPLINGS = [
 ]
 
 
-def answers_of(generator: BatchGenerator, parameters: SamplingParameters) -> list[list[int]]:
+def answers_of(generator: Scheduler, parameters: SamplingParameters) -> list[list[int]]:
     for choice, prompt in enumerate(PROMPTS):
-        picker = Picker(parameters, prompt, choice=choice)
+        picker = SequenceSampler(parameters, prompt, choice=choice)
         generator.add(prompt, max_tokens=40 + choice, picker=picker)
     steps = run_to_end(generator)
     assert [steps[uid][-1].finish_reason for uid in range(4)] == ["length"] * 4
@@ -168,7 +168,7 @@ def test_prompt_lookup_changes_no_answer(mode: Speculation) -> None:
 
 
 def sequence_of(uid: int, speculation: Speculation | None) -> TokenSequence:
-    picker = Picker(SamplingParameters())
+    picker = SequenceSampler(SamplingParameters())
     return TokenSequence(uid, REPEATING, max_tokens=99, picker=picker, speculation=speculation)
 
 
@@ -200,7 +200,7 @@ def test_requests_may_wish_otherwise_where_the_server_guesses_at_all(
 def test_right_guesses_save_passes() -> None:
     """The tiny model soon repeats itself: then a pass brings several tokens."""
     generator = new_generator(ProbedModel(), speculation=Speculation.ON)
-    generator.add(PROMPTS[3], max_tokens=200, picker=Picker(SamplingParameters(temperature=0)))
+    generator.add(PROMPTS[3], max_tokens=200, picker=SequenceSampler(SamplingParameters(temperature=0)))
     (steps,) = run_to_end(generator).values()
     assert [step.token for step in steps] == stock_tokens(PROMPTS[3], 200)
     assert generator.counters.accepted_tokens > 0
@@ -211,12 +211,14 @@ def test_a_draft_never_goes_beyond_the_limit_or_a_stop_token() -> None:
     plain = stock_tokens(PROMPTS[3], 60)
     for max_tokens in range(1, 30):
         generator = new_generator(ProbedModel(), speculation=Speculation.ON)
-        generator.add(PROMPTS[3], max_tokens=max_tokens, picker=Picker(SamplingParameters(temperature=0)))
+        generator.add(
+            PROMPTS[3], max_tokens=max_tokens, picker=SequenceSampler(SamplingParameters(temperature=0))
+        )
         (steps,) = run_to_end(generator).values()
         assert [step.token for step in steps] == plain[:max_tokens]
     stop = plain[20]
     generator = new_generator(ProbedModel(), speculation=Speculation.ON, stop_tokens=frozenset({stop}))
-    generator.add(PROMPTS[3], max_tokens=60, picker=Picker(SamplingParameters(temperature=0)))
+    generator.add(PROMPTS[3], max_tokens=60, picker=SequenceSampler(SamplingParameters(temperature=0)))
     (steps,) = run_to_end(generator).values()
     assert [step.token for step in steps] == plain[: plain.index(stop) + 1]
     assert steps[-1].finish_reason == "stop"
@@ -225,7 +227,7 @@ def test_a_draft_never_goes_beyond_the_limit_or_a_stop_token() -> None:
 def test_a_failed_pass_with_guesses_can_be_repeated() -> None:
     model = ProbedModel()
     generator = new_generator(model, speculation=Speculation.ON)
-    generator.add(PROMPTS[3], max_tokens=80, picker=Picker(SamplingParameters(temperature=0)))
+    generator.add(PROMPTS[3], max_tokens=80, picker=SequenceSampler(SamplingParameters(temperature=0)))
     tokens: list[int] = []
     while generator.waiting or generator.prefilling or generator.decoding:
         model.failures.append(RuntimeError("lost"))
@@ -253,7 +255,7 @@ async def test_the_engine_guesses_and_tells_the_same_text() -> None:
 
 
 def test_a_long_prompt_is_read_in_parts_before_it_is_guessed_from() -> None:
-    sequence = TokenSequence(0, REPEATING * 200, max_tokens=99, picker=Picker(SamplingParameters()))
+    sequence = TokenSequence(0, REPEATING * 200, max_tokens=99, picker=SequenceSampler(SamplingParameters()))
     speculator = Speculator(Speculation.ON)
     drafted = [len(speculator.drafts([sequence])[0]) for _ in range(4)]
     assert drafted == [0, 0, MAX_DRAFT, MAX_DRAFT]

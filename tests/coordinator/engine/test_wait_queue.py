@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jangtq_coordinator.engine.prefill_turns import PromptTurn, next_turn
-from jangtq_coordinator.engine.retry_window import Patience
+from jangtq_coordinator.engine.retry_window import RetryWindow
 from jangtq_coordinator.engine.stats import ServiceTime
-from jangtq_coordinator.engine.wait_queue import MAX_OVERTAKES, WaitingLine
+from jangtq_coordinator.engine.wait_queue import MAX_OVERTAKES, WaitQueue
 from jangtq_proto.errors import CallRejectedError, WorkerUnreachableError
 
 
@@ -19,14 +19,14 @@ class Customer:
     size: int = 1
 
 
-def line_of(*customers: Customer) -> WaitingLine[Customer]:
-    line: WaitingLine[Customer] = WaitingLine()
+def line_of(*customers: Customer) -> WaitQueue[Customer]:
+    line: WaitQueue[Customer] = WaitQueue()
     for customer in customers:
         line.append(customer)
     return line
 
 
-def take_up_to(line: WaitingLine[Customer], size: int) -> int | None:
+def take_up_to(line: WaitQueue[Customer], size: int) -> int | None:
     taken = line.take(lambda customer: customer.size <= size)
     return None if taken is None else taken.uid
 
@@ -95,7 +95,7 @@ def test_a_long_prompt_is_not_starved_by_short_ones() -> None:
 
 
 def test_patience_counts_from_the_first_failure_to_the_next_success() -> None:
-    patience, lost = Patience(10), WorkerUnreachableError("gone")
+    patience, lost = RetryWindow(10), WorkerUnreachableError("gone")
     assert not patience.is_tried
     assert patience.allows(lost, started=100, now=105) and patience.is_tried
     assert patience.allows(lost, started=107, now=109.9)
@@ -106,7 +106,7 @@ def test_patience_counts_from_the_first_failure_to_the_next_success() -> None:
 
 @pytest.mark.parametrize("error", [CallRejectedError("malformed"), ValueError("a bug")])
 def test_no_patience_with_what_will_not_get_better(error: Exception) -> None:
-    patience = Patience(10)
+    patience = RetryWindow(10)
     assert not patience.allows(error, started=0, now=0) and not patience.is_tried
 
 

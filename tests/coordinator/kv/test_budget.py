@@ -2,7 +2,7 @@
 
 import pytest
 
-from jangtq_coordinator.kv.budget import KvMemory, KvShape, default_budget_bytes
+from jangtq_coordinator.kv.budget import KvBudget, KvShape, default_budget_bytes
 from jangtq_coordinator.kv.storage import plan_kv
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.wire.codec import RowType
@@ -18,7 +18,7 @@ def test_minimax_takes_248_kib_a_token() -> None:
 
 
 def test_a_batch_is_as_wide_as_its_longest_sequence() -> None:
-    memory = KvMemory(budget_bytes=10_000_000, token_bytes=1000)
+    memory = KvBudget(budget_bytes=10_000_000, token_bytes=1000)
     assert memory.active_bytes([]) == 0
     assert memory.active_bytes([1]) == 256_000
     assert memory.active_bytes([2000, 10, 10]) == 3 * 2048 * 1000

@@ -12,8 +12,8 @@ import pytest
 
 from jangtq_coordinator.engine.engine_config import KvSettings
 from jangtq_coordinator.kv.budget import KvShape
-from jangtq_coordinator.kv.prefix_cache import PromptCache, open_prompt_cache
-from jangtq_coordinator.kv.storage import KvPlan, plan_kv
+from jangtq_coordinator.kv.prefix_cache import PrefixCache, open_prompt_cache
+from jangtq_coordinator.kv.storage import KvStorage, plan_kv
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.wire.codec import RowType
 from tests.coordinator.kv.test_prefix_cache import LONG, kv_of, read
@@ -26,13 +26,13 @@ TOKEN_BYTES = KV_SHAPE.token_bytes()
 
 
 def open_cache(
-    directory: Path, *, plan: KvPlan = PLAN, fingerprint: str = "model", limit: int = 2**30
-) -> PromptCache:
+    directory: Path, *, plan: KvStorage = PLAN, fingerprint: str = "model", limit: int = 2**30
+) -> PrefixCache:
     settings = KvSettings(disk_directory=directory, disk_bytes=limit)
     return open_prompt_cache(plan, settings, fingerprint=fingerprint)
 
 
-def keep(cache: PromptCache, tokens: list[int]) -> None:
+def keep(cache: PrefixCache, tokens: list[int]) -> None:
     cache.store(tokens, kv_of(tokens), row=0, room_bytes=2**30)
 
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from jangtq_coordinator.kv.batch_cache import KvBatch
-from jangtq_coordinator.kv.layer_cache import COLUMN_STEP, KvForm, KvRows
+from jangtq_coordinator.kv.batch_cache import BatchCache
+from jangtq_coordinator.kv.layer_cache import COLUMN_STEP, KvForm, LayerCache
 from tests.support.running_engine import stock_tokens
 from tests.support.small_generators import PROMPTS
 from tests.support.tiny_model import KV_SHAPE, make_model
@@ -22,7 +22,7 @@ def numbers(rows: int, tokens: int, seed: int) -> mx.array:
     return mx.random.normal((rows, HEADS, tokens, SIZE), key=mx.random.key(seed))
 
 
-def append(cache: KvRows, rows: list[Row], *, tokens: int, seed: int) -> list[Row]:
+def append(cache: LayerCache, rows: list[Row], *, tokens: int, seed: int) -> list[Row]:
     """Add to the cache and to what it should hold; checks what attention is given."""
     keys = numbers(len(rows), tokens, seed)
     mask = cache.make_mask(tokens)
@@ -44,7 +44,7 @@ def append(cache: KvRows, rows: list[Row], *, tokens: int, seed: int) -> list[Ro
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("acjk"), st.integers(0, 2**16)), max_size=12))
 def test_rows_hold_what_was_added_and_not_cut(steps: list[tuple[str, int]]) -> None:
-    cache = KvRows(PLAIN)
+    cache = LayerCache(PLAIN)
     rows = append(cache, [np.zeros((HEADS, 0, SIZE), np.float32)], tokens=3, seed=0)
     for step, seed in steps:
         if step == "a":
@@ -53,7 +53,7 @@ def test_rows_hold_what_was_added_and_not_cut(steps: list[tuple[str, int]]) -> N
             rows = [row[:, : max(1, row.shape[1] - (seed + i) % 5)] for i, row in enumerate(rows)]
             cache.cut([row.shape[1] for row in rows])
         elif step == "j":
-            other = KvRows(PLAIN)
+            other = LayerCache(PLAIN)
             rows += append(other, [np.zeros((HEADS, 0, SIZE), np.float32)], tokens=1 + seed % 400, seed=seed)
             cache.join(other)
         else:
@@ -66,20 +66,20 @@ def test_rows_hold_what_was_added_and_not_cut(steps: list[tuple[str, int]]) -> N
 
 
 def test_pieces_put_together_are_the_row() -> None:
-    cache = KvRows(PLAIN, rows=2)
+    cache = LayerCache(PLAIN, rows=2)
     rows = append(cache, [np.zeros((HEADS, 0, SIZE), np.float32)] * 2, tokens=300, seed=4)
     pieces = [cache.piece(1, start=start, stop=stop) for start, stop in ((0, 256), (256, 290))]
-    again = KvRows.of(PLAIN, pieces)
+    again = LayerCache.of(PLAIN, pieces)
     assert again.lengths == [290] and again.columns == 2 * COLUMN_STEP
     append(again, [rows[1][:, :290]], tokens=5, seed=5)
 
 
 def test_a_piece_keeps_nothing_else_alive() -> None:
-    cache = KvRows(PLAIN, rows=4)
+    cache = LayerCache(PLAIN, rows=4)
     before = mx.get_active_memory()
     cache.update_and_fetch(numbers(4, 4096, 1), numbers(4, 4096, 2))
     cache.evaluate()
-    batch = KvBatch([cache])
+    batch = BatchCache([cache])
     assert mx.get_active_memory() - before >= cache.nbytes
     (piece,) = batch.pieces(0, [(0, 16)])
     del cache, batch
@@ -87,10 +87,10 @@ def test_a_piece_keeps_nothing_else_alive() -> None:
 
 
 def test_copies_that_take_everything_leave_nothing() -> None:
-    layers = [KvRows(PLAIN), KvRows(PLAIN)]
+    layers = [LayerCache(PLAIN), LayerCache(PLAIN)]
     for layer in layers:
         layer.update_and_fetch(numbers(1, 10, 1), numbers(1, 10, 2))
-    batch = KvBatch(layers)
+    batch = BatchCache(layers)
     (piece,) = batch.pieces(0, [(2, 10)], last=True)
     np.testing.assert_array_equal(np.array(piece[1].keys[0]), np.array(numbers(1, 10, 1))[:, :, 2:])
     assert batch.nbytes == 0
@@ -99,7 +99,7 @@ def test_copies_that_take_everything_leave_nothing() -> None:
 @pytest.mark.parametrize("bits", [8, 4])
 def test_quantized_rows_hold_what_quantizing_gives(bits: int) -> None:
     form = KvForm(bits, 32)
-    cache, plain = KvRows(form), KvRows(PLAIN)
+    cache, plain = LayerCache(form), LayerCache(PLAIN)
     for tokens, seed in ((5, 1), (300, 2), (1, 3)):
         keys = numbers(1, tokens, seed)
         fetched, _ = cache.update_and_fetch(keys, keys)
@@ -115,10 +115,10 @@ def test_quantized_rows_hold_what_quantizing_gives(bits: int) -> None:
 def test_a_stock_model_computes_the_same_over_these_rows() -> None:
     """mlx-lm's attention asks for offset, make_mask and update_and_fetch; a new release may ask for more."""
     model = make_model()
-    batch: KvBatch | None = None
+    batch: BatchCache | None = None
     tokens: list[list[int]] = []
     for prompt in PROMPTS[1:4]:
-        kv = KvBatch.empty(KV_SHAPE.layer_count, PLAIN)
+        kv = BatchCache.empty(KV_SHAPE.layer_count, PLAIN)
         logits = model(mx.array([prompt]), cache=kv.layers)
         tokens.append([int(mx.argmax(logits[0, -1]))])
         if batch is None:

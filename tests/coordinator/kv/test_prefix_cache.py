@@ -6,9 +6,9 @@ import pytest
 
 from jangtq_coordinator.engine.engine_config import KvSettings
 from jangtq_coordinator.engine.events import Finished, GenerationEvent
-from jangtq_coordinator.kv.batch_cache import KvBatch
-from jangtq_coordinator.kv.prefix_cache import PromptCache
-from jangtq_coordinator.kv.storage import KvPlan, plan_kv
+from jangtq_coordinator.kv.batch_cache import BatchCache
+from jangtq_coordinator.kv.prefix_cache import PrefixCache
+from jangtq_coordinator.kv.storage import KvStorage, plan_kv
 from tests.support.running_engine import collect, request, running_engine, stock_tokens, text_of, tokens_of
 from tests.support.small_generators import GREEDY, new_generator, run_to_end
 from tests.support.tiny_model import KV_SHAPE, ProbedModel
@@ -18,9 +18,9 @@ PLAN = plan_kv(KV_SHAPE, budget_bytes=2**30)
 LONG = [(3 * i + i * i // 7) % 256 for i in range(700)]
 
 
-def kv_of(tokens: list[int], *, plan: KvPlan = PLAN, rows: int = 1) -> KvBatch:
+def kv_of(tokens: list[int], *, plan: KvStorage = PLAN, rows: int = 1) -> BatchCache:
     """KV whose numbers tell which token they are of."""
-    kv = KvBatch.empty(plan.shape.layer_count, plan.form)
+    kv = BatchCache.empty(plan.shape.layer_count, plan.form)
     for place, layer in enumerate(kv.layers):
         layer.lengths = [0] * rows
         values = mx.array(tokens, dtype=mx.float32)[None, None, :, None] + 1000 * place
@@ -28,7 +28,7 @@ def kv_of(tokens: list[int], *, plan: KvPlan = PLAN, rows: int = 1) -> KvBatch:
     return kv
 
 
-def read(kv: KvBatch, layer: int) -> list[float]:
+def read(kv: BatchCache, layer: int) -> list[float]:
     keys, _ = kv.layers[layer].update_and_fetch(*[mx.zeros((1, 2, 1, 16))] * 2)
     assert isinstance(keys, mx.array)
     values: list[float] = np.array(keys)[0, 1, :-1, 3].tolist()
@@ -40,7 +40,7 @@ def rows_computed(model: ProbedModel) -> int:
 
 
 def test_what_is_kept_comes_back() -> None:
-    kept = PromptCache(PLAN.form)
+    kept = PrefixCache(PLAN.form)
     kept.store(LONG, kv_of(LONG), row=0, room_bytes=2**30)
     assert kept.nbytes == len(LONG) * TOKEN_BYTES
     for wanted in (LONG, LONG[:300], [*LONG[:512], 999], [*LONG, 1, 2, 3]):
@@ -53,14 +53,14 @@ def test_what_is_kept_comes_back() -> None:
 
 
 def test_nothing_is_found_where_nothing_was_kept() -> None:
-    assert PromptCache(PLAN.form).find([1, 2, 3]).length == 0
-    off = PromptCache(PLAN.form, is_on=False)
+    assert PrefixCache(PLAN.form).find([1, 2, 3]).length == 0
+    off = PrefixCache(PLAN.form, is_on=False)
     off.store(LONG, kv_of(LONG), row=0, room_bytes=2**30)
     assert off.find(LONG).length == 0
 
 
 def test_the_least_recently_used_goes_first() -> None:
-    kept = PromptCache(PLAN.form)
+    kept = PrefixCache(PLAN.form)
     prompts = [[n] * 100 for n in range(3)]
     for prompt in prompts:
         kept.store(prompt, kv_of(prompt), row=0, room_bytes=2**30)
@@ -74,7 +74,7 @@ def test_the_least_recently_used_goes_first() -> None:
 
 
 def test_a_prompt_too_large_is_kept_in_part() -> None:
-    kept = PromptCache(PLAN.form)
+    kept = PrefixCache(PLAN.form)
     kept.store(LONG, kv_of(LONG), row=0, room_bytes=600 * TOKEN_BYTES)
     assert kept.find(LONG).length == 512
     kept.store(LONG, kv_of(LONG), row=0, room_bytes=600 * TOKEN_BYTES)
@@ -82,7 +82,7 @@ def test_a_prompt_too_large_is_kept_in_part() -> None:
 
 
 def test_a_prefix_in_use_is_the_last_to_go_and_then_moves() -> None:
-    kept = PromptCache(PLAN.form)
+    kept = PrefixCache(PLAN.form)
     for prompt in (LONG, [1] * 100):
         kept.store(prompt, kv_of(prompt), row=0, room_bytes=2**30)
     prefix = kept.find(LONG)
@@ -94,7 +94,7 @@ def test_a_prefix_in_use_is_the_last_to_go_and_then_moves() -> None:
 
 
 def test_one_row_of_a_batch_is_kept_alone() -> None:
-    kept = PromptCache(PLAN.form)
+    kept = PrefixCache(PLAN.form)
     kv = kv_of([5] * 40, rows=3)
     kept.store([5] * 40, kv, row=1, room_bytes=2**30)
     assert kept.nbytes == 40 * TOKEN_BYTES and kv.nbytes > 0
@@ -103,7 +103,7 @@ def test_one_row_of_a_batch_is_kept_alone() -> None:
 def test_the_next_turn_computes_its_new_tokens_only() -> None:
     """A conversation of 4,000 tokens: counted in rows that go through the model, not in time."""
     model = ProbedModel()
-    generator = new_generator(model, plan=PLAN, kept=PromptCache(PLAN.form), prefill_rows=512)
+    generator = new_generator(model, plan=PLAN, kept=PrefixCache(PLAN.form), prefill_rows=512)
     first = [(3 * i + i * i // 7) % 256 for i in range(4000)]
     generator.add(first, max_tokens=10, picker=GREEDY)
     (answer,) = run_to_end(generator).values()
@@ -119,7 +119,7 @@ def test_the_next_turn_computes_its_new_tokens_only() -> None:
 
 @pytest.mark.parametrize("shared", [1, 100, 256, 300, 699, 700])
 def test_answers_are_the_same_with_and_without(shared: int) -> None:
-    generator = new_generator(ProbedModel(), plan=PLAN, kept=PromptCache(PLAN.form))
+    generator = new_generator(ProbedModel(), plan=PLAN, kept=PrefixCache(PLAN.form))
     prompts = [LONG, [*LONG[:shared], 9, 8, 7]]
     for prompt in prompts:
         uid = generator.add(prompt, max_tokens=6, picker=GREEDY)
@@ -129,7 +129,7 @@ def test_answers_are_the_same_with_and_without(shared: int) -> None:
 
 def test_several_answers_to_one_prompt_compute_it_once() -> None:
     model = ProbedModel()
-    generator = new_generator(model, plan=PLAN, kept=PromptCache(PLAN.form), prefill_rows=100)
+    generator = new_generator(model, plan=PLAN, kept=PrefixCache(PLAN.form), prefill_rows=100)
     uids = [generator.add(LONG[:300], max_tokens=5, picker=GREEDY) for _ in range(3)]
     generator.prefill()
     assert generator.prefilling == 3
@@ -140,7 +140,7 @@ def test_several_answers_to_one_prompt_compute_it_once() -> None:
 
 
 def test_an_ended_neighbour_is_kept_out_of_the_middle_of_a_batch() -> None:
-    generator = new_generator(ProbedModel(), plan=PLAN, kept=PromptCache(PLAN.form), prefill_rows=512)
+    generator = new_generator(ProbedModel(), plan=PLAN, kept=PrefixCache(PLAN.form), prefill_rows=512)
     prompts = [LONG[:n] for n in (30, 50, 40)]
     prompts = [[n, *prompt] for n, prompt in enumerate(prompts)]
     uids = [generator.add(p, max_tokens=m, picker=GREEDY) for p, m in zip(prompts, (40, 12, 40), strict=True)]
@@ -204,7 +204,7 @@ async def test_what_is_kept_gives_way_to_requests() -> None:
 
 
 def test_a_prompt_given_up_in_the_middle_is_kept_as_far_as_it_came() -> None:
-    model, kept = ProbedModel(), PromptCache(PLAN.form)
+    model, kept = ProbedModel(), PrefixCache(PLAN.form)
     generator = new_generator(model, plan=PLAN, kept=kept, prefill_rows=100)
     uid = generator.add(LONG, max_tokens=8, picker=GREEDY)
     for _ in range(6):

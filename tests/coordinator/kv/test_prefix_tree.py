@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jangtq_coordinator.kv.prefix_tree import BLOCK_TOKENS, PromptTree, Span
+from jangtq_coordinator.kv.prefix_tree import BLOCK_TOKENS, PrefixTree, Span
 
-Tree = PromptTree[tuple[int, ...]]
+Tree = PrefixTree[tuple[int, ...]]
 
 
 def keep(tree: Tree, tokens: Sequence[int]) -> list[Span]:
@@ -31,7 +31,7 @@ def long_sequences() -> st.SearchStrategy[list[int]]:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(long_sequences(), min_size=1, max_size=6), long_sequences())
 def test_the_longest_kept_beginning_is_found(kept: list[list[int]], wanted: list[int]) -> None:
-    tree: Tree = PromptTree()
+    tree: Tree = PrefixTree()
     for tokens in kept:
         keep(tree, tokens)
         assert keep(tree, tokens) == []
@@ -43,7 +43,7 @@ def test_the_longest_kept_beginning_is_found(kept: list[list[int]], wanted: list
 
 
 def test_equal_beginnings_are_kept_once() -> None:
-    tree: Tree = PromptTree()
+    tree: Tree = PrefixTree()
     system = [5] * (2 * BLOCK_TOKENS)
     assert keep(tree, [*system, 1, 2, 3]) == [Span(0, 256), Span(256, 512), Span(512, 515)]
     assert keep(tree, [*system, 1, 9]) == [Span(512, 514)]
@@ -51,7 +51,7 @@ def test_equal_beginnings_are_kept_once() -> None:
 
 
 def test_a_short_last_block_grows_by_replacement() -> None:
-    tree: Tree = PromptTree()
+    tree: Tree = PrefixTree()
     keep(tree, [7] * 10)
     assert keep(tree, [7] * 8) == []
     ((_, replaced),) = [tree.insert([7] * 20, span, ()) for span in tree.missing([7] * 20)[1]]
@@ -60,7 +60,7 @@ def test_a_short_last_block_grows_by_replacement() -> None:
 
 
 def test_removing_a_block_removes_what_follows_it() -> None:
-    tree: Tree = PromptTree()
+    tree: Tree = PrefixTree()
     keep(tree, [1] * 600)
     keep(tree, [1] * 256 + [2] * 10)
     second = tree.find([1] * 600).blocks[1]
@@ -69,7 +69,7 @@ def test_removing_a_block_removes_what_follows_it() -> None:
 
 
 def test_reading_is_use_and_no_block_is_older_than_those_below_it() -> None:
-    tree: Tree = PromptTree()
+    tree: Tree = PrefixTree()
     keep(tree, [1] * 300)
     keep(tree, [2] * 300)
     tree.find([1] * 300)

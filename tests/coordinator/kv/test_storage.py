@@ -6,8 +6,8 @@ import pytest
 from numpy.typing import NDArray
 
 from jangtq_coordinator.kv.budget import KvShape
-from jangtq_coordinator.kv.prefix_cache import PromptCache
-from jangtq_coordinator.kv.storage import KvPlan, plan_kv
+from jangtq_coordinator.kv.prefix_cache import PrefixCache
+from jangtq_coordinator.kv.storage import KvStorage, plan_kv
 from tests.support.small_generators import GREEDY, PROMPTS, new_generator, run_to_end
 from tests.support.tiny_model import ProbedModel
 
@@ -15,7 +15,7 @@ SHAPE = KvShape(layer_count=2, head_count=2, head_size=32)
 TEXT = [(3 * i + i * i // 7) % 256 for i in range(300)]
 
 
-def plan_for(bits: int | None, *, budget_bytes: int = 2**30) -> KvPlan:
+def plan_for(bits: int | None, *, budget_bytes: int = 2**30) -> KvStorage:
     return plan_kv(SHAPE, budget_bytes=budget_bytes, bits=bits)
 
 
@@ -54,7 +54,7 @@ def test_a_batch_gives_what_each_sequence_gives_alone(bits: int) -> None:
 @pytest.mark.parametrize("bits", [8, 4])
 def test_kept_prompts_stay_quantized_and_give_the_same_answers(bits: int) -> None:
     plan = plan_for(bits)
-    kept = PromptCache(plan.form)
+    kept = PrefixCache(plan.form)
     generator = new_generator(ProbedModel(head_size=32), plan=plan, kept=kept, prefill_rows=400)
     tokens = []
     for _ in range(2):

@@ -3,13 +3,13 @@
 import pytest
 
 from jangtq_coordinator.metrics.layer_times import UPPER_BOUNDS_SECONDS, bucket_of
-from jangtq_coordinator.metrics.worker_traffic import Traffic
+from jangtq_coordinator.metrics.worker_traffic import ClusterTraffic
 
 MS = 1_000_000
 
 
 def test_calls_picks_and_waits_are_counted_by_holder() -> None:
-    traffic = Traffic()
+    traffic = ClusterTraffic()
     traffic.record("a", 3, wait_ns=3 * MS, holder_ns=MS)
     traffic.record("a", 2, wait_ns=5 * MS, holder_ns=MS)
     traffic.record("b", 3, wait_ns=1, holder_ns=0)
@@ -20,7 +20,7 @@ def test_calls_picks_and_waits_are_counted_by_holder() -> None:
 
 
 def test_recent_times_are_quantiles_of_the_newest_calls() -> None:
-    traffic = Traffic()
+    traffic = ClusterTraffic()
     assert traffic.of("a").recent() is None
     for _ in range(5000):
         traffic.record("a", 1, wait_ns=1000 * MS, holder_ns=0)

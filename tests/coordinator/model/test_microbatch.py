@@ -15,7 +15,7 @@ from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.writer import write_bundle
 from jangtq_coordinator.assembly.connect import connect
 from jangtq_coordinator.config import ClusterSettings
-from jangtq_coordinator.kv.batch_cache import KvBatch
+from jangtq_coordinator.kv.batch_cache import BatchCache
 from jangtq_coordinator.kv.layer_cache import KvForm
 from jangtq_coordinator.metrics.layer_times import ExchangeTimes
 from jangtq_coordinator.model.dense_weights import fast_products
@@ -72,18 +72,18 @@ def prompt(length: int, vocabulary: int) -> list[int]:
     return [int(token) for token in np.random.default_rng(length).integers(0, vocabulary, length)]
 
 
-def batch_of(model: CoordinatorModel, form: KvForm, lengths: list[int]) -> KvBatch:
+def batch_of(model: CoordinatorModel, form: KvForm, lengths: list[int]) -> BatchCache:
     """Sequences of these lengths in one cache."""
     batches = []
     for length in lengths:
-        batches.append(KvBatch.empty(LAYERS, form))
+        batches.append(BatchCache.empty(LAYERS, form))
         model.last_logits(mx.array([prompt(length, 32)]), cache=batches[-1].layers)
     for other in batches[1:]:
         batches[0].join(other)
     return batches[0]
 
 
-def decode(model: CoordinatorModel, kv: KvBatch, *, steps: int, drafts: int = 0) -> NDArray[np.float32]:
+def decode(model: CoordinatorModel, kv: BatchCache, *, steps: int, drafts: int = 0) -> NDArray[np.float32]:
     """Logits of each step, the likeliest token of each row going on."""
     tokens = mx.array([[row + 1] * (1 + drafts) for row in range(len(kv.lengths))])
     found = []
@@ -121,7 +121,7 @@ def test_halved_prefills_leave_the_cache_of_whole_ones(bundle: Bundle, form: KvF
     with running(bundle, OverlapMode.OFF) as whole, running(bundle, OverlapMode.ON) as halved:
         results = []
         for one in (whole, halved):
-            kv = KvBatch.empty(LAYERS, form)
+            kv = BatchCache.empty(LAYERS, form)
             for chunk in (prompt(21, 32), prompt(40, 32)):
                 logits = one.model.last_logits(mx.array([chunk]), cache=kv.layers)
             results.append((np.array(logits), kv.pieces(0, [(0, 61)])[0]))
@@ -143,7 +143,7 @@ def test_trials_change_nothing_but_time(bundle: Bundle) -> None:
 
 def test_the_second_half_leaves_before_the_first_comes_back(bundle: Bundle) -> None:
     with running(bundle, OverlapMode.ON) as halved:
-        halved.model.last_logits(mx.array([prompt(20, 32)]), cache=KvBatch.empty(LAYERS, KvForm()).layers)
+        halved.model.last_logits(mx.array([prompt(20, 32)]), cache=BatchCache.empty(LAYERS, KvForm()).layers)
         exchanges = sorted(halved.exchanges(), key=lambda one: one.sent)
         assert [one.layer for one in exchanges] == [0, 0, 1, 1, 2, 2]
         assert all(

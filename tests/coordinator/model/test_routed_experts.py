@@ -9,12 +9,12 @@ import pytest
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
-from jangtq_coordinator.kv.batch_cache import KvBatch
+from jangtq_coordinator.kv.batch_cache import BatchCache
 from jangtq_coordinator.kv.layer_cache import KvForm
 from jangtq_coordinator.model.minimax import CoordinatorModel, SharedExperts, load_model
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
-from jangtq_coordinator.transport.connection import GiveUp, Lane, LayerAnswer, never
-from jangtq_coordinator.transport.local_experts import LocalLane
+from jangtq_coordinator.transport.connection import Connection, GiveUp, LayerAnswer, never
+from jangtq_coordinator.transport.local_experts import LocalConnection
 from jangtq_coordinator.transport.worker_info import LOCAL
 from jangtq_kernels.backend import ExpertRows, LoadedLayer, PartialSums
 from jangtq_kernels.reference import ReferenceBackend
@@ -50,7 +50,7 @@ class ToldLayer:
 class WorkerLane:
     """A worker that answers when it is asked for its answer, and puts down when it is called."""
 
-    inner: LocalLane
+    inner: LocalConnection
     log: Log
     rows: dict[int, int] = field(default_factory=dict)
 
@@ -101,9 +101,9 @@ def model_over(
 ) -> CoordinatorModel:
     """Half of the experts are local, the others a worker's, and every row picks some of each."""
     told = tuple(ToldLayer(layer, log) for layer in layers)
-    lanes: dict[str, Lane] = {
-        LOCAL: LocalLane(lambda: told),
-        "worker": WorkerLane(LocalLane(lambda: tuple(layers)), log),
+    lanes: dict[str, Connection] = {
+        LOCAL: LocalConnection(lambda: told),
+        "worker": WorkerLane(LocalConnection(lambda: tuple(layers)), log),
     }
     membership = membership_of({LOCAL: "0-15", "worker": "16-31"}, SIZES.expert_count)
     dispatcher = dispatcher_of(membership, lanes, layers=SIZES.layer_count)
@@ -117,7 +117,7 @@ def model_over(
 
 def decode(model: CoordinatorModel, log: Log) -> None:
     """One pass of a batch, alone in the log."""
-    batches = [KvBatch.empty(SIZES.layer_count, KvForm()) for _ in range(WHOLE)]
+    batches = [BatchCache.empty(SIZES.layer_count, KvForm()) for _ in range(WHOLE)]
     for kv in batches:
         model.last_logits(mx.array([[1, 2]]), cache=kv.layers)
     for other in batches[1:]:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from jangtq_coordinator.engine.engine_config import Speculation
-from jangtq_coordinator.engine.scheduler import BatchGenerator
+from jangtq_coordinator.engine.scheduler import Scheduler
 from jangtq_coordinator.sampling.grammar import GrammarConstraint, Grammars
 from jangtq_coordinator.sampling.parameters import SamplingParameters
-from jangtq_coordinator.sampling.sampler import Picker
+from jangtq_coordinator.sampling.sampler import SequenceSampler
 from jangtq_coordinator.sampling.tool_grammar import answer_grammar
 from tests.coordinator.engine.test_speculator import HalfRight
 from tests.coordinator.sampling.test_grammar import (
@@ -87,11 +87,9 @@ def test_reasoning_is_guessed_up_to_the_mark_that_ends_it(grammars: Grammars) ->
     assert constraint.mask() is not None and constraint.foreseen(draft) == tuple(draft)
 
 
-def answers_of(
-    generator: BatchGenerator, grammars: Grammars, sampling: SamplingParameters
-) -> list[list[int]]:
+def answers_of(generator: Scheduler, grammars: Grammars, sampling: SamplingParameters) -> list[list[int]]:
     for prompt, grammar in zip(PROMPTS, GRAMMARS, strict=True):
-        picker = Picker(sampling, prompt, constraint=new_constraint(grammars, grammar))
+        picker = SequenceSampler(sampling, prompt, constraint=new_constraint(grammars, grammar))
         generator.add(prompt, max_tokens=60, picker=picker)
     steps = run_to_end(generator)
     assert not any(step.failure for one in steps.values() for step in one)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jangtq_bundle
-from jangtq_coordinator.api.chat.answer_blocks import Transcript
+from jangtq_coordinator.api.chat.answer_blocks import AnswerBlocks
 from jangtq_coordinator.engine.events import TokenGenerated
 from jangtq_coordinator.engine.loaded_model import LoadedModel
 from jangtq_coordinator.mlx_lm import load_tokenizer
@@ -104,7 +104,7 @@ def test_calls_of_the_offered_tools(grammars: Grammars, seed: int, several: bool
     head, found, rest = text.partition(BLOCK_START)
     assert found and not head.strip("\n")
     block = ToolBlock()
-    transcript = Transcript(TOOLS)
+    transcript = AnswerBlocks(TOOLS)
     pieces = [Piece(Channel.TOOL, part.text, part.step) for part in (*block.feed(rest), *block.finish())]
     transcript.add(TokenGenerated(0, tuple(pieces)))
     calls = transcript.calls

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from jangtq_coordinator.engine.loaded_model import GenerationConfig, read_generation_config
 from jangtq_coordinator.sampling import sampler as picking
 from jangtq_coordinator.sampling.parameters import SamplingParameters, cut_candidates
-from jangtq_coordinator.sampling.sampler import Picker, Row, pick_tokens
+from jangtq_coordinator.sampling.sampler import Row, SequenceSampler, pick_tokens
 from jangtq_proto.errors import BundleError, RequestError
 
 DRAWS = 12
@@ -61,7 +61,7 @@ def test_candidates_are_those_of_the_definition(
         assert list(kept) == kept_tokens(logits[row], parameters)
 
 
-def picked(logits: NDArray[np.float32], *pickers: Picker) -> list[int]:
+def picked(logits: NDArray[np.float32], *pickers: SequenceSampler) -> list[int]:
     """One draw for each picker, which goes on by it."""
     picks = pick_tokens(mx.array(logits), [Row(picker) for picker in pickers])
     for picker, pick in zip(pickers, picks, strict=True):
@@ -72,7 +72,9 @@ def picked(logits: NDArray[np.float32], *pickers: Picker) -> list[int]:
 def test_draws_follow_the_probabilities() -> None:
     probabilities = np.array([0.5, 0.3, 0.15, 0.05])
     logits = np.log(np.tile(probabilities, (2_000, 1))).astype(np.float32)
-    pickers = [Picker(SamplingParameters(1.0, 0.9, 0, seed=5), choice=choice) for choice in range(2_000)]
+    pickers = [
+        SequenceSampler(SamplingParameters(1.0, 0.9, 0, seed=5), choice=choice) for choice in range(2_000)
+    ]
     drawn = [token for _ in range(10) for token in picked(logits, *pickers)]
     # The last token lies outside the top_p mass.
     counts = np.bincount(drawn, minlength=4) / 20_000
@@ -80,7 +82,7 @@ def test_draws_follow_the_probabilities() -> None:
 
 
 def test_temperature_zero_takes_the_likeliest() -> None:
-    greedy = Picker(SamplingParameters(temperature=0))
+    greedy = SequenceSampler(SamplingParameters(temperature=0))
     assert picked(np.array([[0, 2, 1], [3, 2, 1]], np.float32), greedy, greedy) == [1, 0]
 
 
@@ -97,9 +99,9 @@ NEIGHBOURS = [
 def test_a_seed_gives_the_same_draws_whoever_the_neighbours_are(order: list[int], seed: int) -> None:
     logits = np.random.default_rng(1).standard_normal((1, 300)).astype(np.float32)
     parameters = SamplingParameters(1.0, 1.0, 0, seed=seed)
-    alone, among = Picker(parameters), Picker(parameters)
+    alone, among = SequenceSampler(parameters), SequenceSampler(parameters)
     expected = [picked(logits, alone)[0] for _ in range(DRAWS)]
-    others = [Picker(NEIGHBOURS[place]) for place in order]
+    others = [SequenceSampler(NEIGHBOURS[place]) for place in order]
     rows = np.repeat(logits, 1 + len(others), axis=0)
     place = order[0]
     pickers = [*others[:place], among, *others[place:]]
@@ -109,7 +111,7 @@ def test_a_seed_gives_the_same_draws_whoever_the_neighbours_are(order: list[int]
 
 def test_the_answers_of_one_request_differ() -> None:
     parameters = SamplingParameters(1.0, 1.0, 0, seed=1)
-    first, second = (Picker(parameters, choice=choice) for choice in range(2))
+    first, second = (SequenceSampler(parameters, choice=choice) for choice in range(2))
     draws = [picked(np.zeros((2, 1000), np.float32), first, second) for _ in range(3)]
     assert all(one != other for one, other in draws)
 
@@ -117,7 +119,7 @@ def test_the_answers_of_one_request_differ() -> None:
 def test_picks_ahead_are_those_that_come_later() -> None:
     logits = np.random.default_rng(2).standard_normal((3, 50)).astype(np.float32)
     parameters = SamplingParameters(seed=4, frequency_penalty=2.0, repetition_penalty=1.5)
-    ahead, later = Picker(parameters, [7]), Picker(parameters, [7])
+    ahead, later = SequenceSampler(parameters, [7]), SequenceSampler(parameters, [7])
     drafted = (3, 9)
     picks = pick_tokens(mx.array(logits), [Row(ahead, drafted[:count]) for count in range(3)])
     for row, pick in enumerate(picks):
@@ -128,7 +130,7 @@ def test_picks_ahead_are_those_that_come_later() -> None:
 
 def test_penalties_and_biases_follow_their_formulas() -> None:
     logits = np.array([[2.0, -1.0, 1.0, 0.5, 0.0]], np.float32)
-    picker = Picker(
+    picker = SequenceSampler(
         SamplingParameters(
             presence_penalty=0.5,
             frequency_penalty=0.25,
@@ -151,8 +153,8 @@ def adjusted(logits: np.ndarray, changes: dict[int, tuple[float, float]]) -> mx.
 def test_a_bias_can_force_or_forbid_a_token() -> None:
     logits = np.random.default_rng(3).standard_normal((1, 40)).astype(np.float32)
     likeliest = int(logits.argmax())
-    forced = Picker(SamplingParameters(logit_bias=((11, 100.0),)))
-    forbidden = Picker(SamplingParameters(temperature=0, logit_bias=((likeliest, -100.0),)))
+    forced = SequenceSampler(SamplingParameters(logit_bias=((11, 100.0),)))
+    forbidden = SequenceSampler(SamplingParameters(temperature=0, logit_bias=((likeliest, -100.0),)))
     assert picked(logits, forced) == [11] and picked(logits, forbidden) != [likeliest]
 
 
@@ -160,7 +162,7 @@ def test_logprobs_are_the_models_own_and_only_given_when_asked_for() -> None:
     logits = np.random.default_rng(4).standard_normal((3, 30)).astype(np.float32)
     expected = logits.astype(np.float64) - np.log(np.exp(logits.astype(np.float64)).sum(1, keepdims=True))
     rows = [
-        Row(Picker(SamplingParameters(0.2, 0.5, 3, logit_bias=((2, 100.0),), top_logprobs=count)))
+        Row(SequenceSampler(SamplingParameters(0.2, 0.5, 3, logit_bias=((2, 100.0),), top_logprobs=count)))
         for count in (None, 0, 4)
     ]
     silent, alone, four = pick_tokens(mx.array(logits), rows)
@@ -200,7 +202,9 @@ class Only:
 def test_a_constraint_holds_for_its_row_only() -> None:
     logits = np.random.default_rng(5).standard_normal((3, 70)).astype(np.float32)
     logits[:, 69] = 50
-    free, low, high = (Picker(SamplingParameters(), constraint=c) for c in (None, Only(3), Only(39, 33)))
+    free, low, high = (
+        SequenceSampler(SamplingParameters(), constraint=c) for c in (None, Only(3), Only(39, 33))
+    )
     for _ in range(5):
         tokens = picked(logits, free, low, high)
         assert tokens[:2] == [69, 3] and tokens[2] in (33, 39)

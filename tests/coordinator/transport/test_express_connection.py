@@ -13,10 +13,10 @@ from jangtq_coordinator.cli.cluster_options import cluster_settings
 from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.cli.main import parser as coordinator_parser
 from jangtq_coordinator.config import Transport
-from jangtq_coordinator.transport.connection import LaneSettings
-from jangtq_coordinator.transport.express_connection import ExpressLane
+from jangtq_coordinator.transport.connection import ConnectionSettings
+from jangtq_coordinator.transport.express_connection import ExpressConnection
 from jangtq_coordinator.transport.express_handshake import ExpressSettings
-from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.errors import ConfigurationError, WorkerUnreachableError
 from jangtq_proto.sockets.local_sockets import SocketFolder
@@ -42,7 +42,7 @@ def test_a_broken_lane_is_replaced_by_grpc_and_tried_again_later(
     for retry_seconds, lanes_opened in ((3600, 1), (0, 2)):
         caplog.clear()
         with lane_to(worker, TCP, express=ExpressSettings(retry_seconds=retry_seconds)) as lane:
-            assert isinstance(lane, ExpressLane)
+            assert isinstance(lane, ExpressConnection)
             ask(lane)
             worker.stop()
             with pytest.raises(WorkerUnreachableError):
@@ -60,7 +60,7 @@ def test_a_worker_that_lets_nobody_in_is_asked_over_grpc(
         port = closed.getsockname()[1]
     with lane_to(worker, TCP) as lane:
         reply = pb.OpenExpressReply(ticket=bytes(32), port=port)
-        monkeypatch.setattr(GrpcLane, "open_express", lambda lane: reply)
+        monkeypatch.setattr(GrpcConnection, "open_express", lambda lane: reply)
         assert ask(lane).shape == (2, HIDDEN)
     assert f"worker {worker.address}: no express lane, using gRPC" in " ".join(caplog.messages)
 
@@ -84,10 +84,10 @@ def test_polling_finds_the_same_answers(small_bundle: Path) -> None:
     with Children() as children:
         process = start_worker(children, small_bundle, "0-31", options=["--poll-us", "300"])
         process.ready()
-        settings = LaneSettings(HIDDEN, RowType.FLOAT32, 10, 30)
-        control = GrpcLane(parse_address(process.listening()), settings)
+        settings = ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, 30)
+        control = GrpcConnection(parse_address(process.listening()), settings)
         control.expect(control.describe())
-        lane = ExpressLane(control, settings, ExpressSettings(poll_us=300))
+        lane = ExpressConnection(control, settings, ExpressSettings(poll_us=300))
         assert ask(lane).tolist() == ask(lane).tolist()
         lane.close()
 
@@ -98,10 +98,10 @@ def test_no_socket_is_left_or_in_the_way(small_bundle: Path, end: signal.Signals
         first = start_worker(children, small_bundle, "0-31")
         first.ready()
         address = parse_address(first.listening())
-        settings = LaneSettings(HIDDEN, RowType.FLOAT32, 10, 30)
-        control = GrpcLane(address, settings)
+        settings = ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, 30)
+        control = GrpcConnection(address, settings)
         control.expect(control.describe())
-        lane = ExpressLane(control, settings, ExpressSettings(retry_seconds=0))
+        lane = ExpressConnection(control, settings, ExpressSettings(retry_seconds=0))
         ask(lane)
         os.kill(first.process.pid, end)
         first.process.wait(30)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from jangtq_coordinator.transport.connection import LaneSettings
-from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_coordinator.transport.connection import ConnectionSettings
+from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_coordinator.transport.grpc_stream import LONE_CALLS
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.errors import (
@@ -87,9 +87,9 @@ def scripted_worker(
 
 
 @contextmanager
-def lane_to(port: int, *, call_timeout_seconds: float = 30) -> Iterator[GrpcLane]:
-    settings = LaneSettings(HIDDEN, RowType.FLOAT32, 10, call_timeout_seconds)
-    lane = GrpcLane(parse_address(f"127.0.0.1:{port}"), settings)
+def lane_to(port: int, *, call_timeout_seconds: float = 30) -> Iterator[GrpcConnection]:
+    settings = ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, call_timeout_seconds)
+    lane = GrpcConnection(parse_address(f"127.0.0.1:{port}"), settings)
     try:
         yield lane
     finally:
@@ -107,7 +107,7 @@ def some_call(rows: int = 2, seed: int = 0) -> LayerCall:
     )
 
 
-def ask(lane: GrpcLane, call: LayerCall | None = None) -> NDArray[np.int32]:
+def ask(lane: GrpcConnection, call: LayerCall | None = None) -> NDArray[np.int32]:
     return lane.receive(lane.send(call or some_call())).partial_sums
 
 
@@ -118,7 +118,7 @@ def test_many_calls_share_a_stream() -> None:
             np.testing.assert_array_equal(ask(lane, call), call.rows.view(np.int32))
 
 
-def ask_alone_for_long(lane: GrpcLane) -> None:
+def ask_alone_for_long(lane: GrpcConnection) -> None:
     """From then on the lane counts on one call at a time."""
     for seed in range(LONE_CALLS + 3):
         call = some_call(seed=seed)

@@ -2,14 +2,14 @@
 
 import pytest
 
-from jangtq_coordinator.transport.worker_info import Holder, check_holders
+from jangtq_coordinator.transport.worker_info import WorkerInfo, check_workers
 from jangtq_proto.errors import CoverageError, WorkerMismatchError
 from jangtq_proto.ranges import parse_ranges
 from tests.support.fixed_cluster import membership_of
 
 
-def holder(name: str, ranges: str, *, fingerprint: str = "f", protocol_version: int = 1) -> Holder:
-    return Holder(
+def holder(name: str, ranges: str, *, fingerprint: str = "f", protocol_version: int = 1) -> WorkerInfo:
+    return WorkerInfo(
         name=name,
         ranges=parse_ranges(ranges),
         fingerprint=fingerprint,
@@ -41,7 +41,7 @@ def test_an_expert_outside_the_model_is_named() -> None:
 def test_all_that_does_not_fit_is_said_at_once() -> None:
     holders = [holder("a", "0", fingerprint="other"), holder("b", "1", protocol_version=9), holder("c", "2")]
     with pytest.raises(WorkerMismatchError) as caught:
-        check_holders(holders, fingerprint="f", protocol_version=1)
+        check_workers(holders, fingerprint="f", protocol_version=1)
     assert "worker a" in str(caught.value)
     assert "worker b" in str(caught.value)
     assert "worker c" not in str(caught.value)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jangtq_worker.device.admission import ALONE_NS, Askers
+from jangtq_worker.device.admission import ALONE_NS, AskingStreams
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_who_asked_last_is_alone_once_nobody_else_did_for_a_while(clock: list[int]) -> None:
-    askers = Askers()
+    askers = AskingStreams()
     assert not askers.is_alone("first")
     clock[0] = ALONE_NS - 1
     assert not askers.is_alone("first")
@@ -24,7 +24,7 @@ def test_who_asked_last_is_alone_once_nobody_else_did_for_a_while(clock: list[in
 
 
 def test_neither_of_two_that_ask_in_turn_is_alone(clock: list[int]) -> None:
-    askers = Askers()
+    askers = AskingStreams()
     for turn in range(10):
         clock[0] += ALONE_NS
         assert not askers.is_alone(turn % 2)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jangtq_kernels.backend import NO_EXPERT, ExpertRows, LoadedLayer, PartialSums
 from jangtq_proto.wire.codec import LayerCall
-from jangtq_worker.device.activity import LATELY_NS, Asker, Company
+from jangtq_worker.device.activity import LATELY_NS, Activity, StreamActivity
 from jangtq_worker.device.chunks import (
     SLICE_NS,
     SLICE_ROWS,
@@ -23,7 +23,7 @@ from jangtq_worker.device.chunks import (
     slice_end,
     slice_rows,
 )
-from jangtq_worker.device.shard import Answer, Shard
+from jangtq_worker.device.shard import Shard, ShardAnswer
 from tests.support.kernel_backends import FAST_NAMES, backend
 from tests.support.metal_cases import FIRST_EXPERT, random_layer
 from tests.support.native_calls import MOST_ROWS
@@ -219,7 +219,7 @@ def test_turns_of_others_are_waiting_and_slices_are_computing(monkeypatch: pytes
             until(lambda: held.waiting == 1)
         advance(1000)
 
-    shorts: list[Future[Answer]] = []
+    shorts: list[Future[ShardAnswer]] = []
     held = Shard((Layer(act=compute_slice), Layer(act=lambda: advance(70))))
     with ThreadPoolExecutor(1) as pool:
         answer = held.forward(some_call(300), lambda: True)
@@ -230,7 +230,7 @@ def test_turns_of_others_are_waiting_and_slices_are_computing(monkeypatch: pytes
 def test_company_is_who_else_asked_lately(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0]
     monkeypatch.setattr("jangtq_worker.device.activity.time.monotonic_ns", lambda: now[0])
-    streams, first, second = Company(), Asker(), Asker()
+    streams, first, second = Activity(), StreamActivity(), StreamActivity()
     with streams.joined_by(first):
         first.note()
         assert not streams.is_kept_by_others(first)

@@ -14,7 +14,7 @@ import pytest
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.wire.codec import LayerCall
 from jangtq_worker.device.call_batch import MOST_JOINED_ROWS, goes_along
-from jangtq_worker.device.device_queue import Turns
+from jangtq_worker.device.device_queue import DeviceQueue
 from tests.support.scripted_workers import EXPERTS, NETWORK, Way, ask, lane_to, scripted_worker, some_call
 
 
@@ -36,7 +36,7 @@ class Device:
         self.served: list[list[str]] = []
         self.threads: list[int] = []
         self.may_go = threading.Semaphore(0)
-        self.turns = Turns(self.compute, self.goes_along, is_long=lambda call: "long" in call)
+        self.turns = DeviceQueue(self.compute, self.goes_along, is_long=lambda call: "long" in call)
 
     def goes_along(self, calls: Sequence[str], other: str) -> bool:
         return calls[0][0] == other[0] and "long" not in calls[0] + other
@@ -91,7 +91,7 @@ def test_a_device_that_breaks_is_passed_on() -> None:
     def breaks(calls: Sequence[int]) -> list[int | BaseException | None]:
         raise MemoryError("no room")
 
-    turns = Turns(breaks, lambda calls, other: False, is_long=lambda call: False)
+    turns = DeviceQueue(breaks, lambda calls, other: False, is_long=lambda call: False)
     for _ in range(2):
         with pytest.raises(MemoryError):
             turns.take(1)

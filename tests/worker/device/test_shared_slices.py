@@ -9,7 +9,7 @@ from threading import Semaphore
 import numpy as np
 import pytest
 
-from jangtq_coordinator.transport.connection import Lane
+from jangtq_coordinator.transport.connection import Connection
 from jangtq_kernels.backend import ExpertRows, LoadedLayer, PartialSums
 from jangtq_proto.errors import WorkerUnreachableError
 from jangtq_proto.wire.codec import LayerCall
@@ -65,7 +65,9 @@ class Experts:
 class Scene:
     """A worker and the lanes of two coordinators; the second has asked for something short already."""
 
-    def __init__(self, worker: ScriptedWorker, experts: Experts, lanes: tuple[Lane, Lane]) -> None:
+    def __init__(
+        self, worker: ScriptedWorker, experts: Experts, lanes: tuple[Connection, Connection]
+    ) -> None:
         self.desk = worker.server.desk
         self.experts = experts
         self.long, self.short = lanes

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from jangtq_coordinator.pki.authority import PemPair
-from jangtq_coordinator.transport.connection import LaneSettings
-from jangtq_coordinator.transport.control_client import Prober
-from jangtq_coordinator.transport.grpc_connection import GrpcLane
+from jangtq_coordinator.transport.connection import ConnectionSettings
+from jangtq_coordinator.transport.control_client import ControlClient
+from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import WorkerUnreachableError
 from jangtq_proto.tls import certificates
@@ -63,22 +63,24 @@ def worker(small_bundle: Path, folders: Folders) -> Iterator[ScriptedWorker]:
         yield running
 
 
-def lane_settings(credentials: Credentials | None, *, connect_timeout_seconds: float = 3) -> LaneSettings:
-    return LaneSettings(
+def lane_settings(
+    credentials: Credentials | None, *, connect_timeout_seconds: float = 3
+) -> ConnectionSettings:
+    return ConnectionSettings(
         HIDDEN, RowType.FLOAT32, connect_timeout_seconds, SECONDS, unix_sockets=False, credentials=credentials
     )
 
 
 def why_not(address: Address, credentials: Credentials | None) -> str:
     """What a coordinator says of a worker that it cannot use, at the start and while it runs."""
-    lane = GrpcLane(address, lane_settings(credentials, connect_timeout_seconds=0.5))
+    lane = GrpcConnection(address, lane_settings(credentials, connect_timeout_seconds=0.5))
     try:
         with pytest.raises(WorkerUnreachableError) as caught:
             lane.describe()
     finally:
         lane.close()
     with pytest.raises(WorkerUnreachableError) as later:
-        Prober(HIDDEN, credentials).ask(address, timeout_seconds=SECONDS)
+        ControlClient(HIDDEN, credentials).ask(address, timeout_seconds=SECONDS)
     assert str(later.value) == str(caught.value)
     return str(caught.value)
 

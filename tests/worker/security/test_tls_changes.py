@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 import pytest
 
-from jangtq_coordinator.transport.connection import Lane
+from jangtq_coordinator.transport.connection import Connection
 from jangtq_proto.errors import ConfigurationError, WorkerUnreachableError
 from jangtq_proto.tls import certificates
 from jangtq_proto.tls.certificates import Role
@@ -74,7 +74,7 @@ def take_authority_away(folders: Folders) -> None:
 
 
 @contextmanager
-def open_lane(worker: ScriptedWorker, way: Way, folder: Path) -> Iterator[Lane]:
+def open_lane(worker: ScriptedWorker, way: Way, folder: Path) -> Iterator[Connection]:
     """A coordinator that shows what is in a folder, with a stream that was used already."""
     with lane_to(worker, way, credentials=Credentials(folder, Role.COORDINATOR)) as lane:
         ask(lane)
@@ -82,7 +82,7 @@ def open_lane(worker: ScriptedWorker, way: Way, folder: Path) -> Iterator[Lane]:
         yield lane
 
 
-def assert_put_out(worker: ScriptedWorker, lane: Lane) -> None:
+def assert_put_out(worker: ScriptedWorker, lane: Connection) -> None:
     """Its stream ends by itself, and it gets no other."""
     until(lambda: worker.server.desk.streams.count == 0)
     assert refuses(lane) and refuses(lane)
@@ -135,7 +135,7 @@ def test_no_row_goes_to_a_worker_that_is_revoked(
             assert refuses(lane) and len(asked) == before
 
 
-def refuses(lane: Lane) -> bool:
+def refuses(lane: Connection) -> bool:
     try:
         ask(lane)
     except WorkerUnreachableError:

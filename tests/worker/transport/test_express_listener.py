@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jangtq_coordinator.transport.express_handshake import Door, ExpressSettings, enter
+from jangtq_coordinator.transport.express_handshake import ExpressEndpoint, ExpressSettings, enter
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ConfigurationError, WorkerBusyError, WorkerUnreachableError
 from jangtq_proto.sockets.local_sockets import SocketFolder
@@ -16,7 +16,7 @@ from jangtq_proto.tls.credentials import Credentials
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.wire.codec import CallShape
 from jangtq_proto.wire.frames import LENGTH, greeting, read_answer
-from jangtq_worker.device.admission import Desk
+from jangtq_worker.device.admission import Admission
 from jangtq_worker.device.shard import Shard
 from jangtq_worker.transport.express_service import ExpressListener
 from jangtq_worker.transport.express_service import ExpressSettings as ListenerSettings
@@ -28,22 +28,22 @@ LIMIT = 1 << 20
 
 
 @pytest.fixture
-def desk() -> Desk:
-    desk = Desk(CallShape(1, HIDDEN), max_streams=2)
+def desk() -> Admission:
+    desk = Admission(CallShape(1, HIDDEN), max_streams=2)
     desk.serve(Shard(()))
     return desk
 
 
 @pytest.fixture
-def listener(desk: Desk, tmp_path: Path) -> Iterator[ExpressListener]:
+def listener(desk: Admission, tmp_path: Path) -> Iterator[ExpressListener]:
     settings = ListenerSettings(Address("127.0.0.1", 7700), SocketFolder(tmp_path / "sockets"))
     listener = ExpressListener(desk, settings)
     yield listener
     listener.close()
 
 
-def door_of(reply: pb.OpenExpressReply, *, unix: bool = False) -> Door:
-    return Door("127.0.0.1", reply.port, Path(reply.local_socket.path) if unix else None)
+def door_of(reply: pb.OpenExpressReply, *, unix: bool = False) -> ExpressEndpoint:
+    return ExpressEndpoint("127.0.0.1", reply.port, Path(reply.local_socket.path) if unix else None)
 
 
 def test_a_ticket_is_good_once_and_for_seconds() -> None:
@@ -112,14 +112,14 @@ def test_a_call_above_the_limit_is_answered_and_ends_the_connection(listener: Ex
     frames.close()
 
 
-def test_streams_are_counted_with_those_of_grpc(listener: ExpressListener, desk: Desk) -> None:
+def test_streams_are_counted_with_those_of_grpc(listener: ExpressListener, desk: Admission) -> None:
     with desk.streams, desk.streams:
         reply = listener.admit()
         with pytest.raises(WorkerBusyError, match="already serves 2 streams"):
             enter(door_of(reply), reply.ticket, ExpressSettings())
 
 
-def test_a_port_that_was_chosen_is_open_before_anybody_asks(desk: Desk, tmp_path: Path) -> None:
+def test_a_port_that_was_chosen_is_open_before_anybody_asks(desk: Admission, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = ListenerSettings(Address("127.0.0.1", 7700), SocketFolder(tmp_path / "s"), port=port)
@@ -147,7 +147,7 @@ def test_a_listener_that_closes_ends_its_connections_and_its_socket_file(listene
         listener.admit()
 
 
-def test_its_tcp_port_runs_inside_tls_where_there_are_certificates(desk: Desk, tmp_path: Path) -> None:
+def test_its_tcp_port_runs_inside_tls_where_there_are_certificates(desk: Admission, tmp_path: Path) -> None:
     folders = make_folders(tmp_path / "tls")
     settings = ListenerSettings(
         Address("127.0.0.1", 7700),

@@ -14,8 +14,8 @@ from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_proto.wire.codec import LayerCall, RowType, encode_call
-from jangtq_worker.device.activity import Asker
-from jangtq_worker.device.admission import Tally
+from jangtq_worker.device.activity import StreamActivity
+from jangtq_worker.device.admission import InFlight
 from jangtq_worker.native_stream import NativeStream
 from jangtq_worker.transport import grpc_stream as call_stream
 from jangtq_worker.transport.grpc_stream import QUICK_NS, SHORT_BYTES, CallStream
@@ -32,7 +32,7 @@ class Service:
         self.row_ns = 1
         self.is_alone = True
         self.threads: list[str] = []
-        self.in_flight = Tally("calls")
+        self.in_flight = InFlight("calls")
         self.native: NativeStream | None = None
 
     def forward(
@@ -132,7 +132,7 @@ class NativeService:
         self._layer = ScriptedNativeLayer(HIDDEN, self._compute)
         self._desk = scripted_desk(self._layer)
         assert self._desk.native is not None, "the library was compiled"
-        service.native = NativeStream(self._desk.native, lambda: service.is_alone, Asker())
+        service.native = NativeStream(self._desk.native, lambda: service.is_alone, StreamActivity())
 
     def _compute(self) -> None:
         self.threads.append(threading.current_thread().name)

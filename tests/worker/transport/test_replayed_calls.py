@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jangtq_coordinator.transport.connection import LayerAnswer
-from jangtq_coordinator.transport.express_handshake import Door, ExpressSettings, enter
+from jangtq_coordinator.transport.express_handshake import ExpressEndpoint, ExpressSettings, enter
 from jangtq_coordinator.transport.pending_calls import PendingCalls
 from jangtq_proto.errors import WorkerFaultError
 from jangtq_proto.v1 import expert_pb2 as pb
@@ -55,7 +55,7 @@ def grpc_wire(worker: ScriptedWorker) -> Iterator[Wire]:
 def express_wire(worker: ScriptedWorker) -> Iterator[Wire]:
     with grpc.insecure_channel(str(worker.address)) as channel:
         way = expert_pb2_grpc.ExpertServiceStub(channel).OpenExpress(pb.OpenExpressRequest())
-    frames = enter(Door(worker.address.host, way.port), way.ticket, ExpressSettings())
+    frames = enter(ExpressEndpoint(worker.address.host, way.port), way.ticket, ExpressSettings())
 
     def receive() -> Answer:
         frame = frames.receive(frame_limit(HIDDEN))

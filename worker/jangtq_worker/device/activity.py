@@ -12,7 +12,7 @@ LATELY_NS: Final = 1_000_000_000
 _NEVER: Final = -(1 << 62)
 
 
-class Asker:
+class StreamActivity:
     """One stream. Native code, too, writes when it asked for something short last, as time.monotonic_ns."""
 
     def __init__(self) -> None:
@@ -28,15 +28,15 @@ class Asker:
         self._asked_ns.value = time.monotonic_ns()
 
 
-class Company:
+class Activity:
     """The streams that are open. Thread-safe."""
 
     def __init__(self) -> None:
-        self._askers: tuple[Asker, ...] = ()
+        self._askers: tuple[StreamActivity, ...] = ()
         self._change = threading.Lock()
 
     @contextmanager
-    def joined_by(self, asker: Asker) -> Iterator[None]:
+    def joined_by(self, asker: StreamActivity) -> Iterator[None]:
         """It is one of them for as long as the block lasts."""
         with self._change:
             self._askers += (asker,)
@@ -46,7 +46,7 @@ class Company:
             with self._change:
                 self._askers = tuple(other for other in self._askers if other is not asker)
 
-    def is_kept_by_others(self, asker: Asker | None) -> bool:
+    def is_kept_by_others(self, asker: StreamActivity | None) -> bool:
         """Whether any other than this one asked lately for something short."""
         since = time.monotonic_ns() - LATELY_NS
         return any(other is not asker and other.asked_ns >= since for other in self._askers)

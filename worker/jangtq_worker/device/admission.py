@@ -11,9 +11,9 @@ from typing import Final
 from jangtq_kernels.backend import LoadedLayer
 from jangtq_proto.errors import ClusterError, WorkerBusyError, WorkerFaultError, WorkerUnreachableError
 from jangtq_proto.wire.codec import CallShape, LayerCall, WireCall, decode_call
-from jangtq_worker.device.activity import Asker, Company
+from jangtq_worker.device.activity import Activity, StreamActivity
 from jangtq_worker.device.chunks import is_long
-from jangtq_worker.device.shard import Answer, Shard
+from jangtq_worker.device.shard import Shard, ShardAnswer
 from jangtq_worker.native_desk import Taken, open_native_desk
 
 ALONE_NS: Final = 5_000_000
@@ -29,7 +29,7 @@ class Elsewhere:
     total: int = 0
 
 
-class Tally:
+class InFlight:
     """`with tally:` counts one more for as long as the block lasts. Raises WorkerBusyError when full.
 
     elsewhere: what is counted together with these, and neither refused nor announced.
@@ -80,7 +80,7 @@ class Tally:
                 self._fewer.notify_all()
 
 
-class Askers:
+class AskingStreams:
     """Who asks, of all streams: one that asks alone may be answered by the thread that reads for all."""
 
     def __init__(self) -> None:
@@ -95,22 +95,22 @@ class Askers:
         return now - self._since_ns >= ALONE_NS
 
 
-class Desk:
+class Admission:
     """Refuses calls until `serve` hands it a shard, and again after `drain`.
 
-    Whoever brings calls counts each stream in `streams`, has its Asker join `company`, and counts each call
+    Whoever brings calls counts each stream in `streams`, has its StreamActivity join `company`, and counts each call
     in `in_flight` until its answer left.
     native: where native code may answer calls, None where there is none.
     """
 
     def __init__(self, shape: CallShape, *, max_streams: int, max_calls: int | None = None) -> None:
         self.shape = shape
-        self.streams = Tally("streams", max_streams)
+        self.streams = InFlight("streams", max_streams)
         self.native = open_native_desk(shape)
-        self.in_flight = Tally("calls", elsewhere=self._native_in_flight)
-        self._computing = Tally("calls at once", max_calls, elsewhere=self._native_computing)
-        self.askers = Askers()
-        self.company = Company()
+        self.in_flight = InFlight("calls", elsewhere=self._native_in_flight)
+        self._computing = InFlight("calls at once", max_calls, elsewhere=self._native_computing)
+        self.askers = AskingStreams()
+        self.company = Activity()
         self._shard: Shard | None = None
         self._draining = False
 
@@ -154,11 +154,11 @@ class Desk:
         """Whether a call of this stream, which comes now, makes no other stream wait."""
         return self.askers.is_alone(asker) and self.in_flight.count == 0
 
-    def compute(self, message: WireCall, asker: Asker | None = None) -> Answer:
+    def compute(self, message: WireCall, asker: StreamActivity | None = None) -> ShardAnswer:
         """Check a call and compute it. Raises ClusterError, whatever goes wrong."""
         return self.answer(decode_call(message, self.shape), asker)
 
-    def answer(self, call: LayerCall, asker: Asker | None = None) -> Answer:
+    def answer(self, call: LayerCall, asker: StreamActivity | None = None) -> ShardAnswer:
         """Compute a call that was checked. Raises ClusterError, whatever goes wrong.
 
         Who finds too many others here is told to come later or to ask another holder, by WorkerBusyError.

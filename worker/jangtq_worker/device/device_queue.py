@@ -24,7 +24,7 @@ class _Place(Generic[Call, Answer]):
     outcome: Answer | BaseException | None = None
 
 
-class Turns(Generic[Call, Answer]):
+class DeviceQueue(Generic[Call, Answer]):
     """`compute` answers calls that go together, each by an answer or its error; one thread at a time runs it.
 
     A call that is alone may be answered by None: it takes one more turn.

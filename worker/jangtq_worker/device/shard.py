@@ -10,11 +10,11 @@ from jangtq_proto.errors import CallRejectedError, WorkerFaultError
 from jangtq_proto.wire.codec import LayerCall
 from jangtq_worker.device.call_batch import goes_along, join, split
 from jangtq_worker.device.chunks import slice_rows
-from jangtq_worker.device.device_queue import Turns
+from jangtq_worker.device.device_queue import DeviceQueue
 from jangtq_worker.device.work import Computed, Work
 
 
-class Answer(NamedTuple):
+class ShardAnswer(NamedTuple):
     """The partial sums of one call, and how long it waited and took.
 
     Calls that were computed together share what that took by their rows; the rest of it was waiting.
@@ -35,7 +35,7 @@ class Shard:
         self.layers = layers
         self._row_ns = 0.0
         """What a row of a long call took last."""
-        self._turns = Turns(self._compute, _goes_along, is_long=lambda work: work.is_long)
+        self._turns = DeviceQueue(self._compute, _goes_along, is_long=lambda work: work.is_long)
 
     def hold(self, layers: tuple[LoadedLayer, ...]) -> None:
         """From the next call on ask these layers instead."""
@@ -54,7 +54,7 @@ class Shard:
         """Calls that wait for the device now."""
         return self._turns.waiting
 
-    def forward(self, call: LayerCall, has_company: Callable[[], bool]) -> Answer:
+    def forward(self, call: LayerCall, has_company: Callable[[], bool]) -> ShardAnswer:
         """Raises CallRejectedError for a malformed call and WorkerFaultError for answers out of range.
 
         has_company: whether others asked lately, who are not to wait for all of a long call.
@@ -62,7 +62,7 @@ class Shard:
         asked = time.perf_counter_ns()
         computed = self._turns.take(Work(call, has_company))
         waited = time.perf_counter_ns() - asked - computed.compute_ns
-        return Answer(computed.partial_sums, queue_ns=waited, compute_ns=computed.compute_ns)
+        return ShardAnswer(computed.partial_sums, queue_ns=waited, compute_ns=computed.compute_ns)
 
     def _compute(self, works: Sequence[Work]) -> Sequence[Computed | BaseException | None]:
         if len(works) == 1:

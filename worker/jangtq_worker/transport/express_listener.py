@@ -12,7 +12,7 @@ _END_SECONDS = 2.0
 _log = logging.getLogger("jangtq.worker.express")
 
 
-class Door:
+class Acceptor:
     """`host` is run in a thread of its own for each connection; the thread ends with it."""
 
     def __init__(

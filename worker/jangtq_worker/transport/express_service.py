@@ -18,10 +18,10 @@ from jangtq_proto.sockets.local_sockets import SocketFolder, socket_name
 from jangtq_proto.sockets.socket_options import tune
 from jangtq_proto.tls.credentials import Credentials
 from jangtq_proto.v1 import expert_pb2 as pb
-from jangtq_worker.device.admission import Desk
+from jangtq_worker.device.admission import Admission
 from jangtq_worker.security.peers import PeerRefusedError, Peers
-from jangtq_worker.transport.express_listener import Door
-from jangtq_worker.transport.express_session import GREETING_SECONDS, Conversation
+from jangtq_worker.transport.express_listener import Acceptor
+from jangtq_worker.transport.express_session import GREETING_SECONDS, ExpressSession
 from jangtq_worker.transport.tickets import Tickets
 
 _MOST_CONNECTIONS = 64
@@ -46,12 +46,12 @@ class ExpressSettings:
 class ExpressListener:
     """`admit` and `close` may be called from any thread."""
 
-    def __init__(self, desk: Desk, settings: ExpressSettings) -> None:
+    def __init__(self, desk: Admission, settings: ExpressSettings) -> None:
         self._desk = desk
         self._settings = settings
         self._tickets = Tickets()
         self._lock = threading.Lock()
-        self._door: Door | None = None
+        self._door: Acceptor | None = None
         self._port = 0
         self._local: pb.LocalSocket | None = None
         self._open_sockets: set[FrameSocket] = set()
@@ -84,7 +84,7 @@ class ExpressListener:
 
     def _open(self) -> None:
         if self._door is None:
-            self._door = Door(self._listen(), self._host, most=_MOST_CONNECTIONS)
+            self._door = Acceptor(self._listen(), self._host, most=_MOST_CONNECTIONS)
 
     def _listen(self) -> list[socket.socket]:
         """Raises WorkerFaultError when there is no way in at all."""
@@ -134,7 +134,7 @@ class ExpressListener:
             secured = self._secure(connection)
             frames = FrameSocket(secured, poll_us=self._settings.poll_us)
             with contextlib.closing(frames), self._known(frames), self._good(secured, frames):
-                Conversation(frames, self._desk).run(self._tickets)
+                ExpressSession(frames, self._desk).run(self._tickets)
         except PeerRefusedError as error:
             _log.warning("refused an express connection: %s", error)
         except OSError as error:

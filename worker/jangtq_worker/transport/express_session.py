@@ -19,9 +19,9 @@ from jangtq_proto.wire.frames import (
     read_call_id,
     read_greeting,
 )
-from jangtq_worker.device.activity import Asker
-from jangtq_worker.device.admission import Desk
-from jangtq_worker.native_conversation import NativeConversation
+from jangtq_worker.device.activity import StreamActivity
+from jangtq_worker.device.admission import Admission
+from jangtq_worker.native_conversation import NativeSession
 from jangtq_worker.transport.tickets import Tickets
 
 GREETING_SECONDS: Final = 5.0
@@ -29,17 +29,17 @@ _TOO_LARGE: Final = int(grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
 _log = logging.getLogger("jangtq.worker.express")
 
 
-class Conversation:
+class ExpressSession:
     """Runs in the thread that the connection has for itself."""
 
-    def __init__(self, frames: FrameSocket, desk: Desk) -> None:
+    def __init__(self, frames: FrameSocket, desk: Admission) -> None:
         self._frames = frames
         self._desk = desk
         self._reader = CallReader(desk.shape)
         self._limit = frame_limit(desk.shape.hidden_size)
-        self._asker = Asker()
+        self._asker = StreamActivity()
         self._native = (
-            NativeConversation(desk.native, frames, self._asker) if desk.native and frames.is_plain else None
+            NativeSession(desk.native, frames, self._asker) if desk.native and frames.is_plain else None
         )
 
     def run(self, tickets: Tickets) -> None:

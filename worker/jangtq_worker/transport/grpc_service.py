@@ -22,8 +22,8 @@ from jangtq_proto.ranges import ExpertRange, read_ranges, tell_ranges
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_proto.wire.codec import PROTOCOL_VERSION, answer_checksum
-from jangtq_worker.device.activity import Asker
-from jangtq_worker.device.admission import Desk
+from jangtq_worker.device.activity import StreamActivity
+from jangtq_worker.device.admission import Admission
 from jangtq_worker.native_stream import open_native_stream
 from jangtq_worker.transport.express_service import ExpressListener
 from jangtq_worker.transport.grpc_stream import CallStream
@@ -40,7 +40,7 @@ class Identity:
 class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
     """Answers at the desk, over streams of its own or over the express lane to which it lets in."""
 
-    def __init__(self, identity: Identity, desk: Desk, extension: Extension) -> None:
+    def __init__(self, identity: Identity, desk: Admission, extension: Extension) -> None:
         self._identity = identity
         self._desk = desk
         self._extension = extension
@@ -118,7 +118,7 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
     def Forward(
         self, request_iterator: Iterator[pb.ExpertCall], context: grpc.ServicerContext
     ) -> Iterator[pb.ExpertReply]:
-        desk, asker = self._desk, Asker()
+        desk, asker = self._desk, StreamActivity()
         try:
             with desk.streams, desk.company.joined_by(asker):
                 CallStream(
@@ -131,7 +131,7 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
             context.abort(status_of(error), str(error))
         return iter(())
 
-    def _answer(self, asker: Asker, message: pb.ExpertCall) -> pb.ExpertReply:
+    def _answer(self, asker: StreamActivity, message: pb.ExpertCall) -> pb.ExpertReply:
         try:
             answer = self._desk.compute(message, asker)
         except ClusterError as error:

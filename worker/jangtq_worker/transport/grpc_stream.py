@@ -15,7 +15,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.v1 import expert_pb2 as pb
-from jangtq_worker.device.admission import Tally
+from jangtq_worker.device.admission import InFlight
 from jangtq_worker.native_stream import ANY_ROWS, NativeStream, NoReply
 
 QUICK_NS: Final = 2_000_000
@@ -49,7 +49,7 @@ class CallStream:
     def __init__(
         self,
         answer: Callable[[pb.ExpertCall], pb.ExpertReply],
-        in_flight: Tally,
+        in_flight: InFlight,
         is_alone: Callable[[], bool],
         *,
         native: NativeStream | None = None,

@@ -7,15 +7,15 @@ from pydantic import BaseModel
 
 from jangtq_coordinator.api.admin.health import ClusterHealth
 from jangtq_coordinator.assembly.connect import Cluster
-from jangtq_coordinator.cluster.placement import Member, State
+from jangtq_coordinator.cluster.placement import Member, MemberState
 from jangtq_coordinator.metrics.expert_load import WINDOW_SECONDS
 from jangtq_coordinator.metrics.layer_times import LayerSplit
-from jangtq_coordinator.metrics.worker_traffic import HolderTraffic, RecentTimes
+from jangtq_coordinator.metrics.worker_traffic import RecentTimes, WorkerTraffic
 from jangtq_coordinator.model.overlap import OverlapState
 from jangtq_proto.ranges import format_ranges
 
 
-class HolderTimes(BaseModel):
+class WorkerTimes(BaseModel):
     """Milliseconds of a holder's newest calls: what was waited, and what of it its own time leaves."""
 
     wait_p50_ms: float
@@ -23,7 +23,7 @@ class HolderTimes(BaseModel):
     round_trip_ms: float
 
     @classmethod
-    def of(cls, recent: RecentTimes) -> "HolderTimes":
+    def of(cls, recent: RecentTimes) -> "WorkerTimes":
         return cls(
             wait_p50_ms=recent.wait_p50 * 1e3,
             wait_p99_ms=recent.wait_p99 * 1e3,
@@ -31,20 +31,20 @@ class HolderTimes(BaseModel):
         )
 
 
-class HolderStatus(BaseModel):
+class WorkerStatus(BaseModel):
     """One process that holds experts. Bytes as it described itself when it was found."""
 
     name: str
-    state: State
+    state: MemberState
     reason: str
     experts: str
     device: str
     weight_bytes: int
     resident_bytes: int
-    times: HolderTimes | None
+    times: WorkerTimes | None
 
     @classmethod
-    def of(cls, member: Member, traffic: HolderTraffic) -> "HolderStatus":
+    def of(cls, member: Member, traffic: WorkerTraffic) -> "WorkerStatus":
         holder, recent = member.holder, traffic.recent()
         return cls(
             name=holder.name,
@@ -54,7 +54,7 @@ class HolderStatus(BaseModel):
             device=holder.device,
             weight_bytes=holder.weight_bytes,
             resident_bytes=holder.resident_bytes,
-            times=None if recent is None else HolderTimes.of(recent),
+            times=None if recent is None else WorkerTimes.of(recent),
         )
 
 
@@ -101,7 +101,7 @@ class ClusterStatus(BaseModel):
     """The body of GET /cluster."""
 
     fingerprint: str
-    holders: list[HolderStatus]
+    holders: list[WorkerStatus]
     layers: list[LayerStatus]
     overlap: list[OverlapStatus] = []
 
@@ -116,7 +116,7 @@ def cluster_router(cluster: Cluster, fingerprint: str) -> APIRouter:
         """Who holds which experts, and where each layer's time goes."""
         return ClusterStatus(
             fingerprint=fingerprint,
-            holders=[HolderStatus.of(m, traffic.of(m.name)) for m in cluster.membership.members],
+            holders=[WorkerStatus.of(m, traffic.of(m.name)) for m in cluster.membership.members],
             layers=[LayerStatus.of(split) for split in cluster.dispatcher.times.splits()],
             overlap=[OverlapStatus.of(state) for state in cluster.overlap.states()],
         )
@@ -133,7 +133,7 @@ def health_of(cluster: Cluster) -> ClusterHealth:
     """What /health says of the cluster: who serves what, who is away and why, and what nobody serves."""
     plan = cluster.membership.plan
     details: dict[str, object] = {"experts": {m.name: format_ranges(m.holder.ranges) for m in plan.members}}
-    away = [member for member in cluster.membership.members if member.state is not State.SERVING]
+    away = [member for member in cluster.membership.members if member.state is not MemberState.SERVING]
     if away:
         details["away"] = {member.name: f"{member.state}: {member.reason}" for member in away}
     if plan.uncovered:

@@ -9,11 +9,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from jangtq_coordinator.assembly.connect import Cluster
-from jangtq_coordinator.cluster.placement import State
+from jangtq_coordinator.cluster.placement import MemberState
 from jangtq_coordinator.engine.engine import Engine
 from jangtq_coordinator.engine.stats import Durations
 from jangtq_coordinator.metrics.layer_times import UPPER_BOUNDS_SECONDS, StageHistogram
-from jangtq_coordinator.metrics.worker_traffic import HolderTraffic
+from jangtq_coordinator.metrics.worker_traffic import WorkerTraffic
 from jangtq_coordinator.model.overlap import OverlapChooser
 
 
@@ -74,7 +74,7 @@ class ClusterCollector(Collector):
             "jangtq_worker_serving",
             "1 while a worker is asked, 0 while it is lost, draining or in quarantine.",
             "worker",
-            {member.name: float(member.state is State.SERVING) for member in membership.members},
+            {member.name: float(member.state is MemberState.SERVING) for member in membership.members},
         )
         events = asdict(membership.counters)
         paused = events.pop("paused_seconds")
@@ -145,7 +145,7 @@ def held_up(durations: Durations) -> Metric:
     return family
 
 
-def waits(traffic: Mapping[str, HolderTraffic]) -> Metric:
+def waits(traffic: Mapping[str, WorkerTraffic]) -> Metric:
     """How long each worker's answers were waited for."""
     family = HistogramMetricFamily(
         "jangtq_dispatch_seconds",

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, HTTPException
 from pydantic import BaseModel
 
 from jangtq_coordinator.api.http.access import require_admin
-from jangtq_coordinator.cluster.health_monitor import Keeper
+from jangtq_coordinator.cluster.health_monitor import HealthMonitor
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.errors import ClusterError, ConfigurationError
@@ -28,7 +28,7 @@ class WorkerChange(BaseModel):
     state: str
 
 
-def workers_router(membership: Membership, keeper: Keeper, *, default_port: int) -> APIRouter:
+def workers_router(membership: Membership, keeper: HealthMonitor, *, default_port: int) -> APIRouter:
     """The routes that change who belongs to the cluster."""
     router = APIRouter(dependencies=[Depends(require_admin)])
 

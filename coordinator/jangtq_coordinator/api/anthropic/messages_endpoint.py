@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from jangtq_coordinator.api.anthropic.messages_schema import MessageRequest, PromptRequest
-from jangtq_coordinator.api.chat.answer_blocks import Block, Change, Step, Transcript
-from jangtq_coordinator.api.chat.generation import Turn, Turns
+from jangtq_coordinator.api.chat.answer_blocks import AnswerBlock, AnswerBlocks, Change, Step
+from jangtq_coordinator.api.chat.generation import Generation, Generations
 from jangtq_coordinator.api.http.error_responses import Problem
 from jangtq_coordinator.api.http.sse import Answering, Frame
 from jangtq_coordinator.engine.events import Finished, TokenGenerated
@@ -20,7 +20,7 @@ _REASONS: Final = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "to
 Body = dict[str, object]
 
 
-def anthropic_router(turns: Turns, answering: Answering) -> APIRouter:
+def anthropic_router(turns: Generations, answering: Answering) -> APIRouter:
     """The routes of Anthropic's messages API over one engine."""
     router = APIRouter()
 
@@ -44,9 +44,9 @@ class MessageWriter:
     named = True
     closing = b""
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, turn: Generation) -> None:
         self._turn = turn
-        self._transcript = Transcript(turn.schemas)
+        self._transcript = AnswerBlocks(turn.schemas)
 
     def begin(self) -> Sequence[Frame]:
         return [{"type": "message_start", "message": self.whole()}]
@@ -91,7 +91,7 @@ class MessageWriter:
         }
 
 
-def _block(block: Block) -> Body:
+def _block(block: AnswerBlock) -> Body:
     match block.channel:
         case Channel.REASONING:
             return {"type": "thinking", "thinking": block.text, "signature": _signature(block)}
@@ -102,7 +102,7 @@ def _block(block: Block) -> Body:
             return _tool_use(block) | {"input": parse_json(block.text) if block.whole else {}}
 
 
-def _tool_use(block: Block) -> Body:
+def _tool_use(block: AnswerBlock) -> Body:
     return {"type": "tool_use", "id": f"toolu_{block.id}", "name": block.name, "input": {}}
 
 
@@ -120,7 +120,7 @@ def _frames(change: Change) -> Iterator[Frame]:
             yield {"type": "content_block_stop", **place}
 
 
-def _empty(block: Block) -> Body:
+def _empty(block: AnswerBlock) -> Body:
     match block.channel:
         case Channel.REASONING:
             return {"type": "thinking", "thinking": "", "signature": ""}
@@ -140,6 +140,6 @@ def _delta(channel: Channel, text: str) -> Body:
             return {"type": "input_json_delta", "partial_json": text}
 
 
-def _signature(block: Block) -> str:
+def _signature(block: AnswerBlock) -> str:
     """Clients give thinking back only with one; it proves nothing here."""
     return hashlib.sha256(block.text.encode()).hexdigest()

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 from jangtq_coordinator.api.chat.chat_messages import CalledFunction, ChatMessage, Strict, Text, Unicode
 from jangtq_coordinator.api.chat.chat_schema import ChatRequest, NamedSchema, SchemaFormat
 from jangtq_coordinator.api.chat.generation_fields import SpeculationWish, check_stop
-from jangtq_coordinator.api.chat.message_builder import Conversation
+from jangtq_coordinator.api.chat.message_builder import MessageBuilder
 from jangtq_coordinator.api.chat.tools import NAME_PATTERN, Function, Tool, ToolChoice
 
 
@@ -140,7 +140,7 @@ class PromptRequest(Strict):
         )
 
     def _messages(self) -> list[ChatMessage]:
-        conversation = Conversation()
+        conversation = MessageBuilder()
         if self.system:
             conversation.say("system", self.system)
         for turn in self.messages:
@@ -179,7 +179,7 @@ class MessageRequest(PromptRequest):
         )
 
 
-def _add_user(conversation: Conversation, turn: UserTurn) -> None:
+def _add_user(conversation: MessageBuilder, turn: UserTurn) -> None:
     """Results first, which is where templates want them; the texts beside them are one message."""
     texts = [block.text for block in turn.content if isinstance(block, TextBlock)]
     for block in turn.content:
@@ -189,7 +189,7 @@ def _add_user(conversation: Conversation, turn: UserTurn) -> None:
         conversation.say("user", "".join(texts))
 
 
-def _add_assistant(conversation: Conversation, turn: AssistantTurn) -> None:
+def _add_assistant(conversation: MessageBuilder, turn: AssistantTurn) -> None:
     conversation.say("assistant", "")
     for block in turn.content:
         match block:

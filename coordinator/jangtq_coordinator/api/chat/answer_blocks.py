@@ -14,7 +14,7 @@ from jangtq_coordinator.text.tool_calls import CallStep
 
 
 @dataclass(eq=False)
-class Block:
+class AnswerBlock:
     """A stretch of one channel. That of a call has the function's name, and as text the arguments' JSON.
 
     A call that is not `whole` was cut off by the end of the answer, and its JSON with it.
@@ -41,18 +41,18 @@ class Change:
     """`text` is what a DELTA adds; the block has it already."""
 
     step: Step
-    block: Block
+    block: AnswerBlock
     text: str = ""
 
 
-class Transcript:
+class AnswerBlocks:
     """`schemas` are those of the offered functions; of others every argument is a string."""
 
     def __init__(self, schemas: Mapping[str, Schema]) -> None:
         self._schemas = schemas
-        self._open: Block | None = None
+        self._open: AnswerBlock | None = None
         self._arguments = ArgumentWriter({})
-        self.blocks: list[Block] = []
+        self.blocks: list[AnswerBlock] = []
         self.logprobs: list[tuple[int, TokenLogprobs]] = []
         self.end: Finished | None = None
 
@@ -90,13 +90,13 @@ class Transcript:
         )
 
     @property
-    def calls(self) -> list[Block]:
+    def calls(self) -> list[AnswerBlock]:
         return [block for block in self.blocks if block.channel is Channel.TOOL]
 
     def _grow(self, channel: Channel, text: str) -> list[Change]:
         changes: list[Change] = []
         if self._open is None or self._open.channel is not channel:
-            changes = [*self._close(), self._start(Block(channel, len(self.blocks)))]
+            changes = [*self._close(), self._start(AnswerBlock(channel, len(self.blocks)))]
         block = self.blocks[-1]
         block.text += text
         return [*changes, Change(Step.DELTA, block, text)] if text else changes
@@ -106,7 +106,7 @@ class Transcript:
             self._arguments = ArgumentWriter(self._schemas.get(piece.text, {}))
             return [
                 *self._close(),
-                self._start(Block(Channel.TOOL, len(self.blocks), piece.text, whole=False)),
+                self._start(AnswerBlock(Channel.TOOL, len(self.blocks), piece.text, whole=False)),
             ]
         match piece.step:
             case CallStep.PARAMETER:
@@ -117,7 +117,7 @@ class Transcript:
         self.blocks[-1].whole = True
         return [*changes, *self._close()]
 
-    def _start(self, block: Block) -> Change:
+    def _start(self, block: AnswerBlock) -> Change:
         self.blocks.append(block)
         self._open = block
         return Change(Step.START, block)
@@ -127,7 +127,7 @@ class Transcript:
         return [] if block is None else [Change(Step.STOP, block)]
 
 
-def total_usage(choices: Sequence[Transcript], *, per_prompt: int) -> Usage:
+def total_usage(choices: Sequence[AnswerBlocks], *, per_prompt: int) -> Usage:
     """The tokens of all choices; each prompt counts once, however many answers it has."""
     usages = [choice.end.usage for choice in choices if choice.end]
     prompts = usages[::per_prompt]

@@ -10,7 +10,7 @@ from jangtq_proto.errors import RequestError
 
 
 @dataclass(frozen=True)
-class Demand:
+class AnswerGrammar:
     """A grammar for what follows `waits`, and the field of the request that it comes from."""
 
     grammar: str
@@ -18,7 +18,7 @@ class Demand:
     waits: tuple[str, ...]
 
 
-def demand_of(body: ChatRequest, *, reasoning_ends: str | None) -> Demand | None:
+def demand_of(body: ChatRequest, *, reasoning_ends: str | None) -> AnswerGrammar | None:
     """None where the model may say what it likes. Raises RequestError.
 
     An answer that begins by reasoning may do so freely, until the text `reasoning_ends`.
@@ -29,10 +29,10 @@ def demand_of(body: ChatRequest, *, reasoning_ends: str | None) -> Demand | None
     if required or schema is not None:
         schema = None if required else schema
         grammar = answer_grammar(schema, calls, several=several, after_reasoning=bool(waits))
-        return Demand(grammar, "tools" if required else "response_format", waits)
+        return AnswerGrammar(grammar, "tools" if required else "response_format", waits)
     strict = any(tool.function.strict for tool in body.offered_tools)
     if calls and (strict or not several):
-        return Demand(block_grammar(calls, several=several), "tools", (*waits, BLOCK_START))
+        return AnswerGrammar(block_grammar(calls, several=several), "tools", (*waits, BLOCK_START))
     return None
 
 

@@ -25,7 +25,7 @@ from jangtq_proto.errors import RequestError, UnknownModelError
 
 
 @dataclass(frozen=True)
-class Turn:
+class Generation:
     """What stays the same in all of an answer, and the streams of its choices, prompt by prompt.
 
     `id` has no API's prefix yet; `token_bytes` tells what a token stands for.
@@ -42,13 +42,13 @@ class Turn:
     schemas: Mapping[str, Schema] = field(default_factory=dict)
 
 
-class Turns:
+class Generations:
     """Begins turns on one engine. Raises RequestError for what cannot be done."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def begin(self, body: ChatRequest) -> Turn:
+    async def begin(self, body: ChatRequest) -> Generation:
         """The next turn of a conversation. Raises EngineUnavailableError when no requests are taken."""
         loaded = self._served(body.model)
         prompt, constraints = await asyncio.to_thread(self._prepare, body, loaded)
@@ -68,7 +68,7 @@ class Turns:
         ]
         return self._submit(requests, loaded, choices=body.choices, schemas=body.schemas)
 
-    async def begin_texts(self, body: CompletionRequest) -> Turn:
+    async def begin_texts(self, body: CompletionRequest) -> Generation:
         """Continuations of plain texts."""
         loaded = self._served(body.model)
         prompts = await asyncio.to_thread(lambda: [self._tokens(prompt) for prompt in body.prompts])
@@ -133,7 +133,7 @@ class Turns:
         *,
         choices: int,
         schemas: Mapping[str, Schema] | None = None,
-    ) -> Turn:
+    ) -> Generation:
         biases = [token for token, _ in requests[0].sampling.logit_bias]
         _check_tokens(biases, len(loaded.tokenizer), "logit_bias")
         streams: list[GenerationStream] = []
@@ -143,7 +143,7 @@ class Turns:
         except Exception:
             StreamGroup(streams).cancel()
             raise
-        return Turn(
+        return Generation(
             id=uuid.uuid4().hex,
             created=int(time.time()),
             model=loaded.name,

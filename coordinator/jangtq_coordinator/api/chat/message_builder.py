@@ -11,7 +11,7 @@ from jangtq_coordinator.api.chat.chat_messages import (
 )
 
 
-class Conversation:
+class MessageBuilder:
     """What the model said between two other messages becomes one message."""
 
     def __init__(self) -> None:

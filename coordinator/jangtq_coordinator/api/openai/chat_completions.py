@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from jangtq_coordinator.api.chat.answer_blocks import Block, Change, Step, Transcript, total_usage
+from jangtq_coordinator.api.chat.answer_blocks import AnswerBlock, AnswerBlocks, Change, Step, total_usage
 from jangtq_coordinator.api.chat.chat_schema import ChatRequest
-from jangtq_coordinator.api.chat.generation import Turn, Turns
+from jangtq_coordinator.api.chat.generation import Generation, Generations
 from jangtq_coordinator.api.http.error_responses import Problem
 from jangtq_coordinator.api.http.sse import Answering, Frame
 from jangtq_coordinator.api.openai.logprobs import Logged, token_logprobs
@@ -23,7 +23,7 @@ from jangtq_coordinator.engine.events import Finished, TokenGenerated
 from jangtq_coordinator.text.reasoning import Channel
 
 
-def chat_router(turns: Turns, answering: Answering) -> APIRouter:
+def chat_router(turns: Generations, answering: Answering) -> APIRouter:
     """The chat route over one engine."""
     router = APIRouter()
 
@@ -43,10 +43,10 @@ class ChatWriter:
     named = False
     closing = b"data: [DONE]\n\n"
 
-    def __init__(self, turn: Turn, *, include_usage: bool) -> None:
+    def __init__(self, turn: Generation, *, include_usage: bool) -> None:
         self._turn = turn
         self._include_usage = include_usage
-        self._choices = [Transcript(turn.schemas) for _ in range(len(turn.stream))]
+        self._choices = [AnswerBlocks(turn.schemas) for _ in range(len(turn.stream))]
         self._head: Frame = {
             "id": f"chatcmpl-{turn.id}",
             "object": "chat.completion.chunk",
@@ -92,7 +92,7 @@ class ChatWriter:
             usage=self._usage(),
         ).model_dump()
 
-    def _choice(self, index: int, transcript: Transcript) -> Choice:
+    def _choice(self, index: int, transcript: AnswerBlocks) -> Choice:
         content, calls = transcript.text(Channel.CONTENT), [call_reply(call) for call in transcript.calls]
         return Choice(
             index=index,
@@ -123,12 +123,12 @@ class ChatWriter:
         return UsageReply.of(total_usage(self._choices, per_prompt=self._turn.choices_per_prompt))
 
 
-def call_reply(block: Block) -> ToolCallReply:
+def call_reply(block: AnswerBlock) -> ToolCallReply:
     """One whole call."""
     return ToolCallReply(id=f"call_{block.id}", function=FunctionReply(name=block.name, arguments=block.text))
 
 
-def _delta(change: Change, transcript: Transcript) -> dict[str, object] | None:
+def _delta(change: Change, transcript: AnswerBlocks) -> dict[str, object] | None:
     """What a chunk says of a change: of a call first its name, then its arguments in parts."""
     block = change.block
     if block.channel is Channel.TOOL:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from jangtq_coordinator.api.chat.answer_blocks import Transcript, total_usage
-from jangtq_coordinator.api.chat.generation import Turn, Turns
+from jangtq_coordinator.api.chat.answer_blocks import AnswerBlocks, total_usage
+from jangtq_coordinator.api.chat.generation import Generation, Generations
 from jangtq_coordinator.api.http.error_responses import Problem
 from jangtq_coordinator.api.http.sse import Answering, Frame
 from jangtq_coordinator.api.openai.completion_schema import CompletionRequest
@@ -16,7 +16,7 @@ from jangtq_coordinator.engine.events import Finished, TokenGenerated
 from jangtq_coordinator.text.reasoning import Channel
 
 
-def completions_router(turns: Turns, answering: Answering) -> APIRouter:
+def completions_router(turns: Generations, answering: Answering) -> APIRouter:
     """The completion route over one engine."""
     router = APIRouter()
 
@@ -36,10 +36,10 @@ class CompletionWriter:
     named = False
     closing = b"data: [DONE]\n\n"
 
-    def __init__(self, turn: Turn, *, include_usage: bool) -> None:
+    def __init__(self, turn: Generation, *, include_usage: bool) -> None:
         self._turn = turn
         self._include_usage = include_usage
-        self._choices = [Transcript({}) for _ in range(len(turn.stream))]
+        self._choices = [AnswerBlocks({}) for _ in range(len(turn.stream))]
         self._lengths = [0] * len(self._choices)
         self._head: Frame = {
             "id": f"cmpl-{turn.id}",

@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from jangtq_coordinator.api.chat.answer_blocks import Block, Change, Step, Transcript
-from jangtq_coordinator.api.chat.generation import Turn
+from jangtq_coordinator.api.chat.answer_blocks import AnswerBlock, AnswerBlocks, Change, Step
+from jangtq_coordinator.api.chat.generation import Generation
 from jangtq_coordinator.api.chat.tools import ToolChoice
 from jangtq_coordinator.api.http.error_responses import Problem
 from jangtq_coordinator.api.http.sse import Frame
@@ -37,14 +37,14 @@ class ResponseWriter:
     closing = b""
 
     def __init__(
-        self, turn: Turn, asked: ResponseRequest, *, on_end: Callable[["ResponseWriter"], None]
+        self, turn: Generation, asked: ResponseRequest, *, on_end: Callable[["ResponseWriter"], None]
     ) -> None:
         self._turn = turn
         self._asked = asked
         self._on_end = on_end
         self._numbers = itertools.count()
         self._untold = 0
-        self.transcript = Transcript(turn.schemas)
+        self.transcript = AnswerBlocks(turn.schemas)
 
     def begin(self) -> Sequence[Frame]:
         return [
@@ -121,7 +121,7 @@ class ResponseWriter:
                 yield self._event(f"{kind}.done", item | {"name": block.name, "arguments": block.text})
                 yield self._event(_DONE, place | {"item": self._item(block)})
 
-    def _item(self, block: Block, *, open: bool = False) -> Body:
+    def _item(self, block: AnswerBlock, *, open: bool = False) -> Body:
         status = "in_progress" if open else "completed" if block.whole else "incomplete"
         item: Body = {"id": _id(block), "status": status}
         match block.channel:
@@ -138,13 +138,13 @@ class ResponseWriter:
                 content = [self._part(block)] * (not open)
                 return item | {"type": "message", "role": "assistant", "content": content}
 
-    def _part(self, block: Block) -> Body:
+    def _part(self, block: AnswerBlock) -> Body:
         part: Body = {"type": _TEXTS[block.channel], "text": block.text}
         return part | (
             {"annotations": []} | self._logprobs(block) if block.channel is Channel.CONTENT else {}
         )
 
-    def _logprobs(self, block: Block, start: int = 0) -> Body:
+    def _logprobs(self, block: AnswerBlock, start: int = 0) -> Body:
         """Those from one token of the content on; reasoning has none."""
         if block.channel is not Channel.CONTENT:
             return {}
@@ -154,7 +154,7 @@ class ResponseWriter:
         return {"type": kind, "sequence_number": next(self._numbers), **members}
 
 
-def _id(block: Block) -> str:
+def _id(block: AnswerBlock) -> str:
     return f"{_PREFIXES[block.channel]}_{block.id}"
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import JSONResponse, Response
 
 from jangtq_coordinator.api.chat.chat_messages import ChatMessage
-from jangtq_coordinator.api.chat.generation import Turns
+from jangtq_coordinator.api.chat.generation import Generations
 from jangtq_coordinator.api.http.access import key_name_of
 from jangtq_coordinator.api.http.json_reply import JsonReply
 from jangtq_coordinator.api.http.sse import Answering
@@ -16,7 +16,7 @@ from jangtq_coordinator.api.openai.responses_schema import ResponseRequest
 from jangtq_proto.errors import RequestError
 
 
-def responses_router(turns: Turns, answering: Answering) -> APIRouter:
+def responses_router(turns: Generations, answering: Answering) -> APIRouter:
     """The routes of OpenAI's responses API over one engine."""
     router = APIRouter()
     store = ResponseStore()

@@ -23,7 +23,7 @@ from jangtq_coordinator.api.chat.chat_schema import (
     TextFormat,
 )
 from jangtq_coordinator.api.chat.generation_fields import SpeculationWish, only
-from jangtq_coordinator.api.chat.message_builder import Conversation
+from jangtq_coordinator.api.chat.message_builder import MessageBuilder
 from jangtq_coordinator.api.chat.tools import Function, Tool
 
 _LOGPROBS = "message.output_text.logprobs"
@@ -146,7 +146,7 @@ class ResponseRequest(Strict):
 
     def messages(self) -> list[ChatMessage]:
         """What the input adds to the conversation."""
-        conversation = Conversation()
+        conversation = MessageBuilder()
         for item in self.input:
             match item:
                 case MessageItem():
@@ -162,7 +162,7 @@ class ResponseRequest(Strict):
 
     def chat(self, earlier: Sequence[ChatMessage]) -> ChatRequest:
         """The same as a chat request, after the messages of an earlier response."""
-        start = Conversation()
+        start = MessageBuilder()
         if self.instructions is not None:
             start.say("system", self.instructions)
         variables = self.chat_template_kwargs or {}
@@ -187,7 +187,7 @@ class ResponseRequest(Strict):
 
 def _one_system(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
     """The system messages at the beginning as one, which is all that templates take."""
-    conversation = Conversation()
+    conversation = MessageBuilder()
     count = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
     texts = [message.content or "" for message in messages[:count]]
     if texts:

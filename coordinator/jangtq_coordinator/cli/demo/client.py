@@ -11,24 +11,24 @@ from jangtq_proto.errors import WorkerFaultError
 _DATA = "data: "
 
 
-class CalledFunction(BaseModel):
+class ChunkFunction(BaseModel):
     """What a tool call names, its arguments as JSON."""
 
     name: str = ""
     arguments: str = ""
 
 
-class CalledTool(BaseModel):
+class ChunkTool(BaseModel):
     """One tool call, or the next piece of it; `index` counts the calls of an answer."""
 
     index: int
     id: str = ""
-    function: CalledFunction
+    function: ChunkFunction
 
-    def joined(self, piece: "CalledTool") -> "CalledTool":
+    def joined(self, piece: "ChunkTool") -> "ChunkTool":
         ours, more = self.function, piece.function
-        function = CalledFunction(name=ours.name + more.name, arguments=ours.arguments + more.arguments)
-        return CalledTool(index=self.index, id=self.id + piece.id, function=function)
+        function = ChunkFunction(name=ours.name + more.name, arguments=ours.arguments + more.arguments)
+        return ChunkTool(index=self.index, id=self.id + piece.id, function=function)
 
 
 class Delta(BaseModel):
@@ -36,7 +36,7 @@ class Delta(BaseModel):
 
     reasoning_content: str = ""
     content: str = ""
-    tool_calls: list[CalledTool] = []
+    tool_calls: list[ChunkTool] = []
 
 
 class ChunkChoice(BaseModel):

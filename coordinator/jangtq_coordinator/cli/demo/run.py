@@ -8,14 +8,14 @@ from jangtq_bundle.models import demo_model
 from jangtq_coordinator.api.admin.cluster_status import LayerStatus
 from jangtq_coordinator.cli.demo.client import cluster_status
 from jangtq_coordinator.cli.demo.processes import Child, Children
-from jangtq_coordinator.cli.demo.script import Tour, Turn
+from jangtq_coordinator.cli.demo.script import DemoScript, DemoTurn
 
 
 def run_demo(prompt: str | None, *, model: Path | None, max_tokens: int, threads: int) -> None:
     """Show the cluster working. Raises ClusterError when a process does not get ready."""
     with Children() as children:
         base_url = start_cluster(children, model or demo_model(), threads=threads)
-        tour = Tour(base_url, max_tokens=max_tokens)
+        tour = DemoScript(base_url, max_tokens=max_tokens)
         turns = tour.show_all() if prompt is None else tour.show_one(prompt)
         print_report(turns, cluster_status(base_url).layers)
 
@@ -48,7 +48,7 @@ def _start_worker(children: Children, bundle_path: Path, experts: str, *, thread
     )
 
 
-def print_report(turns: Sequence[Turn], splits: Sequence[LayerStatus]) -> None:
+def print_report(turns: Sequence[DemoTurn], splits: Sequence[LayerStatus]) -> None:
     """Tokens per second, and milliseconds a layer and pass for attention, dispatch and experts."""
     tokens = sum(turn.completion_tokens for turn in turns)
     following = sum(turn.completion_tokens - 1 for turn in turns if turn.completion_tokens)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from jangtq_coordinator.cli.demo.client import CalledTool, turn_chunks
+from jangtq_coordinator.cli.demo.client import ChunkTool, turn_chunks
 from jangtq_coordinator.cli.terminal import AnswerPrinter, FoldingPrinter, Printer, dim
 
 PROMPTS: Final = ("Explain photosynthesis in five sentences.", "What is 4821 + 3579?")
@@ -27,12 +27,12 @@ Message = Mapping[str, object]
 
 
 @dataclass(frozen=True)
-class Turn:
+class DemoTurn:
     """One streamed turn of the assistant, and what it took."""
 
     reasoning: str
     content: str
-    calls: tuple[CalledTool, ...]
+    calls: tuple[ChunkTool, ...]
     completion_tokens: int
     first_token_seconds: float
     seconds_after_first: float
@@ -49,14 +49,14 @@ class Turn:
         }
 
 
-class Tour:
+class DemoScript:
     """Prints questions and their answers as they come. Raises WorkerFaultError for an error answer."""
 
     def __init__(self, base_url: str, *, max_tokens: int) -> None:
         self._base_url = base_url
         self._max_tokens = max_tokens
 
-    def show_all(self) -> list[Turn]:
+    def show_all(self) -> list[DemoTurn]:
         """Every question, the reasoning folded away."""
         turns = []
         for prompt in PROMPTS:
@@ -64,12 +64,12 @@ class Tour:
             turns.append(self._ask([_user(prompt)]))
         return turns + self._show_tool()
 
-    def show_one(self, prompt: str) -> list[Turn]:
+    def show_one(self, prompt: str) -> list[DemoTurn]:
         """One question with its reasoning."""
         _print_prompt(prompt)
         return [self._ask([_user(prompt)], printer=AnswerPrinter())]
 
-    def _show_tool(self) -> list[Turn]:
+    def _show_tool(self) -> list[DemoTurn]:
         """The question for the calculator, what was called and came back, and the answer with it."""
         _print_prompt(TOOL_PROMPT)
         messages = [_user(TOOL_PROMPT)]
@@ -89,12 +89,12 @@ class Tour:
         *,
         tools: Sequence[Mapping[str, object]] = (),
         printer: Printer | None = None,
-    ) -> Turn:
+    ) -> DemoTurn:
         shown = printer or FoldingPrinter()
         started = time.perf_counter()
         first: float | None = None
         tokens, reasoning, content = 0, "", ""
-        calls: dict[int, CalledTool] = {}
+        calls: dict[int, ChunkTool] = {}
         for chunk in turn_chunks(self._base_url, messages, max_tokens=self._max_tokens, tools=tools):
             for delta in (choice.delta for choice in chunk.choices):
                 if first is None and (delta.reasoning_content or delta.content or delta.tool_calls):
@@ -113,7 +113,7 @@ class Tour:
         if content:
             print(flush=True)
         first = first or ended
-        return Turn(reasoning, content, tuple(calls.values()), tokens, first - started, ended - first)
+        return DemoTurn(reasoning, content, tuple(calls.values()), tokens, first - started, ended - first)
 
 
 def run_calculator(arguments: str) -> Mapping[str, object]:

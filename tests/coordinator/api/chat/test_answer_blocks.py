@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jangtq_coordinator.api.chat.answer_blocks import Step, Transcript
+from jangtq_coordinator.api.chat.answer_blocks import AnswerBlocks, Step
 from jangtq_coordinator.engine.events import Finished, TokenGenerated
-from jangtq_coordinator.engine.output import Answer
+from jangtq_coordinator.engine.output import RequestOutput
 from jangtq_coordinator.text.answer_text import AnswerText
 from jangtq_coordinator.text.detokenizer import ByteDetokenizer
 from jangtq_coordinator.text.reasoning import Channel, Opening, ReasoningMarkers
@@ -67,7 +67,11 @@ def tell(parts: Sequence[bytes], stops: Sequence[str] = ()) -> Told:
         opening=Opening(Channel.REASONING),
         tool_calls=True,
     )
-    answer, transcript, streamed = Answer(text, prompt_tokens=1), Transcript(SCHEMAS), dict[int, str]()
+    answer, transcript, streamed = (
+        RequestOutput(text, prompt_tokens=1),
+        AnswerBlocks(SCHEMAS),
+        dict[int, str](),
+    )
     for token in range(len(parts) + 1):
         for event in answer.add(token, "stop" if token == len(parts) else None):
             assert isinstance(event, TokenGenerated | Finished)

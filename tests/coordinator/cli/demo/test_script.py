@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from jangtq_coordinator.cli.demo.client import CalledFunction, CalledTool
+from jangtq_coordinator.cli.demo.client import ChunkFunction, ChunkTool
 from jangtq_coordinator.cli.demo.script import run_calculator
 from jangtq_coordinator.cli.terminal import FoldingPrinter
 
@@ -63,7 +63,7 @@ def test_the_calculator_says_what_it_cannot_read(arguments: str) -> None:
 
 
 def test_pieces_of_a_call_are_joined() -> None:
-    first = CalledTool(index=0, id="a", function=CalledFunction(name="f", arguments='{"x"'))
-    second = CalledTool(index=0, function=CalledFunction(arguments=": 1}"))
-    function = CalledFunction(name="f", arguments='{"x": 1}')
-    assert first.joined(second) == CalledTool(index=0, id="a", function=function)
+    first = ChunkTool(index=0, id="a", function=ChunkFunction(name="f", arguments='{"x"'))
+    second = ChunkTool(index=0, function=ChunkFunction(arguments=": 1}"))
+    function = ChunkFunction(name="f", arguments='{"x": 1}')
+    assert first.joined(second) == ChunkTool(index=0, id="a", function=function)
