@@ -18,7 +18,7 @@ import psutil
 
 from benchmarks.exchange_floors import FloorPeers, bare_stream_way, raw_block_way, raw_way
 from benchmarks.exchange_ways import (
-    LANES,
+    CONNECTIONS,
     MOE_BLOCK,
     POLL_US,
     POLLING,
@@ -29,7 +29,7 @@ from benchmarks.exchange_ways import (
     block_dispatcher,
     block_exchange,
     block_way,
-    lane_way,
+    connection_way,
     native_way,
     start_workers,
     write_bundle,
@@ -122,17 +122,17 @@ def run(exchanges: int, placement: Placement) -> tuple[list[Times], str]:
             raw_way(peers, poll_us=POLL_US),
             bare_stream_way(peers),
         ]
-        for workers, choices in ((echoes, LANES), (polling, POLLING)):
+        for workers, choices in ((echoes, CONNECTIONS), (polling, POLLING)):
             ways += [native_way(stack, workers, choice) for choice in choices]
-        ways += [lane_way(stack, echoes, choice) for choice in LANES]
+        ways += [connection_way(stack, echoes, choice) for choice in CONNECTIONS]
         ways.append(raw_block_way(peers, bundle))
-        for workers, choices in ((real, LANES), (real_polling, POLLING)):
+        for workers, choices in ((real, CONNECTIONS), (real_polling, POLLING)):
             ways += [block_way(stack, workers, choice) for choice in choices]
-        over_tcp = [choice for choice in LANES if not choice.unix]
+        over_tcp = [choice for choice in CONNECTIONS if not choice.unix]
         return measure(ways, exchanges), prefill_text(echoes, over_tcp)
 
 
-class ReadyLane:
+class ReadyConnection:
     """Answers zeros at once."""
 
     def __init__(self) -> None:
@@ -156,7 +156,7 @@ class ReadyLane:
 
 def recording_us() -> tuple[float, float]:
     """Microseconds of processor time of a block whose times are recorded, and of one without; in turns."""
-    ways = [block_dispatcher([ReadyLane(), ReadyLane()], LayerTimes(1)) for _ in range(2)]
+    ways = [block_dispatcher([ReadyConnection(), ReadyConnection()], LayerTimes(1)) for _ in range(2)]
     ways[1].records = False
     best = [float("inf")] * len(ways)
     exchanges = [block_exchange(dispatcher, peers=2) for dispatcher in ways]
@@ -202,7 +202,7 @@ def report(results: Sequence[Times], exchanges: int, core_count: int) -> str:
         f"peer's kernel; {SLOTS} experts of one row, shared by the peers. Every process has one core: we the "
         f"first, peers the next, and the first again where there are too few. Polling {POLL_US} us. "
         f"Load at the end: {load:.1f} a core, our own included.\n\n"
-        f"A block over lanes that answer at once takes {recorded:.1f} us of processor time, and "
+        f"A block over connections that answer at once takes {recorded:.1f} us of processor time, and "
         f"{unrecorded:.1f} us where its times are not recorded."
     )
     return "\n".join(lines)

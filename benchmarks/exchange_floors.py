@@ -1,4 +1,4 @@
-"""What lanes are compared with: raw sockets, with and without experts behind them, and bare gRPC streams.
+"""The floors of connections: raw sockets, with and without experts behind them, and bare gRPC streams.
 
 All send exactly the bytes of an express call and of its answer.
 """
@@ -58,7 +58,7 @@ def raw_block_way(peers: FloorPeers, bundle: Path) -> Way:
 
 
 def bare_stream_way(peers: FloorPeers) -> Way:
-    """gRPC's own streams as lanes use them, with bytes that nobody looks at."""
+    """gRPC's own streams as connections use them, with bytes that nobody looks at."""
     request, reply = _frames()
     streams = []
     for peer in peers.start("grpc", [[str(len(reply))]] * len(HALVES)):

@@ -1,4 +1,4 @@
-"""Ways to exchange one row with one or two workers, over every lane, or as a block. Measures nothing."""
+"""Ways to exchange one row with one or two workers: every connection, or as a block. Measures nothing."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -32,7 +32,7 @@ HALVES = ("0-15", "16-31")
 POLL_US = 2000
 RAW = "raw TCP"
 MOE_BLOCK = ", MoE block"
-BY_LANES = ", without native code"
+BY_CONNECTIONS = ", without native code"
 _TIMEOUT_SECONDS = 60
 
 
@@ -62,8 +62,8 @@ class Way:
 
 
 @dataclass(frozen=True)
-class LaneChoice:
-    """How a lane goes to its worker."""
+class ConnectionChoice:
+    """How a connection goes to its worker."""
 
     name: str
     express: bool
@@ -71,15 +71,15 @@ class LaneChoice:
     poll_us: int = 0
 
 
-LANES = (
-    LaneChoice("gRPC over TCP", express=False, unix=False),
-    LaneChoice("gRPC over Unix sockets", express=False, unix=True),
-    LaneChoice("express over TCP", express=True, unix=False),
-    LaneChoice("express over Unix sockets", express=True, unix=True),
+CONNECTIONS = (
+    ConnectionChoice("gRPC over TCP", express=False, unix=False),
+    ConnectionChoice("gRPC over Unix sockets", express=False, unix=True),
+    ConnectionChoice("express over TCP", express=True, unix=False),
+    ConnectionChoice("express over Unix sockets", express=True, unix=True),
 )
 POLLING = (
-    LaneChoice("express over TCP, polling", express=True, unix=False, poll_us=POLL_US),
-    LaneChoice("express over Unix sockets, polling", express=True, unix=True, poll_us=POLL_US),
+    ConnectionChoice("express over TCP, polling", express=True, unix=False, poll_us=POLL_US),
+    ConnectionChoice("express over Unix sockets, polling", express=True, unix=True, poll_us=POLL_US),
 )
 
 
@@ -105,64 +105,67 @@ def start_workers(
     return workers
 
 
-def native_way(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice) -> Way:
-    """Over lanes of this kind as native code exchanges rows, without what a block does before and after."""
+def native_way(stack: ExitStack, workers: Sequence[Child], choice: ConnectionChoice) -> Way:
+    """Connections of this kind as native code exchanges rows, without a block's work before and after."""
     return Way(
         choice.name,
         tuple(_native(stack, workers[:count], choice) for count in range(1, len(workers) + 1)),
     )
 
 
-def _native(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice) -> Exchange:
-    lanes = [open_lane(worker, choice) for worker in workers]
-    book = ConnectionPool(lambda member: lanes[int(member.name)])
+def _native(stack: ExitStack, workers: Sequence[Child], choice: ConnectionChoice) -> Exchange:
+    connections = [open_connection(worker, choice) for worker in workers]
+    book = ConnectionPool(lambda member: connections[int(member.name)])
     stack.callback(book.close)
-    routes = Routes(_members(len(lanes)), _TIMEOUT_SECONDS)
-    for peer, member in enumerate(routes.plan.members):
-        lane = book.lane(member)
-        lane.receive(lane.send(some_call(peer)))
-    row, ids, weights = _some_row(len(lanes))
+    routes = Routes(_members(len(connections)), _TIMEOUT_SECONDS)
+    for peer, member in enumerate(routes.placement.members):
+        connection = book.connection(member)
+        connection.receive(connection.send(some_call(peer)))
+    row, ids, weights = _some_row(len(connections))
     asked = AskedRows(0, row, ids, weights, prefill=False, factor=0.0)
     exchanges = NativeExchanges(book)
 
     def exchange() -> None:
-        call = exchanges.ask(asked, routes.router, routes.plan, others=0)
-        assert call is not None, "the lanes are open"
+        call = exchanges.ask(asked, routes.router, routes.placement, others=0)
+        assert call is not None, "the connections are open"
         sums = exchanges.collect(call, lambda position: False)
         assert sums is not None, "nothing unusual happens"
 
     return Exchange(exchange)
 
 
-def lane_way(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice) -> Way:
-    """Over lanes of this kind to these workers, without native code."""
-    lanes = [open_lane(worker, choice) for worker in workers]
-    for lane in lanes:
-        stack.callback(lane.close)
-    calls = [some_call(peer) for peer in range(len(lanes))]
+def connection_way(stack: ExitStack, workers: Sequence[Child], choice: ConnectionChoice) -> Way:
+    """Over connections of this kind to these workers, without native code."""
+    connections = [open_connection(worker, choice) for worker in workers]
+    for connection in connections:
+        stack.callback(connection.close)
+    calls = [some_call(peer) for peer in range(len(connections))]
 
     def exchange_with(count: int) -> Exchange:
         def exchange() -> None:
-            asked = [(lane, lane.send(call)) for lane, call in zip(lanes[:count], calls, strict=False)]
-            for lane, call_id in asked:
-                lane.receive(call_id)
+            asked = [
+                (connection, connection.send(call))
+                for connection, call in zip(connections[:count], calls, strict=False)
+            ]
+            for connection, call_id in asked:
+                connection.receive(call_id)
 
         return Exchange(exchange)
 
-    return Way(choice.name + BY_LANES, tuple(exchange_with(count) for count in (1, 2)))
+    return Way(choice.name + BY_CONNECTIONS, tuple(exchange_with(count) for count in (1, 2)))
 
 
-def block_way(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice) -> Way:
-    """Whole MoE blocks over such lanes: eight experts of one row, shared out, asked for and added up."""
+def block_way(stack: ExitStack, workers: Sequence[Child], choice: ConnectionChoice) -> Way:
+    """Whole MoE blocks over such connections: eight experts of one row, split, asked for and added up."""
     return Way(
         choice.name + MOE_BLOCK,
         tuple(_block(stack, workers[:count], choice) for count in range(1, len(workers) + 1)),
     )
 
 
-def _block(stack: ExitStack, workers: Sequence[Child], choice: LaneChoice) -> Exchange:
+def _block(stack: ExitStack, workers: Sequence[Child], choice: ConnectionChoice) -> Exchange:
     times = ComputedTimes(1)
-    dispatcher = block_dispatcher([open_lane(worker, choice) for worker in workers], times)
+    dispatcher = block_dispatcher([open_connection(worker, choice) for worker in workers], times)
     stack.callback(dispatcher.close)
     return Exchange(block_exchange(dispatcher, peers=len(workers)), computed=times.take_computed)
 
@@ -185,11 +188,13 @@ class ComputedTimes(LayerTimes):
         return taken
 
 
-def block_dispatcher(lanes: Sequence[Connection], times: LayerTimes) -> Dispatcher:
-    """Over as many halves of the experts as there are lanes."""
+def block_dispatcher(connections: Sequence[Connection], times: LayerTimes) -> Dispatcher:
+    """Over as many halves of the experts as there are connections."""
     # Experts of zeros answer on the finest grid; any other would have them asked twice.
     scales = np.zeros(1)
-    return Dispatcher(_members(len(lanes)), lambda member: lanes[int(member.name)], times, scales=scales)
+    return Dispatcher(
+        _members(len(connections)), lambda member: connections[int(member.name)], times, scales=scales
+    )
 
 
 def _members(count: int) -> Membership:
@@ -213,14 +218,14 @@ def _some_row(peers: int) -> tuple[Rows, NDArray[np.int32], NDArray[np.float32]]
     return row, ids, np.full(ids.shape, 1 / SLOTS, dtype=np.float32)
 
 
-def open_lane(worker: Child, choice: LaneChoice) -> Connection:
+def open_connection(worker: Child, choice: ConnectionChoice) -> Connection:
     """To a worker that serves."""
     settings = ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, _TIMEOUT_SECONDS, unix_sockets=choice.unix)
-    lane = GrpcConnection(parse_address(worker.listening()), settings)
-    lane.expect(lane.describe())
+    connection = GrpcConnection(parse_address(worker.listening()), settings)
+    connection.expect(connection.describe())
     if not choice.express:
-        return lane
-    return ExpressConnection(lane, settings, ExpressSettings(poll_us=choice.poll_us))
+        return connection
+    return ExpressConnection(connection, settings, ExpressSettings(poll_us=choice.poll_us))
 
 
 def some_call(peer: int) -> LayerCall:

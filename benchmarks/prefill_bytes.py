@@ -6,7 +6,14 @@ from contextlib import closing
 import numpy as np
 import psutil
 
-from benchmarks.exchange_ways import EXPERTS, HIDDEN, SLOTS, LaneChoice, block_dispatcher, open_lane
+from benchmarks.exchange_ways import (
+    EXPERTS,
+    HIDDEN,
+    SLOTS,
+    ConnectionChoice,
+    block_dispatcher,
+    open_connection,
+)
 from jangtq_coordinator.cli.demo.processes import Child
 from jangtq_coordinator.metrics.layer_times import LayerTimes
 
@@ -15,8 +22,8 @@ _CHUNK_ROWS = 512
 _VALUE_BYTES = 4
 
 
-def prefill_text(workers: Sequence[Child], choices: Sequence[LaneChoice]) -> str:
-    """A Markdown table of what ROWS rows take whose experts are picked at random, for each lane over TCP."""
+def prefill_text(workers: Sequence[Child], choices: Sequence[ConnectionChoice]) -> str:
+    """A Markdown table of what ROWS rows with randomly picked experts take over each connection by TCP."""
     lines = [
         f"| {ROWS} rows of prefill, {len(workers)} workers | bytes a row and layer, both ways "
         "| times one row out and one row back a worker |",
@@ -29,19 +36,19 @@ def prefill_text(workers: Sequence[Child], choices: Sequence[LaneChoice]) -> str
     return "\n".join(lines)
 
 
-def _bytes_a_row(workers: Sequence[Child], choice: LaneChoice) -> float:
+def _bytes_a_row(workers: Sequence[Child], choice: ConnectionChoice) -> float:
     random = np.random.default_rng(0)
     ids = np.argsort(random.random((ROWS, EXPERTS)), axis=1)[:, :SLOTS].astype(np.int32)
     rows = random.standard_normal((ROWS, HIDDEN)).astype(np.float32)
     weights = random.random(ids.shape, dtype=np.float32)
-    lanes = [open_lane(worker, choice) for worker in workers]
-    with closing(block_dispatcher(lanes, LayerTimes(1))) as dispatcher:
+    connections = [open_connection(worker, choice) for worker in workers]
+    with closing(block_dispatcher(connections, LayerTimes(1))) as dispatcher:
 
         def ask(first: int) -> None:
             part = slice(first, first + _CHUNK_ROWS)
             dispatcher.forward(0, rows[part], expert_ids=ids[part], router_weights=weights[part])
 
-        ask(0)  # opens the lanes
+        ask(0)  # opens the connections
         before = _loopback_bytes()
         for first in range(0, ROWS, _CHUNK_ROWS):
             ask(first)

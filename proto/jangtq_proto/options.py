@@ -50,7 +50,7 @@ def add_poll(command: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="look for the next message of the express lane for N microseconds before sleeping; "
+        help="look for the next message of the express transport for N microseconds before sleeping; "
         "faster where each process has a core to itself, slower elsewhere; for workers and coordinator alike "
         "(default: %(default)s)",
     )

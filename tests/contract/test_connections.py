@@ -1,4 +1,4 @@
-"""What every transport owes the dispatcher: one suite over a fake, gRPC and the express lane."""
+"""What every transport owes the dispatcher: one suite over a fake, gRPC and the express transport."""
 
 import logging
 import threading
@@ -30,7 +30,7 @@ from tests.support.scripted_workers import (
     ScriptedWorker,
     Way,
     ask,
-    lane_to,
+    connection_to,
     scripted_worker,
     some_call,
 )
@@ -60,10 +60,10 @@ def nobodys_call(rows: int) -> LayerCall:
 def test_each_way_goes_where_it_says(
     worker: ScriptedWorker, way: Way, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, logger="jangtq.cluster"), lane_to(worker, way) as lane:
-        ask(lane)
+    with caplog.at_level(logging.INFO, logger="jangtq.cluster"), connection_to(worker, way) as connection:
+        ask(connection)
     words = " ".join(caplog.messages)
-    assert ("express lane" in words, "Unix socket" in words) == (way.express, way.unix)
+    assert ("express transport" in words, "Unix socket" in words) == (way.express, way.unix)
 
 
 @every_way
@@ -74,29 +74,29 @@ def test_partial_sums_are_the_layers_to_the_bit(
     call = some_call(rows=5)
     dtype = row_dtype(row_type)
     expected = layer.forward(replace(call, rows=call.rows.astype(dtype)))
-    with lane_to(worker, way, row_type=row_type) as lane:
-        answer = lane.receive(lane.send(call))
+    with connection_to(worker, way, row_type=row_type) as connection:
+        answer = connection.receive(connection.send(call))
     np.testing.assert_array_equal(answer.partial_sums, expected.sums)
     np.testing.assert_array_equal(answer.finest, expected.finest)
 
 
 @every_way
-def test_many_calls_of_many_sizes_share_a_lane(worker: ScriptedWorker, layer: LoadedLayer, way: Way) -> None:
-    with lane_to(worker, way) as lane:
+def test_calls_of_many_sizes_share_a_connection(worker: ScriptedWorker, layer: LoadedLayer, way: Way) -> None:
+    with connection_to(worker, way) as connection:
         answers = []
         for seed in range(100):
             call = some_call(rows=1 + seed * 7 % 11, slots=1 + seed % 8, seed=seed)
-            answers.append((call, ask(lane, call)))
+            answers.append((call, ask(connection, call)))
     for call, answer in answers:  # compared afterwards: an answer may not change when the next one comes
         np.testing.assert_array_equal(answer, layer.forward(call).sums)
 
 
 @every_way
 def test_the_largest_call_passes(worker: ScriptedWorker, way: Way) -> None:
-    with lane_to(worker, way) as lane:
-        sums = ask(lane, nobodys_call(MAX_ROWS_PER_CALL))
+    with connection_to(worker, way) as connection:
+        sums = ask(connection, nobodys_call(MAX_ROWS_PER_CALL))
         assert sums.shape == (MAX_ROWS_PER_CALL, HIDDEN)
-        assert ask(lane).shape == (2, HIDDEN)
+        assert ask(connection).shape == (2, HIDDEN)
 
 
 @every_way
@@ -106,8 +106,8 @@ def test_rows_that_do_not_lie_side_by_side_pass(worker: ScriptedWorker, layer: L
         0, call.rows[::2], call.expert_ids[::2], call.router_weights[::2], call.exponents[::2], prefill=False
     )
     expected = layer.forward(call).sums[::2]
-    with lane_to(worker, way) as lane:
-        np.testing.assert_array_equal(ask(lane, odd), expected)
+    with connection_to(worker, way) as connection:
+        np.testing.assert_array_equal(ask(connection, odd), expected)
 
 
 @every_way
@@ -121,18 +121,18 @@ def test_rows_that_do_not_lie_side_by_side_pass(worker: ScriptedWorker, layer: L
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_a_failure_is_the_callers_error_and_the_lane_goes_on(
+def test_a_failure_is_the_callers_error_and_the_connection_goes_on(
     worker: ScriptedWorker, way: Way, failure: Exception, error: type[ClusterError], words: str
 ) -> None:
     def fail() -> None:
         raise failure
 
-    with lane_to(worker, way) as lane:
+    with connection_to(worker, way) as connection:
         worker.script.act = fail
         with pytest.raises(error, match=f"worker {worker.address}: {words}"):
-            ask(lane)
+            ask(connection)
         worker.script.act = lambda: None
-        assert ask(lane).shape == (2, HIDDEN)
+        assert ask(connection).shape == (2, HIDDEN)
 
 
 BAD_CALLS = {
@@ -147,24 +147,24 @@ BAD_CALLS = {
 
 @every_way
 @pytest.mark.parametrize("bad", BAD_CALLS)
-def test_a_bad_call_is_refused_and_the_lane_goes_on(worker: ScriptedWorker, way: Way, bad: str) -> None:
+def test_a_bad_call_is_refused_and_the_connection_goes_on(worker: ScriptedWorker, way: Way, bad: str) -> None:
     call, words = BAD_CALLS[bad]
-    with lane_to(worker, way) as lane:
+    with connection_to(worker, way) as connection:
         with pytest.raises(CallRejectedError, match=words):
-            ask(lane, call)
-        assert ask(lane).shape == (2, HIDDEN)
+            ask(connection, call)
+        assert ask(connection).shape == (2, HIDDEN)
 
 
 @every_way
 def test_an_abandoned_call_is_never_taken_for_a_later_one(
     worker: ScriptedWorker, layer: LoadedLayer, way: Way
 ) -> None:
-    with lane_to(worker, way) as lane:
-        lane.send(some_call(seed=1))
-        lane.abandon()
+    with connection_to(worker, way) as connection:
+        connection.send(some_call(seed=1))
+        connection.abandon()
         call = some_call(seed=2)
         expected = layer.forward(call).sums
-        np.testing.assert_array_equal(ask(lane, call), expected)
+        np.testing.assert_array_equal(ask(connection, call), expected)
 
 
 @every_way
@@ -172,68 +172,68 @@ def test_several_calls_under_way_are_answered_each_its_own(
     worker: ScriptedWorker, layer: LoadedLayer, way: Way
 ) -> None:
     calls = [some_call(rows=1 + seed, seed=seed) for seed in range(5)]
-    with lane_to(worker, way) as lane:
-        ids = [lane.send(call) for call in calls]
+    with connection_to(worker, way) as connection:
+        ids = [connection.send(call) for call in calls]
         assert len(set(ids)) == len(ids)
         for position in (1, 0, 4, 2, 3):
             call = calls[position]
             expected = layer.forward(call).sums
-            np.testing.assert_array_equal(lane.receive(ids[position]).partial_sums, expected)
+            np.testing.assert_array_equal(connection.receive(ids[position]).partial_sums, expected)
 
 
 @every_way
 def test_calls_that_no_buffer_holds_may_be_under_way_together(worker: ScriptedWorker, way: Way) -> None:
-    with lane_to(worker, way) as lane:
-        ids = [lane.send(nobodys_call(MAX_ROWS_PER_CALL)) for _ in range(12)]
+    with connection_to(worker, way) as connection:
+        ids = [connection.send(nobodys_call(MAX_ROWS_PER_CALL)) for _ in range(12)]
         for call_id in ids:
-            assert lane.receive(call_id).partial_sums.shape == (MAX_ROWS_PER_CALL, HIDDEN)
+            assert connection.receive(call_id).partial_sums.shape == (MAX_ROWS_PER_CALL, HIDDEN)
 
 
 @every_way
-def test_every_call_under_way_is_given_up_and_the_lane_goes_on(worker: ScriptedWorker, way: Way) -> None:
-    with lane_to(worker, way) as lane:
-        ids = [lane.send(some_call(seed=seed)) for seed in range(3)]
-        lane.receive(ids[0])
-        lane.abandon()
+def test_every_active_call_is_given_up_and_the_connection_goes_on(worker: ScriptedWorker, way: Way) -> None:
+    with connection_to(worker, way) as connection:
+        ids = [connection.send(some_call(seed=seed)) for seed in range(3)]
+        connection.receive(ids[0])
+        connection.abandon()
         for call_id in ids[1:]:
             with pytest.raises(WorkerUnreachableError, match="lost"):
-                lane.receive(call_id)
-        assert ask(lane).shape == (2, HIDDEN)
+                connection.receive(call_id)
+        assert ask(connection).shape == (2, HIDDEN)
 
 
 @every_way
 def test_one_failure_among_several_calls_costs_only_its_own(worker: ScriptedWorker, way: Way) -> None:
     bad = replace(some_call(), layer=1)
-    with lane_to(worker, way) as lane:
-        ids = [lane.send(call) for call in (some_call(), bad, some_call())]
+    with connection_to(worker, way) as connection:
+        ids = [connection.send(call) for call in (some_call(), bad, some_call())]
         with pytest.raises(CallRejectedError, match="layer 1"):
-            lane.receive(ids[1])
-        assert lane.receive(ids[0]).partial_sums.shape == lane.receive(ids[2]).partial_sums.shape
+            connection.receive(ids[1])
+        assert connection.receive(ids[0]).partial_sums.shape == connection.receive(ids[2]).partial_sums.shape
 
 
 @every_way
 def test_a_worker_that_ends_is_an_error_and_one_that_comes_back_is_used(
     worker: ScriptedWorker, way: Way
 ) -> None:
-    with lane_to(worker, way) as lane:
-        ask(lane)
+    with connection_to(worker, way) as connection:
+        ask(connection)
         worker.stop()
         with pytest.raises(WorkerUnreachableError, match=f"worker {worker.address}"):
-            ask(lane)
+            ask(connection)
         worker.start()
-        assert ask(lane).shape == (2, HIDDEN)
+        assert ask(connection).shape == (2, HIDDEN)
 
 
 @every_network
 def test_a_worker_that_comes_back_with_other_experts_is_refused(worker: ScriptedWorker, way: Way) -> None:
-    with lane_to(worker, way) as lane:
-        ask(lane)
+    with connection_to(worker, way) as connection:
+        ask(connection)
         worker.stop()
         with pytest.raises(WorkerUnreachableError):
-            ask(lane)
+            ask(connection)
         worker.start(experts="0-7")
         with pytest.raises(WorkerMismatchError, match="came back with experts 0-7, it had 0-31"):
-            ask(lane)
+            ask(connection)
 
 
 @every_network
@@ -241,42 +241,42 @@ def test_a_silent_worker_is_given_up_and_its_late_answer_dropped(
     worker: ScriptedWorker, layer: LoadedLayer, way: Way
 ) -> None:
     go_on = threading.Event()
-    with lane_to(worker, way, call_timeout_seconds=0.3) as lane:
-        ask(lane)
+    with connection_to(worker, way, call_timeout_seconds=0.3) as connection:
+        ask(connection)
         worker.script.act = lambda: go_on.wait(30)
         with pytest.raises(WorkerUnreachableError, match=r"no answer within 0\.3 s"):
-            ask(lane)
+            ask(connection)
         worker.script.act = lambda: None
         go_on.set()
         call = some_call(seed=9)
         expected = layer.forward(call).sums
-        np.testing.assert_array_equal(ask(lane, call), expected)
+        np.testing.assert_array_equal(ask(connection, call), expected)
 
 
 @every_network
 def test_a_worker_that_stops_finishes_the_call_in_flight(worker: ScriptedWorker, way: Way) -> None:
     go_on = threading.Event()
-    with lane_to(worker, way) as lane:
-        ask(lane)
+    with connection_to(worker, way) as connection:
+        ask(connection)
         worker.script.asked.clear()
         worker.script.act = lambda: go_on.wait(30)
-        call_id = lane.send(some_call())
+        call_id = connection.send(some_call())
         assert worker.script.asked.wait(30)
         stopping = threading.Thread(target=worker.stop)
         stopping.start()
         stopping.join(0.3)
         assert stopping.is_alive()
         go_on.set()
-        assert lane.receive(call_id).partial_sums.shape == (2, HIDDEN)
+        assert connection.receive(call_id).partial_sums.shape == (2, HIDDEN)
         stopping.join()
         with pytest.raises(WorkerUnreachableError):
-            ask(lane)
+            ask(connection)
 
 
 @every_network
 def test_a_worker_with_all_streams_taken_says_so(small_bundle: Path, way: Way) -> None:
     with scripted_worker(small_bundle, max_streams=1) as worker:
-        with lane_to(worker, way) as first, lane_to(worker, way) as second:
+        with connection_to(worker, way) as first, connection_to(worker, way) as second:
             ask(first)
             with pytest.raises(WorkerBusyError, match="already serves 1 streams"):
                 ask(second)
@@ -287,7 +287,7 @@ def test_a_worker_with_all_streams_taken_says_so(small_bundle: Path, way: Way) -
 def test_a_worker_with_too_much_to_do_pushes_back_at_once(small_bundle: Path, way: Way) -> None:
     go_on = threading.Event()
     with scripted_worker(small_bundle, max_calls=1) as worker:
-        with lane_to(worker, way) as first, lane_to(worker, way) as second:
+        with connection_to(worker, way) as first, connection_to(worker, way) as second:
             ask(second)
             worker.script.asked.clear()
             worker.script.act = lambda: go_on.wait(30)

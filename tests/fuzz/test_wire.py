@@ -34,19 +34,19 @@ def resident() -> int:
 
 
 @pytest.fixture(scope="module")
-def desk(small_bundle: Path) -> Admission:
+def admission(small_bundle: Path) -> Admission:
     bundle = Bundle.open(small_bundle)
-    desk = Admission(CallShape(1, HIDDEN), max_streams=2)
-    desk.serve(Shard(load_layers(bundle, open_backend("auto", threads=1), tuple(range(EXPERTS)))))
-    return desk
+    admission = Admission(CallShape(1, HIDDEN), max_streams=2)
+    admission.serve(Shard(load_layers(bundle, open_backend("auto", threads=1), tuple(range(EXPERTS)))))
+    return admission
 
 
-def answer_frame_bytes(desk: Admission, data: bytes) -> None:
-    desk.compute(read_call(memoryview(data)))
+def answer_frame_bytes(admission: Admission, data: bytes) -> None:
+    admission.compute(read_call(memoryview(data)))
 
 
-def answer_message_bytes(desk: Admission, data: bytes) -> None:
-    desk.compute(pb.ExpertCall.FromString(data))
+def answer_message_bytes(admission: Admission, data: bytes) -> None:
+    admission.compute(pb.ExpertCall.FromString(data))
 
 
 @pytest.mark.parametrize(
@@ -55,15 +55,15 @@ def answer_message_bytes(desk: Admission, data: bytes) -> None:
     ids=["frames", "messages"],
 )
 def test_the_desk_takes_or_refuses_whatever_comes(
-    desk: Admission, answer_bytes: Callable[[Admission, bytes], None], good: list[bytes]
+    admission: Admission, answer_bytes: Callable[[Admission, bytes], None], good: list[bytes]
 ) -> None:
     mutator = Mutator(1)
     for data in good:
-        answer_bytes(desk, data)
+        answer_bytes(admission, data)
     before, taken, refused = resident(), 0, 0
     for index in range(scaled(50_000)):
         try:
-            answer_bytes(desk, mutator.mutate(good[index % len(good)]))
+            answer_bytes(admission, mutator.mutate(good[index % len(good)]))
             taken += 1
         except (ClusterError, DecodeError):
             refused += 1
@@ -71,7 +71,7 @@ def test_the_desk_takes_or_refuses_whatever_comes(
     assert resident() - before < MOST_GROWTH_BYTES
 
 
-def test_what_is_read_by_a_coordinator_is_refused_or_taken(desk: Admission) -> None:
+def test_what_is_read_by_a_coordinator_is_refused_or_taken(admission: Admission) -> None:
     mutator = Mutator(2)
     welcome = greeting(bytes(32))
     answer = struct.pack("<IIQQQ", 28, 0, 7, 1, 2) + bytes(64)
@@ -119,7 +119,7 @@ def test_mutated_frames_over_a_real_express_connection(worker: RunningWorker) ->
     worker.check()
 
 
-def test_a_stranger_at_the_express_lane_hears_nothing(worker: RunningWorker) -> None:
+def test_a_stranger_at_the_express_connection_hears_nothing(worker: RunningWorker) -> None:
     mutator = Mutator(5)
     with grpc.insecure_channel(str(worker.address)) as channel:
         stub = expert_pb2_grpc.ExpertServiceStub(channel)

@@ -153,15 +153,15 @@ class Chaos:
 
     def crowd(self, worker: Worker) -> None:
         """Somebody else asks the worker for so much that it pushes back."""
-        lane = GrpcConnection(worker.address, ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, 30))
+        connection = GrpcConnection(worker.address, ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, 30))
         end = time.monotonic() + 1.0
         call = some_call(rows=1024)
         held = np.full_like(call.expert_ids, parse_ranges(worker.experts)[0].first)
         call = replace(call, expert_ids=held)
         while time.monotonic() < end:
             with contextlib.suppress(WorkerBusyError):
-                lane.receive(lane.send(call))
-        lane.close()
+                connection.receive(connection.send(call))
+        connection.close()
 
     def run(self, events: Sequence[Event], *, seed: int) -> list[Disturbance]:
         """Every event once, in an order and of workers that the seed gives."""

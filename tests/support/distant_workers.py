@@ -1,4 +1,4 @@
-"""A worker as if it were far away: its gRPC port and its express lane, each behind a relay of its own."""
+"""A worker as if it were far away: its gRPC port and its express port, each behind a relay of its own."""
 
 import sys
 from collections.abc import Iterator
@@ -39,12 +39,12 @@ class DistantWorker:
 def distant_worker(
     worker: Address, slowness: Slowness, settings: ConnectionSettings, *, host: str
 ) -> Iterator[DistantWorker]:
-    """At its own ports of another host; `settings` serve to ask for the port of its express lane."""
+    """At its own ports of another host; `settings` serve to ask for the port of its express transport."""
     elsewhere = replace(worker, host=host)
     with relay_to(worker, slowness, listen=elsewhere) as grpc:
         control = GrpcConnection(elsewhere, settings)
         port = control.open_express().port
         control.close()
         express = relay_to(replace(worker, port=port), slowness, listen=replace(elsewhere, port=port))
-        with express as lane:
-            yield DistantWorker(grpc, lane)
+        with express as connection:
+            yield DistantWorker(grpc, connection)

@@ -1,4 +1,4 @@
-"""Clusters without a network for tests: members with ranges as a test says, behind lanes that it brings."""
+"""Clusters without a network: members with ranges as a test says, behind connections that it brings."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,27 +24,31 @@ def membership_of(ranges: Mapping[str, str], experts: int) -> Membership:
 
 def dispatcher_of(
     membership: Membership,
-    lanes: Mapping[str, Connection],
+    connections: Mapping[str, Connection],
     *,
     layers: int = 1,
-    patience: Timeouts | None = None,
-    pause: Readiness | None = None,
+    timeouts: Timeouts | None = None,
+    readiness: Readiness | None = None,
     audit: float = 0.0,
 ) -> Dispatcher:
-    """A dispatcher that reaches each member over the lane of its name."""
+    """A dispatcher that reaches each member over the connection of its name."""
     return Dispatcher(
         membership,
-        lambda member: lanes[member.name],
+        lambda member: connections[member.name],
         LayerTimes(layers),
-        patience=patience,
-        pause=pause,
+        timeouts=timeouts,
+        readiness=readiness,
         audit=audit,
     )
 
 
-def fixed_dispatcher(owner: Sequence[int], lanes: Sequence[Connection], *, layers: int = 1) -> Dispatcher:
-    """Expert `e` is held by `lanes[owner[e]]` alone."""
-    held = {str(number): [e for e, o in enumerate(owner) if o == number] for number in range(len(lanes))}
+def fixed_dispatcher(
+    owner: Sequence[int], connections: Sequence[Connection], *, layers: int = 1
+) -> Dispatcher:
+    """Expert `e` is held by `connections[owner[e]]` alone."""
+    held = {
+        str(number): [e for e, o in enumerate(owner) if o == number] for number in range(len(connections))
+    }
     ranges = {name: ",".join(map(str, ranges_of(experts))) for name, experts in held.items() if experts}
-    by_name = {str(number): lane for number, lane in enumerate(lanes)}
+    by_name = {str(number): connection for number, connection in enumerate(connections)}
     return dispatcher_of(membership_of(ranges, len(owner)), by_name, layers=layers)

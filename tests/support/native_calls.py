@@ -1,4 +1,4 @@
-"""Calls put to native answers without a network, and a desk of real experts for them."""
+"""Calls put to native answers without a network, and a admission of real experts for them."""
 
 import ctypes
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.wire.codec import CallShape, LayerCall, RowType, WireCall, encode_call
 from jangtq_worker.device.admission import Admission
 from jangtq_worker.device.shard import Shard
-from jangtq_worker.native_desk import NativeAnswerer
+from jangtq_worker.native_admission import NativeAdmission
 from jangtq_worker.native_library import AnswerStruct, Bytes, WireCallStruct, answer_library
 from tests.support.metal_cases import FIRST_EXPERT, random_layer
 
@@ -33,10 +33,10 @@ class NativeAnswer:
     checksum: int
 
 
-def answer_natively(desk: NativeAnswerer | None, call: WireCall) -> NativeAnswer | None:
+def answer_natively(admission: NativeAdmission | None, call: WireCall) -> NativeAnswer | None:
     """None where the call is left to Python."""
     library = answer_library()
-    assert library is not None and desk is not None, "the library was compiled"
+    assert library is not None and admission is not None, "the library was compiled"
     arrays = [_at_odd_address(bytes(part)) for part in (call.rows, call.expert_ids)]
     arrays += [_at_odd_address(bytes(part)) for part in (call.router_weights, call.exponents)]
     struct = WireCallStruct(
@@ -47,12 +47,12 @@ def answer_natively(desk: NativeAnswerer | None, call: WireCall) -> NativeAnswer
         call.row_type,
         *(Bytes(array.ctypes.data, array.nbytes) for array in arrays),
     )
-    if not library.is_ordinary(desk.handle, ctypes.addressof(struct)):
+    if not library.is_ordinary(admission.handle, ctypes.addressof(struct)):
         return None
     sums = np.empty((call.row_count, HIDDEN), np.int32)
     finest = np.empty(call.row_count, np.int8)
     answer = AnswerStruct(sums.ctypes.data, finest.ctypes.data)
-    if not library.answer(desk.handle, ctypes.addressof(struct), ctypes.addressof(answer)):
+    if not library.answer(admission.handle, ctypes.addressof(struct), ctypes.addressof(answer)):
         return None
     return NativeAnswer(sums, finest, answer.queue_ns, answer.compute_ns, answer.checksum)
 
@@ -65,12 +65,12 @@ def _at_odd_address(data: bytes) -> NDArray[np.uint8]:
 
 
 @cache
-def real_desk() -> Admission:
+def real_admission() -> Admission:
     backend = CpuBackend(2)
     weights = [random_layer(HIDDEN, 32 + 8 * layer, experts=EXPERTS) for layer in range(LAYERS)]
-    desk = Admission(SHAPE, max_streams=2)
-    desk.serve(Shard(tuple(backend.load(one) for one in weights)))
-    return desk
+    admission = Admission(SHAPE, max_streams=2)
+    admission.serve(Shard(tuple(backend.load(one) for one in weights)))
+    return admission
 
 
 def some_call(rows: int = 1, *, slots: int = 4, layer: int = 0, seed: int = 0) -> LayerCall:

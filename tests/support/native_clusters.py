@@ -1,4 +1,4 @@
-"""Peers behind express lanes or gRPC streams, and the dispatcher over them with or without native code."""
+"""Peers behind express connections or gRPC streams; the dispatcher over them, with or without native code."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,8 +15,8 @@ from jangtq_coordinator.dispatch.native_call import NativeCall
 from jangtq_coordinator.dispatch.native_exchange import NativeExchanges
 from jangtq_proto.wire.codec import RowType, row_dtype
 from tests.support.fixed_cluster import fixed_dispatcher
-from tests.support.socket_peers import SocketLane, SocketPeer
-from tests.support.stream_peers import StreamLane, StreamPeer
+from tests.support.socket_peers import SocketConnection, SocketPeer
+from tests.support.stream_peers import StreamConnection, StreamPeer
 
 HIDDEN = 4
 EXPERTS = 16
@@ -34,7 +34,7 @@ Peer = TypeVar("Peer", bound=SocketPeer | StreamPeer)
 
 
 class Cluster(Generic[Peer]):
-    """Peers behind lanes, the dispatcher over them, and how each exchange that native code asked ended."""
+    """Peers behind connections, the dispatcher over them, and how each native exchange ended."""
 
     def __init__(
         self,
@@ -54,15 +54,15 @@ class Cluster(Generic[Peer]):
         library: ExchangeLibrary | None = exchange_library() if is_native else None
         assert library is not None or not is_native, "the library is not compiled"
         monkeypatch.setattr(native_exchange, "exchange_library", lambda: library)
-        lanes = [
-            SocketLane(peer, hidden, row_type=row_type, call_seconds=call_seconds, poll_us=poll_us)
+        connections = [
+            SocketConnection(peer, hidden, row_type=row_type, call_seconds=call_seconds, poll_us=poll_us)
             if isinstance(peer, SocketPeer)
-            else StreamLane(peer, hidden, row_type=row_type, call_seconds=call_seconds)
+            else StreamConnection(peer, hidden, row_type=row_type, call_seconds=call_seconds)
             for peer in peers
         ]
-        self.dispatcher: Dispatcher = fixed_dispatcher(owner, lanes)
+        self.dispatcher: Dispatcher = fixed_dispatcher(owner, connections)
         self._watch(monkeypatch)
-        # Lanes are opened by the first exchange, which therefore is none of the ordinary.
+        # Connections are opened by the first exchange, which therefore is none of the ordinary.
         self.ask(*some_rows(slots=EXPERTS, hidden=hidden))
         self.settled.clear()
         for peer in peers:
@@ -91,7 +91,7 @@ class Cluster(Generic[Peer]):
 def cluster_of(
     peers: int = 2, owner: Sequence[int] | None = None, **options: float | RowType
 ) -> Iterator[Cluster[SocketPeer]]:
-    """Express lanes; experts in turn, where a test does not care who has them."""
+    """Express transports; experts in turn, where a test does not care who has them."""
     with cluster_over([SocketPeer] * peers, owner, **options) as cluster:
         yield cluster
 

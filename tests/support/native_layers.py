@@ -1,4 +1,4 @@
-"""Layers whose native forward a test scripts, and desks that serve them."""
+"""Layers whose native forward a test scripts, and admissions that serve them."""
 
 import ctypes
 import threading
@@ -62,11 +62,11 @@ class ScriptedNativeLayer:
         return self.status
 
 
-def scripted_desk(*layers: ScriptedNativeLayer, max_calls: int | None = None) -> Admission:
+def scripted_admission(*layers: ScriptedNativeLayer, max_calls: int | None = None) -> Admission:
     """Layers of one width."""
-    desk = Admission(CallShape(len(layers), layers[0].hidden_size), max_streams=16, max_calls=max_calls)
-    desk.serve(Shard(layers))
-    return desk
+    admission = Admission(CallShape(len(layers), layers[0].hidden_size), max_streams=16, max_calls=max_calls)
+    admission.serve(Shard(layers))
+    return admission
 
 
 @contextmanager

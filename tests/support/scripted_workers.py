@@ -120,8 +120,8 @@ def scripted_worker(
         worker.stop()
 
 
-class FakeLane:
-    """No network: asks the desk of a worker in this process, with the same messages."""
+class FakeConnection:
+    """No network: asks the admission of a worker in this process, with the same messages."""
 
     def __init__(self, worker: ScriptedWorker, row_type: RowType) -> None:
         self._worker = worker
@@ -143,7 +143,7 @@ class FakeLane:
             raise WorkerUnreachableError(f"{worker}: it is not running")
         message = encode_call(call_id, call, self._row_type)
         try:
-            answer = self._worker.server.desk.compute(message)
+            answer = self._worker.server.admission.compute(message)
         except ClusterError as error:
             raise type(error)(f"{worker}: {error}") from error
         found = answer.partial_sums
@@ -157,7 +157,7 @@ class FakeLane:
 
 
 EAGER = ExpressSettings(retry_seconds=0)
-"""Tries the express lane again at once after it broke."""
+"""Tries the express transport again at once after it broke."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ NETWORK = (
 
 
 @contextmanager
-def lane_to(
+def connection_to(
     worker: ScriptedWorker,
     way: Way,
     *,
@@ -191,21 +191,21 @@ def lane_to(
     express: ExpressSettings = EAGER,
     credentials: Credentials | None = None,
 ) -> Iterator[Connection]:
-    """A lane that has met its worker."""
+    """A connection that has met its worker."""
     if way is FAKE:
-        yield FakeLane(worker, row_type)
+        yield FakeConnection(worker, row_type)
         return
     settings = ConnectionSettings(
         HIDDEN, row_type, 10, call_timeout_seconds, unix_sockets=way.unix, credentials=credentials
     )
     control = GrpcConnection(worker.address, settings)
     express = replace(express, credentials=credentials)
-    lane: Connection = ExpressConnection(control, settings, express) if way.express else control
+    connection: Connection = ExpressConnection(control, settings, express) if way.express else control
     try:
         control.expect(control.describe())
-        yield lane
+        yield connection
     finally:
-        lane.close()
+        connection.close()
 
 
 def some_call(rows: int = 2, *, slots: int = 4, seed: int = 0, hidden_size: int = HIDDEN) -> LayerCall:
@@ -220,5 +220,5 @@ def some_call(rows: int = 2, *, slots: int = 4, seed: int = 0, hidden_size: int 
     )
 
 
-def ask(lane: Connection, call: LayerCall | None = None) -> NDArray[np.int32]:
-    return lane.receive(lane.send(call or some_call())).partial_sums
+def ask(connection: Connection, call: LayerCall | None = None) -> NDArray[np.int32]:
+    return connection.receive(connection.send(call or some_call())).partial_sums

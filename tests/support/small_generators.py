@@ -30,7 +30,7 @@ def new_generator(
         model,
         stop_tokens=stop_tokens,
         settings=EngineSettings(**defaults | settings),  # type: ignore[arg-type]
-        plan=plan,
+        storage=plan,
         kept=kept or PrefixCache(plan.form, is_on=False),
     )
 

@@ -1,4 +1,4 @@
-"""Express lanes over pairs of sockets, whose peers answer every call in a thread as a test says."""
+"""Express transports over pairs of sockets, whose peers answer every call in a thread as a test says."""
 
 import socket
 import threading
@@ -15,7 +15,7 @@ from jangtq_proto.addresses import Address
 from jangtq_proto.sockets.frame_socket import FrameSocket
 from jangtq_proto.wire.codec import CallShape, LayerCall, RowType, decode_call
 from jangtq_proto.wire.frames import answer_frame, frame_limit, read_call
-from tests.support.lane_answers import answer_on_grid
+from tests.support.connection_answers import answer_on_grid
 
 Script = Callable[[int, LayerCall], Iterable[bytes] | None]
 """What to send for a call, piece by piece; None ends the connection."""
@@ -78,7 +78,7 @@ class SocketPeer:
         """Wait until every connection has ended on this side, too."""
         for thread in self._threads:
             thread.join(30)
-            assert not thread.is_alive(), "a peer goes on after its lane was closed"
+            assert not thread.is_alive(), "a peer goes on after its connection was closed"
 
     def _serve(self, sock: socket.socket) -> None:
         frames = FrameSocket(sock)
@@ -96,13 +96,13 @@ class SocketPeer:
                 for piece in pieces:
                     sock.sendall(piece)
         except OSError:
-            return  # the lane was closed while its peer was answering
+            return  # the connection was closed while its peer was answering
         finally:
             frames.close()
 
 
-class SocketLane(ExpressConnection):
-    """A lane to such a peer."""
+class SocketConnection(ExpressConnection):
+    """A connection to such a peer."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""gRPC peers that answer every call as a test says, with whatever bytes, and lanes to them."""
+"""gRPC peers that answer every call as a test says, with whatever bytes, and connections to them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -71,8 +71,8 @@ class StreamPeer:
             yield from replies
 
 
-class StreamLane(GrpcConnection):
-    """A lane to such a peer."""
+class StreamConnection(GrpcConnection):
+    """A connection to such a peer."""
 
     def __init__(
         self,

@@ -108,7 +108,7 @@ async def disturb(chaos: Chaos, events: Sequence[Event], *, seed: int) -> str:
 async def test_no_request_fails_and_no_token_differs_while_every_expert_has_a_holder(
     workers: list[Worker], clocks: list[Clock | None], transport: str
 ) -> None:
-    """The relays are not in the way of the express lane's calls, but of what is said besides them."""
+    """The relays are not in the way of the express transport's calls, but of what is said besides them."""
     with chaos_over(transport, workers, clocks[-1]) as chaos:
         events: list[Event] = [chaos.kill, chaos.terminate, chaos.freeze, chaos.crowd]
         if can_leap():

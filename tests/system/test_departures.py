@@ -83,22 +83,22 @@ def test_a_worker_that_leaves_answers_until_nobody_asks_and_a_second_signal_ends
     children: Children, small_bundle: Path
 ) -> None:
     worker, address = start(children, small_bundle)
-    lane = GrpcConnection(address, ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, 30))
-    lane.receive(lane.send(some_call()))
+    connection = GrpcConnection(address, ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, 30))
+    connection.receive(connection.send(some_call()))
     worker.process.terminate()
     while not ControlClient(HIDDEN).ask(address, timeout_seconds=10).leaving:
         time.sleep(0.01)
     for _ in range(3):
-        lane.receive(lane.send(some_call()))
+        connection.receive(connection.send(some_call()))
     worker.process.send_signal(signal.SIGINT)
     assert worker.process.wait(60) == -signal.SIGINT
-    lane.close()
+    connection.close()
 
 
 def test_a_worker_whose_streams_are_silent_stops_by_itself(children: Children, small_bundle: Path) -> None:
     worker, address = start(children, small_bundle)
-    lane = GrpcConnection(address, ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, 30))
-    lane.receive(lane.send(some_call()))
+    connection = GrpcConnection(address, ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, 30))
+    connection.receive(connection.send(some_call()))
     worker.process.terminate()
     assert worker.process.wait(60) == 0
-    lane.close()
+    connection.close()

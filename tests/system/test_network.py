@@ -81,10 +81,10 @@ class Site:
     def distant(self, slowness: Slowness) -> Iterator[list[DistantWorker]]:
         """The same workers behind relays."""
         credentials = Credentials(self.tls, Role.COORDINATOR) if self.tls else None
-        lane = ConnectionSettings(SMALL.hidden_size, RowType.FLOAT32, 30, 60, False, credentials)
+        connection = ConnectionSettings(SMALL.hidden_size, RowType.FLOAT32, 30, 60, False, credentials)
         with ExitStack() as stack:
             yield [
-                stack.enter_context(distant_worker(worker, slowness, lane, host=other_loopback(number)))
+                stack.enter_context(distant_worker(worker, slowness, connection, host=other_loopback(number)))
                 for number, worker in enumerate(self.workers)
             ]
 
@@ -178,8 +178,8 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Each, and none that falls back to another."""
     if request.param is Transport.EXPRESS:
 
-        def refuse(lane: GrpcConnection, call: object) -> int:
-            raise AssertionError(f"a call to {lane.address} goes over gRPC")
+        def refuse(connection: GrpcConnection, call: object) -> int:
+            raise AssertionError(f"a call to {connection.address} goes over gRPC")
 
         monkeypatch.setattr(GrpcConnection, "send", refuse)
     found: Transport = request.param
@@ -196,8 +196,8 @@ def test_delay_changes_no_token(
         settings = site.settings(workers, transport)
         assert tokens_of(replace(settings, overlap=overlap)) == expected
         for worker, sent in zip(workers, before, strict=True):
-            lane = worker.express if transport is Transport.EXPRESS else worker.grpc
-            assert min(lane.sent, lane.returned) > TOKENS * ROW_BYTES
+            connection = worker.express if transport is Transport.EXPRESS else worker.grpc
+            assert min(connection.sent, connection.returned) > TOKENS * ROW_BYTES
             assert (worker.express.sent > sent) == (transport is Transport.EXPRESS)
 
 

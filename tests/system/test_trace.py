@@ -71,8 +71,8 @@ def server(
         coordinator.ready()
         yield Server(coordinator.listening(), key, halves=overlap == "on")
         fallbacks = [line for line in coordinator.lines if "using gRPC" in line]
-        lanes = [line for line in coordinator.lines if "express lane over" in line]
-    assert (len(lanes), fallbacks) == (len(RANGES) if transport == "express" else 0, [])
+        connections = [line for line in coordinator.lines if "express transport over" in line]
+    assert (len(connections), fallbacks) == (len(RANGES) if transport == "express" else 0, [])
 
 
 def ask(server: Server, *, choices: int = 1) -> str:

@@ -36,15 +36,15 @@ from tests.support.native_calls import (
     SHAPE,
     answer_natively,
     message_of,
-    real_desk,
+    real_admission,
     some_call,
 )
-from tests.support.native_layers import ScriptedNativeLayer, scripted_desk
+from tests.support.native_layers import ScriptedNativeLayer, scripted_admission
 
 
-def ask_natively(desk: Admission, message: WireCall) -> bytes | None:
+def ask_natively(admission: Admission, message: WireCall) -> bytes | None:
     """What there is of an answer, or None."""
-    found = answer_natively(desk.native, message)
+    found = answer_natively(admission.native, message)
     if found is None:
         return None
     assert found.queue_ns >= 0 and found.compute_ns >= 0
@@ -52,10 +52,10 @@ def ask_natively(desk: Admission, message: WireCall) -> bytes | None:
     return found.sums.tobytes() + found.finest.tobytes()
 
 
-def ask_python(desk: Admission, message: WireCall) -> bytes | None:
+def ask_python(admission: Admission, message: WireCall) -> bytes | None:
     """The same, None where it is refused."""
     try:
-        found = desk.compute(message).partial_sums
+        found = admission.compute(message).partial_sums
     except ClusterError:
         return None
     return found.sums.tobytes() + found.finest.tobytes()
@@ -72,9 +72,9 @@ def test_the_answer_is_that_of_python_to_the_bit(
     rows: int, slots: int, layer: int, row_type: RowType, seed: int
 ) -> None:
     message = message_of(some_call(rows, slots=slots, layer=layer, seed=seed), row_type)
-    found = ask_natively(real_desk(), message)
+    found = ask_natively(real_admission(), message)
     assert found is not None
-    assert found == ask_python(real_desk(), message)
+    assert found == ask_python(real_admission(), message)
 
 
 @pytest.mark.parametrize("row_type", RowType)
@@ -87,7 +87,7 @@ def test_whatever_is_damaged_python_says_the_same_or_is_asked(row_type: RowType)
             call = read_call(memoryview(mutator.mutate(frames[index % 2])))
         except CallRejectedError:
             continue
-        found, expected = ask_natively(real_desk(), call), ask_python(real_desk(), call)
+        found, expected = ask_natively(real_admission(), call), ask_python(real_admission(), call)
         assert found is None or found == expected
         # Nothing is left to Python without a reason.
         assert expected is None or found is not None
@@ -118,41 +118,41 @@ def with_values(call: LayerCall, **values: float) -> pb.ExpertCall:
 )
 def test_odd_values_are_left_to_python_which_refuses_them(odd: dict[str, float]) -> None:
     message = with_values(some_call(2), **odd)
-    assert ask_natively(real_desk(), message) is None
+    assert ask_natively(real_admission(), message) is None
     with pytest.raises(CallRejectedError):
-        real_desk().compute(message)
+        real_admission().compute(message)
 
 
 @pytest.mark.parametrize("exponent", [-126, 97])
 def test_the_last_grids_are_ordinary(exponent: int) -> None:
     message = with_values(some_call(2), exponents=exponent)
-    assert ask_natively(real_desk(), message) == ask_python(real_desk(), message) is not None
+    assert ask_natively(real_admission(), message) == ask_python(real_admission(), message) is not None
 
 
 def test_long_calls_are_left_to_python() -> None:
     message = message_of(some_call(MOST_ROWS + 1))
-    assert ask_natively(real_desk(), message) is None
-    assert ask_python(real_desk(), message) is not None
+    assert ask_natively(real_admission(), message) is None
+    assert ask_python(real_admission(), message) is not None
 
 
 @pytest.mark.parametrize("row_type", [RowType.FLOAT16, RowType.BFLOAT16])
 def test_every_finite_value_of_two_bytes_widens_as_numpy_widens_it(row_type: RowType) -> None:
-    desk = scripted_desk(ScriptedNativeLayer(HIDDEN))
+    admission = scripted_admission(ScriptedNativeLayer(HIDDEN))
     every = np.arange(1 << 16, dtype=np.uint16).reshape(-1, HIDDEN)
     for one in every:
         rows = one.view(row_dtype(row_type))[None]
         message = message_of(replace(some_call(), rows=rows), row_type)
         widened = rows.astype(np.float32)
         expected = widened.tobytes() + message.exponents if np.isfinite(widened).all() else None
-        assert ask_natively(desk, message) == expected
+        assert ask_natively(admission, message) == expected
 
 
 def test_what_a_layer_refuses_is_left_to_python() -> None:
     layer = ScriptedNativeLayer(HIDDEN)
-    desk = scripted_desk(layer)
+    admission = scripted_admission(layer)
     for status in Status:
         layer.status = status
-        assert (ask_natively(desk, message_of(some_call())) is None) == (status is not Status.OK)
+        assert (ask_natively(admission, message_of(some_call())) is None) == (status is not Status.OK)
 
 
 def test_only_layers_of_the_cpu_backend_are_asked_natively() -> None:
@@ -161,74 +161,76 @@ def test_only_layers_of_the_cpu_backend_are_asked_natively() -> None:
     combined = CombinedLayer([Piece(weights.expert_ids, on_cpu)])
     assert native_layer(on_cpu) is not None
     assert native_layer(reference) is native_layer(combined) is None
-    desk = Admission(SHAPE, max_streams=2)
-    assert ask_natively(desk, message_of(some_call())) is None
-    desk.serve(Shard((reference, on_cpu, combined)))
-    answered = [ask_natively(desk, message_of(some_call(layer=n))) is not None for n in range(LAYERS)]
+    admission = Admission(SHAPE, max_streams=2)
+    assert ask_natively(admission, message_of(some_call())) is None
+    admission.serve(Shard((reference, on_cpu, combined)))
+    answered = [ask_natively(admission, message_of(some_call(layer=n))) is not None for n in range(LAYERS)]
     assert answered == [False, True, False]
 
 
 def test_layers_of_another_width_are_not_asked_natively() -> None:
-    desk = Admission(CallShape(1, HIDDEN), max_streams=2)
-    desk.serve(Shard((ScriptedNativeLayer(HIDDEN + 1),)))
-    assert ask_natively(desk, message_of(some_call())) is None
+    admission = Admission(CallShape(1, HIDDEN), max_streams=2)
+    admission.serve(Shard((ScriptedNativeLayer(HIDDEN + 1),)))
+    assert ask_natively(admission, message_of(some_call())) is None
 
 
 def test_nothing_is_answered_natively_while_python_computes_or_waits() -> None:
     found: list[bytes | None] = []
     layer = ScriptedNativeLayer(HIDDEN)
-    desk = scripted_desk(layer)
-    layer.act = lambda: found.append(ask_natively(desk, message_of(some_call())))
-    assert ask_python(desk, message_of(some_call())) is not None
+    admission = scripted_admission(layer)
+    layer.act = lambda: found.append(ask_natively(admission, message_of(some_call())))
+    assert ask_python(admission, message_of(some_call())) is not None
     assert found == [None]
     layer.act = lambda: None
-    assert ask_natively(desk, message_of(some_call())) is not None
+    assert ask_natively(admission, message_of(some_call())) is not None
 
 
 def test_one_native_forward_at_a_time() -> None:
     found: list[bytes | None] = []
     layer = ScriptedNativeLayer(HIDDEN)
-    desk = scripted_desk(layer)
+    admission = scripted_admission(layer)
     with ThreadPoolExecutor(1) as other:
-        layer.act = lambda: found.append(other.submit(ask_natively, desk, message_of(some_call())).result())
-        assert ask_natively(desk, message_of(some_call())) is not None
+        layer.act = lambda: found.append(
+            other.submit(ask_natively, admission, message_of(some_call())).result()
+        )
+        assert ask_natively(admission, message_of(some_call())) is not None
     assert found == [None]
 
 
 def test_calls_at_once_count_those_that_compute_natively() -> None:
     layer = ScriptedNativeLayer(HIDDEN)
-    desk = scripted_desk(layer, max_calls=1)
+    admission = scripted_admission(layer, max_calls=1)
 
     def ask_another() -> None:
         with ThreadPoolExecutor(1) as other, pytest.raises(WorkerBusyError, match="already serves 1 calls"):
-            other.submit(desk.compute, message_of(some_call())).result()
+            other.submit(admission.compute, message_of(some_call())).result()
 
     layer.act = ask_another
-    assert ask_natively(desk, message_of(some_call())) is not None
+    assert ask_natively(admission, message_of(some_call())) is not None
     layer.act = lambda: None
-    assert ask_python(desk, message_of(some_call())) is not None
+    assert ask_python(admission, message_of(some_call())) is not None
 
 
 def test_layers_are_swapped_when_the_native_forward_of_those_before_ended() -> None:
     before, after = ScriptedNativeLayer(HIDDEN), ScriptedNativeLayer(HIDDEN)
-    desk = scripted_desk(before)
+    admission = scripted_admission(before)
     with ThreadPoolExecutor(1) as other:
 
         def swap() -> None:
-            swaps.append(other.submit(desk.hold, (after,)))
+            swaps.append(other.submit(admission.hold, (after,)))
             with pytest.raises(TimeoutError):
                 swaps[0].result(0.2)
 
         swaps: list[Future[None]] = []
         before.act = swap
-        assert ask_natively(desk, message_of(some_call())) is not None
+        assert ask_natively(admission, message_of(some_call())) is not None
     assert (before.native_calls, after.native_calls) == (1, 0)
-    assert ask_natively(desk, message_of(some_call())) is not None
+    assert ask_natively(admission, message_of(some_call())) is not None
     assert (before.native_calls, after.native_calls) == (1, 1)
 
 
 def test_a_desk_that_drains_takes_nothing_more() -> None:
-    desk = scripted_desk(ScriptedNativeLayer(HIDDEN))
-    assert ask_natively(desk, message_of(some_call())) is not None
-    assert desk.drain(1.0)
-    assert ask_natively(desk, message_of(some_call())) is None
+    admission = scripted_admission(ScriptedNativeLayer(HIDDEN))
+    assert ask_natively(admission, message_of(some_call())) is not None
+    assert admission.drain(1.0)
+    assert ask_natively(admission, message_of(some_call())) is None

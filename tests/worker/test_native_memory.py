@@ -17,7 +17,7 @@ from tests.support.native_programs import (
     run,
 )
 
-SOURCES = [WORKER / f"{name}.cpp" for name in ("desk", "answer", "conversation")]
+SOURCES = [WORKER / f"{name}.cpp" for name in ("admission", "answer", "conversation")]
 # Warnings of the checksum's header are not ours to mend.
 FLAGS = ("-O1", "-Wall", "-Wextra", "-Werror", f"-isystem{WIRE}", *included(WORKER, KERNELS))
 

@@ -15,26 +15,26 @@ from jangtq_worker.device.activity import StreamActivity
 from jangtq_worker.device.admission import Admission
 from jangtq_worker.native_stream import ANY_ROWS, NativeStream, NoReply
 from tests.support.mutations import Mutator, scaled
-from tests.support.native_calls import HIDDEN, LAYERS, MOST_ROWS, message_of, real_desk, some_call
-from tests.support.native_layers import ScriptedNativeLayer, scripted_desk
+from tests.support.native_calls import HIDDEN, LAYERS, MOST_ROWS, message_of, real_admission, some_call
+from tests.support.native_layers import ScriptedNativeLayer, scripted_admission
 
 LEFT, TOO_LONG = NoReply.LEFT_TO_PYTHON, NoReply.TOO_LONG
 
 
-def stream_at(desk: Admission) -> NativeStream:
-    assert desk.native is not None, "the library was compiled"
-    return NativeStream(desk.native, lambda: True, StreamActivity())
+def stream_at(admission: Admission) -> NativeStream:
+    assert admission.native is not None, "the library was compiled"
+    return NativeStream(admission.native, lambda: True, StreamActivity())
 
 
 @cache
 def real_stream() -> NativeStream:
-    return stream_at(real_desk())
+    return stream_at(real_admission())
 
 
 def by_python(message: pb.ExpertCall) -> pb.ExpertReply | None:
     """Without the times; None where there is a failure."""
     try:
-        found = real_desk().compute(message).partial_sums
+        found = real_admission().compute(message).partial_sums
     except ClusterError:
         return None
     sums, finest = found.sums.tobytes(), found.finest.tobytes()
@@ -124,7 +124,7 @@ def test_what_is_written_in_another_way_is_left_to_protobuf() -> None:
 
 def test_longer_calls_than_are_waited_for_are_not_computed() -> None:
     layer = ScriptedNativeLayer(HIDDEN)
-    stream = stream_at(scripted_desk(layer))
+    stream = stream_at(scripted_admission(layer))
     data = message_of(some_call(3)).SerializeToString()
     assert stream.answer(data, 2) is TOO_LONG
     assert layer.native_calls == 0

@@ -10,7 +10,7 @@ import pytest
 
 from jangtq_proto.wire.frames import OK
 from jangtq_worker.device.admission import Admission
-from tests.support.conversations import (
+from tests.support.express_sessions import (
     FRAME,
     HIDDEN,
     SECONDS,
@@ -20,7 +20,7 @@ from tests.support.conversations import (
     payload_of,
     plain_call,
 )
-from tests.support.native_layers import ScriptedNativeLayer, held_up, scripted_desk
+from tests.support.native_layers import ScriptedNativeLayer, held_up, scripted_admission
 
 
 @pytest.fixture
@@ -29,40 +29,40 @@ def layer() -> ScriptedNativeLayer:
 
 
 @pytest.fixture
-def desk(layer: ScriptedNativeLayer) -> Admission:
-    return scripted_desk(layer)
+def admission(layer: ScriptedNativeLayer) -> Admission:
+    return scripted_admission(layer)
 
 
-def test_a_drain_waits_for_the_answer(desk: Admission, layer: ScriptedNativeLayer) -> None:
-    with conversing(desk) as caller, held_up(layer) as go_on:
+def test_a_drain_waits_for_the_answer(admission: Admission, layer: ScriptedNativeLayer) -> None:
+    with conversing(admission) as caller, held_up(layer) as go_on:
         caller.say(FRAME)
         assert layer.asked.wait(SECONDS)
-        assert desk.in_flight.count == 1
-        assert not desk.is_quiet_for(caller)
-        assert not desk.drain(0.1)
+        assert admission.in_flight.count == 1
+        assert not admission.is_quiet_for(caller)
+        assert not admission.drain(0.1)
         go_on.set()
         answer = caller.hear()
         assert answer is not None and answer.status == OK
-        assert desk.drain(SECONDS)
+        assert admission.drain(SECONDS)
         assert "stopping" in bytes(caller.ask(FRAME).payload).decode()
     assert layer.native_calls == 1
 
 
-def test_a_call_is_in_flight_until_its_answer_left(desk: Admission, layer: ScriptedNativeLayer) -> None:
+def test_a_call_is_in_flight_until_its_answer_left(admission: Admission, layer: ScriptedNativeLayer) -> None:
     calls = frame_of(plain_call(rows=64)) * 2000
-    with conversing(desk) as caller, ThreadPoolExecutor(1) as speaker:
+    with conversing(admission) as caller, ThreadPoolExecutor(1) as speaker:
         spoken = speaker.submit(caller.say, calls)
         _wait_for(lambda: _stands_still(lambda: layer.native_calls))
-        assert not desk.drain(0.1)
+        assert not admission.drain(0.1)
         for _ in range(2000):
             assert caller.hear() is not None
         spoken.result()
-        assert desk.drain(SECONDS)
+        assert admission.drain(SECONDS)
 
 
-def test_who_leaves_waits_for_native_calls_to_cease(desk: Admission) -> None:
-    with conversing(desk) as caller, ThreadPoolExecutor(1) as other:
-        left = other.submit(desk.wait_until_left, quiet_seconds=1.0, timeout_seconds=SECONDS)
+def test_who_leaves_waits_for_native_calls_to_cease(admission: Admission) -> None:
+    with conversing(admission) as caller, ThreadPoolExecutor(1) as other:
+        left = other.submit(admission.wait_until_left, quiet_seconds=1.0, timeout_seconds=SECONDS)
         end = time.monotonic() + 1.5
         while time.monotonic() < end:
             caller.ask(FRAME)
@@ -84,27 +84,27 @@ def _wait_for(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def who_waits(desk: Admission) -> threading.Event:
+def who_waits(admission: Admission) -> threading.Event:
     """Set once Python waits for a native forward."""
     waits = threading.Event()
-    native = desk.native
+    native = admission.native
     assert native is not None
 
     def wait() -> None:
         waits.set()
         native.wait_until_free()
 
-    desk.shard().share_device(wait)
+    admission.shard().share_device(wait)
     return waits
 
 
 def test_nobody_who_waits_is_overtaken() -> None:
     """A second stream comes while the first one computes, and has its answer before the first one's next."""
     layers = ScriptedNativeLayer(HIDDEN), ScriptedNativeLayer(HIDDEN)
-    desk = scripted_desk(*layers)
-    waits, computed = who_waits(desk), list[str]()
+    admission = scripted_admission(*layers)
+    waits, computed = who_waits(admission), list[str]()
     layers[1].act = lambda: computed.append("the first one's next")
-    with conversing(desk) as first, conversing(desk) as second:
+    with conversing(admission) as first, conversing(admission) as second:
         with held_up(layers[0]) as go_on:
             first.say(FRAME + frame_of(plain_call(layer=1)))
             assert layers[0].asked.wait(SECONDS)
@@ -119,17 +119,17 @@ def test_nobody_who_waits_is_overtaken() -> None:
 
 
 def test_calls_that_wait_for_a_native_one_are_computed_together(
-    desk: Admission, layer: ScriptedNativeLayer
+    admission: Admission, layer: ScriptedNativeLayer
 ) -> None:
-    waits, computed = who_waits(desk), list[int]()
-    with conversing(desk) as first, conversing(desk) as second, conversing(desk) as third:
+    waits, computed = who_waits(admission), list[int]()
+    with conversing(admission) as first, conversing(admission) as second, conversing(admission) as third:
         with held_up(layer) as go_on:
             first.say(FRAME)
             assert layer.asked.wait(SECONDS)
             second.say(frame_of(plain_call(rows=2)))
             assert waits.wait(SECONDS)
             third.say(frame_of(plain_call(rows=2)))
-            _wait_for(lambda: desk.shard().waiting == 1)
+            _wait_for(lambda: admission.shard().waiting == 1)
             layer.act = lambda: computed.append(len(layer.rows))
             go_on.set()
         for caller in (first, second, third):
@@ -138,9 +138,9 @@ def test_calls_that_wait_for_a_native_one_are_computed_together(
     assert computed == [4]
 
 
-def test_waiting_for_a_native_forward_counts_as_waiting(desk: Admission, layer: ScriptedNativeLayer) -> None:
-    waits = who_waits(desk)
-    with conversing(desk) as first, conversing(desk) as second:
+def test_to_wait_for_a_native_forward_is_to_wait(admission: Admission, layer: ScriptedNativeLayer) -> None:
+    waits = who_waits(admission)
+    with conversing(admission) as first, conversing(admission) as second:
         with held_up(layer) as go_on:
             first.say(FRAME)
             assert layer.asked.wait(SECONDS)
@@ -154,8 +154,8 @@ def test_waiting_for_a_native_forward_counts_as_waiting(desk: Admission, layer: 
     assert answer.queue_ns >= 200_000_000
 
 
-def test_who_takes_no_answers_holds_nobody_else_up(desk: Admission, layer: ScriptedNativeLayer) -> None:
-    with conversing(desk) as deaf, conversing(desk) as other, ThreadPoolExecutor(1) as speaker:
+def test_who_takes_no_answers_holds_nobody_else_up(admission: Admission, layer: ScriptedNativeLayer) -> None:
+    with conversing(admission) as deaf, conversing(admission) as other, ThreadPoolExecutor(1) as speaker:
         speaker.submit(deaf.say, frame_of(plain_call(rows=64)) * 2000)
         _wait_for(lambda: _stands_still(lambda: layer.native_calls))
         assert bytes(other.ask(FRAME).payload) == SUMS
@@ -164,10 +164,10 @@ def test_who_takes_no_answers_holds_nobody_else_up(desk: Admission, layer: Scrip
 
 def test_many_streams_at_once_get_their_own_answers() -> None:
     layers = [ScriptedNativeLayer(HIDDEN) for _ in range(4)]
-    desk = scripted_desk(*layers)
+    admission = scripted_admission(*layers)
 
     def ask_often(number: int) -> None:
-        with conversing(desk) as caller:
+        with conversing(admission) as caller:
             for index in range(200):
                 call = plain_call(rows=1 + (number + index) % 5, layer=index % 4)
                 answer = caller.ask(frame_of(call, call_id=index + 1))
@@ -176,20 +176,20 @@ def test_many_streams_at_once_get_their_own_answers() -> None:
 
     with ThreadPoolExecutor(8) as callers:
         list(callers.map(ask_often, range(8)))
-    assert desk.in_flight.total == 8 * 200
-    assert desk.in_flight.count == 0
+    assert admission.in_flight.total == 8 * 200
+    assert admission.in_flight.count == 0
     assert 0 < sum(layer.native_calls for layer in layers) <= 8 * 200
 
 
 def test_layers_may_be_swapped_while_streams_ask() -> None:
     before, after = ScriptedNativeLayer(HIDDEN), ScriptedNativeLayer(HIDDEN)
-    desk = scripted_desk(before)
-    with conversing(desk) as caller:
+    admission = scripted_admission(before)
+    with conversing(admission) as caller:
         for layer in (after, before) * 20:
             with held_up(before if layer is after else after) as go_on, ThreadPoolExecutor(1) as other:
                 caller.say(FRAME)
                 assert (before if layer is after else after).asked.wait(SECONDS)
-                swapped = other.submit(desk.hold, (layer,))
+                swapped = other.submit(admission.hold, (layer,))
                 go_on.set()
                 swapped.result()
                 answer = caller.hear()
@@ -201,11 +201,11 @@ def test_layers_may_be_swapped_while_streams_ask() -> None:
 
 def test_no_call_is_before_a_swap_that_waits() -> None:
     before, after = ScriptedNativeLayer(HIDDEN), ScriptedNativeLayer(HIDDEN)
-    desk = scripted_desk(before)
-    with conversing(desk) as caller, ThreadPoolExecutor(1) as other, held_up(before) as go_on:
+    admission = scripted_admission(before)
+    with conversing(admission) as caller, ThreadPoolExecutor(1) as other, held_up(before) as go_on:
         caller.say(FRAME * 20)
         assert before.asked.wait(SECONDS)
-        swapped = other.submit(desk.hold, (after,))
+        swapped = other.submit(admission.hold, (after,))
         with pytest.raises(TimeoutError):
             swapped.result(0.2)
         go_on.set()

@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="PORT",
-        help="TCP port of the express lane, which coordinators with --transport express use, on the host of "
+        help="TCP port of the express transport (--transport express of coordinators), on the host of "
         "--listen; 0 takes a free one once a coordinator asks (default: %(default)s)",
     )
     add_poll(result)

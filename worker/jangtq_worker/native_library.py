@@ -80,10 +80,10 @@ class AnswerLibrary:
     def __init__(self, path: Path) -> None:
         waiting, quick = load_library(path, WIRE, KERNELS), ctypes.PyDLL(str(path))
         pointer = ctypes.c_void_p
-        self.open_desk = quick.jangtq_open_desk
-        self.open_desk.restype = pointer
-        self.open_desk.argtypes = [ctypes.c_int64, ctypes.c_int64]
-        self.close_desk = quick.jangtq_close_desk
+        self.open_admission = quick.jangtq_open_admission
+        self.open_admission.restype = pointer
+        self.open_admission.argtypes = [ctypes.c_int64, ctypes.c_int64]
+        self.close_admission = quick.jangtq_close_admission
         self.serve = waiting.jangtq_serve
         self.refuse = quick.jangtq_refuse
         self.want = quick.jangtq_want
@@ -100,7 +100,7 @@ class AnswerLibrary:
         self.close_conversation.restype, self.close_conversation.argtypes = None, [pointer]
         self.answer_calls = waiting.jangtq_answer_calls
         self.answer_calls.restype, self.answer_calls.argtypes = ctypes.c_int32, [pointer] * 2
-        for function in (self.close_desk, self.refuse, self.want, self.unwant, self.wait_until_free):
+        for function in (self.close_admission, self.refuse, self.want, self.unwant, self.wait_until_free):
             function.restype, function.argtypes = None, [pointer]
         self.count.restype, self.count.argtypes = None, [pointer] * 2
         for function in (self.serve, self.is_ordinary):

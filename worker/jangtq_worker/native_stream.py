@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from jangtq_worker.device.activity import StreamActivity
-from jangtq_worker.native_desk import NativeAnswerer
+from jangtq_worker.native_admission import NativeAdmission
 
 ANY_ROWS: Final = 1 << 31
 
@@ -26,17 +26,19 @@ class NativeStream:
     asks_alone: whether no other stream asks. row_ns: what each row of the last call took to compute.
     """
 
-    def __init__(self, desk: NativeAnswerer, asks_alone: Callable[[], bool], asker: StreamActivity) -> None:
+    def __init__(
+        self, admission: NativeAdmission, asks_alone: Callable[[], bool], asker: StreamActivity
+    ) -> None:
         self.asks_alone = asks_alone
         self.row_ns = ctypes.c_double()
-        self._desk = desk
+        self._admission = admission
         self._asker = asker
-        self._library = library = desk.library
-        reply = np.empty(library.most_reply_bytes(desk.handle), dtype=np.uint8)
+        self._library = library = admission.library
+        reply = np.empty(library.most_reply_bytes(admission.handle), dtype=np.uint8)
         self._reply = reply.data
         self._row_ns_at = ctypes.addressof(self.row_ns)
         self._answer = library.answer_message
-        self._handle: int = library.open_stream(desk.handle, reply.ctypes.data, asker.address)
+        self._handle: int = library.open_stream(admission.handle, reply.ctypes.data, asker.address)
         if not self._handle:
             raise MemoryError("no memory for a stream")
 
@@ -51,7 +53,7 @@ class NativeStream:
 
 
 def open_native_stream(
-    desk: NativeAnswerer | None, asks_alone: Callable[[], bool], asker: StreamActivity
+    admission: NativeAdmission | None, asks_alone: Callable[[], bool], asker: StreamActivity
 ) -> NativeStream | None:
     """None where only Python answers."""
-    return None if desk is None else NativeStream(desk, asks_alone, asker)
+    return None if admission is None else NativeStream(admission, asks_alone, asker)

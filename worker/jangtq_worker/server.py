@@ -33,7 +33,7 @@ from jangtq_worker.device.shard import Shard
 from jangtq_worker.security.peers import Peers
 from jangtq_worker.security.tls import PeerCheck, server_credentials
 from jangtq_worker.settings import WorkerSettings
-from jangtq_worker.transport.express_service import ExpressListener, ExpressSettings
+from jangtq_worker.transport.express_listener import ExpressListener, ExpressSettings
 from jangtq_worker.transport.grpc_service import ExpertService, Identity
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["ExpertService"].full_name
@@ -67,11 +67,11 @@ class WorkerServer:
         identity = Identity(self._bundle, self._backend.name)
         config = self._bundle.config
         shape = CallShape(config.layer_count, config.hidden_size)
-        self.desk = Admission(shape, max_streams=settings.max_streams, max_calls=settings.max_calls)
+        self.admission = Admission(shape, max_streams=settings.max_streams, max_calls=settings.max_calls)
         self._extension = Extension(
             self._bundle, self._backend, spare_bytes=settings.spare_bytes, held=self._hold
         )
-        self._service = ExpertService(identity, self.desk, self._extension)
+        self._service = ExpertService(identity, self.admission, self._extension)
         self._folder = SocketFolder()
         self._local_socket: pb.LocalSocket | None = None
         self._express: ExpressListener | None = None
@@ -106,7 +106,7 @@ class WorkerServer:
             credentials=self._credentials,
             peers=self._peers,
         )
-        self._express = ExpressListener(self.desk, express)
+        self._express = ExpressListener(self.admission, express)
         if self._settings.express_port:
             self._express.open()
         self._bind_locally(self.listening)
@@ -128,7 +128,7 @@ class WorkerServer:
         shard = Shard(layers)
         self._extension.begin_with(self._experts, layers)
         self._service.hold(self._settings.ranges)
-        self.desk.serve(shard)
+        self.admission.serve(shard)
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
         print(
             f"ready: experts {format_ranges(self._settings.ranges)} of {config.expert_count}, "
@@ -141,13 +141,13 @@ class WorkerServer:
         _log.info("leaving: coordinators are told; a second signal ends this worker at once")
         self._health.enter_graceful_shutdown()
         self._service.leave()
-        self.desk.wait_until_left(quiet_seconds=_QUIET_SECONDS, timeout_seconds=_MOST_LEAVING_SECONDS)
+        self.admission.wait_until_left(quiet_seconds=_QUIET_SECONDS, timeout_seconds=_MOST_LEAVING_SECONDS)
 
     def shutdown(self) -> None:
         """NOT_SERVING, finish the calls in flight, close every stream."""
         self._health.enter_graceful_shutdown()
         self._extension.stop()
-        if not self.desk.drain(self._settings.grace_seconds):
+        if not self.admission.drain(self._settings.grace_seconds):
             _log.warning("calls were still running after %.0f s", self._settings.grace_seconds)
         if self._express is not None:
             self._express.close()
@@ -160,7 +160,7 @@ class WorkerServer:
 
     def _hold(self, ranges: tuple[ExpertRange, ...], layers: tuple[LoadedLayer, ...]) -> None:
         """Others than before: calls first, or a coordinator might ask for what is announced too early."""
-        self.desk.hold(layers)
+        self.admission.hold(layers)
         self._service.hold(ranges)
 
     def _build(self) -> grpc.Server:

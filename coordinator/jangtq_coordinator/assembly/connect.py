@@ -45,31 +45,31 @@ class Cluster:
     """Who belongs to it, who looks after them, and the dispatcher that asks them."""
 
     membership: Membership
-    keeper: HealthMonitor
+    health_monitor: HealthMonitor
     dispatcher: Dispatcher
     load: ExpertLoad
     overlap: OverlapChooser
-    pause: Readiness
-    survivors: Takeover
+    readiness: Readiness
+    takeover: Takeover
     rebalancer: Rebalancer | None = None
 
     @property
     def holders(self) -> tuple[WorkerInfo, ...]:
         """Those that serve."""
-        return tuple(member.holder for member in self.membership.plan.members)
+        return tuple(member.holder for member in self.membership.placement.members)
 
     def close(self) -> None:
         """Leave the workers."""
         if self.rebalancer is not None:
             self.rebalancer.stop()
-        self.keeper.stop()
+        self.health_monitor.stop()
         self.dispatcher.close()
-        self.survivors.stop()
+        self.takeover.stop()
 
 
 def connect(bundle: Bundle, settings: ClusterSettings, *, row_type: RowType) -> Cluster:
     """Find everybody and check that they fit. Raises one ClusterError that names all that is wrong."""
-    lane_settings = ConnectionSettings(
+    connection_settings = ConnectionSettings(
         hidden_size=bundle.config.hidden_size,
         row_type=row_type,
         connect_timeout_seconds=settings.connect_timeout_seconds,
@@ -77,72 +77,74 @@ def connect(bundle: Bundle, settings: ClusterSettings, *, row_type: RowType) -> 
         unix_sockets=settings.unix_sockets,
         credentials=Credentials(settings.tls, Role.COORDINATOR) if settings.tls else None,
     )
-    holders = _find(settings.workers, lane_settings)
+    holders = _find(settings.workers, connection_settings)
     _check(holders, bundle)
     local = _local_experts(bundle, settings)
     if local and settings.local_ranges:
         holders.insert(0, local.describe())
     membership = Membership(holders, bundle.config.expert_count)
-    membership.plan.check_covered()
+    membership.placement.check_covered()
     if local:
         _load_local(local, settings, membership)
-    prober = ControlClient(bundle.config.hidden_size, lane_settings.credentials)
-    survivors = Takeover(prober, local)
-    return _assemble(bundle, settings, membership, _lane_opener(lane_settings, settings, local), survivors)
+    prober = ControlClient(bundle.config.hidden_size, connection_settings.credentials)
+    takeover = Takeover(prober, local)
+    return _assemble(
+        bundle, settings, membership, _connection_opener(connection_settings, settings, local), takeover
+    )
 
 
-def _find(workers: tuple[Address, ...], lane_settings: ConnectionSettings) -> list[WorkerInfo]:
-    lanes = [GrpcConnection(address, lane_settings) for address in workers]
+def _find(workers: tuple[Address, ...], connection_settings: ConnectionSettings) -> list[WorkerInfo]:
+    connections = [GrpcConnection(address, connection_settings) for address in workers]
     try:
-        return describe_all(lanes)
+        return describe_all(connections)
     finally:
-        for lane in lanes:
-            lane.close()
+        for connection in connections:
+            connection.close()
 
 
 def _check(holders: Sequence[WorkerInfo], bundle: Bundle) -> None:
     check_workers(holders, fingerprint=bundle.fingerprint, protocol_version=PROTOCOL_VERSION)
 
 
-def _lane_opener(
-    lane_settings: ConnectionSettings, settings: ClusterSettings, local: LocalExperts | None
+def _connection_opener(
+    connection_settings: ConnectionSettings, settings: ClusterSettings, local: LocalExperts | None
 ) -> OpenConnection:
     """Makes what expert calls to a member travel over."""
 
-    def open_lane(member: Member) -> Connection:
+    def open_connection(member: Member) -> Connection:
         if member.name == LOCAL:
             assert local is not None
-            return local.lane()
-        control = GrpcConnection(parse_address(member.name), lane_settings)
+            return local.connection()
+        control = GrpcConnection(parse_address(member.name), connection_settings)
         control.expect(member.holder)
         if settings.transport is Transport.GRPC:
             return control
         return ExpressConnection(
             control,
-            lane_settings,
-            ExpressSettings(poll_us=settings.poll_us, credentials=lane_settings.credentials),
+            connection_settings,
+            ExpressSettings(poll_us=settings.poll_us, credentials=connection_settings.credentials),
         )
 
-    return open_lane
+    return open_connection
 
 
-def describe_all(lanes: list[GrpcConnection]) -> list[WorkerInfo]:
+def describe_all(connections: list[GrpcConnection]) -> list[WorkerInfo]:
     """Ask all workers at once; waits for those that still load. Raises one error for all that fail."""
-    if not lanes:
+    if not connections:
         return []
-    with ThreadPoolExecutor(len(lanes)) as pool:
-        results = list(pool.map(_describe, lanes))
+    with ThreadPoolExecutor(len(connections)) as pool:
+        results = list(pool.map(_describe, connections))
     failures = [result for result in results if isinstance(result, ClusterError)]
     if failures:
         raise WorkerUnreachableError("; ".join(str(failure) for failure in failures))
     return [result for result in results if isinstance(result, WorkerInfo)]
 
 
-def _describe(lane: GrpcConnection) -> WorkerInfo | ClusterError:
+def _describe(connection: GrpcConnection) -> WorkerInfo | ClusterError:
     told = False
     while True:
         try:
-            return lane.describe()
+            return connection.describe()
         except WorkerBusyError as error:
             if not told:
                 _log.info("waiting: %s", error)
@@ -156,44 +158,44 @@ def _assemble(
     bundle: Bundle,
     settings: ClusterSettings,
     membership: Membership,
-    open_lane: OpenConnection,
-    survivors: Takeover,
+    open_connection: OpenConnection,
+    takeover: Takeover,
 ) -> Cluster:
-    keeper = HealthMonitor(
+    health_monitor = HealthMonitor(
         membership,
-        ask=lambda address, seconds: survivors.prober.ask(address, timeout_seconds=seconds),
+        ask=lambda address, seconds: takeover.prober.ask(address, timeout_seconds=seconds),
         check=lambda holder: _check([holder], bundle),
     )
-    pause = Readiness()
-    pause.before_requests(membership.check_covered)
-    pause.when_crowded(membership.is_crowded)
+    readiness = Readiness()
+    readiness.before_requests(membership.check_covered)
+    readiness.when_crowded(membership.is_crowded)
     load = ExpertLoad(bundle.config.layer_count, bundle.config.expert_count)
     # Without workers nobody computes while attention does.
     overlap = OverlapChooser(settings.overlap if settings.workers else OverlapMode.OFF)
     dispatcher = Dispatcher(
         membership,
-        open_lane,
+        open_connection,
         LayerTimes(bundle.config.layer_count),
         scales=layer_scales(bundle),
         load=load,
-        patience=Timeouts(settings.call_timeout_seconds, settings.worker_timeout_seconds),
-        pause=pause,
+        timeouts=Timeouts(settings.call_timeout_seconds, settings.worker_timeout_seconds),
+        readiness=readiness,
         audit=settings.audit,
     )
     for address in settings.workers:
-        keeper.look_after(address)
-    rebalancer = _start_rebalancer(bundle, settings, membership, survivors)
-    return Cluster(membership, keeper, dispatcher, load, overlap, pause, survivors, rebalancer)
+        health_monitor.look_after(address)
+    rebalancer = _start_rebalancer(bundle, settings, membership, takeover)
+    return Cluster(membership, health_monitor, dispatcher, load, overlap, readiness, takeover, rebalancer)
 
 
 def _start_rebalancer(
-    bundle: Bundle, settings: ClusterSettings, membership: Membership, survivors: Takeover
+    bundle: Bundle, settings: ClusterSettings, membership: Membership, takeover: Takeover
 ) -> Rebalancer | None:
     if settings.rebalance_seconds is None:
         return None
     rebalancer = Rebalancer(
         membership,
-        survivors,
+        takeover,
         after_seconds=settings.rebalance_seconds,
         expert_bytes=bundle.expert_nbytes * bundle.config.layer_count,
     )

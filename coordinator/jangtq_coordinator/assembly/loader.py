@@ -51,7 +51,7 @@ def loader(bundle: Bundle, cluster: Cluster, settings: ClusterSettings) -> Calla
             kv_shape=kv_shape(bundle.config, row_type_of(settings)),
             fingerprint=bundle.fingerprint,
             generation=read_generation_config(bundle.path),
-            pause=cluster.pause,
+            readiness=cluster.readiness,
             capabilities=read_capabilities(bundle.path),
             dense=model.dense,
             timeline=cluster.dispatcher.timeline,

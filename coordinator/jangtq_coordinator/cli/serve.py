@@ -180,6 +180,8 @@ def _app(engine: Engine, cluster: Cluster, bundle: Bundle, settings: ApiSettings
     metrics.registry.register(ClusterCollector(cluster))
     app = create_app(engine, settings=settings, metrics=metrics, cluster_health=lambda: health_of(cluster))
     app.include_router(cluster_router(cluster, bundle.fingerprint))
-    app.include_router(workers_router(cluster.membership, cluster.keeper, default_port=DEFAULT_WORKER_PORT))
+    app.include_router(
+        workers_router(cluster.membership, cluster.health_monitor, default_port=DEFAULT_WORKER_PORT)
+    )
     app.include_router(trace_router(cluster.dispatcher.timeline))
     return app

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass
 class ClusterCounters:
-    """Written by the threads of engine and keeper, each field by one of them; read by any.
+    """Written by the threads of engine and health_monitor, each field by one of them; read by any.
 
     failovers: parts of a layer that another holder answered. retries: parts asked again of the same one.
     second_asks: rows asked for once more because their grid did not suit their answers.

@@ -49,12 +49,12 @@ class HealthMonitor:
         self._threads: dict[str, threading.Thread] = {}
 
     def look_after(self, address: Address) -> None:
-        """From now on, until it is removed or the keeper stops. May be repeated."""
+        """From now on, until it is removed or the health_monitor stops. May be repeated."""
         name = str(address)
         known = self._threads.get(name)
         if known is None or not known.is_alive():
             thread = threading.Thread(
-                target=self._watch, args=(address,), name=f"keeper of {name}", daemon=True
+                target=self._watch, args=(address,), name=f"health_monitor of {name}", daemon=True
             )
             self._threads[name] = thread
             thread.start()
@@ -85,15 +85,15 @@ class HealthMonitor:
                 self._visit(address, member, visit)
 
     def _sleep(self, member: Member, visit: "_WorkerHealth") -> bool:
-        """Whether the plan changed meanwhile, so that the member may be lost by now."""
-        plan = self._membership.plan
+        """Whether the placement changed meanwhile, so that the member may be lost by now."""
+        placement = self._membership.placement
         seconds = self._rhythm.serving_seconds
         if member.state in _AWAY:
-            alone = any(not plan.holders_of[expert] for expert in expert_ids(member.holder.ranges))
+            alone = any(not placement.holders_of[expert] for expert in expert_ids(member.holder.ranges))
             doubled = self._rhythm.lost_seconds * 2.0 ** (0 if alone else visit.returns)
             seconds = min(doubled, self._rhythm.longest_lost_seconds)
             return self._stopped.wait(seconds)
-        return self._membership.wait_for_change(plan, seconds)
+        return self._membership.wait_for_change(placement, seconds)
 
     def _visit(self, address: Address, member: Member, visit: "_WorkerHealth") -> None:
         try:
@@ -124,7 +124,7 @@ class HealthMonitor:
 
 
 class _WorkerHealth:
-    """What the keeper remembers of one worker."""
+    """What the health_monitor remembers of one worker."""
 
     _HEALTHY_VISITS = 10
 

@@ -1,6 +1,6 @@
-"""Who belongs to the cluster and in which state, and the plan that follows from it. Knows no network.
+"""Who belongs to the cluster and in which state, and the placement that follows from it. Knows no network.
 
-Any thread may ask and change; the plan is swapped as a whole, so that readers need no lock.
+Any thread may ask and change; the placement is swapped as a whole, so that readers need no lock.
 """
 
 import logging
@@ -27,7 +27,7 @@ class Membership:
         self._expert_count = expert_count
         self._members = {holder.name: Member(holder) for holder in holders}
         self._changed = threading.Condition()
-        self._plan = make_placement(list(self._members.values()), expert_count)
+        self._placement = make_placement(list(self._members.values()), expert_count)
         self._uncovered_since: float | None = None
         self._pushed_back_at = float("-inf")
 
@@ -41,8 +41,8 @@ class Membership:
         return time.monotonic() - self._pushed_back_at < _CROWDED_SECONDS
 
     @property
-    def plan(self) -> Placement:
-        return self._plan
+    def placement(self) -> Placement:
+        return self._placement
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -60,7 +60,7 @@ class Membership:
         return 0.0 if since is None else time.monotonic() - since
 
     def is_lost(self, member: Member) -> bool:
-        """Whether a lane to this member is of no use any more; one that drains or leaves still answers."""
+        """Whether this member answers no call any more; one that drains or leaves still does."""
         now = self._members.get(member.name)
         return now is None or now.generation != member.generation or now.state is MemberState.LOST
 
@@ -118,7 +118,7 @@ class Membership:
             now = self._members.get(member.name)
             if now is None or now.state is not MemberState.SERVING or now.name == LOCAL:
                 return False
-            if not self._plan.can_spare(now.name, expert_ids(now.holder.ranges)):
+            if not self._placement.can_spare(now.name, expert_ids(now.holder.ranges)):
                 return False
             self.counters.quarantines += 1
             self._set(replace(now, state=MemberState.QUARANTINED, reason=reason))
@@ -126,19 +126,21 @@ class Membership:
 
     def check_covered(self) -> None:
         """Raise CoverageError while nobody serves some expert, naming them and who is away."""
-        plan = self._plan
-        if plan.uncovered:
-            raise CoverageError(f"nobody serves experts {format_ranges(plan.uncovered)}; {self.tell_away()}")
+        placement = self._placement
+        if placement.uncovered:
+            raise CoverageError(
+                f"nobody serves experts {format_ranges(placement.uncovered)}; {self.tell_away()}"
+            )
 
     def tell_away(self) -> str:
         """Who does not serve, and why."""
         away = [member for member in self.members if member.state is not MemberState.SERVING]
         return "; ".join(f"{member.name} is {member.state}: {member.reason}" for member in away)
 
-    def wait_for_change(self, plan: Placement, timeout_seconds: float) -> bool:
-        """Whether the plan became another one."""
+    def wait_for_change(self, placement: Placement, timeout_seconds: float) -> bool:
+        """Whether the placement became another one."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._plan is not plan, timeout_seconds)
+            return self._changed.wait_for(lambda: self._placement is not placement, timeout_seconds)
 
     def _known(self, name: str) -> Member:
         member = self._members.get(name)
@@ -148,7 +150,9 @@ class Membership:
         return member
 
     def _check_spared(self, member: Member) -> None:
-        alone = [e for e in expert_ids(member.holder.ranges) if not self._plan.can_spare(member.name, (e,))]
+        alone = [
+            e for e in expert_ids(member.holder.ranges) if not self._placement.can_spare(member.name, (e,))
+        ]
         if alone:
             raise CoverageError(
                 f"worker {member.name} alone serves experts {format_ranges(ranges_of(alone))}: "
@@ -158,9 +162,9 @@ class Membership:
     def _set(self, member: Member) -> None:
         """Called with the lock held. A member that does not fit the model leaves everything as it was."""
         members = self._members | {member.name: member}
-        plan = make_placement(list(members.values()), self._expert_count)
-        self._members, self._plan = members, plan
-        if not plan.uncovered:
+        placement = make_placement(list(members.values()), self._expert_count)
+        self._members, self._placement = members, placement
+        if not placement.uncovered:
             self._uncovered_since = None
         elif self._uncovered_since is None:
             self._uncovered_since = time.monotonic()
@@ -174,5 +178,5 @@ class Membership:
         why = f": {member.reason}" if member.reason else ""
         held = format_ranges(member.holder.ranges)
         _log.log(level, "worker %s with experts %s is %s%s", member.name, held, member.state, why)
-        if self._plan.uncovered:
-            _log.warning("nobody serves experts %s", format_ranges(self._plan.uncovered))
+        if self._placement.uncovered:
+            _log.warning("nobody serves experts %s", format_ranges(self._placement.uncovered))

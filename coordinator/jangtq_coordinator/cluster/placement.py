@@ -22,7 +22,7 @@ class MemberState(StrEnum):
 
 @dataclass(frozen=True)
 class Member:
-    """A holder of the cluster. `generation` counts how often it was let in: older lanes are of no use."""
+    """A worker of the cluster. `generation` counts how often it was let in: older connections are stale."""
 
     holder: WorkerInfo
     generation: int = 0
@@ -65,7 +65,7 @@ class Placement:
 
 
 def make_placement(members: Sequence[Member], expert_count: int) -> Placement:
-    """The plan of those among the members that serve. Raises WorkerMismatchError for a foreign expert."""
+    """The placement of the members that serve. Raises WorkerMismatchError for a foreign expert."""
     serving = tuple(member for member in members if member.state is MemberState.SERVING)
     holders_of: list[list[int]] = [[] for _ in range(expert_count)]
     for position, member in enumerate(serving):

@@ -1,4 +1,4 @@
-"""Has survivors load what nobody serves any more, and let go of it when its owner is back.
+"""Has takeover load what nobody serves any more, and let go of it when its owner is back.
 
 Who takes and gives what is decided purely; a thread acts on it.
 """
@@ -56,10 +56,10 @@ class Rebalancer:
     """
 
     def __init__(
-        self, membership: Membership, survivors: Takeover, *, after_seconds: float, expert_bytes: int
+        self, membership: Membership, takeover: Takeover, *, after_seconds: float, expert_bytes: int
     ) -> None:
         self._membership = membership
-        self._survivors = survivors
+        self._takeover = takeover
         self._after_seconds = after_seconds
         self._expert_bytes = expert_bytes
         self._asked: dict[str, float] = {}
@@ -81,7 +81,7 @@ class Rebalancer:
         while not self._stopped.wait(_CHECK_SECONDS):
             if self._membership.uncovered_seconds() > self._after_seconds:
                 self._rebalance()
-            elif not self._membership.plan.uncovered:
+            elif not self._membership.placement.uncovered:
                 self._asked.clear()
                 self._look_for_superfluous()
 
@@ -90,26 +90,26 @@ class Rebalancer:
         now = time.monotonic()
         if any(now - asked < _LOADING_SECONDS for asked in self._asked.values()):
             return
-        plan = self._membership.plan
-        room = {m.name: m.holder.spare_bytes // self._expert_bytes for m in plan.members}
-        own_room = self._survivors.own_spare_bytes // self._expert_bytes
-        shares = share_out(expert_ids(plan.uncovered), room, own_room=own_room)
+        placement = self._membership.placement
+        room = {m.name: m.holder.spare_bytes // self._expert_bytes for m in placement.members}
+        own_room = self._takeover.own_spare_bytes // self._expert_bytes
+        shares = share_out(expert_ids(placement.uncovered), room, own_room=own_room)
         if not shares:
-            self._tell(f"nobody may take over experts {format_ranges(plan.uncovered)}: see --spare-gb")
+            self._tell(f"nobody may take over experts {format_ranges(placement.uncovered)}: see --spare-gb")
         for name, experts in shares.items():
-            if self._ask(self._survivors.take_over, "takes over", name, ranges_of(experts)):
+            if self._ask(self._takeover.take_over, "takes over", name, ranges_of(experts)):
                 self._asked[name] = now
 
     def _look_for_superfluous(self) -> None:
         """Give back what stayed superfluous for a while: its owner might come and go."""
-        found = to_give_back(member.holder for member in self._membership.plan.members)
+        found = to_give_back(member.holder for member in self._membership.placement.members)
         now = time.monotonic()
         if found != self._superfluous:
             self._superfluous, self._superfluous_since = found, now
         elif found and now - self._superfluous_since > self._after_seconds:
             self._superfluous_since = now + _LETTING_GO_SECONDS
             for name, experts in found.items():
-                self._ask(self._survivors.give_back, "gives back", name, ranges_of(experts))
+                self._ask(self._takeover.give_back, "gives back", name, ranges_of(experts))
 
     def _ask(
         self,

@@ -49,12 +49,12 @@ class Auditor:
 
     def _ask_others(self, call: LayerCall, answered: Sequence[Answered]) -> list[Answered] | None:
         """The same of nobody who answered already; None where that cannot be."""
-        plan = self._membership.plan
+        placement = self._membership.placement
         asked = {one.member.name for one in answered}
         device = answered[0].member.holder.device
-        avoid = asked | {member.name for member in plan.members if member.holder.device != device}
+        avoid = asked | {member.name for member in placement.members if member.holder.device != device}
         for expert in set(call.expert_ids[call.expert_ids >= 0].tolist()):
-            if all(plan.members[position].name in avoid for position in plan.holders_of[expert]):
+            if all(placement.members[position].name in avoid for position in placement.holders_of[expert]):
                 return None
         now = time.perf_counter_ns()
         again = Exchange(now, now, call)

@@ -36,28 +36,32 @@ class Collector:
     """Used by the thread that dispatches."""
 
     def __init__(
-        self, membership: Membership, open_lane: OpenConnection, patience: Timeouts, pause: Readiness
+        self,
+        membership: Membership,
+        open_connection: OpenConnection,
+        timeouts: Timeouts,
+        readiness: Readiness,
     ) -> None:
         self._membership = membership
-        self._lanes = ConnectionPool(open_lane)
-        self._native = NativeExchanges(self._lanes)
+        self._connections = ConnectionPool(open_connection)
+        self._native = NativeExchanges(self._connections)
         self._failover = Failover(
             membership,
-            pause=pause,
-            worker_timeout_seconds=patience.worker_seconds,
-            busy_seconds=patience.call_seconds,
+            readiness=readiness,
+            worker_timeout_seconds=timeouts.worker_seconds,
+            busy_seconds=timeouts.call_seconds,
         )
-        self._routes = Routes(membership, patience.call_seconds)
+        self._routes = Routes(membership, timeouts.call_seconds)
         self.record_pace = self._routes.record
-        self._retired = self._routes.plan
+        self._retired = self._routes.placement
         self.traffic = ClusterTraffic()
 
     def keep_up(self, *, idle: bool) -> None:
-        """Follow the plan; when idle, close the lanes to whoever left it."""
+        """Follow the placement; when idle, close the connections to whoever left it."""
         self._routes.keep_up()
-        if idle and self._retired is not self._routes.plan:
-            self._retired = self._routes.plan
-            self._lanes.retire(self._retired)
+        if idle and self._retired is not self._routes.placement:
+            self._retired = self._routes.placement
+            self._connections.retire(self._retired)
 
     def strike(self, member: Member, reason: str) -> None:
         """A member is proven to have answered wrong."""
@@ -68,7 +72,7 @@ class Collector:
 
         others: how many exchanges are under way besides.
         """
-        return self._native.ask(asked, self._routes.router, self._routes.plan, others=others)
+        return self._native.ask(asked, self._routes.router, self._routes.placement, others=others)
 
     def ask(self, exchange: Exchange, *, avoid: frozenset[str] = frozenset()) -> None:
         """Ask every holder of what an exchange wants; those to be avoided where there is nobody else."""
@@ -81,13 +85,13 @@ class Collector:
         self._ask(exchange, router.split(whole.expert_ids, whole.router_weights))
 
     def abandon(self) -> None:
-        """Give up every exchange under way, so that no lane keeps a half-done call."""
+        """Give up every exchange under way, so that no connection keeps a half-done call."""
         self._native.abandon()
-        self._lanes.abandon()
+        self._connections.abandon()
 
     def close(self) -> None:
-        """Close every lane."""
-        self._lanes.close()
+        """Close every connection."""
+        self._connections.close()
 
     def _ask(self, exchange: Exchange, parts: tuple[WorkerRows, ...]) -> None:
         self._native.make_way()
@@ -95,14 +99,14 @@ class Collector:
             if part.holder == NOBODY:
                 exchange.unanswered.append(part)
                 continue
-            member = self._routes.plan.members[part.holder]
+            member = self._routes.placement.members[part.holder]
             try:
-                lane = self._lanes.lane(member)
-                call_id = lane.send(exchange.call(part))
+                connection = self._connections.connection(member)
+                call_id = connection.send(exchange.call(part))
             except ClusterError as error:
                 self._note(exchange, Failure(part, member, error))
             else:
-                exchange.asked.append(Asked(part, member, lane, call_id, time.perf_counter_ns()))
+                exchange.asked.append(Asked(part, member, connection, call_id, time.perf_counter_ns()))
 
     def collect_sums(self, exchange: Exchange, call: NativeCall) -> NDArray[np.float32] | None:
         """The sums of what native code asked, where all is ordinary; else `collect` has to be called."""
@@ -121,21 +125,21 @@ class Collector:
         return answered
 
     def _go_on(self, exchange: Exchange, call: NativeCall) -> None:
-        """What native code began goes on over the lanes, with the same ids."""
+        """What native code began goes on over the connections, with the same ids."""
         whole = exchange.whole
         exchange.native = None
         found = self._native.hand_over(call)
         for part in call.ways.router.split(whole.expert_ids, whole.router_weights):
-            member, told = call.ways.plan.members[part.holder], call.part(part.holder)
+            member, told = call.ways.placement.members[part.holder], call.part(part.holder)
             if part.holder in found:
                 exchange.answered.append(Answered(part, member, found[part.holder]))
                 continue
-            lane = call.lane(part.holder)
+            connection = call.connection(part.holder)
             try:
                 if (failure := call.failure(part.holder)) is not None:
                     raise failure
-                if isinstance(lane, ExpressConnection) and not told.is_sent:
-                    lane.send_rest(
+                if isinstance(connection, ExpressConnection) and not told.is_sent:
+                    connection.send_rest(
                         call.call_id,
                         exchange.call(part),
                         sent_bytes=told.sent_bytes,
@@ -144,7 +148,7 @@ class Collector:
             except ClusterError as error:
                 self._note(exchange, Failure(part, member, error))
             else:
-                exchange.asked.append(Asked(part, member, lane, call.call_id, told.sent_ns))
+                exchange.asked.append(Asked(part, member, connection, call.call_id, told.sent_ns))
 
     def _receive(self, exchange: Exchange) -> list[Answered]:
         asked, exchange.asked = exchange.asked, []
@@ -152,7 +156,7 @@ class Collector:
         for one in asked:
             started = time.monotonic()
             try:
-                answer = one.lane.receive(one.call_id, self._giving_up(one.member, one.part, started))
+                answer = one.connection.receive(one.call_id, self._giving_up(one.member, one.part, started))
             except ClusterError as error:
                 self._note(exchange, Failure(one.part, one.member, error))
                 continue
@@ -177,7 +181,7 @@ class Collector:
         whole = exchange.whole
         parts = call.ways.router.split(whole.expert_ids, whole.router_weights)
         part = next(part for part in parts if part.holder == position)
-        return self._giving_up(call.ways.plan.members[position], part, started)()
+        return self._giving_up(call.ways.placement.members[position], part, started)()
 
     def _giving_up(self, member: Member, part: WorkerRows, started: float) -> GiveUp:
         """Whether to wait no longer, because the member is lost, or late and somebody else can be asked."""
@@ -188,7 +192,7 @@ class Collector:
                 return True
             if time.monotonic() < started + self._routes.deadline_seconds(member, ids.shape[0]):
                 return False
-            return self._membership.plan.can_spare(member.name, ids[ids >= 0].tolist())
+            return self._membership.placement.can_spare(member.name, ids[ids >= 0].tolist())
 
         return give_up
 
@@ -208,7 +212,7 @@ class Collector:
             self._ask(exchange, tuple(piece.within(part.row_index) for piece in again))
 
     def _count(self, part: WorkerRows, failures: list[Failure], again: tuple[WorkerRows, ...]) -> None:
-        members = self._routes.plan.members
+        members = self._routes.placement.members
         before = next((f.member.name for f in reversed(failures) if f.part is part), None)
         same = all(piece.holder != NOBODY and members[piece.holder].name == before for piece in again)
         if same:

@@ -39,10 +39,10 @@ MOST_ASKS: Final = 4
 
 
 class Dispatcher:
-    """Used by one thread. Follows the plan of `membership`; `open_lane` makes the way to a member.
+    """Used by one thread. Follows the placement of `membership`; `open_connection` makes the way to a member.
 
-    `load` counts what is picked; `pause` is asked while an exchange waits for a holder. `audit` is the part
-    of exchanges of which somebody else is asked, too.
+    `load` counts what is picked; `readiness` is asked while an exchange waits for a worker. `audit` is the
+    share of exchanges that a second worker computes, too.
     scales: float64 [layers] as of `exponents.layer_scales`, ones where not given. `records` is only ever
     false to measure what recording where time goes costs.
     """
@@ -50,13 +50,13 @@ class Dispatcher:
     def __init__(
         self,
         membership: Membership,
-        open_lane: OpenConnection,
+        open_connection: OpenConnection,
         times: LayerTimes,
         *,
         scales: NDArray[np.float64] | None = None,
         load: ExpertLoad | None = None,
-        patience: Timeouts | None = None,
-        pause: Readiness | None = None,
+        timeouts: Timeouts | None = None,
+        readiness: Readiness | None = None,
         audit: float = 0.0,
     ) -> None:
         self._membership = membership
@@ -65,7 +65,9 @@ class Dispatcher:
         self._load = load
         self.timeline = Timeline()
         self.records = True
-        self._collector = Collector(membership, open_lane, patience or Timeouts(), pause or Readiness())
+        self._collector = Collector(
+            membership, open_connection, timeouts or Timeouts(), readiness or Readiness()
+        )
         self._auditor = Auditor(membership, self._collector, rate=audit)
         self._under_way = 0
         self.waited_ns = 0
@@ -160,12 +162,12 @@ class Dispatcher:
         return self.finish(exchange)
 
     def abandon(self) -> None:
-        """Give up every exchange under way, so that no lane keeps a half-done call."""
+        """Give up every exchange under way, so that no connection keeps a half-done call."""
         self._under_way = 0
         self._collector.abandon()
 
     def close(self) -> None:
-        """Close every lane."""
+        """Close every connection."""
         self._collector.close()
 
     def _ask(self, exchange: Exchange, asked: AskedRows, scale: float) -> None:
@@ -182,7 +184,7 @@ class Dispatcher:
         asked = native.asked
         self._ledger.note(
             ExchangeRecord(
-                native.ways.plan,
+                native.ways.placement,
                 asked.layer,
                 asked.expert_ids,
                 exchange.began_ns,

@@ -19,11 +19,11 @@ from jangtq_proto.wire.codec import LayerCall
 
 
 class Asked(NamedTuple):
-    """A part that a member was asked for, under a call id of its lane; `sent_ns` is of perf_counter_ns."""
+    """A part that a member was asked for, by a call id of its connection; `sent_ns` is of perf_counter_ns."""
 
     part: WorkerRows
     member: Member
-    lane: Connection
+    connection: Connection
     call_id: int
     sent_ns: int
 
@@ -59,7 +59,7 @@ class Exchange:
     """`asked` are the calls whose answers are missing, `unanswered` the parts nobody is asked for now.
 
     given: what is asked, where native code did not ask it. native: all the calls, where it did.
-    answered: what native code read before the lanes went on.
+    answered: what native code read before the connections went on.
     """
 
     began_ns: int

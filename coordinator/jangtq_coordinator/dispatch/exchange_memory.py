@@ -56,7 +56,7 @@ class ExchangeMemory:
     def __init__(
         self, library: ExchangeLibrary, holders: AskedWorkers, hidden: int, row_type: RowType
     ) -> None:
-        """hidden, row_type: how many values a row has, and of which type, as for the lanes."""
+        """hidden, row_type: how many values a row has, and of which type, as for the connections."""
         count = len(holders.sockets)
         self.holders = holders
         self._library = library

@@ -1,6 +1,6 @@
 """What follows from a part that was not answered: who is asked next, or that nobody can be.
 
-Knows no lanes.
+Knows no connections.
 """
 
 import time
@@ -35,10 +35,15 @@ class Failover:
     """Judges the failures of one exchange after the other; used by the thread that dispatches."""
 
     def __init__(
-        self, membership: Membership, *, pause: Readiness, worker_timeout_seconds: float, busy_seconds: float
+        self,
+        membership: Membership,
+        *,
+        readiness: Readiness,
+        worker_timeout_seconds: float,
+        busy_seconds: float,
     ) -> None:
         self._membership = membership
-        self._pause = pause
+        self._readiness = readiness
         self._worker_timeout_seconds = worker_timeout_seconds
         self._busy_seconds = busy_seconds
         self._strikes: dict[str, list[float]] = {}
@@ -63,22 +68,22 @@ class Failover:
         return frozenset(failure.member.name for failure in failures)
 
     def wait_for_holders(self, exchange: Exchange) -> None:
-        """Return when the plan covers what is missing. Raises CoverageError after the worker timeout.
+        """Return when the placement covers what is missing. Raises CoverageError after the worker timeout.
 
         Raises the last error when the exchange cost somebody's life too often.
         """
         _check_losses(exchange.failures)
-        plan = self._membership.plan
-        if _covers(plan, exchange.unanswered):
+        placement = self._membership.placement
+        if _covers(placement, exchange.unanswered):
             return
         self._membership.counters.pauses += 1
         started = time.monotonic()
         try:
-            while not _covers(plan, exchange.unanswered):
-                self._check_patience(plan)
-                self._pause.check_waiting()
-                self._membership.wait_for_change(plan, _WAIT_SLICE_SECONDS)
-                plan = self._membership.plan
+            while not _covers(placement, exchange.unanswered):
+                self._check_patience(placement)
+                self._readiness.check_waiting()
+                self._membership.wait_for_change(placement, _WAIT_SLICE_SECONDS)
+                placement = self._membership.placement
         finally:
             self._membership.counters.paused_seconds += time.monotonic() - started
 
@@ -105,10 +110,10 @@ class Failover:
 
     def _has_other_holders(self, failure: Failure, faults: Counter[str], most: int) -> bool:
         """Whether each expert of the part is held by somebody who did not fail as often."""
-        plan = self._membership.plan
-        hopeful = {position for position, m in enumerate(plan.members) if faults[m.name] < most}
+        placement = self._membership.placement
+        hopeful = {position for position, m in enumerate(placement.members) if faults[m.name] < most}
         return all(
-            not plan.holders_of[expert] or hopeful.intersection(plan.holders_of[expert])
+            not placement.holders_of[expert] or hopeful.intersection(placement.holders_of[expert])
             for expert in _experts((failure.part,))
         )
 
@@ -123,14 +128,14 @@ class Failover:
         waited = (time.perf_counter_ns() - exchange.started_ns) / 1e9
         if waited > self._busy_seconds:
             raise busy[-1].error
-        self._pause.check_waiting()
+        self._readiness.check_waiting()
         time.sleep(min(_BUSY_PAUSE_SECONDS * 2 ** min(len(busy), 10), _LONGEST_BUSY_PAUSE_SECONDS))
 
-    def _check_patience(self, plan: Placement) -> None:
+    def _check_patience(self, placement: Placement) -> None:
         if self._membership.uncovered_seconds() <= self._worker_timeout_seconds:
             return
         raise CoverageError(
-            f"experts {format_ranges(plan.uncovered)} had no holder for more than "
+            f"experts {format_ranges(placement.uncovered)} had no holder for more than "
             f"{self._worker_timeout_seconds:g} s; {self._membership.tell_away()}"
         )
 
@@ -146,5 +151,5 @@ def _experts(parts: Iterable[WorkerRows]) -> set[int]:
     return {expert for part in parts for expert in part.expert_ids.ravel().tolist() if expert >= 0}
 
 
-def _covers(plan: Placement, parts: Iterable[WorkerRows]) -> bool:
-    return not plan.uncovered or all(plan.holders_of[expert] for expert in _experts(parts))
+def _covers(placement: Placement, parts: Iterable[WorkerRows]) -> bool:
+    return not placement.uncovered or all(placement.holders_of[expert] for expert in _experts(parts))

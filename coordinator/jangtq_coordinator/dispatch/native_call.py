@@ -16,14 +16,14 @@ from jangtq_proto.wire.codec import LayerCall, RowType
 
 
 class Ways(NamedTuple):
-    """The ways to those members of a plan that can be asked natively, by position, as they are now.
+    """The ways to those members of a placement that can be asked natively, by position, as they are now.
 
-    row_type: how all of them send rows; where there are none, float32. secured: lanes of `streams` that may
-    have to be opened anew, for other certificates.
+    row_type: how all of them send rows; where there are none, float32. secured: connections of `streams`
+    that may have to be opened anew, for other certificates.
     """
 
     router: Router
-    plan: Placement
+    placement: Placement
     row_type: RowType = RowType.FLOAT32
     sockets: tuple[tuple[int, ExpressConnection, FrameSocket], ...] = ()
     streams: tuple[tuple[int, GrpcConnection, ExpertStream], ...] = ()
@@ -38,9 +38,9 @@ class Ways(NamedTuple):
 class NativeCall:
     """The same id at each holder of a picked expert.
 
-    is_sent: whether every socket took its frame, and every stream its message. is_told: whether the lanes
-    know of it. replies: the messages of streams, by position. failures: of streams that broke. told: what an
-    exchange took whose answers are all there, see ExchangeMemory.told; read_ns: when the last was.
+    is_sent: whether every socket took its frame, and every stream its message. is_told: whether the
+    connections know of it. replies: the messages of streams, by position. failures: of streams that broke.
+    told: what an exchange took whose answers are all there, see ExchangeMemory.told; read_ns: when the last was.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class NativeCall:
         self.read_ns = 0
 
     def part(self, position: int) -> PartStruct:
-        """What was done with one member of the plan."""
+        """What was done with one member of the placement."""
         return self.memory.part(position)
 
     def whole(self) -> LayerCall:
@@ -69,9 +69,9 @@ class NativeCall:
             asked.layer, asked.rows, asked.expert_ids, asked.router_weights, exponents, asked.prefill
         )
 
-    def lane(self, position: int) -> ExpressConnection | GrpcConnection:
+    def connection(self, position: int) -> ExpressConnection | GrpcConnection:
         """The way to a member that was asked."""
-        return next(lane for place, lane, _ in self.ways.all() if place == position)
+        return next(connection for place, connection, _ in self.ways.all() if place == position)
 
     def fail(self, position: int, error: ClusterError) -> None:
         """The stream to a member broke."""
@@ -82,14 +82,14 @@ class NativeCall:
         """How it broke, if it did."""
         return self.failures.get(position)
 
-    def tell_lanes(self) -> None:
-        """Let the lanes know of the calls that are on their way."""
+    def tell_connections(self) -> None:
+        """Let the connections know of the calls that are on their way."""
         self.is_told = True
         hidden = self.asked.rows.shape[1]
-        for position, lane, frames in self.ways.sockets:
+        for position, connection, frames in self.ways.sockets:
             part = self.part(position)
-            if part.picks and part.is_sent and lane.carries(frames):
-                lane.begin_call(self.call_id, (part.rows, hidden))
+            if part.picks and part.is_sent and connection.carries(frames):
+                connection.begin_call(self.call_id, (part.rows, hidden))
         for position, control, stream in self.ways.streams:
             part = self.part(position)
             if part.picks and control.carries(stream):
@@ -97,8 +97,8 @@ class NativeCall:
 
     def can_be_read(self) -> bool:
         """Whether all connections are those that were asked, and nothing was read of these answers."""
-        for position, lane, frames in self.ways.sockets:
-            if self.memory.picks(position) and not lane.reads_next(frames, self.call_id):
+        for position, connection, frames in self.ways.sockets:
+            if self.memory.picks(position) and not connection.reads_next(frames, self.call_id):
                 return False
         for position, control, stream in self.ways.streams:
             if self.memory.picks(position) and not control.reads_next(stream, self.call_id):
@@ -106,7 +106,7 @@ class NativeCall:
         return True
 
     def end(self) -> None:
-        """All answers were read of a call that the lanes know of."""
-        for position, lane, _ in self.ways.all():
+        """All answers were read of a call that the connections know of."""
+        for position, connection, _ in self.ways.all():
             if self.memory.picks(position):
-                lane.end_call(self.call_id)
+                connection.end_call(self.call_id)

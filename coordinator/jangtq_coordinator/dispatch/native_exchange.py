@@ -1,8 +1,8 @@
 """Ordinary exchanges without the interpreter: asked in one call of native code, collected in another.
 
-Ordinary is an exchange of few rows of the wire's type whose holders are all reached over express lanes that
+Ordinary is an exchange of few rows of the wire's type whose workers are all reached over express connections that
 are open and plain, or over open gRPC streams, and whose answers come soon, whole and in order. As soon as
-anything else happens, every byte that was read is put back, and the lanes go on from there.
+anything else happens, every byte that was read is put back, and the connections go on from there.
 """
 
 from collections import deque
@@ -40,11 +40,11 @@ _PATIENCE_NS: Final = 50_000_000
 class NativeExchanges:
     """Used by the thread that dispatches. Does nothing where the library is missing.
 
-    Whoever uses lanes otherwise calls `make_way` before; until then lanes know of no native call.
+    Whoever uses connections otherwise calls `make_way` before; until then connections know of no native call.
     """
 
-    def __init__(self, lanes: ConnectionPool) -> None:
-        self._book = lanes
+    def __init__(self, connections: ConnectionPool) -> None:
+        self._book = connections
         self._library = exchange_library()
         self._ways: Ways | None = None
         self._is_stale = True
@@ -53,14 +53,16 @@ class NativeExchanges:
         self._holders = AskedWorkers(0, np.empty(0, dtype=np.int32))
         self._free: list[ExchangeMemory] | None = None
 
-    def ask(self, asked: AskedRows, router: Router, plan: Placement, *, others: int) -> NativeCall | None:
-        """Ask every holder; None where nothing was sent, because the exchange is none of the ordinary.
+    def ask(
+        self, asked: AskedRows, router: Router, placement: Placement, *, others: int
+    ) -> NativeCall | None:
+        """Ask every worker; None where nothing was sent, because the exchange is none of the ordinary.
 
         others: how many exchanges are under way besides.
         """
         if self._library is None or router.owners is None or not _is_short(asked):
             return None
-        ways = self._follow(router, plan, router.owners)
+        ways = self._follow(router, placement, router.owners)
         if asked.rows.dtype != row_dtype(ways.row_type) or not (ways.sockets or ways.streams):
             return None
         memory = self._take_memory(asked.rows.shape[1], ways.row_type)
@@ -76,7 +78,7 @@ class NativeExchanges:
             _send_messages(call)
         self._untold.append(call)
         if others >= len(self._untold):
-            # Lanes have calls under way that are not native, and have to keep the order of all.
+            # Connections have calls under way that are not native, and have to keep the order of all.
             self.make_way()
         return call
 
@@ -103,13 +105,13 @@ class NativeExchanges:
         """The answers of sockets that are whole, by position; all else that was read is put back."""
         self.make_way()
         found = {}
-        for position, lane, frames in call.ways.sockets:
+        for position, connection, frames in call.ways.sockets:
             part = call.part(position)
             if not part.picks:
                 continue
             data = call.memory.answer(position, part.read_bytes)
             if part.is_whole:
-                lane.end_call(call.call_id)
+                connection.end_call(call.call_id)
                 found[position] = _read(data, part)
             elif data:
                 frames.put_back(data)
@@ -120,10 +122,10 @@ class NativeExchanges:
         return found
 
     def make_way(self) -> None:
-        """Others will use the lanes: these learn what is under way, and are looked at anew afterwards."""
+        """Others will use the connections: these learn what is active, and are looked at anew afterwards."""
         self._is_stale = True
         for call in self._untold:
-            call.tell_lanes()
+            call.tell_connections()
         self._untold.clear()
         self._tell_newest_id()
 
@@ -134,8 +136,8 @@ class NativeExchanges:
         self._ways = None
 
     def _tell_newest_id(self) -> None:
-        for _, lane, _ in self._ways.all() if self._ways else ():
-            lane.skip_to(self._newest_id)
+        for _, connection, _ in self._ways.all() if self._ways else ():
+            connection.skip_to(self._newest_id)
 
     def _is_next(self, call: NativeCall) -> bool:
         """Whether the next bytes of every connection are those of its answers."""
@@ -143,42 +145,46 @@ class NativeExchanges:
             return call.can_be_read()
         return not self._is_stale and call.ways is self._ways and self._untold[0] is call
 
-    def _follow(self, router: Router, plan: Placement, owners: NDArray[np.int32]) -> Ways:
+    def _follow(self, router: Router, placement: Placement, owners: NDArray[np.int32]) -> Ways:
         """The ways of now; where nothing happened since the last exchange, those of then."""
         ways = self._ways
         if ways is None or router is not ways.router:
-            self._holders, self._free = AskedWorkers(len(plan.members), owners), None
-        elif not self._is_stale and not any(lane.is_outdated for lane in ways.secured):
+            self._holders, self._free = AskedWorkers(len(placement.members), owners), None
+        elif not self._is_stale and not any(connection.is_outdated for connection in ways.secured):
             return ways
-        self._ways = ways = self._look_at_lanes(Ways(router, plan))
+        self._ways = ways = self._look_at_connections(Ways(router, placement))
         self._is_stale = False
         return ways
 
-    def _look_at_lanes(self, ways: Ways) -> Ways:
+    def _look_at_connections(self, ways: Ways) -> Ways:
         sockets: list[tuple[int, ExpressConnection, FrameSocket]] = []
         streams: list[tuple[int, GrpcConnection, ExpertStream]] = []
-        lanes = self._known_lanes(ways.plan)
-        row_type = lanes[0][1].row_type if lanes else RowType.FLOAT32
+        connections = self._known_connections(ways.placement)
+        row_type = connections[0][1].row_type if connections else RowType.FLOAT32
         self._holders.sockets[:, 0] = -1
-        for position, lane in lanes:
-            self._newest_id = max(self._newest_id, lane.newest_call_id)
-            if lane.row_type is not row_type:
+        for position, connection in connections:
+            self._newest_id = max(self._newest_id, connection.newest_call_id)
+            if connection.row_type is not row_type:
                 continue
-            if isinstance(lane, ExpressConnection) and lane.plain_frames is not None:
-                sockets.append((position, lane, lane.plain_frames))
-                self._holders.sockets[position] = lane.plain_frames.descriptor
-            elif isinstance(lane, GrpcConnection) and lane.plain_stream is not None:
-                streams.append((position, lane, lane.plain_stream))
+            if isinstance(connection, ExpressConnection) and connection.plain_frames is not None:
+                sockets.append((position, connection, connection.plain_frames))
+                self._holders.sockets[position] = connection.plain_frames.descriptor
+            elif isinstance(connection, GrpcConnection) and connection.plain_stream is not None:
+                streams.append((position, connection, connection.plain_stream))
                 self._holders.sockets[position] = BY_MESSAGE, 0
-        secured = tuple(lane for _, lane, _ in streams if lane.is_secured)
-        return Ways(ways.router, ways.plan, row_type, tuple(sockets), tuple(streams), secured)
+        secured = tuple(connection for _, connection, _ in streams if connection.is_secured)
+        return Ways(ways.router, ways.placement, row_type, tuple(sockets), tuple(streams), secured)
 
-    def _known_lanes(self, plan: Placement) -> list[tuple[int, ExpressConnection | GrpcConnection]]:
-        lanes = ((position, self._book.known(member)) for position, member in enumerate(plan.members))
+    def _known_connections(
+        self, placement: Placement
+    ) -> list[tuple[int, ExpressConnection | GrpcConnection]]:
+        connections = (
+            (position, self._book.known(member)) for position, member in enumerate(placement.members)
+        )
         return [
-            (position, lane)
-            for position, lane in lanes
-            if isinstance(lane, ExpressConnection | GrpcConnection)
+            (position, connection)
+            for position, connection in connections
+            if isinstance(connection, ExpressConnection | GrpcConnection)
         ]
 
     def _take_memory(self, hidden: int, row_type: RowType) -> ExchangeMemory | None:
@@ -194,23 +200,23 @@ class NativeExchanges:
 
 
 def _send_messages(call: NativeCall) -> None:
-    for position, lane, stream in call.ways.streams:
+    for position, connection, stream in call.ways.streams:
         if call.memory.picks(position):
             try:
                 stream.send(call.memory.message(position))
             except StreamBrokenError as error:
-                call.fail(position, lane.break_off(error))
+                call.fail(position, connection.break_off(error))
 
 
 def _take_messages(call: NativeCall, gives_up: Callable[[int], bool]) -> bool:
     """Whether every stream brought a proven answer."""
-    for position, lane, stream in call.ways.streams:
+    for position, connection, stream in call.ways.streams:
         if not call.memory.picks(position):
             continue
         try:
             data = stream.receive(partial(gives_up, position))
         except StreamBrokenError as error:
-            call.fail(position, lane.break_off(error))
+            call.fail(position, connection.break_off(error))
             return False
         call.replies[position] = data
         if not call.memory.take_message(position, call.call_id, data):

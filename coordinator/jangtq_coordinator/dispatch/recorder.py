@@ -30,7 +30,7 @@ class ExchangeRecord(NamedTuple):
     is_timed: whether its times are to be kept, or only what routing needs.
     """
 
-    plan: Placement
+    placement: Placement
     layer: int
     expert_ids: NDArray[np.int32]
     began: int
@@ -92,7 +92,7 @@ class Recorder:
         if self._books.load is not None:
             self._books.load.record(entry.layer, entry.expert_ids)
         free_ns = entry.waited
-        for member, part in zip(entry.plan.members, parts, strict=True):
+        for member, part in zip(entry.placement.members, parts, strict=True):
             if part.picks:
                 self._write_part(member, part, free_ns)
                 free_ns = part.read_ns
@@ -127,5 +127,5 @@ def _times_of(entry: ExchangeRecord, summary: Summary) -> ExchangeTimes:
         summary.decode_ns,
         summary.queue_ns,
         summary.compute_ns,
-        entry.plan.members[summary.slowest].name,
+        entry.placement.members[summary.slowest].name,
     )

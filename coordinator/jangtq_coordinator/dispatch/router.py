@@ -24,7 +24,7 @@ def work(distinct: int, picks: int) -> float:
 class WorkerRows(NamedTuple):
     """What one holder is asked for: some rows, and of each row the experts that are its own.
 
-    holder: a position in the plan's members, or NOBODY.
+    holder: a position in the placement's members, or NOBODY.
     row_index: int64 [rows], positions in the layer's rows; None stands for all of them.
     expert_ids: int32 [rows, slots], NO_EXPERT where the expert is somebody else's.
     router_weights: float32 [rows, slots].
@@ -53,18 +53,18 @@ class WorkerRows(NamedTuple):
 
 
 class Router:
-    """Splits layers as a plan says. Experts with several holders go where the work is done soonest."""
+    """Splits layers as a placement says. Experts with several holders go where the work is done soonest."""
 
     def __init__(
         self,
-        plan: Placement,
+        placement: Placement,
         *,
         seconds_per_cost: Sequence[float] | None = None,
         avoid: frozenset[int] = frozenset(),
     ) -> None:
         """`avoid` names members that are asked only where nobody else holds an expert."""
-        self._holders_of = [_without(holders, avoid) for holders in plan.holders_of]
-        self._seconds_per_cost = seconds_per_cost or [1.0] * len(plan.members)
+        self._holders_of = [_without(holders, avoid) for holders in placement.holders_of]
+        self._seconds_per_cost = seconds_per_cost or [1.0] * len(placement.members)
         first = [holders[0] if holders else NOBODY for holders in self._holders_of]
         self._owner_list = [*first, _NOT_ASKED]  # NO_EXPERT, -1, finds the last
         self._owner = np.array(self._owner_list, dtype=np.int32)

@@ -1,4 +1,4 @@
-"""The router of the plan that holds now, and what running measurements say of its members."""
+"""The router of the placement that holds now, and what running measurements say of its members."""
 
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.cluster.placement import Member
@@ -17,27 +17,27 @@ class Routes:
         self._call_seconds = call_seconds
         self._paces: dict[str, WorkerSpeed] = {}
         self._exchanges = 0
-        self.plan = membership.plan
+        self.placement = membership.placement
         self.router = self.router_around(frozenset())
 
     def keep_up(self) -> None:
-        """Follow the plan, and the members' speeds now and then."""
+        """Follow the placement, and the members' speeds now and then."""
         self._exchanges += 1
-        changed = self._membership.plan is not self.plan
-        if changed or (self._exchanges % _EXCHANGES_A_SPEED == 0 and self.plan.has_replicas):
+        changed = self._membership.placement is not self.placement
+        if changed or (self._exchanges % _EXCHANGES_A_SPEED == 0 and self.placement.has_replicas):
             self.router = self.router_around(frozenset())
 
     def router_around(self, avoid: frozenset[str]) -> Router:
-        """A router of the newest plan that asks these members only for what nobody else holds."""
-        if self._membership.plan is not self.plan:
-            self.plan = self._membership.plan
+        """A router of the newest placement that asks these members only for what nobody else holds."""
+        if self._membership.placement is not self.placement:
+            self.placement = self._membership.placement
             self.router = self.router_around(frozenset())
         known = [pace.seconds_per_cost for pace in self._paces.values() if pace.seconds_per_cost]
         usual = sum(known) / len(known) if known else 1.0
-        members = self.plan.members
+        members = self.placement.members
         speeds = [self._pace(member).seconds_per_cost or usual for member in members]
         positions = frozenset(i for i, member in enumerate(members) if member.name in avoid)
-        return Router(self.plan, seconds_per_cost=speeds, avoid=positions)
+        return Router(self.placement, seconds_per_cost=speeds, avoid=positions)
 
     def record(
         self, member: Member, rows: int, *, waited_seconds: float, compute_ns: int, cost: float

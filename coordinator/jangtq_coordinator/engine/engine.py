@@ -89,7 +89,7 @@ class Engine:
         requests are taken.
         """
         request.token_budget(self.loaded.context_length)
-        self.loaded.pause.check_complete()
+        self.loaded.readiness.check_complete()
         stream = GenerationStream(self._cancel)
         with self._state_lock:
             if self._state is not EngineState.READY or self._steps is None:
@@ -167,12 +167,12 @@ def _run_and_park(work: list[Callable[[], None]]) -> None:
 
 def _new_step_loop(loaded: LoadedModel, settings: EngineSettings, commands: Commands) -> StepLoop:
     """Raises ConfigurationError for memory that cannot do."""
-    plan = plan_kv(loaded.kv_shape, budget_bytes=settings.kv.budget_bytes, bits=settings.kv.bits)
+    storage = plan_kv(loaded.kv_shape, budget_bytes=settings.kv.budget_bytes, bits=settings.kv.bits)
     generator = Scheduler(
         loaded.model,
         stop_tokens=loaded.stop_tokens,
         settings=settings,
-        plan=plan,
-        kept=open_prompt_cache(plan, settings.kv, fingerprint=loaded.fingerprint),
+        storage=storage,
+        kept=open_prompt_cache(storage, settings.kv, fingerprint=loaded.fingerprint),
     )
     return StepLoop(loaded, generator, commands, patience_seconds=settings.patience_seconds)

@@ -70,7 +70,7 @@ class EngineSettings:
             ("--prefill-rows", self.prefill_rows, 1, MAX_ROWS_PER_CALL),
             ("--prefill-ms", self.prefill_ms, 0, 60_000),
             ("--queue-size", self.queue_size, 0, 65_536),
-            ("patience", self.patience_seconds, 0, 86_400),
+            ("retry_window", self.patience_seconds, 0, 86_400),
             ("grace", self.grace_seconds, 0, 86_400),
         ):
             if not least <= value <= most:

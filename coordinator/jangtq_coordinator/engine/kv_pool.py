@@ -14,9 +14,9 @@ from jangtq_coordinator.kv.storage import KvStorage
 class KvPool:
     """Everywhere `live` are all the sequences that have KV, or are about to."""
 
-    def __init__(self, plan: KvStorage, kept: PrefixCache, counters: EngineCounters) -> None:
-        self.memory = plan.memory
-        self._plan = plan
+    def __init__(self, storage: KvStorage, kept: PrefixCache, counters: EngineCounters) -> None:
+        self.memory = storage.memory
+        self._storage = storage
         self._kept = kept
         self._counters = counters
 
@@ -34,7 +34,7 @@ class KvPool:
         spare = max(self.spare_bytes(live), 0)
         kv = self._restore(sequence, spare_bytes=spare, beyond=0)
         self._kept.shrink(spare)
-        return kv or self._plan.new_kv()
+        return kv or self._storage.new_kv()
 
     def begin_again(
         self, sequence: TokenSequence, live: Collection[TokenSequence], *, beyond: int

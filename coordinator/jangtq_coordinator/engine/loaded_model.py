@@ -47,7 +47,7 @@ class GenerationConfig:
 class LoadedModel:
     """Everything that generating needs. `name` is what clients call it; `context_length` counts tokens.
 
-    `pause` is asked while a pass of the model waits for the cluster.
+    `readiness` is asked while a pass of the model waits for the cluster.
     """
 
     model: LanguageModel
@@ -57,7 +57,7 @@ class LoadedModel:
     kv_shape: KvShape
     fingerprint: str = ""
     generation: GenerationConfig = field(default_factory=GenerationConfig)
-    pause: Readiness = field(default_factory=Readiness)
+    readiness: Readiness = field(default_factory=Readiness)
     capabilities: Capabilities = field(default_factory=Capabilities)
     dense: DenseReport = DenseReport()
     timeline: Timeline = field(default_factory=Timeline)

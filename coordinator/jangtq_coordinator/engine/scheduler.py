@@ -39,10 +39,10 @@ class Scheduler:
         *,
         stop_tokens: frozenset[int],
         settings: EngineSettings,
-        plan: KvStorage,
+        storage: KvStorage,
         kept: PrefixCache,
     ) -> None:
-        """`kept` holds prompts in the memory of the plan that sequences leave free."""
+        """`kept` holds prompts in the memory of the storage that sequences leave free."""
         maybe_set_recommended_wired_limit()
         chunk = ChunkSize(limit_seconds=settings.prefill_ms / 1000, most=settings.prefill_rows)
         self._settings = settings
@@ -51,7 +51,7 @@ class Scheduler:
         self._decoding = DecodingBatch(model, stop_tokens)
         self._speculator = Speculator(settings.speculation)
         self.counters = EngineCounters()
-        self._room = KvPool(plan, kept, self.counters)
+        self._room = KvPool(storage, kept, self.counters)
         self._next_uid = 0
 
     @property
@@ -103,7 +103,7 @@ class Scheduler:
         picker: SequenceSampler,
         speculation: Speculation | None = None,
     ) -> int:
-        """Let a sequence wait for its turn; returns its uid. Alone, it must fit the plan's memory."""
+        """Let a sequence wait for its turn; returns its uid. Alone, it must fit the storage's memory."""
         uid, self._next_uid = self._next_uid, self._next_uid + 1
         self._line.append(
             TokenSequence(uid, prompt, max_tokens=max_tokens, picker=picker, speculation=speculation)

@@ -46,7 +46,7 @@ class StepLoop:
     ) -> None:
         self._loaded = loaded
         self._context_length = min(loaded.context_length, generator.longest)
-        self._patience = RetryWindow(patience_seconds)
+        self._retry_window = RetryWindow(patience_seconds)
         self._generator = generator
         self._inbox = CommandQueue(commands)
         self._new_detokenizer = detokenizer_factory(loaded.tokenizer, keep=loaded.capabilities.markup)
@@ -56,7 +56,7 @@ class StepLoop:
         self.service_time = self._requests.service_time
         self.counters = generator.counters
         self.load = generator.measure()
-        loaded.pause.while_waiting(self._hear)
+        loaded.readiness.while_waiting(self._hear)
 
     @property
     def running(self) -> int:
@@ -104,7 +104,7 @@ class StepLoop:
 
     def _take_commands(self) -> bool:
         """Obey what was asked meanwhile, or sleep until something is. False when it is time to leave."""
-        wait_seconds: float | None = _RETRY_PAUSE_SECONDS if self._patience.is_tried else 0
+        wait_seconds: float | None = _RETRY_PAUSE_SECONDS if self._retry_window.is_tried else 0
         if not self._requests and self._deadline is None:
             wait_seconds = None
         for command in self._inbox.take(wait_seconds=wait_seconds):
@@ -158,7 +158,7 @@ class StepLoop:
             self._take_token(step)
 
     def _prefill(self) -> None:
-        if self._generator.decoding and (self._patience.is_tried or self._loaded.pause.is_crowded()):
+        if self._generator.decoding and (self._retry_window.is_tried or self._loaded.readiness.is_crowded()):
             return
         others_wait, began = self._generator.decoding > 0, time.perf_counter_ns()
         steps = self._try("prefill", self._generator.prefill, self._generator.drop_prefill)
@@ -180,8 +180,8 @@ class StepLoop:
             return []
         except Exception as error:
             self.counters.failed_passes += 1
-            tried = self._patience.is_tried
-            if not self._patience.allows(error, started=started, now=time.monotonic()):
+            tried = self._retry_window.is_tried
+            if not self._retry_window.allows(error, started=started, now=time.monotonic()):
                 dropped = drop()
                 self._requests.fail(dropped, error, where=f"a {kind} pass")
                 self._forget(dropped)
@@ -189,7 +189,7 @@ class StepLoop:
                 _log.warning("a %s pass failed and is tried again: %s", kind, error)
             return []
         if steps:
-            self._patience.succeeded()
+            self._retry_window.succeeded()
         return steps
 
     def _take_prefill(self, step: PrefillStep) -> None:

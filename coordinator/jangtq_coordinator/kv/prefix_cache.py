@@ -157,19 +157,19 @@ class PrefixCache:
                     self._drop_all(block)
 
 
-def open_prompt_cache(plan: KvStorage, settings: KvSettings, *, fingerprint: str) -> PrefixCache:
+def open_prompt_cache(storage: KvStorage, settings: KvSettings, *, fingerprint: str) -> PrefixCache:
     """The cache that settings ask for. Raises ConfigurationError when its directory cannot be used."""
     if settings.disk_directory is None:
-        return PrefixCache(plan.form, is_on=settings.keep_prompts)
+        return PrefixCache(storage.form, is_on=settings.keep_prompts)
     release = importlib.metadata.version("jangtq-cluster")
     try:
         spill = DiskStore(
             settings.disk_directory,
-            key=f"{fingerprint} {release} {plan.shape} {plan.form}",
-            part_types=plan.part_types,
+            key=f"{fingerprint} {release} {storage.shape} {storage.form}",
+            part_types=storage.part_types,
             limit_bytes=settings.disk_bytes,
         )
-        return PrefixCache(plan.form, spill)
+        return PrefixCache(storage.form, spill)
     except OSError as error:
         raise ConfigurationError(
             f"--prompt-cache-dir {settings.disk_directory} cannot be used: {error.strerror or error}"

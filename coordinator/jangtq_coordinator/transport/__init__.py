@@ -1,1 +1,1 @@
-"""Bytes to one worker and back: gRPC, the express lane, experts of this process."""
+"""Bytes to one worker and back: gRPC, the express transport, experts of this process."""

@@ -9,7 +9,7 @@ from jangtq_proto.wire.codec import Bytes, answer_checksum, decode_finest, decod
 
 
 class AnswerMessage(Protocol):
-    """What every lane's messages tell of an answer; members as in ExpertReply."""
+    """What every connection's messages tell of an answer; members as in ExpertReply."""
 
     @property
     def call_id(self) -> int: ...

@@ -25,7 +25,7 @@ GiveUp = Callable[[], bool]
 
 
 def never() -> bool:
-    """For whoever waits as long as the lane itself allows."""
+    """For whoever waits as long as the connection itself allows."""
     return False
 
 
@@ -45,10 +45,10 @@ class Connection(Protocol):
     """Several calls may be under way. The thread that sends is the one that receives."""
 
     def send(self, call: LayerCall) -> int:
-        """Start a call and return its id, which no other call of the lane ever has. Raises ClusterError."""
+        """Start a call and return its id, unique within the connection. Raises ClusterError."""
 
     def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
-        """Wait for the answer to a call. Raises ClusterError; the lane can be used again afterwards.
+        """Wait for the answer to a call. Raises ClusterError; the connection can be used again afterwards.
 
         `give_up` is asked now and then, from any thread; when it says so, all calls under way are lost.
         """
@@ -57,4 +57,4 @@ class Connection(Protocol):
         """Give up all calls under way, so that their answers can never be taken for a later one's."""
 
     def close(self) -> None:
-        """Release whatever the lane holds."""
+        """Release whatever the connection holds."""

@@ -1,4 +1,4 @@
-"""A lane over a plain socket with nothing but calls and answers on it; gRPC lets in, and stands in for it."""
+"""A connection over a plain socket with calls and answers only; gRPC opens it and stands in for it."""
 
 import logging
 import os
@@ -34,9 +34,9 @@ _log = logging.getLogger("jangtq.cluster")
 
 
 class ExpressConnection:
-    """Calls go over gRPC while the express lane cannot be had; it is tried again after a pause.
+    """Calls go over gRPC while the express transport cannot be had; it is tried again after a pause.
 
-    A call that is under way when the lane breaks fails as it would over gRPC.
+    A call that is under way when the connection breaks fails as it would over gRPC.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class ExpressConnection:
         try:
             self._frames = self._enter()
         except (OSError, ClusterError) as error:
-            _log.warning("%s: no express lane, using gRPC: %s", self._worker, error)
+            _log.warning("%s: no express transport, using gRPC: %s", self._worker, error)
             self._pause()
             return None
         self._frames.set_timeout(self._settings.call_timeout_seconds)
@@ -193,7 +193,7 @@ class ExpressConnection:
 
     def _enter_by(self, door: ExpressEndpoint, ticket: bytes) -> FrameSocket:
         frames = enter(door, ticket, self._express)
-        _log.info("%s: express lane over %s", self._worker, door)
+        _log.info("%s: express transport over %s", self._worker, door)
         return frames
 
     def _broken(self, error: OSError, *, waited_seconds: float) -> ClusterError:

@@ -1,4 +1,4 @@
-"""Gets into a worker's express lane: connects, encrypts where asked, shows the ticket. Knows no calls."""
+"""Opens an express connection: connects, encrypts where asked, shows the ticket. Knows no calls."""
 
 import socket
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A lane over gRPC: one stream to one worker, opened when first needed and again after it broke."""
+"""A connection over gRPC: one stream to one worker, opened when first needed and again after it broke."""
 
 from pathlib import Path
 
@@ -76,7 +76,7 @@ class GrpcConnection:
             check_unchanged(self._expected, self.describe(timeout_seconds=_RECONNECT_SECONDS))
 
     def open_express(self) -> pb.OpenExpressReply:
-        """Ask to be let in to the express lane. Raises ClusterError."""
+        """Ask to be let in to the express transport. Raises ClusterError."""
         try:
             return self._stub().OpenExpress(pb.OpenExpressRequest(), timeout=_RECONNECT_SECONDS)
         except grpc.RpcError as error:
@@ -240,7 +240,7 @@ class GrpcConnection:
     def explain(
         self, status: grpc.StatusCode, details: str, *, waited_seconds: float | None = None
     ) -> ClusterError:
-        """The error of a lane to this worker that broke."""
+        """The error of a connection to this worker that broke."""
         if waited_seconds is not None and status in _SILENCE:
             details = f"no answer within {waited_seconds:.3g} s; is jangtq-worker running there?"
         return error_of(status, f"{self._name}: {details}")

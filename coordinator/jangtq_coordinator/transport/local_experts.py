@@ -1,4 +1,4 @@
-"""Experts that the coordinator holds itself, behind the same lane as a worker's."""
+"""Experts that the coordinator holds itself, behind the same connection as a worker's."""
 
 import itertools
 import time
@@ -76,7 +76,7 @@ class LocalExperts:
         assert self._extension, "experts are loaded first"
         self._extension.give_back(ranges)
 
-    def lane(self) -> "LocalConnection":
+    def connection(self) -> "LocalConnection":
         """The way to them, whatever they are at the time of a call."""
         return LocalConnection(lambda: self._layers)
 

@@ -1,4 +1,4 @@
-"""The calls of one lane that wait for their answers, matched by id. Knows no transport."""
+"""The calls of one connection that wait for their answers, matched by id. Knows no transport."""
 
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar

@@ -60,7 +60,7 @@ class CallShape:
 
 
 class WireCall(Protocol):
-    """An expert call as it arrived, over whatever lane, with nothing checked. Fields as in ExpertCall."""
+    """An expert call as it arrived, with nothing checked. Fields as in ExpertCall."""
 
     @property
     def call_id(self) -> int: ...

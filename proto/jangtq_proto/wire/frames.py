@@ -1,4 +1,4 @@
-"""Expert calls and answers as frames of the express lane: a fixed header, then arrays. Knows no socket.
+"""Expert calls and answers as frames of the express transport: a fixed header, then arrays. Knows no socket.
 
 All numbers are little-endian; every frame begins with the count of bytes that follow, uint32.
 """

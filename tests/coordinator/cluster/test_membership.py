@@ -1,4 +1,4 @@
-"""Members that come, go, drain and change, and the keeper that looks after them."""
+"""Members that come, go, drain and change, and the health_monitor that looks after them."""
 
 import threading
 import time
@@ -36,7 +36,7 @@ def test_a_loss_changes_the_plan_once_and_old_news_change_nothing() -> None:
     first = member_of(membership, "a")
     membership.lose(first, "gone")
     membership.lose(first, "gone")
-    assert [str(r) for r in membership.plan.uncovered] == ["0-1"]
+    assert [str(r) for r in membership.placement.uncovered] == ["0-1"]
     assert membership.counters.losses == 1
     membership.admit(holder("a", "0-3", instance="second"))
     membership.lose(first, "the old connection broke at last")
@@ -48,7 +48,7 @@ def test_a_member_may_come_back_with_other_experts() -> None:
     membership = membership_of({"a": "0-3", "b": "2-5"}, 6)
     membership.lose(member_of(membership, "a"), "gone")
     membership.admit(holder("a", "0-1", instance="second"))
-    assert membership.plan.uncovered == () and not membership.plan.has_replicas
+    assert membership.placement.uncovered == () and not membership.placement.has_replicas
 
 
 def test_draining_needs_somebody_else_for_every_expert() -> None:
@@ -58,7 +58,7 @@ def test_draining_needs_somebody_else_for_every_expert() -> None:
     with pytest.raises(ConfigurationError, match="d is no worker of this cluster: there are a, b, c"):
         membership.drain("d")
     drained = membership.drain("a")
-    assert [m.name for m in membership.plan.members] == ["b", "c"]
+    assert [m.name for m in membership.placement.members] == ["b", "c"]
     assert not membership.is_lost(drained), "what it was asked for it may still answer"
     assert not membership.admit(holder("a", "0-3"))
     assert membership.admit(holder("a", "0-3"), asked_for=True)
@@ -66,14 +66,14 @@ def test_draining_needs_somebody_else_for_every_expert() -> None:
 
 def test_waiting_for_a_change_of_the_plan() -> None:
     membership = membership_of({"a": "0"}, 1)
-    plan = membership.plan
-    assert not membership.wait_for_change(plan, 0.01)
+    placement = membership.placement
+    assert not membership.wait_for_change(placement, 0.01)
     threading.Timer(0.01, membership.admit, [holder("b", "0")]).start()
-    assert membership.wait_for_change(plan, 30)
+    assert membership.wait_for_change(placement, 30)
 
 
 class Workers:
-    """What the workers of a keeper would answer: a holder, or an error."""
+    """What the workers of a health_monitor would answer: a holder, or an error."""
 
     def __init__(self, membership: Membership) -> None:
         self.answers: dict[str, WorkerInfo | ClusterError] = {m.name: m.holder for m in membership.members}
@@ -86,19 +86,19 @@ class Workers:
 
 
 class Kept:
-    """A membership of two replicas with a keeper over scripted workers."""
+    """A membership of two replicas with a health_monitor over scripted workers."""
 
     def __init__(self) -> None:
         self.membership = membership_of({"a:1": "0-3", "b:1": "0-3"}, 4)
         self.workers = Workers(self.membership)
-        self.keeper = HealthMonitor(
+        self.health_monitor = HealthMonitor(
             self.membership,
             ask=self.workers.ask,
             check=lambda found: check_workers([found], fingerprint="f", protocol_version=1),
             rhythm=QUICK,
         )
         for name in "ab":
-            self.keeper.look_after(Address(name, 1))
+            self.health_monitor.look_after(Address(name, 1))
 
     def state(self, name: str) -> MemberState:
         return member_of(self.membership, name).state
@@ -108,7 +108,7 @@ class Kept:
 def kept() -> Iterator[Kept]:
     result = Kept()
     yield result
-    result.keeper.stop()
+    result.health_monitor.stop()
 
 
 def test_who_falls_silent_is_lost_and_who_answers_again_is_back(kept: Kept) -> None:
@@ -116,7 +116,7 @@ def test_who_falls_silent_is_lost_and_who_answers_again_is_back(kept: Kept) -> N
     until(lambda: kept.state("a:1") is MemberState.LOST)
     kept.workers.answers["a:1"] = holder("a:1", "1-2", instance="second")
     until(lambda: kept.state("a:1") is MemberState.SERVING)
-    assert [len(holders) for holders in kept.membership.plan.holders_of] == [1, 2, 2, 1]
+    assert [len(holders) for holders in kept.membership.placement.holders_of] == [1, 2, 2, 1]
     assert kept.state("b:1") is MemberState.SERVING
 
 
@@ -139,8 +139,8 @@ def test_who_comes_back_with_another_bundle_stays_out(kept: Kept, caplog: pytest
 def test_a_drained_worker_stays_out_until_it_is_added_again(kept: Kept) -> None:
     kept.membership.drain("a:1")
     kept.workers.answers["a:1"] = holder("a:1", "0-3", instance="upgraded")
-    assert not kept.membership.wait_for_change(kept.membership.plan, 0.1)
-    kept.keeper.admit(Address("a", 1))
+    assert not kept.membership.wait_for_change(kept.membership.placement, 0.1)
+    kept.health_monitor.admit(Address("a", 1))
     assert kept.state("a:1") is MemberState.SERVING
 
 
@@ -148,10 +148,10 @@ def test_who_leaves_is_asked_nothing_more_and_is_let_in_when_it_is_back(kept: Ke
     before = member_of(kept.membership, "a:1")
     kept.workers.answers["a:1"] = replace(before.holder, leaving=True)
     until(lambda: kept.state("a:1") is MemberState.LEAVING)
-    assert [m.name for m in kept.membership.plan.members] == ["b:1"]
+    assert [m.name for m in kept.membership.placement.members] == ["b:1"]
     assert not kept.membership.is_lost(before), "what it was asked for it may still answer"
     with pytest.raises(ClusterError, match="worker a:1 is about to stop"):
-        kept.keeper.admit(Address("a", 1))
+        kept.health_monitor.admit(Address("a", 1))
     kept.workers.answers["a:1"] = WorkerUnreachableError("gone")
     until(lambda: kept.state("a:1") is MemberState.LOST)
     kept.workers.answers["a:1"] = holder("a:1", "0-3", instance="second")
@@ -162,7 +162,7 @@ def test_who_leaves_is_asked_nothing_more_and_is_let_in_when_it_is_back(kept: Ke
 
 def test_a_new_worker_is_let_in_and_looked_after(kept: Kept) -> None:
     kept.workers.answers["c:1"] = holder("c:1", "2")
-    kept.keeper.admit(Address("c", 1))
-    assert len(kept.membership.plan.holders_of[2]) == 3
+    kept.health_monitor.admit(Address("c", 1))
+    assert len(kept.membership.placement.holders_of[2]) == 3
     kept.workers.answers["c:1"] = WorkerUnreachableError("gone again")
     until(lambda: kept.state("c:1") is MemberState.LOST)

@@ -62,19 +62,19 @@ def test_a_slow_holder_gets_less() -> None:
 
 @pytest.mark.parametrize("rows", [1, 5])
 def test_each_pick_is_asked_once_and_of_a_holder(rows: int) -> None:
-    plan = membership_of({"a": "0-9", "b": "6-13", "c": "12-14"}, 16).plan
+    placement = membership_of({"a": "0-9", "b": "6-13", "c": "12-14"}, 16).placement
     random = np.random.default_rng(rows)
     ids = np.stack([random.permutation(16)[:8] for _ in range(rows)]).astype(np.int32)
     ids[0, 0] = NO_EXPERT
     weights = random.random(ids.shape, dtype=np.float32)
     asked = {}
-    for part in Router(plan).split(ids, weights):
+    for part in Router(placement).split(ids, weights):
         index = range(rows) if part.row_index is None else part.row_index.tolist()
         for row, experts, of_experts in zip(index, part.expert_ids, part.router_weights, strict=True):
             for expert, weight in zip(experts.tolist(), of_experts.tolist(), strict=True):
                 if expert != NO_EXPERT:
                     assert (row, expert) not in asked
-                    assert part.holder == NOBODY or part.holder in plan.holders_of[expert]
+                    assert part.holder == NOBODY or part.holder in placement.holders_of[expert]
                     assert (part.holder == NOBODY) == (expert == 15)
                     asked[row, expert] = weight
     pairs = zip(np.ndindex(*ids.shape), ids.ravel().tolist(), weights.ravel().tolist(), strict=True)
@@ -82,7 +82,7 @@ def test_each_pick_is_asked_once_and_of_a_holder(rows: int) -> None:
 
 
 def test_whoever_is_to_be_avoided_is_asked_only_where_nobody_else_can_be() -> None:
-    plan = membership_of({"a": "0-3", "b": "2-5"}, 6).plan
+    placement = membership_of({"a": "0-3", "b": "2-5"}, 6).placement
     ids = np.arange(6, dtype=np.int32)[None]
-    parts = Router(plan, avoid=frozenset([0])).split(ids, np.ones((1, 6), dtype=np.float32))
+    parts = Router(placement, avoid=frozenset([0])).split(ids, np.ones((1, 6), dtype=np.float32))
     assert [part.expert_ids.tolist() for part in parts] == [[[0, 1]], [[2, 3, 4, 5]]]

@@ -26,8 +26,8 @@ from jangtq_proto.errors import (
     WorkerUnreachableError,
 )
 from jangtq_proto.wire.codec import LayerCall
+from tests.support.connection_answers import answer_on_grid
 from tests.support.fixed_cluster import dispatcher_of, holder, membership_of
-from tests.support.lane_answers import answer_on_grid
 
 EXPERTS, HIDDEN = 8, 4
 Act = Callable[[], None]
@@ -44,7 +44,7 @@ def raising(error: ClusterError) -> Act:
     return act
 
 
-class ScriptedLane:
+class ScriptedConnection:
     """Expert `e` multiplies a row by `e + 1`, unless an act in `acts` (the last one stays) says otherwise."""
 
     def __init__(self, *acts: Act) -> None:
@@ -86,16 +86,16 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 class Scene:
-    """Members with overlapping ranges, their lanes, and a dispatcher over them."""
+    """Members with overlapping ranges, their connections, and a dispatcher over them."""
 
     def __init__(
-        self, ranges: dict[str, str], *, patience: Timeouts | None = None, audit: float = 0.0
+        self, ranges: dict[str, str], *, timeouts: Timeouts | None = None, audit: float = 0.0
     ) -> None:
-        self.lanes = {name: ScriptedLane() for name in ranges}
-        self.pause = Readiness()
+        self.connections = {name: ScriptedConnection() for name in ranges}
+        self.readiness = Readiness()
         self.membership: Membership = membership_of(ranges, EXPERTS)
         self.dispatcher: Dispatcher = dispatcher_of(
-            self.membership, self.lanes, patience=patience, pause=self.pause, audit=audit
+            self.membership, self.connections, timeouts=timeouts, readiness=self.readiness, audit=audit
         )
 
     def exchange(self, rows: int = 3, *, seed: int = 0) -> None:
@@ -124,24 +124,24 @@ REPLICAS = {"a": "0-7", "b": "0-7"}
 @pytest.mark.parametrize("rows", [1, 3])
 def test_whoever_is_gone_is_replaced_within_the_exchange_and_not_asked_again(rows: int) -> None:
     scene = Scene({"a": "0-5", "b": "2-7", "c": "0-1,6-7"})
-    scene.lanes["a"].acts = [raising(WorkerUnreachableError("cut off"))]
+    scene.connections["a"].acts = [raising(WorkerUnreachableError("cut off"))]
     scene.exchange(rows)
     assert scene.state("a") is MemberState.LOST
-    asked = scene.lanes["a"].asked
+    asked = scene.connections["a"].asked
     for seed in range(5):
         scene.exchange(rows, seed=seed)
-    assert scene.lanes["a"].asked == asked == scene.membership.counters.failovers == 1
+    assert scene.connections["a"].asked == asked == scene.membership.counters.failovers == 1
 
 
 def test_whoever_comes_back_is_asked_again() -> None:
     scene = Scene(REPLICAS)
-    scene.lanes["a"].acts = [raising(WorkerUnreachableError("cut off")), work_well]
+    scene.connections["a"].acts = [raising(WorkerUnreachableError("cut off")), work_well]
     scene.exchange()
     scene.membership.admit(holder("a", "0-3", instance="second"))
-    asked = scene.lanes["a"].asked
+    asked = scene.connections["a"].asked
     for seed in range(5):
         scene.exchange(seed=seed)
-    assert scene.lanes["a"].asked == asked + 5
+    assert scene.connections["a"].asked == asked + 5
 
 
 @settings(deadline=None, max_examples=60)
@@ -152,7 +152,7 @@ def test_any_failures_leave_the_sums_right_while_somebody_has_each_expert(seed: 
     errors = [WorkerUnreachableError("gone"), WorkerFaultError("broken"), WorkerBusyError("full")]
     for name in "abc":
         acts = [raising(errors[i]) if i < 3 else work_well for i in random.integers(0, 8, 12)]
-        scene.lanes[name].acts = [*acts, work_well]
+        scene.connections[name].acts = [*acts, work_well]
     for number in range(6):
         scene.exchange(rows, seed=seed + number)
         if random.random() < 0.5:
@@ -162,26 +162,26 @@ def test_any_failures_leave_the_sums_right_while_somebody_has_each_expert(seed: 
 
 
 def test_a_late_holder_is_not_waited_for_where_somebody_else_can_answer() -> None:
-    scene = Scene(REPLICAS, patience=Timeouts(call_seconds=3600))
+    scene = Scene(REPLICAS, timeouts=Timeouts(call_seconds=3600))
     for seed in range(3):
         scene.exchange(seed=seed)
-    scene.lanes["a"].is_silent = True
+    scene.connections["a"].is_silent = True
     scene.exchange()
     assert scene.state("a") is MemberState.LOST
     assert scene.membership.counters.failovers == 1
 
 
 def test_a_late_holder_that_nobody_can_replace_is_waited_for() -> None:
-    scene = Scene({"a": "0-7"}, patience=Timeouts(call_seconds=3600))
+    scene = Scene({"a": "0-7"}, timeouts=Timeouts(call_seconds=3600))
     scene.exchange()
-    scene.lanes["a"].acts = [lambda: time.sleep(0.4), work_well]
+    scene.connections["a"].acts = [lambda: time.sleep(0.4), work_well]
     scene.exchange()
     assert scene.state("a") is MemberState.SERVING
 
 
 def test_who_answers_wrong_again_and_again_is_put_in_quarantine() -> None:
     scene = Scene(REPLICAS)
-    scene.lanes["a"].acts = [raising(WorkerFaultError("not finite"))]
+    scene.connections["a"].acts = [raising(WorkerFaultError("not finite"))]
     for seed in range(4):
         scene.exchange(seed=seed)
     assert scene.state("a") is MemberState.QUARANTINED
@@ -192,82 +192,82 @@ def test_who_answers_wrong_again_and_again_is_put_in_quarantine() -> None:
 
 def test_a_fault_that_passes_costs_nothing_where_nobody_else_has_the_experts() -> None:
     scene = Scene({"a": "0-7"})
-    scene.lanes["a"].acts = [raising(WorkerFaultError("hiccup")), work_well]
+    scene.connections["a"].acts = [raising(WorkerFaultError("hiccup")), work_well]
     scene.exchange()
     assert (scene.state("a"), scene.membership.counters.retries) == (MemberState.SERVING, 1)
 
 
 def test_a_fault_that_stays_is_the_callers_error_in_the_end_and_later_calls_work() -> None:
     scene = Scene({"a": "0-7"})
-    scene.lanes["a"].acts = [raising(WorkerFaultError("not finite"))]
+    scene.connections["a"].acts = [raising(WorkerFaultError("not finite"))]
     with pytest.raises(WorkerFaultError, match="not finite"):
         scene.exchange()
-    assert scene.lanes["a"].asked == 3
+    assert scene.connections["a"].asked == 3
     assert scene.state("a") is MemberState.SERVING
-    scene.lanes["a"].acts = [work_well]
+    scene.connections["a"].acts = [work_well]
     scene.exchange()
 
 
 def test_a_malformed_call_is_not_held_against_anybody() -> None:
     scene = Scene(REPLICAS)
-    for lane in scene.lanes.values():
-        lane.acts = [raising(CallRejectedError("rows is not finite"))]
+    for connection in scene.connections.values():
+        connection.acts = [raising(CallRejectedError("rows is not finite"))]
     with pytest.raises(CallRejectedError):
         scene.exchange()
-    assert scene.lanes["a"].asked + scene.lanes["b"].asked <= 4
+    assert scene.connections["a"].asked + scene.connections["b"].asked <= 4
     assert {scene.state("a"), scene.state("b")} == {MemberState.SERVING}
 
 
 @pytest.mark.parametrize("ranges", [REPLICAS, {"a": "0-7"}], ids=["replica", "alone"])
 def test_pushback_is_obeyed_and_nobody_is_lost_for_it(ranges: dict[str, str]) -> None:
     scene = Scene(ranges)
-    scene.lanes["a"].acts = [raising(WorkerBusyError("full"))] * 3 + [work_well]
+    scene.connections["a"].acts = [raising(WorkerBusyError("full"))] * 3 + [work_well]
     scene.exchange()
     assert scene.state("a") is MemberState.SERVING
     assert scene.membership.counters.pushbacks >= 1
 
 
 def test_pushback_without_end_is_an_error_in_the_end() -> None:
-    scene = Scene({"a": "0-7"}, patience=Timeouts(call_seconds=0.2))
-    scene.lanes["a"].acts = [raising(WorkerBusyError("full"))]
+    scene = Scene({"a": "0-7"}, timeouts=Timeouts(call_seconds=0.2))
+    scene.connections["a"].acts = [raising(WorkerBusyError("full"))]
     with pytest.raises(WorkerBusyError, match="full"):
         scene.exchange()
 
 
 def test_an_exchange_waits_for_a_holder_and_goes_on_by_itself() -> None:
     scene = Scene({"a": "0-3", "b": "4-7"})
-    scene.lanes["b"].acts = [raising(WorkerUnreachableError("killed")), work_well]
+    scene.connections["b"].acts = [raising(WorkerUnreachableError("killed")), work_well]
     working = threading.Thread(target=scene.exchange)
     working.start()
     until(lambda: scene.membership.counters.pauses == 1)
-    assert [str(r) for r in scene.membership.plan.uncovered] == ["4-7"]
+    assert [str(r) for r in scene.membership.placement.uncovered] == ["4-7"]
     scene.membership.admit(holder("b", "4-7", instance="second"))
     working.join(30)
     assert not working.is_alive()
     assert scene.membership.counters.paused_seconds > 0
-    assert scene.membership.plan.uncovered == ()
+    assert scene.membership.placement.uncovered == ()
 
 
 def test_an_exchange_without_holders_fails_after_the_worker_timeout_naming_them() -> None:
-    scene = Scene({"a": "0-3", "b": "4-7"}, patience=Timeouts(worker_seconds=0.05))
-    scene.lanes["b"].acts = [raising(WorkerUnreachableError("worker b: killed"))]
+    scene = Scene({"a": "0-3", "b": "4-7"}, timeouts=Timeouts(worker_seconds=0.05))
+    scene.connections["b"].acts = [raising(WorkerUnreachableError("worker b: killed"))]
     with pytest.raises(
         CoverageError, match=r"experts 4-7 had no holder for more than 0\.05 s; b is lost: .*killed"
     ):
         scene.exchange()
     scene.membership.admit(holder("b", "4-7", instance="second"))
-    scene.lanes["b"].acts = [work_well]
+    scene.connections["b"].acts = [work_well]
     scene.exchange()
 
 
 def test_waiting_ends_when_who_listens_says_so() -> None:
     scene = Scene({"a": "0-3", "b": "4-7"})
-    scene.lanes["b"].acts = [raising(WorkerUnreachableError("killed"))]
+    scene.connections["b"].acts = [raising(WorkerUnreachableError("killed"))]
 
     def stop() -> None:
         raise EngineUnavailableError("stopping")
 
-    scene.pause.while_waiting(stop)
+    scene.readiness.while_waiting(stop)
     with pytest.raises(EngineUnavailableError):
         scene.exchange()
 
@@ -278,7 +278,7 @@ def test_exchanges_under_way_together_survive_a_loss() -> None:
     exchanges = [
         scene.dispatcher.begin(0, x, expert_ids=ids, router_weights=weights) for x, ids, weights in work
     ]
-    scene.lanes["a"].acts = [raising(WorkerUnreachableError("gone"))]
+    scene.connections["a"].acts = [raising(WorkerUnreachableError("gone"))]
     for (x, ids, weights), exchange in zip(work, exchanges, strict=True):
         expected = x * ((ids + 1) * weights).sum(axis=1, keepdims=True)
         np.testing.assert_allclose(scene.dispatcher.finish(exchange), expected, rtol=1e-3, atol=1e-3)
@@ -287,7 +287,7 @@ def test_exchanges_under_way_together_survive_a_loss() -> None:
 @pytest.mark.parametrize("liar", ["a", "b", "c"])
 def test_an_audit_finds_who_lies_and_no_lie_gets_through(liar: str) -> None:
     scene = Scene({"a": "0-7", "b": "0-7", "c": "0-3,6-7", "d": "4-5"}, audit=1.0)
-    scene.lanes[liar].lies = True
+    scene.connections[liar].lies = True
     first_lie = 0
     while scene.state(liar) is not MemberState.QUARANTINED:
         x, ids, weights = some_rows(3, first_lie)
@@ -310,7 +310,7 @@ def test_an_audit_that_finds_nothing_changes_nothing() -> None:
 
 def test_two_that_disagree_without_a_third_are_reported_and_go_on(caplog: pytest.LogCaptureFixture) -> None:
     scene = Scene(REPLICAS, audit=1.0)
-    scene.lanes["a"].lies = True
+    scene.connections["a"].lies = True
     x, ids, weights = some_rows(3, 0)
     for _ in range(4):
         scene.dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
@@ -337,11 +337,11 @@ def test_a_call_that_ends_whoever_is_asked_is_given_up_in_the_end() -> None:
 
         return act
 
-    for name, lane in scene.lanes.items():
-        lane.acts = [die(name)]
+    for name, connection in scene.connections.items():
+        connection.acts = [die(name)]
     with pytest.raises(WorkerUnreachableError, match="crashed"):
         scene.exchange()
-    assert sum(lane.asked for lane in scene.lanes.values()) <= 16
-    for lane in scene.lanes.values():
-        lane.acts = [work_well]
+    assert sum(connection.asked for connection in scene.connections.values()) <= 16
+    for connection in scene.connections.values():
+        connection.acts = [work_well]
     scene.exchange()

@@ -1,4 +1,4 @@
-"""Exchanges that native code asks and collects: the same as those of the lanes, to the bit."""
+"""Exchanges that native code asks and collects: the same as those of the connections, to the bit."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ def begin(cluster: Cluster[Peer], asked: Rows) -> Exchange:
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=60)
-def test_sums_and_calls_are_those_of_the_lanes_to_the_bit(
+def test_sums_and_calls_are_those_of_the_connections_to_the_bit(
     kind: Kind, sizes: list[tuple[int, int]], owner: list[int], loudness: float, row_type: RowType, seed: int
 ) -> None:
     found = []
@@ -169,12 +169,12 @@ def test_a_frame_that_the_socket_takes_in_parts_is_sent_whole() -> None:
     with cluster_of(hidden=hidden) as native, cluster_of(hidden=hidden, is_native=False) as plain:
         for _ in range(3):
             assert native.ask(*asked) == plain.ask(*asked)
-        assert native.settled == [], "these went on over the lanes"
+        assert native.settled == [], "these went on over the connections"
         assert native.ask(*some_rows(hidden=hidden)) == plain.ask(*some_rows(hidden=hidden))
         assert native.settled == [True]
 
 
-def test_rows_that_are_too_many_or_of_another_type_than_sent_go_over_the_lanes() -> None:
+def test_rows_that_are_too_many_or_of_another_type_than_sent_go_over_the_connections() -> None:
     with cluster_of() as cluster:
         cluster.ask(*some_rows(33))
         x, ids, weights = some_rows()
@@ -186,7 +186,7 @@ def test_rows_that_are_too_many_or_of_another_type_than_sent_go_over_the_lanes()
 
 @pytest.mark.parametrize("row_type", RowType)
 @pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan, 3e-7])
-def test_the_grids_of_odd_rows_are_those_of_the_lanes(row_type: RowType, odd: float) -> None:
+def test_the_grids_of_odd_rows_are_those_of_the_connections(row_type: RowType, odd: float) -> None:
     rows, ids, weights = some_rows(hidden=100)
     rows[0, 1:40] = odd
     sent = []

@@ -1,4 +1,4 @@
-"""What goes wrong in exchanges of native code: the same words and the same rescue as over the lanes."""
+"""What goes wrong in exchanges of native code: the same words and the same rescue as over the connections."""
 
 import socket
 import struct
@@ -13,7 +13,14 @@ from jangtq_proto.errors import ClusterError
 from jangtq_proto.wire.codec import LayerCall
 from jangtq_proto.wire.frames import failure_frame
 from tests.support.native_clusters import HIDDEN, Cluster, cluster_of, some_rows
-from tests.support.socket_peers import Script, SocketLane, SocketPeer, answer_bytes, answer_rightly, in_pieces
+from tests.support.socket_peers import (
+    Script,
+    SocketConnection,
+    SocketPeer,
+    answer_bytes,
+    answer_rightly,
+    in_pieces,
+)
 
 
 def wrong_id(call_id: int, call: LayerCall) -> Sequence[bytes]:
@@ -116,7 +123,7 @@ def test_an_answer_may_be_cut_anywhere() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 4, 20, 36, 40])
-def test_what_was_read_of_an_answer_that_takes_long_goes_back_to_its_lane(cut: int) -> None:
+def test_what_was_read_of_an_answer_that_takes_long_goes_back_to_its_connection(cut: int) -> None:
     with cluster_of() as cluster:
         expected = cluster.ask(*some_rows())
         for peer in cluster.peers:
@@ -143,9 +150,11 @@ def test_a_connection_that_ended_before_the_call_is_the_same_error_as_without_na
     words = []
     for is_native in (True, False):
         with cluster_of(1, is_native=is_native) as cluster:
-            lane = cluster.dispatcher._collector._lanes.known(cluster.dispatcher._membership.plan.members[0])
-            assert isinstance(lane, SocketLane) and lane.plain_frames is not None
-            lane.plain_frames._socket.shutdown(socket.SHUT_WR)
+            connection = cluster.dispatcher._collector._connections.known(
+                cluster.dispatcher._membership.placement.members[0]
+            )
+            assert isinstance(connection, SocketConnection) and connection.plain_frames is not None
+            connection.plain_frames._socket.shutdown(socket.SHUT_WR)
             time.sleep(0.05)
             words.append(words_of(cluster))
     assert words[0] == words[1]

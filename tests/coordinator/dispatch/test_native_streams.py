@@ -140,7 +140,7 @@ def test_a_member_that_is_lost_meanwhile_is_waited_for_no_longer() -> None:
 
             def lose(call_id: int, call: LayerCall, lost: threading.Event = lost) -> Iterable[bytes]:
                 membership = cluster.dispatcher._membership
-                membership.lose(membership.plan.members[0], "a test says so")
+                membership.lose(membership.placement.members[0], "a test says so")
                 lost.wait(30)
                 return []
 

@@ -31,7 +31,7 @@ def entry(began: int) -> ExchangeRecord:
     summary = Summary(slowest=1, queue_ns=1, compute_ns=10, decode_ns=2, read_ns=began + 70)
     numbers = [number for told in (summary, *parts) for number in told]
     return ExchangeRecord(
-        MEMBERSHIP.plan,
+        MEMBERSHIP.placement,
         0,
         np.array([[0, 1, 2], [0, 1, 3]], dtype=np.int32),
         began,

@@ -1,4 +1,4 @@
-"""Splitting a layer among holders and adding up what they answer, over lanes without a network."""
+"""Splitting a layer among holders and adding up what they answer, over connections without a network."""
 
 import time
 
@@ -13,13 +13,13 @@ from jangtq_coordinator.dispatch.router import Router
 from jangtq_coordinator.transport.connection import GiveUp, LayerAnswer, never
 from jangtq_proto.errors import ClusterError, WorkerFaultError
 from jangtq_proto.wire.codec import LayerCall
+from tests.support.connection_answers import answer_on_grid
 from tests.support.fixed_cluster import fixed_dispatcher, membership_of
-from tests.support.lane_answers import answer_on_grid
 
 HIDDEN = 4
 
 
-class FakeLane:
+class FakeConnection:
     """Expert `e` multiplies a row by `loudness ** (e + 1)`."""
 
     def __init__(self, *, fails: bool = False, loudness: float = 1.2) -> None:
@@ -73,8 +73,8 @@ def test_any_split_gives_the_same_sum_to_the_bit(
     x, ids, weights = some_rows(rows, slots, experts=16)
     found = []
     for owners in (owner, [0] * 16):
-        lanes = [FakeLane(loudness=loudness) for _ in range(4)]
-        dispatcher = fixed_dispatcher(owners, lanes)
+        connections = [FakeConnection(loudness=loudness) for _ in range(4)]
+        dispatcher = fixed_dispatcher(owners, connections)
         sums = dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
         found.append((sums.tobytes(), dispatcher.counters.second_asks))
     assert found[0] == found[1]
@@ -91,10 +91,10 @@ def test_rows_whose_grid_does_not_suit_their_answers_are_asked_for_again(
 ) -> None:
     x, ids, weights = some_rows(4, 2, experts=4)
     x[1] *= np.float32(scale)
-    lanes = [FakeLane(), FakeLane()]
-    dispatcher = fixed_dispatcher([0, 1, 0, 1], lanes)
+    connections = [FakeConnection(), FakeConnection()]
+    dispatcher = fixed_dispatcher([0, 1, 0, 1], connections)
     sums = dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
-    again = [call for lane in lanes for call in lane.calls[1:]]
+    again = [call for connection in connections for call in connection.calls[1:]]
     assert dispatcher.counters.second_asks == second_asks
     assert all(call.rows.tolist() == [x[1].tolist()] for call in again)
     expected = x * (np.float32(1.2) ** (ids + 1) * weights).sum(axis=1, keepdims=True)
@@ -102,12 +102,12 @@ def test_rows_whose_grid_does_not_suit_their_answers_are_asked_for_again(
 
 
 def test_a_holder_that_never_answers_alike_is_a_fault() -> None:
-    class LouderLane(FakeLane):
+    class LouderConnection(FakeConnection):
         def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
             return super().receive(call_id)._replace(finest=self.calls[-1].exponents + np.int8(1))
 
     x, ids, weights = some_rows(1, 2, experts=2)
-    dispatcher = fixed_dispatcher([0, 0], [LouderLane()])
+    dispatcher = fixed_dispatcher([0, 0], [LouderConnection()])
     with pytest.raises(WorkerFaultError, match="layer 0: answers change whenever they are asked for"):
         dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
 
@@ -115,15 +115,15 @@ def test_a_holder_that_never_answers_alike_is_a_fault() -> None:
 def test_only_the_rows_that_a_holder_needs_travel() -> None:
     x, _, weights = some_rows(3, 2, experts=4)
     ids = np.array([[0, 1], [2, 3], [0, 2]], dtype=np.int32)
-    lanes = [FakeLane(), FakeLane()]
-    fixed_dispatcher([0, 0, 1, 1], lanes).forward(0, x, expert_ids=ids, router_weights=weights)
-    np.testing.assert_array_equal(lanes[0].calls[0].rows, x[[0, 2]])
-    np.testing.assert_array_equal(lanes[0].calls[0].expert_ids, [[0, 1], [0, -1]])
-    np.testing.assert_array_equal(lanes[1].calls[0].rows, x[[1, 2]])
+    connections = [FakeConnection(), FakeConnection()]
+    fixed_dispatcher([0, 0, 1, 1], connections).forward(0, x, expert_ids=ids, router_weights=weights)
+    np.testing.assert_array_equal(connections[0].calls[0].rows, x[[0, 2]])
+    np.testing.assert_array_equal(connections[0].calls[0].expert_ids, [[0, 1], [0, -1]])
+    np.testing.assert_array_equal(connections[1].calls[0].rows, x[[1, 2]])
 
 
 def test_a_holder_without_a_picked_expert_is_not_asked() -> None:
-    router = Router(membership_of({"a": "2", "b": "0-1"}, 3).plan)
+    router = Router(membership_of({"a": "2", "b": "0-1"}, 3).placement)
     parts = router.split(np.array([[0, 1]], dtype=np.int32), np.ones((1, 2), dtype=np.float32))
     assert [part.holder for part in parts] == [1]
 
@@ -131,7 +131,7 @@ def test_a_holder_without_a_picked_expert_is_not_asked() -> None:
 @pytest.mark.parametrize("rows", [1, 5])
 def test_what_a_holder_is_asked_for_is_counted(rows: int) -> None:
     _, ids, weights = some_rows(rows, 4, experts=6)
-    parts = Router(membership_of({"a": "0-2", "b": "3-4", "c": "5"}, 6).plan).split(ids, weights)
+    parts = Router(membership_of({"a": "0-2", "b": "3-4", "c": "5"}, 6).placement).split(ids, weights)
     assert [part.picks for part in parts] == [np.count_nonzero(part.expert_ids >= 0) for part in parts]
     assert sum(part.picks for part in parts) == ids.size
     assert [part.work() for part in parts] == [
@@ -141,16 +141,16 @@ def test_what_a_holder_is_asked_for_is_counted(rows: int) -> None:
 
 def test_a_failing_holder_leaves_no_half_done_call() -> None:
     x, ids, weights = some_rows(2, 4, experts=4)
-    lanes = [FakeLane(), FakeLane(fails=True)]
-    dispatcher = fixed_dispatcher([0, 1, 0, 1], lanes)
+    connections = [FakeConnection(), FakeConnection(fails=True)]
+    dispatcher = fixed_dispatcher([0, 1, 0, 1], connections)
     with pytest.raises(ClusterError, match="broken"):
         dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
-    assert [lane.abandoned for lane in lanes] == [1, 1]
+    assert [connection.abandoned for connection in connections] == [1, 1]
 
 
 def test_exchanges_under_way_together_do_not_mix() -> None:
     first, second = some_rows(3, 4, experts=8), some_rows(2, 4, experts=8)
-    dispatcher = fixed_dispatcher([0, 1] * 4, [FakeLane(), FakeLane()], layers=2)
+    dispatcher = fixed_dispatcher([0, 1] * 4, [FakeConnection(), FakeConnection()], layers=2)
     alone = [
         dispatcher.forward(layer, x, expert_ids=ids, router_weights=weights)
         for layer, (x, ids, weights) in enumerate((first, second))
@@ -166,16 +166,16 @@ def test_exchanges_under_way_together_do_not_mix() -> None:
 def test_other_work_is_done_while_the_holders_compute() -> None:
     x, ids, weights = some_rows(1, 2, experts=2)
     seen: list[int] = []
-    lane = FakeLane()
-    fixed_dispatcher([0, 0], [lane]).forward(
-        0, x, expert_ids=ids, router_weights=weights, meanwhile=lambda: seen.append(len(lane.calls))
+    connection = FakeConnection()
+    fixed_dispatcher([0, 0], [connection]).forward(
+        0, x, expert_ids=ids, router_weights=weights, meanwhile=lambda: seen.append(len(connection.calls))
     )
     assert seen == [1]
 
 
 def test_every_exchange_is_timed() -> None:
     x, ids, weights = some_rows(2, 4, experts=4)
-    dispatcher = fixed_dispatcher([0, 1, 0, 1], [FakeLane(), FakeLane()], layers=2)
+    dispatcher = fixed_dispatcher([0, 1, 0, 1], [FakeConnection(), FakeConnection()], layers=2)
     began = time.perf_counter_ns()
     dispatcher.forward(1, x, expert_ids=ids, router_weights=weights, began_ns=began)
     (exchange,) = dispatcher.timeline.copy().exchanges
@@ -189,7 +189,7 @@ def test_every_exchange_is_timed() -> None:
 
 def test_recording_can_be_left_out_to_measure_its_cost() -> None:
     x, ids, weights = some_rows(2, 4, experts=4)
-    dispatcher = fixed_dispatcher([0, 1, 0, 1], [FakeLane(), FakeLane()])
+    dispatcher = fixed_dispatcher([0, 1, 0, 1], [FakeConnection(), FakeConnection()])
     dispatcher.records = False
     dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
     assert dispatcher.timeline.copy().exchanges == () == dispatcher.times.splits()

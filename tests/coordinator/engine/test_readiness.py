@@ -31,14 +31,14 @@ class WaitingModel(ProbedModel):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pause = Readiness()
+        self.readiness = Readiness()
         self.complete = threading.Event()
         self.waiting = threading.Event()
 
     def __call__(self, inputs: mx.array, *, cache: list[object]) -> mx.array:
         while not self.complete.is_set():
             self.waiting.set()
-            self.pause.check_waiting()
+            self.readiness.check_waiting()
             self.complete.wait(0.005)
         return super().__call__(inputs, cache=cache)
 
@@ -49,7 +49,7 @@ def waiting_engine() -> Iterator[tuple[Engine, WaitingModel]]:
 
     def load() -> LoadedModel:
         model.append(WaitingModel())
-        return replace(loader(new_model=lambda: model[0])(), pause=model[0].pause)
+        return replace(loader(new_model=lambda: model[0])(), readiness=model[0].readiness)
 
     engine = Engine(load, settings=EngineSettings())
     engine.start()
@@ -110,7 +110,7 @@ async def test_no_prompt_begins_beside_a_running_answer_while_a_worker_has_too_m
     with running_engine() as (engine, _):
         crowded = threading.Event()
         crowded.set()
-        engine.loaded.pause.when_crowded(crowded.is_set)
+        engine.loaded.readiness.when_crowded(crowded.is_set)
         first = engine.submit(request(max_tokens=300))
         await anext(first)
         second = engine.submit(request(PROMPTS[1]))

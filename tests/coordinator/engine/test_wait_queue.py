@@ -1,4 +1,4 @@
-"""Who goes first: the line for memory, the turns of prompts, and patience. All pure."""
+"""Who goes first: the line for memory, the turns of prompts, and retry_window. All pure."""
 
 from dataclasses import dataclass
 
@@ -95,19 +95,19 @@ def test_a_long_prompt_is_not_starved_by_short_ones() -> None:
 
 
 def test_patience_counts_from_the_first_failure_to_the_next_success() -> None:
-    patience, lost = RetryWindow(10), WorkerUnreachableError("gone")
-    assert not patience.is_tried
-    assert patience.allows(lost, started=100, now=105) and patience.is_tried
-    assert patience.allows(lost, started=107, now=109.9)
-    assert not patience.allows(lost, started=108, now=110)
-    patience.succeeded()
-    assert patience.allows(lost, started=200, now=209)
+    retry_window, lost = RetryWindow(10), WorkerUnreachableError("gone")
+    assert not retry_window.is_tried
+    assert retry_window.allows(lost, started=100, now=105) and retry_window.is_tried
+    assert retry_window.allows(lost, started=107, now=109.9)
+    assert not retry_window.allows(lost, started=108, now=110)
+    retry_window.succeeded()
+    assert retry_window.allows(lost, started=200, now=209)
 
 
 @pytest.mark.parametrize("error", [CallRejectedError("malformed"), ValueError("a bug")])
 def test_no_patience_with_what_will_not_get_better(error: Exception) -> None:
-    patience = RetryWindow(10)
-    assert not patience.allows(error, started=0, now=0) and not patience.is_tried
+    retry_window = RetryWindow(10)
+    assert not retry_window.allows(error, started=0, now=0) and not retry_window.is_tried
 
 
 def test_retry_after_follows_what_requests_took() -> None:

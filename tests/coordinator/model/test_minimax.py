@@ -15,15 +15,15 @@ from jangtq_coordinator.model.minimax import MoeBlock, load_model
 from jangtq_coordinator.model.routed_experts import RoutedExperts
 from jangtq_coordinator.transport.connection import GiveUp, LayerAnswer, never
 from jangtq_proto.wire.codec import LayerCall, RowType
+from tests.support.connection_answers import answer_on_grid
 from tests.support.fixed_cluster import fixed_dispatcher
-from tests.support.lane_answers import answer_on_grid
 from tests.support.small_checkpoints import Sizes
 from tests.support.sparse_bundles import write_sparse_bundle
 
 HIDDEN, EXPERTS = 64, 32
 
 
-class TripleLane:
+class TripleConnection:
     """Every expert triples its row, so a block's answer is three times its input."""
 
     def __init__(self) -> None:
@@ -66,8 +66,10 @@ def model_args(shared_intermediate_size: int) -> minimax.ModelArgs:
     )
 
 
-def block_over(lane: TripleLane, *, shared: int = 0, row_type: RowType = RowType.FLOAT32) -> MoeBlock:
-    dispatcher = fixed_dispatcher([0] * EXPERTS, [lane])
+def block_over(
+    connection: TripleConnection, *, shared: int = 0, row_type: RowType = RowType.FLOAT32
+) -> MoeBlock:
+    dispatcher = fixed_dispatcher([0] * EXPERTS, [connection])
     return MoeBlock(model_args(shared), 0, RoutedExperts(dispatcher, row_type))
 
 
@@ -76,14 +78,14 @@ def some_x(rows: int = 5) -> mx.array:
 
 
 def test_router_weights_are_scores_without_the_bias_and_sum_to_one() -> None:
-    lane = TripleLane()
-    block = block_over(lane)
+    connection = TripleConnection()
+    block = block_over(connection)
     bias = np.zeros(EXPERTS, dtype=np.float32)
     bias[[2, 3, 5, 7]] = 10
     block.e_score_correction_bias = mx.array(bias)
     x = some_x()
     block(x)
-    ids, weights = lane.calls[0].expert_ids, lane.calls[0].router_weights
+    ids, weights = connection.calls[0].expert_ids, connection.calls[0].router_weights
     assert {tuple(sorted(row)) for row in ids.tolist()} == {(2, 3, 5, 7)}
     gates = np.array(x)[0].astype(np.float64) @ np.array(block.gate.weight).astype(np.float64).T
     scores = np.take_along_axis(1 / (1 + np.exp(-gates)), ids, axis=1)
@@ -95,15 +97,15 @@ def test_router_weights_are_scores_without_the_bias_and_sum_to_one() -> None:
     [(RowType.FLOAT32, 1e-4), (RowType.FLOAT16, 2e-3), (RowType.BFLOAT16, 1e-2)],
 )
 def test_rows_travel_in_the_wires_type(row_type: RowType, tolerance: float) -> None:
-    lane = TripleLane()
+    connection = TripleConnection()
     x = some_x()
-    answer = block_over(lane, row_type=row_type)(x)
-    assert str(lane.calls[0].rows.dtype) == row_type
+    answer = block_over(connection, row_type=row_type)(x)
+    assert str(connection.calls[0].rows.dtype) == row_type
     np.testing.assert_allclose(np.array(answer), 3 * np.array(x), rtol=tolerance, atol=tolerance)
 
 
 def test_a_shared_expert_is_added_where_the_config_has_one() -> None:
-    block = block_over(TripleLane(), shared=32)
+    block = block_over(TripleConnection(), shared=32)
     x = some_x()
     shared = block.shared_experts
     rows = np.array(x).astype(np.float64)
@@ -119,7 +121,7 @@ def test_a_shared_expert_is_added_where_the_config_has_one() -> None:
 def test_a_bundle_with_a_shared_expert_loads_all_of_it(tmp_path: Path) -> None:
     sizes = Sizes(expert_count=EXPERTS, hidden_size=64, intermediate_size=64, layer_count=1)
     bundle = Bundle.open(write_sparse_bundle(tmp_path / "bundle", sizes, shared_intermediate_size=64))
-    dispatcher = fixed_dispatcher([0] * EXPERTS, [TripleLane()])
+    dispatcher = fixed_dispatcher([0] * EXPERTS, [TripleConnection()])
     model = load_model(bundle, dispatcher, RowType.FLOAT32)
     assert model.layers[0].block_sparse_moe.shared_experts.down_proj.weight.size
     logits = model(mx.array([[1, 2, 3]]))
@@ -129,7 +131,7 @@ def test_a_bundle_with_a_shared_expert_loads_all_of_it(tmp_path: Path) -> None:
 def test_the_last_logits_are_the_models_own(tmp_path: Path) -> None:
     sizes = Sizes(expert_count=EXPERTS, hidden_size=64, intermediate_size=64, layer_count=1)
     bundle = Bundle.open(write_sparse_bundle(tmp_path / "bundle", sizes))
-    dispatcher = fixed_dispatcher([0] * EXPERTS, [TripleLane()])
+    dispatcher = fixed_dispatcher([0] * EXPERTS, [TripleConnection()])
     model = load_model(bundle, dispatcher, RowType.FLOAT32, dense=DenseSettings(DenseForm.FLOAT32))
     mx.random.seed(1)
     model.lm_head.weight = mx.random.normal(model.lm_head.weight.shape)

@@ -47,7 +47,7 @@ class ToldLayer:
 
 
 @dataclass
-class WorkerLane:
+class WorkerConnection:
     """A worker that answers when it is asked for its answer, and puts down when it is called."""
 
     inner: LocalConnection
@@ -101,12 +101,12 @@ def model_over(
 ) -> CoordinatorModel:
     """Half of the experts are local, the others a worker's, and every row picks some of each."""
     told = tuple(ToldLayer(layer, log) for layer in layers)
-    lanes: dict[str, Connection] = {
+    connections: dict[str, Connection] = {
         LOCAL: LocalConnection(lambda: told),
-        "worker": WorkerLane(LocalConnection(lambda: tuple(layers)), log),
+        "worker": WorkerConnection(LocalConnection(lambda: tuple(layers)), log),
     }
     membership = membership_of({LOCAL: "0-15", "worker": "16-31"}, SIZES.expert_count)
-    dispatcher = dispatcher_of(membership, lanes, layers=SIZES.layer_count)
+    dispatcher = dispatcher_of(membership, connections, layers=SIZES.layer_count)
     model = load_model(bundle, dispatcher, RowType.FLOAT32, OverlapChooser(overlap))
     half = model.args.num_experts_per_tok // 2
     picked = [1.0] * half + [0.0] * (16 - half)

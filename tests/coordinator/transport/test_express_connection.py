@@ -1,4 +1,4 @@
-"""The express lane between coordinator and worker: what it falls back to, how it ends, how it is chosen."""
+"""Express connections to a worker: what they fall back to, how they end, how they are chosen."""
 
 import logging
 import os
@@ -24,7 +24,14 @@ from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.wire.codec import RowType
 from jangtq_worker.cli import settings_from
 from tests.support.cluster_processes import run_coordinator, running_workers, start_worker
-from tests.support.scripted_workers import HIDDEN, NETWORK, ScriptedWorker, ask, lane_to, scripted_worker
+from tests.support.scripted_workers import (
+    HIDDEN,
+    NETWORK,
+    ScriptedWorker,
+    ask,
+    connection_to,
+    scripted_worker,
+)
 
 TCP, UNIX = NETWORK[2], NETWORK[3]
 
@@ -35,21 +42,23 @@ def worker(small_bundle: Path) -> Iterator[ScriptedWorker]:
         yield running
 
 
-def test_a_broken_lane_is_replaced_by_grpc_and_tried_again_later(
+def test_a_broken_connection_is_replaced_by_grpc_and_tried_again_later(
     worker: ScriptedWorker, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="jangtq.cluster")
-    for retry_seconds, lanes_opened in ((3600, 1), (0, 2)):
+    for retry_seconds, connections_opened in ((3600, 1), (0, 2)):
         caplog.clear()
-        with lane_to(worker, TCP, express=ExpressSettings(retry_seconds=retry_seconds)) as lane:
-            assert isinstance(lane, ExpressConnection)
-            ask(lane)
+        with connection_to(worker, TCP, express=ExpressSettings(retry_seconds=retry_seconds)) as connection:
+            assert isinstance(connection, ExpressConnection)
+            ask(connection)
             worker.stop()
             with pytest.raises(WorkerUnreachableError):
-                ask(lane)
+                ask(connection)
             worker.start()
-            assert ask(lane).shape == ask(lane).shape == (2, HIDDEN)
-        assert sum("express lane over TCP" in message for message in caplog.messages) == lanes_opened
+            assert ask(connection).shape == ask(connection).shape == (2, HIDDEN)
+        assert (
+            sum("express transport over TCP" in message for message in caplog.messages) == connections_opened
+        )
 
 
 def test_a_worker_that_lets_nobody_in_is_asked_over_grpc(
@@ -58,11 +67,11 @@ def test_a_worker_that_lets_nobody_in_is_asked_over_grpc(
     """A firewall, for example: the ticket is had, but nobody answers at the port."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    with lane_to(worker, TCP) as lane:
+    with connection_to(worker, TCP) as connection:
         reply = pb.OpenExpressReply(ticket=bytes(32), port=port)
-        monkeypatch.setattr(GrpcConnection, "open_express", lambda lane: reply)
-        assert ask(lane).shape == (2, HIDDEN)
-    assert f"worker {worker.address}: no express lane, using gRPC" in " ".join(caplog.messages)
+        monkeypatch.setattr(GrpcConnection, "open_express", lambda connection: reply)
+        assert ask(connection).shape == (2, HIDDEN)
+    assert f"worker {worker.address}: no express transport, using gRPC" in " ".join(caplog.messages)
 
 
 def test_a_unix_socket_that_does_not_answer_is_replaced_by_tcp(
@@ -70,13 +79,13 @@ def test_a_unix_socket_that_does_not_answer_is_replaced_by_tcp(
 ) -> None:
     caplog.set_level(logging.INFO, logger="jangtq.cluster")
     for way in (NETWORK[1], UNIX):
-        with lane_to(worker, way) as lane:
-            ask(lane)
+        with connection_to(worker, way) as connection:
+            ask(connection)
             for file in SocketFolder().path.glob(f"*-{worker.address.port}-*"):
                 file.unlink()
-            lane.abandon()
+            connection.abandon()
             caplog.clear()
-            assert ask(lane).shape == (2, HIDDEN)
+            assert ask(connection).shape == (2, HIDDEN)
         assert "using TCP" in " ".join(caplog.messages)
 
 
@@ -87,9 +96,9 @@ def test_polling_finds_the_same_answers(small_bundle: Path) -> None:
         settings = ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, 30)
         control = GrpcConnection(parse_address(process.listening()), settings)
         control.expect(control.describe())
-        lane = ExpressConnection(control, settings, ExpressSettings(poll_us=300))
-        assert ask(lane).tolist() == ask(lane).tolist()
-        lane.close()
+        connection = ExpressConnection(control, settings, ExpressSettings(poll_us=300))
+        assert ask(connection).tolist() == ask(connection).tolist()
+        connection.close()
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
@@ -101,17 +110,17 @@ def test_no_socket_is_left_or_in_the_way(small_bundle: Path, end: signal.Signals
         settings = ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, 30)
         control = GrpcConnection(address, settings)
         control.expect(control.describe())
-        lane = ExpressConnection(control, settings, ExpressSettings(retry_seconds=0))
-        ask(lane)
+        connection = ExpressConnection(control, settings, ExpressSettings(retry_seconds=0))
+        ask(connection)
         os.kill(first.process.pid, end)
         first.process.wait(30)
         left = list(SocketFolder().path.glob(f"*-{address.port}-*"))
         assert len(left) == (2 if end is signal.SIGKILL else 0)
         with pytest.raises(WorkerUnreachableError):
-            ask(lane)
+            ask(connection)
         start_worker(children, small_bundle, "0-31", listen=str(address)).ready()
-        assert ask(lane).shape == (2, HIDDEN)
-        lane.close()
+        assert ask(connection).shape == (2, HIDDEN)
+        connection.close()
     assert not list(SocketFolder().path.glob(f"*-{address.port}-*"))
 
 
@@ -123,10 +132,10 @@ def test_an_answer_does_not_depend_on_the_transport(small_bundle: Path) -> None:
         over_express = run_coordinator(*line, "--transport", "express", "--poll-us", "20")
     assert over_grpc.returncode == over_express.returncode == 0
     assert over_grpc.stdout == over_express.stdout != ""
-    assert over_express.stderr.count("express lane over Unix socket") == 2
+    assert over_express.stderr.count("express transport over Unix socket") == 2
 
 
-def test_a_lane_goes_through_the_port_that_was_chosen(small_bundle: Path) -> None:
+def test_a_connection_goes_through_the_port_that_was_chosen(small_bundle: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     with Children() as children:
@@ -136,7 +145,7 @@ def test_a_lane_goes_through_the_port_that_was_chosen(small_bundle: Path) -> Non
         line += ["--max-tokens", "2", "--transport", "express", "--no-unix-sockets"]
         done = run_coordinator(*line)
     assert done.returncode == 0, done.stderr
-    assert f"express lane over TCP port {port}" in done.stderr
+    assert f"express transport over TCP port {port}" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -148,12 +157,12 @@ def test_a_lane_goes_through_the_port_that_was_chosen(small_bundle: Path) -> Non
         ("unix:/tmp/a", "7701", "--express-port: --listen unix:/tmp/a lets nobody in by TCP"),
     ],
 )
-def test_a_port_that_cannot_be_the_lanes_is_refused(listen: str, port: str, words: str) -> None:
+def test_a_port_that_cannot_be_the_connections_is_refused(listen: str, port: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         settings_from(["--model", "a", "--experts", "0", "--listen", listen, "--express-port", port])
 
 
-def test_the_command_lines_know_the_lane(tmp_path: Path) -> None:
+def test_the_command_lines_know_the_connection(tmp_path: Path) -> None:
     line = ["generate", "--model", str(tmp_path), "--workers", "a", "--prompt", "hi"]
     settings = cluster_settings(coordinator_parser().parse_args(line))
     assert (settings.transport, settings.poll_us, settings.unix_sockets) == (Transport.GRPC, 0, True)

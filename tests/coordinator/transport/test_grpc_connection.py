@@ -1,4 +1,4 @@
-"""A lane to a worker that behaves, fails, lies, falls silent, dies and comes back."""
+"""A connection to a worker that behaves, fails, lies, falls silent, dies and comes back."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -56,7 +56,7 @@ class ScriptedWorker(expert_pb2_grpc.ExpertServiceServicer):
     def OpenExpress(
         self, request: pb.OpenExpressRequest, context: grpc.ServicerContext
     ) -> pb.OpenExpressReply:
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "no express lane here")
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "no express transport here")
 
     def TakeOver(self, request: pb.TakeOverRequest, context: grpc.ServicerContext) -> pb.TakeOverReply:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "nothing is taken over here")
@@ -87,13 +87,13 @@ def scripted_worker(
 
 
 @contextmanager
-def lane_to(port: int, *, call_timeout_seconds: float = 30) -> Iterator[GrpcConnection]:
+def connection_to(port: int, *, call_timeout_seconds: float = 30) -> Iterator[GrpcConnection]:
     settings = ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, call_timeout_seconds)
-    lane = GrpcConnection(parse_address(f"127.0.0.1:{port}"), settings)
+    connection = GrpcConnection(parse_address(f"127.0.0.1:{port}"), settings)
     try:
-        yield lane
+        yield connection
     finally:
-        lane.close()
+        connection.close()
 
 
 def some_call(rows: int = 2, seed: int = 0) -> LayerCall:
@@ -107,32 +107,32 @@ def some_call(rows: int = 2, seed: int = 0) -> LayerCall:
     )
 
 
-def ask(lane: GrpcConnection, call: LayerCall | None = None) -> NDArray[np.int32]:
-    return lane.receive(lane.send(call or some_call())).partial_sums
+def ask(connection: GrpcConnection, call: LayerCall | None = None) -> NDArray[np.int32]:
+    return connection.receive(connection.send(call or some_call())).partial_sums
 
 
 def test_many_calls_share_a_stream() -> None:
-    with scripted_worker() as (_, port), lane_to(port) as lane:
+    with scripted_worker() as (_, port), connection_to(port) as connection:
         for seed in range(200):
             call = some_call(rows=1 + seed % 5, seed=seed)
-            np.testing.assert_array_equal(ask(lane, call), call.rows.view(np.int32))
+            np.testing.assert_array_equal(ask(connection, call), call.rows.view(np.int32))
 
 
-def ask_alone_for_long(lane: GrpcConnection) -> None:
-    """From then on the lane counts on one call at a time."""
+def ask_alone_for_long(connection: GrpcConnection) -> None:
+    """From then on the connection counts on one call at a time."""
     for seed in range(LONE_CALLS + 3):
         call = some_call(seed=seed)
-        np.testing.assert_array_equal(ask(lane, call), call.rows.view(np.int32))
+        np.testing.assert_array_equal(ask(connection, call), call.rows.view(np.int32))
 
 
 def test_calls_come_together_again_after_many_that_were_alone() -> None:
-    with scripted_worker() as (_, port), lane_to(port) as lane:
+    with scripted_worker() as (_, port), connection_to(port) as connection:
         for _ in range(2):
-            ask_alone_for_long(lane)
+            ask_alone_for_long(connection)
             calls = [some_call(rows=1 + seed, seed=seed) for seed in range(4)]
-            ids = [lane.send(call) for call in calls]
+            ids = [connection.send(call) for call in calls]
             for call_id, call in reversed(list(zip(ids, calls, strict=True))):
-                found = lane.receive(call_id).partial_sums
+                found = connection.receive(call_id).partial_sums
                 np.testing.assert_array_equal(found, call.rows.view(np.int32))
 
 
@@ -145,33 +145,33 @@ def test_a_worker_that_falls_silent_or_dies_after_many_calls_is_given_up() -> No
 
     with ExitStack() as stack:
         with scripted_worker() as (worker, port):
-            lane = stack.enter_context(lane_to(port, call_timeout_seconds=2))
-            ask_alone_for_long(lane)
+            connection = stack.enter_context(connection_to(port, call_timeout_seconds=2))
+            ask_alone_for_long(connection)
             worker.behaviour = fall_silent
             with pytest.raises(WorkerUnreachableError, match="no answer within 2 s"):
-                ask(lane)
+                ask(connection)
             go_on.set()
             worker.behaviour = echo
-            ask_alone_for_long(lane)
+            ask_alone_for_long(connection)
         with pytest.raises(WorkerUnreachableError):
-            ask(lane)
+            ask(connection)
 
 
 def test_a_large_call_passes() -> None:
-    with scripted_worker() as (_, port), lane_to(port) as lane:
+    with scripted_worker() as (_, port), connection_to(port) as connection:
         call = some_call(rows=4096)
-        np.testing.assert_array_equal(ask(lane, call), call.rows.view(np.int32))
+        np.testing.assert_array_equal(ask(connection, call), call.rows.view(np.int32))
 
 
-def test_a_failure_is_the_callers_error_and_the_lane_goes_on() -> None:
+def test_a_failure_is_the_callers_error_and_the_connection_goes_on() -> None:
     def refuse(message: pb.ExpertCall) -> pb.ExpertReply:
         return pb.ExpertReply(call_id=message.call_id, failure=pb.Failure(status=3, message="bad rows"))
 
-    with scripted_worker(refuse) as (worker, port), lane_to(port) as lane:
+    with scripted_worker(refuse) as (worker, port), connection_to(port) as connection:
         with pytest.raises(CallRejectedError, match=f"worker 127.0.0.1:{port}: bad rows"):
-            ask(lane)
+            ask(connection)
         worker.behaviour = echo
-        assert ask(lane).shape == (2, HIDDEN)
+        assert ask(connection).shape == (2, HIDDEN)
 
 
 @pytest.mark.parametrize(
@@ -187,11 +187,11 @@ def test_a_failure_is_the_callers_error_and_the_lane_goes_on() -> None:
     ids=["other call", "short", "short finest", "another's answer", "no checksum", "empty"],
 )
 def test_a_lie_is_noticed_and_forgiven(lie: Behaviour, words: str) -> None:
-    with scripted_worker(lie) as (worker, port), lane_to(port) as lane:
+    with scripted_worker(lie) as (worker, port), connection_to(port) as connection:
         with pytest.raises(WorkerFaultError, match=words):
-            ask(lane)
+            ask(connection)
         worker.behaviour = echo
-        assert ask(lane).shape == (2, HIDDEN)
+        assert ask(connection).shape == (2, HIDDEN)
 
 
 def test_a_silent_worker_is_given_up_and_its_late_answer_dropped() -> None:
@@ -201,39 +201,39 @@ def test_a_silent_worker_is_given_up_and_its_late_answer_dropped() -> None:
         go_on.wait(30)
         return pb.ExpertReply(call_id=message.call_id, partial_sums=bytes(len(message.rows)))
 
-    with scripted_worker(hang) as (worker, port), lane_to(port, call_timeout_seconds=0.3) as lane:
+    with scripted_worker(hang) as (worker, port), connection_to(port, call_timeout_seconds=0.3) as connection:
         with pytest.raises(WorkerUnreachableError, match=r"no answer within 0\.3 s"):
-            ask(lane)
+            ask(connection)
         worker.behaviour = echo
         go_on.set()
         call = some_call(seed=9)
-        np.testing.assert_array_equal(ask(lane, call), call.rows.view(np.int32))
+        np.testing.assert_array_equal(ask(connection, call), call.rows.view(np.int32))
 
 
 def test_a_worker_that_dies_is_an_error_and_one_that_comes_back_is_used() -> None:
     with ExitStack() as stack:
         with scripted_worker() as (_, port):
-            lane = stack.enter_context(lane_to(port))
-            lane.expect(lane.describe())
-            ask(lane)
+            connection = stack.enter_context(connection_to(port))
+            connection.expect(connection.describe())
+            ask(connection)
         with pytest.raises(WorkerUnreachableError):
-            ask(lane)
+            ask(connection)
         with scripted_worker(port=port):
-            assert ask(lane).shape == (2, HIDDEN)
+            assert ask(connection).shape == (2, HIDDEN)
 
 
 def test_a_worker_that_comes_back_with_another_bundle_is_refused() -> None:
     with ExitStack() as stack:
         with scripted_worker(fingerprint="one") as (_, port):
-            lane = stack.enter_context(lane_to(port))
-            lane.expect(lane.describe())
+            connection = stack.enter_context(connection_to(port))
+            connection.expect(connection.describe())
         with scripted_worker(port=port, fingerprint="two"):
             with pytest.raises(WorkerMismatchError, match="came back with bundle two, it had one"):
-                ask(lane)
+                ask(connection)
 
 
 def test_nobody_there_is_said_with_the_address() -> None:
     with scripted_worker() as (_, port):
         pass
-    with lane_to(port) as lane, pytest.raises(WorkerUnreachableError, match=f"127.0.0.1:{port}"):
-        ask(lane)
+    with connection_to(port) as connection, pytest.raises(WorkerUnreachableError, match=f"127.0.0.1:{port}"):
+        ask(connection)

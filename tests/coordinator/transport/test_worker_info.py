@@ -21,15 +21,15 @@ def holder(name: str, ranges: str, *, fingerprint: str = "f", protocol_version: 
 
 
 def test_every_expert_gets_its_holders() -> None:
-    plan = membership_of({"a": "0-2,6", "b": "2-5,7"}, 8).plan
-    assert plan.holders_of == ((0,), (0,), (0, 1), (1,), (1,), (1,), (0,), (1,))
-    assert plan.has_replicas and not plan.uncovered
-    plan.check_covered()
+    placement = membership_of({"a": "0-2,6", "b": "2-5,7"}, 8).placement
+    assert placement.holders_of == ((0,), (0,), (0, 1), (1,), (1,), (1,), (0,), (1,))
+    assert placement.has_replicas and not placement.uncovered
+    placement.check_covered()
 
 
 def test_missing_experts_are_named_with_what_everybody_holds() -> None:
     with pytest.raises(CoverageError) as caught:
-        membership_of({"a:1": "0-3", "b:1": "6"}, 8).plan.check_covered()
+        membership_of({"a:1": "0-3", "b:1": "6"}, 8).placement.check_covered()
     assert str(caught.value) == "experts 4-5,7 are held by nobody; a:1 holds 0-3; b:1 holds 6"
 
 

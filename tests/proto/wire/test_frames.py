@@ -1,4 +1,4 @@
-"""Frames of the express lane: what is written is read, in whatever pieces it comes, and lies are refused."""
+"""Frames: what is written is read, in whatever pieces it comes, and lies are refused."""
 
 import socket
 import struct

@@ -92,7 +92,7 @@ def reply(
 
 
 def by_protobuf(data: bytes, call_id: int, shape: tuple[int, int]) -> LayerAnswer | None:
-    """None where the lane would fail, or take this for the answer to another call."""
+    """None where the connection would fail, or take this for the answer to another call."""
     try:
         message = pb.ExpertReply.FromString(data)
         if message.call_id != call_id or message.WhichOneof("result") == "failure":

@@ -189,9 +189,9 @@ def test_what_is_wrong_somewhere_is_refused_in_the_words_of_the_whole(name: str,
 
 
 def test_a_shard_without_layers_says_so_in_company_too() -> None:
-    for has_company in (True, False):
+    for has_others in (True, False):
         with pytest.raises(IndexError):
-            Shard(()).forward(some_call(300), lambda has_company=has_company: has_company)  # type: ignore[misc]
+            Shard(()).forward(some_call(300), lambda has_others=has_others: has_others)  # type: ignore[misc]
 
 
 @pytest.mark.usefixtures("slow")

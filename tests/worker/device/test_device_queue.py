@@ -15,7 +15,15 @@ from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.wire.codec import LayerCall
 from jangtq_worker.device.call_batch import MOST_JOINED_ROWS, goes_along
 from jangtq_worker.device.device_queue import DeviceQueue
-from tests.support.scripted_workers import EXPERTS, NETWORK, Way, ask, lane_to, scripted_worker, some_call
+from tests.support.scripted_workers import (
+    EXPERTS,
+    NETWORK,
+    Way,
+    ask,
+    connection_to,
+    scripted_worker,
+    some_call,
+)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -162,14 +170,14 @@ def test_endless_short_calls_let_a_long_one_have_every_other_turn() -> None:
 
 @contextmanager
 def busy_worker(
-    small_bundle: Path, way: Way, lanes: int
+    small_bundle: Path, way: Way, connections: int
 ) -> Iterator[tuple[Callable[[Sequence[LayerCall]], list[Future[np.ndarray]]], list[int], threading.Event]]:
-    """A worker with its device held up: queues calls on lanes of their own, lists launches; what frees it."""
+    """A worker with its device held up: queues calls on own connections, lists launches; what frees it."""
     go_on, launches = threading.Event(), list[int]()
     with ExitStack() as stack:
         worker = stack.enter_context(scripted_worker(small_bundle))
-        ways = [stack.enter_context(lane_to(worker, way)) for _ in range(lanes + 1)]
-        pool = stack.enter_context(ThreadPoolExecutor(lanes + 1))
+        ways = [stack.enter_context(connection_to(worker, way)) for _ in range(connections + 1)]
+        pool = stack.enter_context(ThreadPoolExecutor(connections + 1))
 
         def hold() -> None:
             launches.append(0)
@@ -183,7 +191,7 @@ def busy_worker(
             futures = []
             for number, call in enumerate(calls, start=1):
                 futures.append(pool.submit(ask, ways[number], call))
-                until(lambda number=number: worker.server.desk.shard().waiting == number)  # type: ignore[misc]
+                until(lambda number=number: worker.server.admission.shard().waiting == number)  # type: ignore[misc]
             return futures
 
         stack.callback(go_on.set)
@@ -193,8 +201,8 @@ def busy_worker(
 @pytest.mark.parametrize("way", NETWORK[::2], ids=str)
 def test_calls_that_wait_together_are_one_launch_with_the_bits_of_many(small_bundle: Path, way: Way) -> None:
     calls = [some_call(rows=1 + seed, slots=2 + seed, seed=seed) for seed in range(3)]
-    with scripted_worker(small_bundle) as idle, lane_to(idle, way) as lane:
-        alone = [ask(lane, call) for call in calls]
+    with scripted_worker(small_bundle) as idle, connection_to(idle, way) as connection:
+        alone = [ask(connection, call) for call in calls]
     with busy_worker(small_bundle, way, len(calls)) as (queue_calls, launches, go_on):
         futures = queue_calls(calls)
         go_on.set()
@@ -206,8 +214,8 @@ def test_calls_that_wait_together_are_one_launch_with_the_bits_of_many(small_bun
 def test_a_bad_call_does_not_fail_those_that_it_was_joined_with(small_bundle: Path) -> None:
     way, good = NETWORK[0], some_call(seed=4)
     bad = replace(good, expert_ids=np.full_like(good.expert_ids, EXPERTS))
-    with scripted_worker(small_bundle) as idle, lane_to(idle, way) as lane:
-        expected = ask(lane, good)
+    with scripted_worker(small_bundle) as idle, connection_to(idle, way) as connection:
+        expected = ask(connection, good)
     with busy_worker(small_bundle, way, 3) as (queue_calls, _, go_on):
         first, refused, last = queue_calls([good, bad, good])
         go_on.set()

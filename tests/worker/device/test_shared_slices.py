@@ -13,7 +13,7 @@ from jangtq_coordinator.transport.connection import Connection
 from jangtq_kernels.backend import ExpertRows, LoadedLayer, PartialSums
 from jangtq_proto.errors import WorkerUnreachableError
 from jangtq_proto.wire.codec import LayerCall
-from jangtq_worker.device import activity as company
+from jangtq_worker.device import activity as activity
 from jangtq_worker.device import chunks as slicing
 from jangtq_worker.device.chunks import SLICE_ROWS
 from tests.support.native_layers import ScriptedNativeLayer
@@ -23,7 +23,7 @@ from tests.support.scripted_workers import (
     ScriptedWorker,
     Way,
     ask,
-    lane_to,
+    connection_to,
     scripted_worker,
     some_call,
 )
@@ -63,14 +63,14 @@ class Experts:
 
 
 class Scene:
-    """A worker and the lanes of two coordinators; the second has asked for something short already."""
+    """A worker and the connections of two coordinators; the second has asked for something short already."""
 
     def __init__(
-        self, worker: ScriptedWorker, experts: Experts, lanes: tuple[Connection, Connection]
+        self, worker: ScriptedWorker, experts: Experts, connections: tuple[Connection, Connection]
     ) -> None:
-        self.desk = worker.server.desk
+        self.admission = worker.server.admission
         self.experts = experts
-        self.long, self.short = lanes
+        self.long, self.short = connections
         self.let(1)
         check(ask(self.short, SHORT), SHORT)
         self.forget()
@@ -91,7 +91,7 @@ class Scene:
     def queue_up(self) -> int:
         """A short call, which waits when this returns."""
         call_id = self.short.send(SHORT)
-        until(lambda: self.desk.shard().waiting == 1)
+        until(lambda: self.admission.shard().waiting == 1)
         return call_id
 
 
@@ -104,14 +104,14 @@ def sharing(bundle: Path, way: Way, *, natively: bool) -> Iterator[Scene]:
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         # However long this machine takes, the other one asked lately, and rows take long.
-        patch.setattr(company, "LATELY_NS", 1 << 50)
+        patch.setattr(activity, "LATELY_NS", 1 << 50)
         patch.setattr(slicing, "SLICE_NS", 0)
         worker = stack.enter_context(scripted_worker(bundle))
         experts = Experts(natively=natively)
-        worker.server.desk.hold((experts.layer,))
-        lanes = [stack.enter_context(lane_to(worker, way)) for _ in range(2)]
+        worker.server.admission.hold((experts.layer,))
+        connections = [stack.enter_context(connection_to(worker, way)) for _ in range(2)]
         stack.callback(experts.may_go.release, 1000)
-        scene = Scene(worker, experts, (lanes[0], lanes[1]))
+        scene = Scene(worker, experts, (connections[0], connections[1]))
         assert experts.scripted.native_calls == natively
         yield scene
 
@@ -147,7 +147,7 @@ def test_who_is_alone_is_answered_at_once(scene: Scene) -> None:
 def test_what_is_left_when_the_others_leave_is_computed_at_once(scene: Scene) -> None:
     long = scene.begin()
     scene.short.abandon()
-    until(lambda: not scene.desk.company.is_kept_by_others(None))
+    until(lambda: not scene.admission.activity.is_kept_by_others(None))
     scene.let(2)
     check(scene.long.receive(long).partial_sums, LONG)
     assert scene.experts.served == [SLICE_ROWS, len(LONG.rows) - SLICE_ROWS]
@@ -155,13 +155,13 @@ def test_what_is_left_when_the_others_leave_is_computed_at_once(scene: Scene) ->
 
 def test_a_drain_waits_for_all_slices_and_lets_nobody_in_between(scene: Scene) -> None:
     long, short = scene.begin(), scene.queue_up()
-    assert not scene.desk.drain(0.01)
+    assert not scene.admission.drain(0.01)
     with pytest.raises(WorkerUnreachableError, match="stopping"):
-        scene.desk.answer(SHORT)
+        scene.admission.answer(SHORT)
     scene.let(SLICES + 1)
     check(scene.short.receive(short).partial_sums, SHORT)
     check(scene.long.receive(long).partial_sums, LONG)
-    assert scene.desk.drain(60)
+    assert scene.admission.drain(60)
     assert scene.experts.served == [SLICE_ROWS, 1] + [SLICE_ROWS] * (SLICES - 1)
 
 
@@ -172,7 +172,7 @@ def test_who_leaves_in_the_middle_of_a_call_holds_nobody_up(scene: Scene) -> Non
     scene.let(2)
     check(scene.short.receive(short).partial_sums, SHORT)
     scene.let(100)
-    until(lambda: scene.desk.in_flight.count == 0)
+    until(lambda: scene.admission.in_flight.count == 0)
     check(ask(scene.long, LONG), LONG)
     check(ask(scene.short, SHORT), SHORT)
 
@@ -182,7 +182,7 @@ def test_layers_may_be_swapped_between_slices(scene: Scene, natively: bool) -> N
     after.may_go.release(10)
     long = scene.begin()
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(scene.desk.hold, (after.layer,)).result(60)
+        pool.submit(scene.admission.hold, (after.layer,)).result(60)
     scene.let(SLICES)
     check(scene.long.receive(long).partial_sums, LONG)
     check(ask(scene.short, SHORT), SHORT)

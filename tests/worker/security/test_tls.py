@@ -1,4 +1,4 @@
-"""Who gets in to a worker that runs with --tls, over gRPC and over the express lane, and whom we go in to."""
+"""Who gets in to a worker that runs with --tls, over gRPC and express, and whom a coordinator trusts."""
 
 import shutil
 import socket
@@ -28,7 +28,7 @@ from tests.support.scripted_workers import (
     ScriptedWorker,
     Way,
     ask,
-    lane_to,
+    connection_to,
     scripted_worker,
     some_call,
 )
@@ -63,7 +63,7 @@ def worker(small_bundle: Path, folders: Folders) -> Iterator[ScriptedWorker]:
         yield running
 
 
-def lane_settings(
+def connection_settings(
     credentials: Credentials | None, *, connect_timeout_seconds: float = 3
 ) -> ConnectionSettings:
     return ConnectionSettings(
@@ -73,12 +73,12 @@ def lane_settings(
 
 def why_not(address: Address, credentials: Credentials | None) -> str:
     """What a coordinator says of a worker that it cannot use, at the start and while it runs."""
-    lane = GrpcConnection(address, lane_settings(credentials, connect_timeout_seconds=0.5))
+    connection = GrpcConnection(address, connection_settings(credentials, connect_timeout_seconds=0.5))
     try:
         with pytest.raises(WorkerUnreachableError) as caught:
-            lane.describe()
+            connection.describe()
     finally:
-        lane.close()
+        connection.close()
     with pytest.raises(WorkerUnreachableError) as later:
         ControlClient(HIDDEN, credentials).ask(address, timeout_seconds=SECONDS)
     assert str(later.value) == str(caught.value)
@@ -90,10 +90,10 @@ def test_every_way_gives_the_same_answer_inside_tls(
     worker: ScriptedWorker, folders: Folders, way: Way, small_bundle: Path
 ) -> None:
     credentials = folders.coordinators_credentials()
-    with scripted_worker(small_bundle) as plain, lane_to(plain, way) as lane:
-        expected = ask(lane, some_call(rows=40))
-    with lane_to(worker, way, credentials=credentials) as lane:
-        np.testing.assert_array_equal(ask(lane, some_call(rows=40)), expected)
+    with scripted_worker(small_bundle) as plain, connection_to(plain, way) as connection:
+        expected = ask(connection, some_call(rows=40))
+    with connection_to(worker, way, credentials=credentials) as connection:
+        np.testing.assert_array_equal(ask(connection, some_call(rows=40)), expected)
 
 
 Show = Callable[[Folders, Folders], PemPair | None]
@@ -120,7 +120,7 @@ def test_a_plain_client_learns_nothing_on_a_tls_port(worker: ScriptedWorker) -> 
 
 
 def express_port(worker: ScriptedWorker, folders: Folders) -> tuple[int, bytes]:
-    """Where its express lane listens, and a ticket."""
+    """Where its express transport listens, and a ticket."""
     with folders.coordinators_channel(worker.address) as channel:
         stub = expert_pb2_grpc.ExpertServiceStub(channel)
         reply = stub.OpenExpress(pb.OpenExpressRequest(), timeout=SECONDS)
@@ -128,7 +128,7 @@ def express_port(worker: ScriptedWorker, folders: Folders) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize("who", STRANGERS)
-def test_a_stranger_learns_nothing_over_the_express_lane_even_with_a_ticket(
+def test_a_stranger_learns_nothing_over_the_express_connection_even_with_a_ticket(
     worker: ScriptedWorker, folders: Folders, others: Folders, tmp_path: Path, who: str
 ) -> None:
     port, ticket = express_port(worker, folders)

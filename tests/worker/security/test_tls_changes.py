@@ -24,7 +24,7 @@ from tests.support.scripted_workers import (
     ScriptedWorker,
     Way,
     ask,
-    lane_to,
+    connection_to,
     scripted_worker,
 )
 from tests.support.tls_folders import (
@@ -52,12 +52,12 @@ def test_changed_files_are_taken_up_and_calls_go_on(small_bundle: Path, changing
     credentials = changing.coordinators_credentials()
     before = pems_in(changing.coordinator)
     with scripted_worker(small_bundle, tls=changing.worker) as worker:
-        with lane_to(worker, way, credentials=credentials) as under_way:
+        with connection_to(worker, way, credentials=credentials) as under_way:
             expected = ask(under_way)
             for step in ({"new_authority": True}, {"renew": True}, {"drop_old": True}):
                 changing.change(**step)
                 np.testing.assert_array_equal(ask(under_way), expected)
-                with lane_to(worker, way, credentials=credentials) as new:
+                with connection_to(worker, way, credentials=credentials) as new:
                     np.testing.assert_array_equal(ask(new), expected)
             under_way.abandon()
             np.testing.assert_array_equal(ask(under_way), expected)
@@ -74,18 +74,18 @@ def take_authority_away(folders: Folders) -> None:
 
 
 @contextmanager
-def open_lane(worker: ScriptedWorker, way: Way, folder: Path) -> Iterator[Connection]:
+def open_connection(worker: ScriptedWorker, way: Way, folder: Path) -> Iterator[Connection]:
     """A coordinator that shows what is in a folder, with a stream that was used already."""
-    with lane_to(worker, way, credentials=Credentials(folder, Role.COORDINATOR)) as lane:
-        ask(lane)
-        assert worker.server.desk.streams.count == 1
-        yield lane
+    with connection_to(worker, way, credentials=Credentials(folder, Role.COORDINATOR)) as connection:
+        ask(connection)
+        assert worker.server.admission.streams.count == 1
+        yield connection
 
 
-def assert_put_out(worker: ScriptedWorker, lane: Connection) -> None:
+def assert_put_out(worker: ScriptedWorker, connection: Connection) -> None:
     """Its stream ends by itself, and it gets no other."""
-    until(lambda: worker.server.desk.streams.count == 0)
-    assert refuses(lane) and refuses(lane)
+    until(lambda: worker.server.admission.streams.count == 0)
+    assert refuses(connection) and refuses(connection)
 
 
 @pytest.mark.parametrize("way", TCP_WAYS, ids=str)
@@ -94,9 +94,9 @@ def test_who_is_revoked_is_put_out_of_what_was_open(
 ) -> None:
     stolen = Path(shutil.copytree(changing.coordinator, tmp_path / "stolen"))
     with scripted_worker(small_bundle, tls=changing.worker) as worker:
-        with open_lane(worker, way, stolen) as lane:
+        with open_connection(worker, way, stolen) as connection:
             take_authority_away(changing)
-            assert_put_out(worker, lane)
+            assert_put_out(worker, connection)
 
 
 @pytest.mark.parametrize("way", TCP_WAYS, ids=str)
@@ -104,9 +104,9 @@ def test_who_expires_is_put_out_of_what_was_open(
     small_bundle: Path, changing: Folders, monkeypatch: pytest.MonkeyPatch, way: Way
 ) -> None:
     with scripted_worker(small_bundle, tls=changing.worker) as worker:
-        with open_lane(worker, way, changing.coordinator) as lane:
+        with open_connection(worker, way, changing.coordinator) as connection:
             monkeypatch.setattr(certificates, "datetime", YearsLater)
-            assert_put_out(worker, lane)
+            assert_put_out(worker, connection)
 
 
 def test_a_connection_from_before_answers_no_question_of_who_is_revoked(
@@ -128,16 +128,16 @@ def test_no_row_goes_to_a_worker_that_is_revoked(
     asked: list[None] = []
     with scripted_worker(small_bundle, tls=stolen) as worker:
         worker.script.act = lambda: asked.append(None)
-        with open_lane(worker, way, changing.coordinator) as lane:
+        with open_connection(worker, way, changing.coordinator) as connection:
             take_authority_away(changing)
-            until(lambda: refuses(lane))
+            until(lambda: refuses(connection))
             before = len(asked)
-            assert refuses(lane) and len(asked) == before
+            assert refuses(connection) and len(asked) == before
 
 
-def refuses(lane: Connection) -> bool:
+def refuses(connection: Connection) -> bool:
     try:
-        ask(lane)
+        ask(connection)
     except WorkerUnreachableError:
         return True
     return False
@@ -157,8 +157,8 @@ def test_files_that_do_not_fit_change_nothing(
     with scripted_worker(small_bundle, tls=changing.worker) as worker:
         (changing.worker / CERTIFICATE_FILE).write_bytes(pems_in(changing.coordinator).certificate)
         (changing.coordinator / KEY_FILE).unlink()
-        with lane_to(worker, TCP_WAYS[0], credentials=credentials) as lane:
-            assert ask(lane).shape == (2, HIDDEN)
+        with connection_to(worker, TCP_WAYS[0], credentials=credentials) as connection:
+            assert ask(connection).shape == (2, HIDDEN)
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert [line for line in said if "do not belong together; going on with what was read before" in line]
     assert [line for line in said if "key.pem: No such file" in line]

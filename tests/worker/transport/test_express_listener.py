@@ -1,4 +1,4 @@
-"""Who gets in to a worker's express lane, plain and inside TLS, and what is said there that is no call."""
+"""Who gets in to a worker's express port, plain and inside TLS, and what is said there that is no call."""
 
 import socket
 import ssl
@@ -18,8 +18,8 @@ from jangtq_proto.wire.codec import CallShape
 from jangtq_proto.wire.frames import LENGTH, greeting, read_answer
 from jangtq_worker.device.admission import Admission
 from jangtq_worker.device.shard import Shard
-from jangtq_worker.transport.express_service import ExpressListener
-from jangtq_worker.transport.express_service import ExpressSettings as ListenerSettings
+from jangtq_worker.transport.express_listener import ExpressListener
+from jangtq_worker.transport.express_listener import ExpressSettings as ListenerSettings
 from jangtq_worker.transport.tickets import LIFETIME_SECONDS, Tickets
 from tests.support.tls_folders import make_folders
 
@@ -28,16 +28,16 @@ LIMIT = 1 << 20
 
 
 @pytest.fixture
-def desk() -> Admission:
-    desk = Admission(CallShape(1, HIDDEN), max_streams=2)
-    desk.serve(Shard(()))
-    return desk
+def admission() -> Admission:
+    admission = Admission(CallShape(1, HIDDEN), max_streams=2)
+    admission.serve(Shard(()))
+    return admission
 
 
 @pytest.fixture
-def listener(desk: Admission, tmp_path: Path) -> Iterator[ExpressListener]:
+def listener(admission: Admission, tmp_path: Path) -> Iterator[ExpressListener]:
     settings = ListenerSettings(Address("127.0.0.1", 7700), SocketFolder(tmp_path / "sockets"))
-    listener = ExpressListener(desk, settings)
+    listener = ExpressListener(admission, settings)
     yield listener
     listener.close()
 
@@ -112,22 +112,22 @@ def test_a_call_above_the_limit_is_answered_and_ends_the_connection(listener: Ex
     frames.close()
 
 
-def test_streams_are_counted_with_those_of_grpc(listener: ExpressListener, desk: Admission) -> None:
-    with desk.streams, desk.streams:
+def test_streams_are_counted_with_those_of_grpc(listener: ExpressListener, admission: Admission) -> None:
+    with admission.streams, admission.streams:
         reply = listener.admit()
         with pytest.raises(WorkerBusyError, match="already serves 2 streams"):
             enter(door_of(reply), reply.ticket, ExpressSettings())
 
 
-def test_a_port_that_was_chosen_is_open_before_anybody_asks(desk: Admission, tmp_path: Path) -> None:
+def test_a_port_that_was_chosen_is_open_before_anybody_asks(admission: Admission, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = ListenerSettings(Address("127.0.0.1", 7700), SocketFolder(tmp_path / "s"), port=port)
         with pytest.raises(
             ConfigurationError, match=f"--express-port: cannot listen on 127.0.0.1:{port}: Address already"
         ):
-            ExpressListener(desk, settings).open()
-    listener = ExpressListener(desk, settings)
+            ExpressListener(admission, settings).open()
+    listener = ExpressListener(admission, settings)
     listener.open()
     socket.create_connection(("127.0.0.1", port), timeout=30).close()
     reply = listener.admit()
@@ -147,7 +147,7 @@ def test_a_listener_that_closes_ends_its_connections_and_its_socket_file(listene
         listener.admit()
 
 
-def test_its_tcp_port_runs_inside_tls_where_there_are_certificates(desk: Admission, tmp_path: Path) -> None:
+def test_its_tcp_port_runs_inside_tls_with_certificates(admission: Admission, tmp_path: Path) -> None:
     folders = make_folders(tmp_path / "tls")
     settings = ListenerSettings(
         Address("127.0.0.1", 7700),
@@ -155,7 +155,7 @@ def test_its_tcp_port_runs_inside_tls_where_there_are_certificates(desk: Admissi
         credentials=Credentials(folders.worker, Role.WORKER),
     )
     ours = Credentials(folders.coordinator, Role.COORDINATOR)
-    listener = ExpressListener(desk, settings)
+    listener = ExpressListener(admission, settings)
     for unix in (False, True):
         for poll_us in (0, 500):
             reply = listener.admit()

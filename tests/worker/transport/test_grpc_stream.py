@@ -19,7 +19,7 @@ from jangtq_worker.device.admission import InFlight
 from jangtq_worker.native_stream import NativeStream
 from jangtq_worker.transport import grpc_stream as call_stream
 from jangtq_worker.transport.grpc_stream import QUICK_NS, SHORT_BYTES, CallStream
-from tests.support.native_layers import ScriptedNativeLayer, scripted_desk
+from tests.support.native_layers import ScriptedNativeLayer, scripted_admission
 
 SERVICE = "jangtq_proto.v1.ExpertService"
 HIDDEN = 8
@@ -130,9 +130,9 @@ class NativeService:
         self.seconds = 0.0
         self.threads: list[str] = []
         self._layer = ScriptedNativeLayer(HIDDEN, self._compute)
-        self._desk = scripted_desk(self._layer)
-        assert self._desk.native is not None, "the library was compiled"
-        service.native = NativeStream(self._desk.native, lambda: service.is_alone, StreamActivity())
+        self._admission = scripted_admission(self._layer)
+        assert self._admission.native is not None, "the library was compiled"
+        service.native = NativeStream(self._admission.native, lambda: service.is_alone, StreamActivity())
 
     def _compute(self) -> None:
         self.threads.append(threading.current_thread().name)

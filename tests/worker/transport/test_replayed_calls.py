@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 
 class Wire(NamedTuple):
-    """One open stream, without the coordinator's lane, which never repeats an id."""
+    """One open stream, without the coordinator's connection, which never repeats an id."""
 
     send: Callable[[int, LayerCall], None]
     receive: Callable[[], Answer]
@@ -119,8 +119,8 @@ def test_replays_leave_nothing_behind(worker: ScriptedWorker, open_wire: Open) -
             wire.send(2**64 - 1, call)
             answers.add(wire.receive())
         assert len(answers) == 1
-    assert worker.server.desk.in_flight.wait_until_none(30)
-    assert worker.server.desk.streams.wait_until_none(30)
+    assert worker.server.admission.in_flight.wait_until_none(30)
+    assert worker.server.admission.streams.wait_until_none(30)
 
 
 def test_a_coordinator_takes_the_first_answer_to_a_call_and_drops_others() -> None:

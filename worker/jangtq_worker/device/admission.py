@@ -1,4 +1,4 @@
-"""Takes expert calls for the shard of this worker, whatever lane they come over. Knows no transport."""
+"""Takes expert calls for the shard of this worker, whatever connection they come over. Knows no transport."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ from jangtq_proto.wire.codec import CallShape, LayerCall, WireCall, decode_call
 from jangtq_worker.device.activity import Activity, StreamActivity
 from jangtq_worker.device.chunks import is_long
 from jangtq_worker.device.shard import Shard, ShardAnswer
-from jangtq_worker.native_desk import Taken, open_native_desk
+from jangtq_worker.native_admission import Taken, open_native_admission
 
 ALONE_NS: Final = 5_000_000
 """Coordinators that decode at once ask more often than this."""
@@ -98,19 +98,19 @@ class AskingStreams:
 class Admission:
     """Refuses calls until `serve` hands it a shard, and again after `drain`.
 
-    Whoever brings calls counts each stream in `streams`, has its StreamActivity join `company`, and counts each call
-    in `in_flight` until its answer left.
+    A transport counts each stream in `streams`, has its StreamActivity join `activity`, and counts each
+    call in `in_flight` until its answer left.
     native: where native code may answer calls, None where there is none.
     """
 
     def __init__(self, shape: CallShape, *, max_streams: int, max_calls: int | None = None) -> None:
         self.shape = shape
         self.streams = InFlight("streams", max_streams)
-        self.native = open_native_desk(shape)
+        self.native = open_native_admission(shape)
         self.in_flight = InFlight("calls", elsewhere=self._native_in_flight)
         self._computing = InFlight("calls at once", max_calls, elsewhere=self._native_computing)
         self.askers = AskingStreams()
-        self.company = Activity()
+        self.activity = Activity()
         self._shard: Shard | None = None
         self._draining = False
 
@@ -168,7 +168,7 @@ class Admission:
             asker.note()
         try:
             with self.native or nullcontext(), self._computing:
-                return self.shard().forward(call, lambda: self.company.is_kept_by_others(asker))
+                return self.shard().forward(call, lambda: self.activity.is_kept_by_others(asker))
         except ClusterError:
             raise
         except Exception as error:  # a kernel that fails must cost this call, not the stream

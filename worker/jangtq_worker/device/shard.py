@@ -54,13 +54,13 @@ class Shard:
         """Calls that wait for the device now."""
         return self._turns.waiting
 
-    def forward(self, call: LayerCall, has_company: Callable[[], bool]) -> ShardAnswer:
+    def forward(self, call: LayerCall, has_others: Callable[[], bool]) -> ShardAnswer:
         """Raises CallRejectedError for a malformed call and WorkerFaultError for answers out of range.
 
-        has_company: whether others asked lately, who are not to wait for all of a long call.
+        has_others: whether others asked lately, who are not to wait for all of a long call.
         """
         asked = time.perf_counter_ns()
-        computed = self._turns.take(Work(call, has_company))
+        computed = self._turns.take(Work(call, has_others))
         waited = time.perf_counter_ns() - asked - computed.compute_ns
         return ShardAnswer(computed.partial_sums, queue_ns=waited, compute_ns=computed.compute_ns)
 

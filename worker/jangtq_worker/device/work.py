@@ -20,12 +20,12 @@ class Computed(NamedTuple):
 class Work:
     """A call until it is answered.
 
-    has_company: whether others asked lately, who are not to wait for all of a long call.
+    has_others: whether others asked lately, who are not to wait for all of a long call.
     layer: that which answers the call, from its first slice to its last.
     """
 
     call: LayerCall
-    has_company: Callable[[], bool]
+    has_others: Callable[[], bool]
     layer: LoadedLayer | None = None
     parts: list[PartialSums] = field(default_factory=list)
     done: int = 0
@@ -39,7 +39,7 @@ class Work:
     @property
     def gives_way(self) -> bool:
         """Whether others are to have their turn before all of it is computed."""
-        return self.is_long and not self._is_refused_in_part and self.has_company()
+        return self.is_long and not self._is_refused_in_part and self.has_others()
 
     @property
     def is_whole(self) -> bool:

@@ -1,1 +1,1 @@
-"""How calls reach a worker and answers leave it: gRPC and the express lane."""
+"""How calls reach a worker and answers leave it: gRPC and the express transport."""

@@ -1,67 +1,172 @@
-"""Listening sockets, and a thread for each connection that comes in. Knows nothing of what is said there."""
+"""A worker's express port: hands out tickets, and opens its sockets when the first one is asked for."""
 
 import contextlib
 import logging
-import selectors
 import socket
+import ssl
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 
-_PAUSE_SECONDS = 0.1
-_END_SECONDS = 2.0
+from cryptography import x509
+
+from jangtq_proto.addresses import Address
+from jangtq_proto.errors import ConfigurationError, WorkerFaultError, WorkerUnreachableError
+from jangtq_proto.sockets.frame_socket import FrameSocket
+from jangtq_proto.sockets.local_sockets import SocketFolder, socket_name
+from jangtq_proto.sockets.socket_options import tune
+from jangtq_proto.tls.credentials import Credentials
+from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_worker.device.admission import Admission
+from jangtq_worker.security.peers import PeerRefusedError, Peers
+from jangtq_worker.transport.acceptor import Acceptor
+from jangtq_worker.transport.express_session import GREETING_SECONDS, ExpressSession
+from jangtq_worker.transport.tickets import Tickets
+
+_MOST_CONNECTIONS = 64
 _log = logging.getLogger("jangtq.worker.express")
 
 
-class Acceptor:
-    """`host` is run in a thread of its own for each connection; the thread ends with it."""
+@dataclass(frozen=True)
+class ExpressSettings:
+    """`listen` is gRPC's address, with its port; express takes `port` of the same host, 0 any free one.
 
-    def __init__(
-        self, listeners: Sequence[socket.socket], host: Callable[[socket.socket], None], *, most: int
-    ) -> None:
-        self._listeners = tuple(listeners)
-        self._host = host
-        self._places = threading.BoundedSemaphore(most)
-        self._closing, self._close_signal = socket.socketpair()
-        self._thread = threading.Thread(target=self._accept_all, name="express-door", daemon=True)
-        self._thread.start()
+    With credentials its TCP port is inside TLS, as gRPC's is; its Unix socket stays plain.
+    """
+
+    listen: Address
+    folder: SocketFolder = field(default_factory=SocketFolder)
+    port: int = 0
+    poll_us: int = 0
+    credentials: Credentials | None = None
+    peers: Peers | None = None
+
+
+class ExpressListener:
+    """`admit` and `close` may be called from any thread."""
+
+    def __init__(self, admission: Admission, settings: ExpressSettings) -> None:
+        self._admission = admission
+        self._settings = settings
+        self._tickets = Tickets()
+        self._lock = threading.Lock()
+        self._door: Acceptor | None = None
+        self._port = 0
+        self._local: pb.LocalSocket | None = None
+        self._open_sockets: set[FrameSocket] = set()
+        self._closed = False
+
+    def admit(self) -> pb.OpenExpressReply:
+        """A ticket, and where to show it. Raises ClusterError."""
+        self._admission.shard()
+        with self._lock:
+            if self._closed:
+                raise WorkerUnreachableError("this worker is stopping")
+            self._open()
+        return pb.OpenExpressReply(ticket=self._tickets.issue(), port=self._port, local_socket=self._local)
+
+    def open(self) -> None:
+        """Open its sockets now. Raises ConfigurationError where the port that was chosen cannot be had."""
+        with self._lock:
+            self._open()
 
     def close(self) -> None:
-        """Let nobody in any more."""
-        self._close_signal.close()
-        self._thread.join(_END_SECONDS)
+        """Let nobody in any more and end every connection, whatever it is doing."""
+        with self._lock:
+            self._closed = True
+            for frames in self._open_sockets:
+                frames.interrupt()
+        if self._door is not None:
+            self._door.close()
+        if self._local is not None:
+            Path(self._local.path).unlink(missing_ok=True)
 
-    def _accept_all(self) -> None:
-        with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
-            for listener in (*self._listeners, self._closing):
-                stack.callback(listener.close)
-                listener.setblocking(False)
-                selector.register(listener, selectors.EVENT_READ)
-            while True:
-                ready = [key.fileobj for key, _ in selector.select()]
-                if self._closing in ready:
-                    return
-                for listener in self._listeners:
-                    if listener in ready:
-                        self._accept(listener)
+    def _open(self) -> None:
+        if self._door is None:
+            self._door = Acceptor(self._listen(), self._host, most=_MOST_CONNECTIONS)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _listen(self) -> list[socket.socket]:
+        """Raises WorkerFaultError when there is no way in at all."""
+        listeners = [] if self._settings.listen.is_unix else self._listen_on_tcp()
         try:
-            connection, _ = listener.accept()
-        except BlockingIOError:
-            return
+            listeners.append(self._listen_locally())
         except OSError as error:
-            _log.warning("cannot accept a connection: %s", error)
-            threading.Event().wait(_PAUSE_SECONDS)
-            return
-        if not self._places.acquire(blocking=False):
-            _log.warning("refused a connection: there are too many")
-            connection.close()
-            return
-        threading.Thread(target=self._serve, args=(connection,), name="express", daemon=True).start()
+            _log.info("the express transport has no Unix socket: %s", error)
+        if not listeners:
+            raise WorkerFaultError("the express transport can listen nowhere")
+        return listeners
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _listen_on_tcp(self) -> list[socket.socket]:
+        """None where no port is free; raises ConfigurationError where that is a certain one."""
+        host, port = self._settings.listen.host, self._settings.port
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            with connection:
-                self._host(connection)
+            listener = socket.create_server((host, port), family=family)
+        except OSError as error:
+            if port:
+                where = Address(host, port)
+                raise ConfigurationError(
+                    f"--express-port: cannot listen on {where}: {error.strerror}"
+                ) from error
+            _log.warning("the express transport has no TCP socket: %s", error)
+            return []
+        self._port = listener.getsockname()[1]
+        _log.info("the express transport listens on TCP port %d", self._port)
+        return [listener]
+
+    def _listen_locally(self) -> socket.socket:
+        folder = self._settings.folder
+        path = folder.claim(socket_name(self._settings.listen, "express"))
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            listener.bind(str(path))
+            listener.listen()
+        except OSError:
+            listener.close()
+            raise
+        self._local = pb.LocalSocket(machine_id=folder.machine_id(), path=str(path))
+        return listener
+
+    def _host(self, connection: socket.socket) -> None:
+        """One connection from its first byte to its last."""
+        try:
+            secured = self._secure(connection)
+            frames = FrameSocket(secured, poll_us=self._settings.poll_us)
+            with contextlib.closing(frames), self._known(frames), self._good(secured, frames):
+                ExpressSession(frames, self._admission).run(self._tickets)
+        except PeerRefusedError as error:
+            _log.warning("refused an express connection: %s", error)
+        except OSError as error:
+            _log.info("an express connection broke: %s", error)
+
+    def _secure(self, connection: socket.socket) -> socket.socket:
+        connection.settimeout(GREETING_SECONDS)
+        tune(connection)
+        credentials = self._settings.credentials
+        if credentials is not None and connection.family != socket.AF_UNIX:
+            return credentials.current().context.wrap_socket(connection, server_side=True)
+        return connection
+
+    def _good(
+        self, connection: socket.socket, frames: FrameSocket
+    ) -> contextlib.AbstractContextManager[None]:
+        """Interrupted once the other side's certificate is not good any more."""
+        peers = self._settings.peers
+        shown = connection.getpeercert(binary_form=True) if isinstance(connection, ssl.SSLSocket) else None
+        if peers is None or shown is None:
+            return contextlib.nullcontext()
+        return peers.known(x509.load_der_x509_certificate(shown), frames.interrupt)
+
+    @contextlib.contextmanager
+    def _known(self, frames: FrameSocket) -> Iterator[None]:
+        """`close` interrupts what is known."""
+        with self._lock:
+            self._open_sockets.add(frames)
+            if self._closed:
+                frames.interrupt()
+        try:
+            yield
         finally:
-            self._places.release()
+            with self._lock:
+                self._open_sockets.discard(frames)

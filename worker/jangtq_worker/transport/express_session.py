@@ -21,7 +21,7 @@ from jangtq_proto.wire.frames import (
 )
 from jangtq_worker.device.activity import StreamActivity
 from jangtq_worker.device.admission import Admission
-from jangtq_worker.native_conversation import NativeSession
+from jangtq_worker.native_session import NativeSession
 from jangtq_worker.transport.tickets import Tickets
 
 GREETING_SECONDS: Final = 5.0
@@ -32,14 +32,16 @@ _log = logging.getLogger("jangtq.worker.express")
 class ExpressSession:
     """Runs in the thread that the connection has for itself."""
 
-    def __init__(self, frames: FrameSocket, desk: Admission) -> None:
+    def __init__(self, frames: FrameSocket, admission: Admission) -> None:
         self._frames = frames
-        self._desk = desk
-        self._reader = CallReader(desk.shape)
-        self._limit = frame_limit(desk.shape.hidden_size)
+        self._admission = admission
+        self._reader = CallReader(admission.shape)
+        self._limit = frame_limit(admission.shape.hidden_size)
         self._asker = StreamActivity()
         self._native = (
-            NativeSession(desk.native, frames, self._asker) if desk.native and frames.is_plain else None
+            NativeSession(admission.native, frames, self._asker)
+            if admission.native and frames.is_plain
+            else None
         )
 
     def run(self, tickets: Tickets) -> None:
@@ -50,7 +52,7 @@ class ExpressSession:
             return
         self._frames.set_timeout(None)
         try:
-            with self._desk.streams, self._desk.company.joined_by(self._asker):
+            with self._admission.streams, self._admission.activity.joined_by(self._asker):
                 self._frames.send(failure_frame(NO_CALL, OK, ""))
                 self._answer_calls()
         except WorkerBusyError as error:
@@ -66,7 +68,7 @@ class ExpressSession:
     def _answer_calls(self) -> None:
         try:
             while (frame := self._next()) is not None:
-                with self._desk.in_flight:
+                with self._admission.in_flight:
                     self._frames.send(self._answer(frame))
         except FrameLimitError as error:
             self._frames.send(failure_frame(NO_CALL, _TOO_LARGE, str(error)))
@@ -81,7 +83,7 @@ class ExpressSession:
         call_id = NO_CALL
         try:
             call_id = read_call_id(frame)
-            answer = self._desk.answer(self._reader.read(frame), self._asker)
+            answer = self._admission.answer(self._reader.read(frame), self._asker)
         except ClusterError as error:
             return failure_frame(call_id, status_number(error), str(error))
         found = answer.partial_sums

@@ -25,7 +25,7 @@ from jangtq_proto.wire.codec import PROTOCOL_VERSION, answer_checksum
 from jangtq_worker.device.activity import StreamActivity
 from jangtq_worker.device.admission import Admission
 from jangtq_worker.native_stream import open_native_stream
-from jangtq_worker.transport.express_service import ExpressListener
+from jangtq_worker.transport.express_listener import ExpressListener
 from jangtq_worker.transport.grpc_stream import CallStream
 
 
@@ -38,11 +38,11 @@ class Identity:
 
 
 class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
-    """Answers at the desk, over streams of its own or over the express lane to which it lets in."""
+    """Answers at the admission, over streams of its own or over the express transport to which it lets in."""
 
-    def __init__(self, identity: Identity, desk: Admission, extension: Extension) -> None:
+    def __init__(self, identity: Identity, admission: Admission, extension: Extension) -> None:
         self._identity = identity
-        self._desk = desk
+        self._admission = admission
         self._extension = extension
         self._ranges: tuple[ExpertRange, ...] = ()
         self._instance = secrets.token_hex(8)
@@ -59,7 +59,7 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
         self._ranges = ranges
 
     def offer(self, express: ExpressListener) -> None:
-        """From now on let coordinators in to the express lane."""
+        """From now on let coordinators in to the express transport."""
         self._express = express
 
     def leave(self) -> None:
@@ -68,7 +68,7 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
 
     def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeReply:
         try:
-            shard = self._desk.shard()
+            shard = self._admission.shard()
         except ClusterError as error:
             context.abort(status_of(error), str(error))
         config = self._identity.bundle.config
@@ -92,7 +92,7 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
 
     def TakeOver(self, request: pb.TakeOverRequest, context: grpc.ServicerContext) -> pb.TakeOverReply:
         try:
-            self._desk.shard()
+            self._admission.shard()
             self._extension.take_over(_ranges_of(request))
         except ClusterError as error:
             context.abort(status_of(error), str(error))
@@ -109,7 +109,7 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
         self, request: pb.OpenExpressRequest, context: grpc.ServicerContext
     ) -> pb.OpenExpressReply:
         if self._express is None:
-            context.abort(grpc.StatusCode.UNIMPLEMENTED, "this worker has no express lane")
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "this worker has no express transport")
         try:
             return self._express.admit()
         except ClusterError as error:
@@ -118,14 +118,16 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
     def Forward(
         self, request_iterator: Iterator[pb.ExpertCall], context: grpc.ServicerContext
     ) -> Iterator[pb.ExpertReply]:
-        desk, asker = self._desk, StreamActivity()
+        admission, asker = self._admission, StreamActivity()
         try:
-            with desk.streams, desk.company.joined_by(asker):
+            with admission.streams, admission.activity.joined_by(asker):
                 CallStream(
                     partial(self._answer, asker),
-                    desk.in_flight,
-                    lambda: desk.is_quiet_for(asker),
-                    native=open_native_stream(desk.native, partial(desk.askers.is_alone, asker), asker),
+                    admission.in_flight,
+                    lambda: admission.is_quiet_for(asker),
+                    native=open_native_stream(
+                        admission.native, partial(admission.askers.is_alone, asker), asker
+                    ),
                 ).run(context)
         except ClusterError as error:
             context.abort(status_of(error), str(error))
@@ -133,7 +135,7 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
 
     def _answer(self, asker: StreamActivity, message: pb.ExpertCall) -> pb.ExpertReply:
         try:
-            answer = self._desk.compute(message, asker)
+            answer = self._admission.compute(message, asker)
         except ClusterError as error:
             failure = pb.Failure(status=status_number(error), message=str(error))
             return pb.ExpertReply(call_id=message.call_id, failure=failure)

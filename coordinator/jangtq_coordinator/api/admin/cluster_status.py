@@ -131,11 +131,13 @@ def cluster_router(cluster: Cluster, fingerprint: str) -> APIRouter:
 
 def health_of(cluster: Cluster) -> ClusterHealth:
     """What /health says of the cluster: who serves what, who is away and why, and what nobody serves."""
-    plan = cluster.membership.plan
-    details: dict[str, object] = {"experts": {m.name: format_ranges(m.holder.ranges) for m in plan.members}}
+    placement = cluster.membership.placement
+    details: dict[str, object] = {
+        "experts": {m.name: format_ranges(m.holder.ranges) for m in placement.members}
+    }
     away = [member for member in cluster.membership.members if member.state is not MemberState.SERVING]
     if away:
         details["away"] = {member.name: f"{member.state}: {member.reason}" for member in away}
-    if plan.uncovered:
-        details["uncovered_experts"] = format_ranges(plan.uncovered)
-    return ClusterHealth(serving=not plan.uncovered, details=details)
+    if placement.uncovered:
+        details["uncovered_experts"] = format_ranges(placement.uncovered)
+    return ClusterHealth(serving=not placement.uncovered, details=details)

@@ -82,7 +82,7 @@ class ClusterCollector(Collector):
         yield CounterMetricFamily(
             "jangtq_paused_seconds", "Seconds in which passes waited for experts that nobody held.", paused
         )
-        uncovered = sum(len(held) == 0 for held in membership.plan.holders_of)
+        uncovered = sum(len(held) == 0 for held in membership.placement.holders_of)
         yield GaugeMetricFamily("jangtq_uncovered_experts", "Experts that nobody serves.", uncovered)
 
 

@@ -28,7 +28,7 @@ class WorkerChange(BaseModel):
     state: str
 
 
-def workers_router(membership: Membership, keeper: HealthMonitor, *, default_port: int) -> APIRouter:
+def workers_router(membership: Membership, health_monitor: HealthMonitor, *, default_port: int) -> APIRouter:
     """The routes that change who belongs to the cluster."""
     router = APIRouter(dependencies=[Depends(require_admin)])
 
@@ -36,7 +36,7 @@ def workers_router(membership: Membership, keeper: HealthMonitor, *, default_por
     def post_worker(body: WorkerName) -> WorkerChange:
         """Let a worker in, a new one, or one that was drained or in quarantine."""
         with _as_http():
-            holder = keeper.admit(parse_address(body.worker, default_port=default_port))
+            holder = health_monitor.admit(parse_address(body.worker, default_port=default_port))
         return WorkerChange(worker=holder.name, experts=format_ranges(holder.ranges), state="serving")
 
     @router.post("/cluster/workers/drain")

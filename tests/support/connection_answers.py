@@ -1,4 +1,4 @@
-"""Answers of lanes that compute in a test."""
+"""Answers of connections that compute in a test."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Conversations of the express lane without a worker around them: a desk, a thread and a pair of sockets."""
+"""Express sessions without a worker around them: an admission, a thread and a pair of sockets."""
 
 import socket
 import threading
@@ -21,11 +21,11 @@ SECONDS = 30
 class Caller:
     """Who holds the other end; `error` is what ended the conversation."""
 
-    def __init__(self, desk: Admission, *, poll_us: int = 0) -> None:
+    def __init__(self, admission: Admission, *, poll_us: int = 0) -> None:
         self.sock, self._theirs = socket.socketpair()
         self.sock.settimeout(SECONDS)
         self.error: OSError | None = None
-        self._desk = desk
+        self._admission = admission
         self._frames = FrameSocket(self._theirs, poll_us=poll_us)
         self._reader = FrameSocket(self.sock)
         self._reader.set_timeout(SECONDS)
@@ -75,14 +75,14 @@ class Caller:
     def _run(self, tickets: Tickets) -> None:
         with closing(self._frames):
             try:
-                ExpressSession(self._frames, self._desk).run(tickets)
+                ExpressSession(self._frames, self._admission).run(tickets)
             except OSError as error:
                 self.error = error
 
 
 @contextmanager
-def conversing(desk: Admission, *, poll_us: int = 0) -> Iterator[Caller]:
-    with closing(Caller(desk, poll_us=poll_us)) as caller:
+def conversing(admission: Admission, *, poll_us: int = 0) -> Iterator[Caller]:
+    with closing(Caller(admission, poll_us=poll_us)) as caller:
         yield caller
 
 

@@ -5,19 +5,19 @@ import os
 
 from jangtq_proto.sockets.frame_socket import FrameSocket
 from jangtq_worker.device.activity import StreamActivity
-from jangtq_worker.native_desk import NativeAnswerer
+from jangtq_worker.native_admission import NativeAdmission
 from jangtq_worker.native_library import Inbox
 
 
 class NativeSession:
     """For one thread."""
 
-    def __init__(self, desk: NativeAnswerer, frames: FrameSocket, asker: StreamActivity) -> None:
-        self._desk = desk
+    def __init__(self, admission: NativeAdmission, frames: FrameSocket, asker: StreamActivity) -> None:
+        self._admission = admission
         self._asker = asker
         self._frames = frames
-        self._library = desk.library
-        self._handle: int = self._library.open_conversation(desk.handle, asker.address)
+        self._library = admission.library
+        self._handle: int = self._library.open_conversation(admission.handle, asker.address)
         if not self._handle:
             raise MemoryError("no memory for a conversation")
 

@@ -18,8 +18,8 @@ class Taken(NamedTuple):
     computing: int = 0
 
 
-class NativeAnswerer:
-    """Where native threads may answer calls. `with desk:` keeps them away from the device, as many as enter.
+class NativeAdmission:
+    """Where native threads may answer calls. `with native:` keeps them off the device, however many enter.
 
     They take a call only while nobody computes and nobody is inside such a block, so that they overtake
     nobody, and everybody who comes waits for one of their forwards at most.
@@ -29,9 +29,9 @@ class NativeAnswerer:
         self._shape = shape
         self.library = library
         self._layers: Sequence[LoadedLayer] = ()
-        self.handle: int = library.open_desk(shape.layer_count, shape.hidden_size)
+        self.handle: int = library.open_admission(shape.layer_count, shape.hidden_size)
         if not self.handle:
-            raise MemoryError("no memory for a desk")
+            raise MemoryError("no memory for a admission")
 
     def serve(self, layers: Sequence[LoadedLayer]) -> None:
         """From now on ask these layers, where they are such that native code may; waits for those before."""
@@ -49,7 +49,7 @@ class NativeAnswerer:
         self.library.refuse(self.handle)
 
     def wait_until_free(self) -> None:
-        """For the forward that may still run though somebody is inside `with desk:`."""
+        """For the forward that may still run though somebody is inside `with admission:`."""
         if not self.library.is_free(self.handle):
             self.library.wait_until_free(self.handle)
 
@@ -69,7 +69,7 @@ class NativeAnswerer:
 
     def __del__(self) -> None:
         if getattr(self, "handle", None):
-            self.library.close_desk(self.handle)
+            self.library.close_admission(self.handle)
 
     def _struct(self, layer: LoadedLayer) -> LayerStruct:
         native = native_layer(layer)
@@ -78,7 +78,7 @@ class NativeAnswerer:
         return LayerStruct(native.forward, native.pool, native.layer)
 
 
-def open_native_desk(shape: CallShape) -> NativeAnswerer | None:
+def open_native_admission(shape: CallShape) -> NativeAdmission | None:
     """None where only Python answers."""
     library = answer_library()
-    return None if library is None else NativeAnswerer(shape, library)
+    return None if library is None else NativeAdmission(shape, library)
