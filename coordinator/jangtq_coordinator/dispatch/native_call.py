@@ -40,7 +40,7 @@ class NativeCall:
 
     is_sent: whether every socket took its frame, and every stream its message. is_told: whether the
     connections know of it. replies: the messages of streams, by position. failures: of streams that broke.
-    told: what an exchange took whose answers are all there, see ExchangeMemory.told; read_ns: when the last was.
+    told: what an exchange took whose answers are all there, see ExchangeMemory.told; read_ns: of the last.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Ordinary exchanges without the interpreter: asked in one call of native code, collected in another.
 
-Ordinary is an exchange of few rows of the wire's type whose workers are all reached over express connections that
-are open and plain, or over open gRPC streams, and whose answers come soon, whole and in order. As soon as
-anything else happens, every byte that was read is put back, and the connections go on from there.
+Ordinary is an exchange of few rows of the wire type over express connections that are open and plain, or over
+open gRPC streams, and whose answers come soon, whole and in order. As soon as anything else happens, every byte
+that was read is put back, and the connections go on from there.
 """
 
 from collections import deque
