@@ -86,7 +86,7 @@ PRODUCTS = Library(
 # The name that jangtq_worker.native_library looks for.
 ANSWERS = Library(
     WORKER / f"_answers.{SUFFIX}",
-    ("desk", "answer", "conversation", "messages"),
+    ("admission", "answer", "conversation", "messages"),
     headers=(WIRE_HEADERS, KERNELS / "native"),
 )
 # The name that jangtq_coordinator.dispatch.exchange_library looks for.

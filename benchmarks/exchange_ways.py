@@ -171,7 +171,7 @@ def _block(stack: ExitStack, workers: Sequence[Child], choice: ConnectionChoice)
 
 
 class ComputedTimes(LayerTimes):
-    """Remembers of each exchange what its slowest holder computed, too."""
+    """Remembers of each exchange what its slowest worker computed, too."""
 
     def __init__(self, layer_count: int) -> None:
         super().__init__(layer_count)

@@ -39,5 +39,5 @@ class Readiness:
         self._check_waiting()
 
     def check_complete(self) -> None:
-        """Raises CoverageError while some expert has no holder."""
+        """Raises CoverageError while some expert has no worker."""
         self._check_complete()

@@ -1,4 +1,4 @@
-"""Sums without a placement: any split of a row's experts over holders adds up to the same bits."""
+"""Sums without a placement: any split of a row's experts over workers adds up to the same bits."""
 
 from dataclasses import replace
 from functools import cache
@@ -38,7 +38,7 @@ def _take(matrix: PackedMatrix, positions: list[int]) -> PackedMatrix:
 
 
 @cache
-def holder_of(name: str, bits: int, positions: tuple[int, ...]) -> LoadedLayer:
+def worker_of(name: str, bits: int, positions: tuple[int, ...]) -> LoadedLayer:
     """A shard with some of the experts."""
     layer, kept = whole_layer(bits), list(positions)
     return backend(name).load(
@@ -72,7 +72,7 @@ def some_rows(rows: int, slots: int, seed: int) -> Asked:
 
 
 def ask_split(name: str, bits: int, asked: Asked, owner: NDArray[np.int64]) -> list[PartialSums]:
-    """Each holder gets only the rows and slots that are its own, by `owner` of each expert and row."""
+    """Each worker gets only the rows and slots that are its own, by `owner` of each expert and row."""
     parts = []
     for number in range(HOLDERS):
         positions = tuple(np.flatnonzero((owner == number).any(axis=0)).tolist())
@@ -84,7 +84,7 @@ def ask_split(name: str, bits: int, asked: Asked, owner: NDArray[np.int64]) -> l
         if not index.size:
             continue
         ids = np.where(mine, asked.expert_ids, np.int32(NO_EXPERT))[index]
-        part = holder_of(name, bits, positions).forward(
+        part = worker_of(name, bits, positions).forward(
             replace(
                 asked,
                 rows=asked.rows[index],
@@ -101,7 +101,7 @@ def ask_split(name: str, bits: int, asked: Asked, owner: NDArray[np.int64]) -> l
 
 
 def check_split(name: str, bits: int, asked: Asked, owner: NDArray[np.int64]) -> None:
-    whole = holder_of(name, bits, tuple(range(EXPERTS))).forward(asked)
+    whole = worker_of(name, bits, tuple(range(EXPERTS))).forward(asked)
     parts = ask_split(name, bits, asked, owner)
     if not parts:
         assert not whole.sums.any()
@@ -126,7 +126,7 @@ def check_split(name: str, bits: int, asked: Asked, owner: NDArray[np.int64]) ->
 def test_any_split_adds_up_to_the_same_bits(
     name: str, seed: int, rows: int, slots: int, bits: int, same_for_all_rows: bool
 ) -> None:
-    """Uneven holders, none at all for some, and several for one expert, of whom each row asks one."""
+    """Uneven workers, none at all for some, and several for one expert, of whom each row asks one."""
     random = np.random.default_rng(seed)
     owner = random.integers(0, random.integers(1, HOLDERS + 1), (rows, EXPERTS))
     if same_for_all_rows:
@@ -146,7 +146,7 @@ def test_any_split_adds_up_to_the_same_bits_on_metal(rows: int, prefill: bool) -
 @pytest.mark.parametrize("bits", [2, 3, 4])
 def test_all_instruction_sets_give_the_same_bits(names: tuple[str, ...], rows: int, bits: int) -> None:
     asked = some_rows(rows, 4, seed=rows)
-    first, *others = (holder_of(name, bits, tuple(range(EXPERTS))).forward(asked) for name in names)
+    first, *others = (worker_of(name, bits, tuple(range(EXPERTS))).forward(asked) for name in names)
     for other in others:
         np.testing.assert_array_equal(other.sums, first.sums)
         np.testing.assert_array_equal(other.finest, first.finest)
@@ -177,7 +177,7 @@ def test_answers_on_their_finest_grid_and_coarser_ones_never_leave_int32(
 @pytest.mark.parametrize("size", [1e-38, 1e-20, 1.0, 1e20, 1e28])
 def test_answers_fill_their_finest_grid_and_no_finer_one(name: str, size: float) -> None:
     """The largest answer takes the 26th bit, of which a grid twice as fine would need a 27th."""
-    layer = holder_of(name, 2, tuple(range(EXPERTS)))
+    layer = worker_of(name, 2, tuple(range(EXPERTS)))
     asked = replace(some_rows(3, 4, seed=3), router_weights=np.full((3, 4), size, dtype=np.float32))
     asked = replace(asked, exponents=layer.forward(asked).finest)
     largest = np.zeros(3)
@@ -197,7 +197,7 @@ def test_answers_fill_their_finest_grid_and_no_finer_one(name: str, size: float)
 @pytest.mark.parametrize("name", (*FAST_NAMES, "metal"))
 @pytest.mark.parametrize("weight", [1e38, -1e38])
 def test_answers_too_large_for_any_grid_are_refused(name: str, weight: float) -> None:
-    layer = holder_of(name, 2, tuple(range(EXPERTS)))
+    layer = worker_of(name, 2, tuple(range(EXPERTS)))
     asked = replace(some_rows(2, 2, seed=5), expert_ids=np.full((2, 2), FIRST_EXPERT, dtype=np.int32))
     with pytest.raises(OverflowError, match="an answer"):
         layer.forward(replace(asked, router_weights=np.full((2, 2), weight, dtype=np.float32)))

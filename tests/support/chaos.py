@@ -98,13 +98,13 @@ class Chaos:
         """Until every worker serves again; one that was put in quarantine is let in as its owner would."""
         end = time.monotonic() + 60
         while True:
-            away = [h for h in httpx.get(f"{self.url}/cluster").json()["holders"] if h["state"] != "serving"]
+            away = [h for h in httpx.get(f"{self.url}/cluster").json()["workers"] if h["state"] != "serving"]
             if not away:
                 return
             assert time.monotonic() < end, away
-            for holder in away:
-                if holder["state"] == "quarantined":
-                    httpx.post(f"{self.url}/cluster/workers", json={"worker": holder["name"]})
+            for worker in away:
+                if worker["state"] == "quarantined":
+                    httpx.post(f"{self.url}/cluster/workers", json={"worker": worker["name"]})
             time.sleep(0.02)
 
     def kill(self, worker: Worker) -> None:

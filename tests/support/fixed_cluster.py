@@ -12,14 +12,14 @@ from jangtq_coordinator.transport.worker_info import WorkerInfo
 from jangtq_proto.ranges import parse_ranges, ranges_of
 
 
-def holder(name: str, ranges: str = "0", *, instance: str = "first") -> WorkerInfo:
+def worker(name: str, ranges: str = "0", *, instance: str = "first") -> WorkerInfo:
     """One that fits a coordinator with bundle `f` and protocol 1."""
     return WorkerInfo(name, parse_ranges(ranges), "f", 1, "cpu", 0, 0, instance)
 
 
 def membership_of(ranges: Mapping[str, str], experts: int) -> Membership:
     """Members by name, each with its experts."""
-    return Membership([holder(name, held) for name, held in ranges.items()], experts)
+    return Membership([worker(name, held) for name, held in ranges.items()], experts)
 
 
 def dispatcher_of(

@@ -92,7 +92,7 @@ def layers_of(trace: Trace) -> list[tuple[TraceEvent, dict[str, TraceEvent]]]:
 
 
 def _check_layer(layer: TraceEvent, parts: dict[str, TraceEvent]) -> None:
-    """Its stages follow each other and are all of it; wire and holder explain no more than the exchange."""
+    """Its stages follow each other and are all of it; wire and worker explain no more than the exchange."""
     assert set(parts) == {*_STAGES, "queue", "compute", "decode"}, layer
     stamp = layer["ts"]
     for stage in _STAGES:

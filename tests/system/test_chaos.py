@@ -1,6 +1,6 @@
 """Fifty streams while workers are killed, frozen, stopped, cut off, slowed and damaged, one after the other.
 
-Every expert always has a holder, so no request may fail and no token may differ. Times to recover are told.
+Every expert always has a worker, so no request may fail and no token may differ. Times to recover are told.
 """
 
 import asyncio
@@ -105,7 +105,7 @@ async def disturb(chaos: Chaos, events: Sequence[Event], *, seed: int) -> str:
 
 
 @pytest.mark.parametrize("transport", ["grpc", "express"])
-async def test_no_request_fails_and_no_token_differs_while_every_expert_has_a_holder(
+async def test_no_request_fails_and_no_token_differs_while_every_expert_has_a_worker(
     workers: list[Worker], clocks: list[Clock | None], transport: str
 ) -> None:
     """The relays are not in the way of the express transport's calls, but of what is said besides them."""

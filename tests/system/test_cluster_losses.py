@@ -1,4 +1,4 @@
-"""A running cluster whose worker is killed, as clients see it: real processes, one sole holder each."""
+"""A running cluster whose worker is killed, as clients see it: real processes, one sole worker each."""
 
 import json
 import subprocess
@@ -120,7 +120,7 @@ def test_a_worker_is_drained_upgraded_and_added_while_an_answer_runs(running: Ru
     third.process.terminate()
     stream.join(100)
     assert (stream.errors, stream.text) == ([], undisturbed.text)
-    states = {h["name"]: h["state"] for h in httpx.get(f"{running.url}/cluster").json()["holders"]}
+    states = {h["name"]: h["state"] for h in httpx.get(f"{running.url}/cluster").json()["workers"]}
     assert states[str(running.address)] == "serving"
 
 

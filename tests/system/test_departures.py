@@ -42,7 +42,7 @@ def events(url: str) -> dict[str, float]:
 
 
 def all_serve(url: str) -> bool:
-    return {held["state"] for held in httpx.get(f"{url}/cluster").json()["holders"]} == {"serving"}
+    return {held["state"] for held in httpx.get(f"{url}/cluster").json()["workers"]} == {"serving"}
 
 
 @pytest.mark.parametrize("transport", ["grpc", "express"])

@@ -130,7 +130,7 @@ def test_models_health_and_cluster(client: openai.OpenAI, base_url: str) -> None
     assert (health.status_code, health.json()["status"]) == (200, "ok")
     assert set(health.json()["dense"]) == {"products", "float32_bytes", "packed_bytes"}
     cluster = httpx.get(f"{base_url}/cluster").json()
-    assert [holder["experts"] for holder in cluster["holders"]] == ["0-127", "128-255"]
+    assert [worker["experts"] for worker in cluster["workers"]] == ["0-127", "128-255"]
 
 
 def test_a_trace_shows_where_the_time_of_a_request_went(
@@ -180,8 +180,8 @@ def test_metrics_and_heat_follow_the_answers(client: openai.OpenAI, base_url: st
     assert now['jangtq_passes_total{ran="whole"}'] > 0
     assert now['jangtq_overlap{passes="prefill 64"}'] in (0, 1)
     assert now["jangtq_overlap_trials_total"] >= 0 <= now["jangtq_overlap_trial_seconds_total"]
-    holders = httpx.get(f"{base_url}/cluster").json()["holders"]
-    for name, times in ((holder["name"], holder["times"]) for holder in holders):
+    workers = httpx.get(f"{base_url}/cluster").json()["workers"]
+    for name, times in ((worker["name"], worker["times"]) for worker in workers):
         assert now[f'jangtq_worker_picks_total{{worker="{name}"}}'] > 0
         assert now[f'jangtq_dispatch_seconds_count{{worker="{name}"}}'] > 0
         assert 0 < times["round_trip_ms"] <= times["wait_p50_ms"] <= times["wait_p99_ms"]

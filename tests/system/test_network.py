@@ -235,7 +235,7 @@ def test_10_mbit_a_second_change_no_token(site: Site, expected: list[int], trans
             assert max(link.sent, link.returned) <= MBIT * 1e6 / 8 * link.seconds + at_once
 
 
-def test_a_row_travels_once_to_each_holder_of_a_picked_expert_and_one_sum_back(
+def test_a_row_travels_once_to_each_worker_of_a_picked_expert_and_one_sum_back(
     site: Site, transport: Transport
 ) -> None:
     with site.links() as links:

@@ -121,9 +121,9 @@ def test_a_trace_and_the_metrics_tell_the_same_of_every_stage(
     # Halves of a pass stand on two tracks, and layers of one follow each other.
     passes = durations(trace, ENGINE, "prefill pass") + durations(trace, ENGINE, "decode pass")
     assert sum(microseconds.values()) <= sum(passes) <= sum(durations(trace, REQUESTS, "request"))
-    holders = httpx.get(f"{server.url}/cluster", headers=server.headers).json()["holders"]
-    slowest = {parts["exchange"]["args"]["slowest holder"] for _, parts in layers}
-    assert slowest <= {holder["name"] for holder in holders}
+    workers = httpx.get(f"{server.url}/cluster", headers=server.headers).json()["workers"]
+    slowest = {parts["exchange"]["args"]["slowest worker"] for _, parts in layers}
+    assert slowest <= {worker["name"] for worker in workers}
     tracks = {event["tid"] for event, _ in layers}
     assert tracks == ({1, 2} if server.halves else {1})
 

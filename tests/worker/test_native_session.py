@@ -91,7 +91,7 @@ def test_a_connection_that_is_reset_ends_the_session(
 
 def _caller_over(admission: Admission, ours: socket.socket, theirs: socket.socket) -> Caller:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("conversations.socket.socketpair", lambda: (ours, theirs))
+        patch.setattr("tests.support.express_sessions.socket.socketpair", lambda: (ours, theirs))
         return Caller(admission)
 
 

@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=16,
         metavar="N",
-        help="calls computing and waiting at a time; more are sent to another holder (default: %(default)s)",
+        help="calls computing and waiting at a time; more are sent to another worker (default: %(default)s)",
     )
     result.add_argument(
         "--express-port",

@@ -54,9 +54,9 @@ class Cluster:
     rebalancer: Rebalancer | None = None
 
     @property
-    def holders(self) -> tuple[WorkerInfo, ...]:
+    def workers(self) -> tuple[WorkerInfo, ...]:
         """Those that serve."""
-        return tuple(member.holder for member in self.membership.placement.members)
+        return tuple(member.info for member in self.membership.placement.members)
 
     def close(self) -> None:
         """Leave the workers."""
@@ -77,12 +77,12 @@ def connect(bundle: Bundle, settings: ClusterSettings, *, row_type: RowType) -> 
         unix_sockets=settings.unix_sockets,
         credentials=Credentials(settings.tls, Role.COORDINATOR) if settings.tls else None,
     )
-    holders = _find(settings.workers, connection_settings)
-    _check(holders, bundle)
+    workers = _find(settings.workers, connection_settings)
+    _check(workers, bundle)
     local = _local_experts(bundle, settings)
     if local and settings.local_ranges:
-        holders.insert(0, local.describe())
-    membership = Membership(holders, bundle.config.expert_count)
+        workers.insert(0, local.describe())
+    membership = Membership(workers, bundle.config.expert_count)
     membership.placement.check_covered()
     if local:
         _load_local(local, settings, membership)
@@ -102,8 +102,8 @@ def _find(workers: tuple[Address, ...], connection_settings: ConnectionSettings)
             connection.close()
 
 
-def _check(holders: Sequence[WorkerInfo], bundle: Bundle) -> None:
-    check_workers(holders, fingerprint=bundle.fingerprint, protocol_version=PROTOCOL_VERSION)
+def _check(workers: Sequence[WorkerInfo], bundle: Bundle) -> None:
+    check_workers(workers, fingerprint=bundle.fingerprint, protocol_version=PROTOCOL_VERSION)
 
 
 def _connection_opener(
@@ -116,7 +116,7 @@ def _connection_opener(
             assert local is not None
             return local.connection()
         control = GrpcConnection(parse_address(member.name), connection_settings)
-        control.expect(member.holder)
+        control.expect(member.info)
         if settings.transport is Transport.GRPC:
             return control
         return ExpressConnection(
@@ -164,7 +164,7 @@ def _assemble(
     health_monitor = HealthMonitor(
         membership,
         ask=lambda address, seconds: takeover.prober.ask(address, timeout_seconds=seconds),
-        check=lambda holder: _check([holder], bundle),
+        check=lambda worker: _check([worker], bundle),
     )
     readiness = Readiness()
     readiness.before_requests(membership.check_covered)
@@ -215,4 +215,4 @@ def _load_local(local: LocalExperts, settings: ClusterSettings, membership: Memb
     if settings.local_ranges:
         _log.info("loading local experts %s", format_ranges(settings.local_ranges))
     backend = open_backend(settings.device, threads=settings.threads)
-    local.load(backend, lambda holder: membership.admit(holder, asked_for=True))
+    local.load(backend, lambda worker: membership.admit(worker, asked_for=True))

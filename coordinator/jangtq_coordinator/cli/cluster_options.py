@@ -85,7 +85,7 @@ def add_cluster(command: argparse.ArgumentParser) -> None:
         "--rebalance",
         type=float,
         metavar="SECONDS",
-        help="when experts have had no holder for so long, have workers with --spare-gb take them over, and "
+        help="when experts have had no worker for so long, have workers with --spare-gb take them over, and "
         "give them back when their owner is back for so long",
     )
     command.add_argument(
@@ -100,7 +100,7 @@ def add_cluster(command: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="PART",
-        help="ask a second holder in this part of all exchanges, such as 0.001, and compare to the bit",
+        help="ask a second worker in this part of all exchanges, such as 0.001, and compare to the bit",
     )
 
 

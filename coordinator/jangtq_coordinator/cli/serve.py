@@ -109,7 +109,7 @@ def announce(listener: socket.socket, bundle: Bundle, cluster: Cluster, *, schem
     print(f"listening on {scheme}://{Address(host, port)}", flush=True)
     print(
         f"ready: {model_name(bundle)}, {bundle.config.layer_count} layers, "
-        f"{bundle.config.expert_count} experts held by {', '.join(h.name for h in cluster.holders)}",
+        f"{bundle.config.expert_count} experts held by {', '.join(h.name for h in cluster.workers)}",
         flush=True,
     )
 

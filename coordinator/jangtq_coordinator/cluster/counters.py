@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class ClusterCounters:
     """Written by the threads of engine and health_monitor, each field by one of them; read by any.
 
-    failovers: parts of a layer that another holder answered. retries: parts asked again of the same one.
+    failovers: parts of a layer that another worker answered. retries: parts asked again of the same one.
     second_asks: rows asked for once more because their grid did not suit their answers.
     departures: workers that said that they would stop.
     paused_seconds: time in which a pass waited for experts that nobody held.

@@ -31,7 +31,7 @@ class ProbeIntervals:
 
 
 class HealthMonitor:
-    """A thread for each worker. `ask` raises ClusterError, `check` too where a holder does not fit."""
+    """A thread for each worker. `ask` raises ClusterError, `check` too where a worker does not fit."""
 
     def __init__(
         self,
@@ -61,11 +61,11 @@ class HealthMonitor:
 
     def admit(self, address: Address) -> WorkerInfo:
         """Let a worker in because somebody asked for it. Raises ClusterError where it does not fit."""
-        holder = self._ask(address, self._rhythm.answer_seconds)
-        self._check(holder)
-        self._membership.admit(holder, asked_for=True)
+        worker = self._ask(address, self._rhythm.answer_seconds)
+        self._check(worker)
+        self._membership.admit(worker, asked_for=True)
         self.look_after(address)
-        return holder
+        return worker
 
     def stop(self) -> None:
         """Ask nobody any more."""
@@ -89,7 +89,7 @@ class HealthMonitor:
         placement = self._membership.placement
         seconds = self._rhythm.serving_seconds
         if member.state in _AWAY:
-            alone = any(not placement.holders_of[expert] for expert in expert_ids(member.holder.ranges))
+            alone = any(not placement.workers_of[expert] for expert in expert_ids(member.info.ranges))
             doubled = self._rhythm.lost_seconds * 2.0 ** (0 if alone else visit.returns)
             seconds = min(doubled, self._rhythm.longest_lost_seconds)
             return self._stopped.wait(seconds)
@@ -97,7 +97,7 @@ class HealthMonitor:
 
     def _visit(self, address: Address, member: Member, visit: "_WorkerHealth") -> None:
         try:
-            holder = self._ask(address, self._rhythm.answer_seconds)
+            worker = self._ask(address, self._rhythm.answer_seconds)
         except ClusterError as error:
             visit.silences += 1
             self._membership.explain(member, str(error))
@@ -105,17 +105,17 @@ class HealthMonitor:
                 self._membership.lose(member, str(error))
             return
         visit.silences = 0
-        if holder.leaving:
+        if worker.leaving:
             self._membership.leave(member)
-        elif member.state in _AWAY or not member.holder.is_same(holder):
-            self._readmit(member, holder, visit)
+        elif member.state in _AWAY or not member.info.is_same(worker):
+            self._readmit(member, worker, visit)
         else:
             visit.note_health()
 
-    def _readmit(self, member: Member, holder: WorkerInfo, visit: "_WorkerHealth") -> None:
+    def _readmit(self, member: Member, worker: WorkerInfo, visit: "_WorkerHealth") -> None:
         try:
-            self._check(holder)
-            self._membership.admit(holder)
+            self._check(worker)
+            self._membership.admit(worker)
         except ClusterError as error:
             visit.complain(str(error))
             self._membership.lose(member, str(error))

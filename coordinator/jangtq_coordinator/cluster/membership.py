@@ -22,10 +22,10 @@ _log = logging.getLogger("jangtq.cluster")
 class Membership:
     """Begins with everybody serving. Raises WorkerMismatchError for an expert that the model has not."""
 
-    def __init__(self, holders: Sequence[WorkerInfo], expert_count: int) -> None:
+    def __init__(self, workers: Sequence[WorkerInfo], expert_count: int) -> None:
         self.counters = ClusterCounters()
         self._expert_count = expert_count
-        self._members = {holder.name: Member(holder) for holder in holders}
+        self._members = {worker.name: Member(worker) for worker in workers}
         self._changed = threading.Condition()
         self._placement = make_placement(list(self._members.values()), expert_count)
         self._uncovered_since: float | None = None
@@ -55,7 +55,7 @@ class Membership:
         return self._members.get(name)
 
     def uncovered_seconds(self) -> float:
-        """How long some expert has been without a holder."""
+        """How long some expert has been without a worker."""
         since = self._uncovered_since
         return 0.0 if since is None else time.monotonic() - since
 
@@ -64,15 +64,15 @@ class Membership:
         now = self._members.get(member.name)
         return now is None or now.generation != member.generation or now.state is MemberState.LOST
 
-    def admit(self, holder: WorkerInfo, *, asked_for: bool = False) -> bool:
-        """Let a holder in, or in again. Who drains or is in quarantine comes back only when asked for."""
+    def admit(self, worker: WorkerInfo, *, asked_for: bool = False) -> bool:
+        """Let a worker in, or in again. Who drains or is in quarantine comes back only when asked for."""
         with self._changed:
-            known = self._members.get(holder.name)
+            known = self._members.get(worker.name)
             if known and known.state in (MemberState.DRAINING, MemberState.QUARANTINED) and not asked_for:
                 return False
             if known and known.state in (MemberState.LEAVING, MemberState.LOST):
                 self.counters.returns += 1
-            self._set(Member(holder, generation=known.generation + 1 if known else 0))
+            self._set(Member(worker, generation=known.generation + 1 if known else 0))
             return True
 
     def lose(self, member: Member, reason: str) -> None:
@@ -118,7 +118,7 @@ class Membership:
             now = self._members.get(member.name)
             if now is None or now.state is not MemberState.SERVING or now.name == LOCAL:
                 return False
-            if not self._placement.can_spare(now.name, expert_ids(now.holder.ranges)):
+            if not self._placement.can_spare(now.name, expert_ids(now.info.ranges)):
                 return False
             self.counters.quarantines += 1
             self._set(replace(now, state=MemberState.QUARANTINED, reason=reason))
@@ -151,7 +151,7 @@ class Membership:
 
     def _check_spared(self, member: Member) -> None:
         alone = [
-            e for e in expert_ids(member.holder.ranges) if not self._placement.can_spare(member.name, (e,))
+            e for e in expert_ids(member.info.ranges) if not self._placement.can_spare(member.name, (e,))
         ]
         if alone:
             raise CoverageError(
@@ -176,7 +176,7 @@ class Membership:
             logging.WARNING if member.state in (MemberState.LOST, MemberState.QUARANTINED) else logging.INFO
         )
         why = f": {member.reason}" if member.reason else ""
-        held = format_ranges(member.holder.ranges)
+        held = format_ranges(member.info.ranges)
         _log.log(level, "worker %s with experts %s is %s%s", member.name, held, member.state, why)
         if self._placement.uncovered:
             _log.warning("nobody serves experts %s", format_ranges(self._placement.uncovered))

@@ -24,14 +24,14 @@ class MemberState(StrEnum):
 class Member:
     """A worker of the cluster. `generation` counts how often it was let in: older connections are stale."""
 
-    holder: WorkerInfo
+    info: WorkerInfo
     generation: int = 0
     state: MemberState = MemberState.SERVING
     reason: str = ""
 
     @property
     def name(self) -> str:
-        return self.holder.name
+        return self.info.name
 
 
 @dataclass(frozen=True)
@@ -39,41 +39,41 @@ class Placement:
     """The members that serve, in order, and of each expert the positions of those that hold it."""
 
     members: tuple[Member, ...]
-    holders_of: tuple[tuple[int, ...], ...]
+    workers_of: tuple[tuple[int, ...], ...]
 
     @cached_property
     def uncovered(self) -> tuple[ExpertRange, ...]:
         """Experts that nobody serves."""
-        return ranges_of(expert for expert, holders in enumerate(self.holders_of) if not holders)
+        return ranges_of(expert for expert, workers in enumerate(self.workers_of) if not workers)
 
     @cached_property
     def has_replicas(self) -> bool:
         """Whether some expert can be asked of several members."""
-        return any(len(holders) > 1 for holders in self.holders_of)
+        return any(len(workers) > 1 for workers in self.workers_of)
 
     def can_spare(self, name: str, experts: Iterable[int]) -> bool:
         """Whether all these experts are held by somebody else, too."""
         return all(
-            any(self.members[holder].name != name for holder in self.holders_of[expert]) for expert in experts
+            any(self.members[worker].name != name for worker in self.workers_of[expert]) for expert in experts
         )
 
     def check_covered(self) -> None:
         """Raise one CoverageError that lists the experts held by nobody and what each member has."""
         if self.uncovered:
-            held = "; ".join(f"{m.name} holds {format_ranges(m.holder.ranges)}" for m in self.members)
+            held = "; ".join(f"{m.name} holds {format_ranges(m.info.ranges)}" for m in self.members)
             raise CoverageError(f"experts {format_ranges(self.uncovered)} are held by nobody; {held}")
 
 
 def make_placement(members: Sequence[Member], expert_count: int) -> Placement:
     """The placement of the members that serve. Raises WorkerMismatchError for a foreign expert."""
     serving = tuple(member for member in members if member.state is MemberState.SERVING)
-    holders_of: list[list[int]] = [[] for _ in range(expert_count)]
+    workers_of: list[list[int]] = [[] for _ in range(expert_count)]
     for position, member in enumerate(serving):
-        last = max((held.last for held in member.holder.ranges), default=0)
+        last = max((held.last for held in member.info.ranges), default=0)
         if last >= expert_count:
             raise WorkerMismatchError(
                 f"{member.name} says it holds expert {last}, the model has 0-{expert_count - 1}"
             )
-        for expert in expert_ids(member.holder.ranges):
-            holders_of[expert].append(position)
-    return Placement(serving, tuple(map(tuple, holders_of)))
+        for expert in expert_ids(member.info.ranges):
+            workers_of[expert].append(position)
+    return Placement(serving, tuple(map(tuple, workers_of)))

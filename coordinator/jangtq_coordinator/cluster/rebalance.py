@@ -39,10 +39,10 @@ def share_out(lost: Sequence[int], room: Mapping[str, int], *, own_room: int = 0
     return shares
 
 
-def to_give_back(holders: Iterable[WorkerInfo]) -> _Shares:
-    """What each holder took over that somebody holds as his own."""
-    serving = list(holders)
-    taken = {holder.name: set(expert_ids(holder.taken_over)) for holder in serving}
+def to_give_back(workers: Iterable[WorkerInfo]) -> _Shares:
+    """What each worker took over that somebody holds as his own."""
+    serving = list(workers)
+    taken = {worker.name: set(expert_ids(worker.taken_over)) for worker in serving}
     owned = {
         expert for held in serving for expert in expert_ids(held.ranges) if expert not in taken[held.name]
     }
@@ -50,7 +50,7 @@ def to_give_back(holders: Iterable[WorkerInfo]) -> _Shares:
 
 
 class Rebalancer:
-    """Acts when experts had no holder, or one too many, for `after_seconds`.
+    """Acts when experts had no worker, or one too many, for `after_seconds`.
 
     expert_bytes: of one expert in all layers.
     """
@@ -91,7 +91,7 @@ class Rebalancer:
         if any(now - asked < _LOADING_SECONDS for asked in self._asked.values()):
             return
         placement = self._membership.placement
-        room = {m.name: m.holder.spare_bytes // self._expert_bytes for m in placement.members}
+        room = {m.name: m.info.spare_bytes // self._expert_bytes for m in placement.members}
         own_room = self._takeover.own_spare_bytes // self._expert_bytes
         shares = share_out(expert_ids(placement.uncovered), room, own_room=own_room)
         if not shares:
@@ -102,7 +102,7 @@ class Rebalancer:
 
     def _look_for_superfluous(self) -> None:
         """Give back what stayed superfluous for a while: its owner might come and go."""
-        found = to_give_back(member.holder for member in self._membership.placement.members)
+        found = to_give_back(member.info for member in self._membership.placement.members)
         now = time.monotonic()
         if found != self._superfluous:
             self._superfluous, self._superfluous_since = found, now

@@ -51,10 +51,10 @@ class Auditor:
         """The same of nobody who answered already; None where that cannot be."""
         placement = self._membership.placement
         asked = {one.member.name for one in answered}
-        device = answered[0].member.holder.device
-        avoid = asked | {member.name for member in placement.members if member.holder.device != device}
+        device = answered[0].member.info.device
+        avoid = asked | {member.name for member in placement.members if member.info.device != device}
         for expert in set(call.expert_ids[call.expert_ids >= 0].tolist()):
-            if all(placement.members[position].name in avoid for position in placement.holders_of[expert]):
+            if all(placement.members[position].name in avoid for position in placement.workers_of[expert]):
                 return None
         now = time.perf_counter_ns()
         again = Exchange(now, now, call)

@@ -1,4 +1,4 @@
-"""Which of an expert's holders is asked, so that the slowest one is done soonest. Pure."""
+"""Which of an expert's workers is asked, so that the slowest one is done soonest. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ class Job:
 
     expert: int
     cost: float
-    holders: tuple[int, ...]
+    workers: tuple[int, ...]
 
 
 def balance(
     jobs: Sequence[Job], seconds_per_cost: Sequence[float], *, fixed_costs: Sequence[float] | None = None
 ) -> dict[int, int]:
-    """The holder of each job's expert; `fixed_costs` is what each holder has to do anyway.
+    """The worker of each job's expert; `fixed_costs` is what each worker has to do anyway.
 
     Longest jobs first to whoever would be done soonest, after those that have no choice; then the busiest
-    holder gives away jobs for as long as that lets the slowest end sooner.
+    worker gives away jobs for as long as that lets the slowest end sooner.
     """
     fixed = fixed_costs or [0.0] * len(seconds_per_cost)
     loads = [cost * seconds for cost, seconds in zip(fixed, seconds_per_cost, strict=True)]
     chosen: dict[int, int] = {}
-    for job in sorted(jobs, key=lambda job: (len(job.holders) > 1, -job.cost, len(job.holders), job.expert)):
-        best = min(job.holders, key=lambda h: loads[h] + job.cost * seconds_per_cost[h])
+    for job in sorted(jobs, key=lambda job: (len(job.workers) > 1, -job.cost, len(job.workers), job.expert)):
+        best = min(job.workers, key=lambda h: loads[h] + job.cost * seconds_per_cost[h])
         chosen[job.expert] = best
         loads[best] += job.cost * seconds_per_cost[best]
     for _ in jobs:
@@ -37,10 +37,10 @@ def balance(
 def _improve(
     jobs: Sequence[Job], chosen: dict[int, int], loads: list[float], seconds_per_cost: Sequence[float]
 ) -> bool:
-    """Move one job away from the busiest holder; False where that helps nobody."""
+    """Move one job away from the busiest worker; False where that helps nobody."""
     busiest = max(range(len(loads)), key=loads.__getitem__)
     for job in jobs:
-        others = [holder for holder in job.holders if holder != busiest]
+        others = [worker for worker in job.workers if worker != busiest]
         if chosen[job.expert] != busiest or not others:
             continue
         after, other = min((loads[h] + job.cost * seconds_per_cost[h], h) for h in others)

@@ -26,7 +26,7 @@ from jangtq_proto.errors import ClusterError
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long a call may take where nobody else can be asked, and how long experts may have no holder."""
+    """How long a call may take where nobody else can be asked, and how long experts may have no worker."""
 
     call_seconds: float = 60.0
     worker_seconds: float = 60.0
@@ -68,14 +68,14 @@ class Collector:
         self._failover.strike(member, reason)
 
     def ask_natively(self, asked: AskedRows, *, others: int) -> NativeCall | None:
-        """Ask every holder without further ado; None where nobody was asked, because `ask` has to do it.
+        """Ask every worker without further ado; None where nobody was asked, because `ask` has to do it.
 
         others: how many exchanges are under way besides.
         """
         return self._native.ask(asked, self._routes.router, self._routes.placement, others=others)
 
     def ask(self, exchange: Exchange, *, avoid: frozenset[str] = frozenset()) -> None:
-        """Ask every holder of what an exchange wants; those to be avoided where there is nobody else."""
+        """Ask every worker of what an exchange wants; those to be avoided where there is nobody else."""
         if exchange.native is not None:
             if not exchange.native.is_sent:
                 self._go_on(exchange, exchange.native)
@@ -96,10 +96,10 @@ class Collector:
     def _ask(self, exchange: Exchange, parts: tuple[WorkerRows, ...]) -> None:
         self._native.make_way()
         for part in parts:
-            if part.holder == NOBODY:
+            if part.worker == NOBODY:
                 exchange.unanswered.append(part)
                 continue
-            member = self._routes.placement.members[part.holder]
+            member = self._routes.placement.members[part.worker]
             try:
                 connection = self._connections.connection(member)
                 call_id = connection.send(exchange.call(part))
@@ -130,13 +130,13 @@ class Collector:
         exchange.native = None
         found = self._native.hand_over(call)
         for part in call.ways.router.split(whole.expert_ids, whole.router_weights):
-            member, told = call.ways.placement.members[part.holder], call.part(part.holder)
-            if part.holder in found:
-                exchange.answered.append(Answered(part, member, found[part.holder]))
+            member, told = call.ways.placement.members[part.worker], call.part(part.worker)
+            if part.worker in found:
+                exchange.answered.append(Answered(part, member, found[part.worker]))
                 continue
-            connection = call.connection(part.holder)
+            connection = call.connection(part.worker)
             try:
-                if (failure := call.failure(part.holder)) is not None:
+                if (failure := call.failure(part.worker)) is not None:
                     raise failure
                 if isinstance(connection, ExpressConnection) and not told.is_sent:
                     connection.send_rest(
@@ -171,7 +171,7 @@ class Collector:
                 one.member.name,
                 one.part.picks,
                 wait_ns=time.perf_counter_ns() - one.sent_ns,
-                holder_ns=answer.queue_ns + answer.compute_ns,
+                worker_ns=answer.queue_ns + answer.compute_ns,
             )
             answered.append(Answered(one.part, one.member, answer))
         return answered
@@ -180,7 +180,7 @@ class Collector:
         """The same of a member that native code asked, whose part nobody made yet."""
         whole = exchange.whole
         parts = call.ways.router.split(whole.expert_ids, whole.router_weights)
-        part = next(part for part in parts if part.holder == position)
+        part = next(part for part in parts if part.worker == position)
         return self._giving_up(call.ways.placement.members[position], part, started)()
 
     def _giving_up(self, member: Member, part: WorkerRows, started: float) -> GiveUp:
@@ -202,7 +202,7 @@ class Collector:
 
     def _ask_others(self, exchange: Exchange) -> None:
         """Ask for what is missing once more, of whoever holds it now. May wait; raises ClusterError."""
-        self._failover.wait_for_holders(exchange)
+        self._failover.wait_for_workers(exchange)
         avoid = self._failover.to_avoid(exchange)
         router = self._routes.router_around(avoid)
         parts, exchange.unanswered = exchange.unanswered, []
@@ -214,7 +214,7 @@ class Collector:
     def _count(self, part: WorkerRows, failures: list[Failure], again: tuple[WorkerRows, ...]) -> None:
         members = self._routes.placement.members
         before = next((f.member.name for f in reversed(failures) if f.part is part), None)
-        same = all(piece.holder != NOBODY and members[piece.holder].name == before for piece in again)
+        same = all(piece.worker != NOBODY and members[piece.worker].name == before for piece in again)
         if same:
             self._membership.counters.retries += 1
         else:

@@ -1,4 +1,4 @@
-"""One layer's exchange: split the rows, ask every holder at once, add the partial sums on each row's grid.
+"""One layer's exchange: split the rows, ask every worker at once, add the partial sums on each row's grid.
 
 What is not answered is asked of somebody else; only when nobody is left does an exchange wait, or fail.
 """
@@ -71,7 +71,7 @@ class Dispatcher:
         self._auditor = Auditor(membership, self._collector, rate=audit)
         self._under_way = 0
         self.waited_ns = 0
-        """Since the start, in which there was nothing to do but wait for holders."""
+        """Since the start, in which there was nothing to do but wait for workers."""
         self._ledger = Recorder(Books(times, self.timeline, self.traffic, load), self._collector.record_pace)
 
     @property
@@ -95,7 +95,7 @@ class Dispatcher:
         router_weights: NDArray[np.float32],
         began_ns: int | None = None,
     ) -> Exchange:
-        """Ask every holder of a picked expert; several exchanges may be under way.
+        """Ask every worker of a picked expert; several exchanges may be under way.
 
         rows: [rows, hidden]; expert_ids, router_weights: [rows, slots]. `began_ns` is the stamp of
         time.perf_counter_ns at which the caller turned to this layer.
@@ -171,7 +171,7 @@ class Dispatcher:
         self._collector.close()
 
     def _ask(self, exchange: Exchange, asked: AskedRows, scale: float) -> None:
-        """Holder by holder, whoever was not asked yet."""
+        """Worker by worker, whoever was not asked yet."""
         if exchange.native is None:
             layer, rows, expert_ids, router_weights, prefill, _ = asked
             exponents = first_exponents(rows, scale)

@@ -37,7 +37,7 @@ class Answered(NamedTuple):
 
 
 class SlowestWorker(NamedTuple):
-    """The nanoseconds that the slowest holder tells of itself; `decode_ns` is of all answers."""
+    """The nanoseconds that the slowest worker tells of itself; `decode_ns` is of all answers."""
 
     name: str
     queue_ns: int
@@ -97,7 +97,7 @@ class Exchange:
 
 
 def add_up(whole: LayerCall, answered: list[Answered]) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
-    """Sums of all holders, in units of each row's grid, and the finest exponents of all answers of a row."""
+    """Sums of all workers, in units of each row's grid, and the finest exponents of all answers of a row."""
     if answered and all(one.part.row_index is None for one in answered):
         return _add_whole([one.answer for one in answered])
     sums = np.zeros(whole.rows.shape, dtype=np.int32)

@@ -34,7 +34,7 @@ class Outcome(IntEnum):
 
 
 class PartStruct(NamedTuple):
-    """What was done with one holder, JangtqPart."""
+    """What was done with one worker, JangtqPart."""
 
     picks: int
     rows: int
@@ -76,8 +76,8 @@ class ExchangeStruct(ctypes.Structure):
     """JangtqExchange."""
 
     _fields_ = [
-        ("holders", ctypes.c_void_p),
-        ("holder_count", ctypes.c_int64),
+        ("workers", ctypes.c_void_p),
+        ("worker_count", ctypes.c_int64),
         ("owners", ctypes.c_void_p),
         ("expert_count", ctypes.c_int64),
         ("hidden", ctypes.c_int64),

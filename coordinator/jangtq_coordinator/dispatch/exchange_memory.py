@@ -21,7 +21,7 @@ MOST_SLOTS: Final = 32
 _CACHE_LINE: Final = 64
 _PART_SIZE = len(PartStruct._fields)
 _READ_NS = Summary._fields.index("read_ns")
-# Of the first holder among all that is told.
+# Of the first worker among all that is told.
 _PICKS = len(Summary._fields) + PartStruct._fields.index("picks")
 _FRAME_BYTES = len(Summary._fields) + PartStruct._fields.index("frame_bytes")
 
@@ -44,21 +44,21 @@ class AskedWorkers:
     """Who holds what, and the sockets to reach them; shared by all exchanges."""
 
     def __init__(self, count: int, owners: NDArray[np.int32]) -> None:
-        """owners: int32 [experts], the position of each expert's holder, negative where there is none."""
+        """owners: int32 [experts], the position of each expert's worker, negative where there is none."""
         self.owners = np.ascontiguousarray(owners, dtype=np.int32)
         self.sockets = np.full((count, 2), -1, dtype=np.int64)
-        """Of each holder the file descriptor, -1 where there is none, and the nanoseconds to poll."""
+        """Of each worker the file descriptor, -1 where there is none, and the nanoseconds to poll."""
 
 
 class ExchangeMemory:
     """Everything that one exchange under way needs, at most MOST_ROWS rows with MOST_SLOTS slots."""
 
     def __init__(
-        self, library: ExchangeLibrary, holders: AskedWorkers, hidden: int, row_type: RowType
+        self, library: ExchangeLibrary, workers: AskedWorkers, hidden: int, row_type: RowType
     ) -> None:
         """hidden, row_type: how many values a row has, and of which type, as for the connections."""
-        count = len(holders.sockets)
-        self.holders = holders
+        count = len(workers.sockets)
+        self.workers = workers
         self._library = library
         self._exponents = np.empty(MOST_ROWS, dtype=np.int8)
         self._told = np.zeros(len(Summary._fields) + count * len(PartStruct._fields), dtype=np.int64)
@@ -97,13 +97,13 @@ class ExchangeMemory:
         )
         return outcome
 
-    def message(self, holder: int) -> bytes:
-        """The ExpertCall for a holder by message, after `ask`."""
-        return self._message_of[holder][: self._number[_FRAME_BYTES + holder * _PART_SIZE]].tobytes()
+    def message(self, worker: int) -> bytes:
+        """The ExpertCall for a worker by message, after `ask`."""
+        return self._message_of[worker][: self._number[_FRAME_BYTES + worker * _PART_SIZE]].tobytes()
 
-    def take_message(self, holder: int, call_id: int, data: bytes) -> bool:
-        """Whether a message is the proven answer of a holder by message; it has to live until `collect`."""
-        outcome = self._library.take_message(self._address, holder, call_id, data, len(data))
+    def take_message(self, worker: int, call_id: int, data: bytes) -> bool:
+        """Whether a message is the proven answer of a worker by message; it has to live until `collect`."""
+        outcome = self._library.take_message(self._address, worker, call_id, data, len(data))
         return bool(outcome == Outcome.ORDINARY)
 
     def collect(self, call_id: int, *, patience_ns: int) -> NDArray[np.float32] | None:
@@ -115,13 +115,13 @@ class ExchangeMemory:
         """Those that `ask` chose."""
         return self._exponents[:rows].copy()
 
-    def picks(self, holder: int) -> int:
-        """How much a holder is asked for."""
-        return self._number[_PICKS + holder * _PART_SIZE]
+    def picks(self, worker: int) -> int:
+        """How much a worker is asked for."""
+        return self._number[_PICKS + worker * _PART_SIZE]
 
-    def part(self, holder: int) -> PartStruct:
-        """What was done with one holder."""
-        return PartStruct(*self._parts[holder].tolist())
+    def part(self, worker: int) -> PartStruct:
+        """What was done with one worker."""
+        return PartStruct(*self._parts[worker].tolist())
 
     def read_ns(self) -> int:
         """When the last answer was there, after an ordinary outcome."""
@@ -131,17 +131,17 @@ class ExchangeMemory:
         """A copy of what native code tells of an exchange after an ordinary outcome, for `read_told`."""
         return self._told.tobytes()
 
-    def answer(self, holder: int, nbytes: int) -> bytes:
-        """What was read of a holder's answer."""
-        return self._answers[holder, :nbytes].tobytes()
+    def answer(self, worker: int, nbytes: int) -> bytes:
+        """What was read of a worker's answer."""
+        return self._answers[worker, :nbytes].tobytes()
 
     def _describe(self, hidden: int, row_type: RowType) -> ExchangeStruct:
-        holders = self.holders
+        workers = self.workers
         return ExchangeStruct(
-            holders=holders.sockets.ctypes.data,
-            holder_count=len(holders.sockets),
-            owners=holders.owners.ctypes.data,
-            expert_count=len(holders.owners),
+            workers=workers.sockets.ctypes.data,
+            worker_count=len(workers.sockets),
+            owners=workers.owners.ctypes.data,
+            expert_count=len(workers.owners),
             hidden=hidden,
             grids=ctypes.addressof(GRIDS),
             row_type=wire_row_type(row_type),
@@ -159,7 +159,7 @@ class ExchangeMemory:
 
 
 def read_told(told: bytes) -> tuple[Summary, list[PartStruct]]:
-    """What `ExchangeMemory.told` says of the whole exchange, and of every holder."""
+    """What `ExchangeMemory.told` says of the whole exchange, and of every worker."""
     numbers: list[int] = np.frombuffer(told, dtype=np.int64).tolist()
     first, size = len(Summary._fields), len(PartStruct._fields)
     parts = [PartStruct(*numbers[at : at + size]) for at in range(first, len(numbers), size)]

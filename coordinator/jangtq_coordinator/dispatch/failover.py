@@ -67,7 +67,7 @@ class Failover:
         self._wait_for_room(exchange, failures)
         return frozenset(failure.member.name for failure in failures)
 
-    def wait_for_holders(self, exchange: Exchange) -> None:
+    def wait_for_workers(self, exchange: Exchange) -> None:
         """Return when the placement covers what is missing. Raises CoverageError after the worker timeout.
 
         Raises the last error when the exchange cost somebody's life too often.
@@ -105,15 +105,15 @@ class Failover:
         faults = Counter(f.member.name for f in failures if not isinstance(f.error, WorkerBusyError))
         for failure in reversed(failures):
             most = 1 if isinstance(failure.error, CallRejectedError) else _MOST_FAULTS
-            if faults[failure.member.name] >= most and not self._has_other_holders(failure, faults, most):
+            if faults[failure.member.name] >= most and not self._has_other_workers(failure, faults, most):
                 raise failure.error
 
-    def _has_other_holders(self, failure: Failure, faults: Counter[str], most: int) -> bool:
+    def _has_other_workers(self, failure: Failure, faults: Counter[str], most: int) -> bool:
         """Whether each expert of the part is held by somebody who did not fail as often."""
         placement = self._membership.placement
         hopeful = {position for position, m in enumerate(placement.members) if faults[m.name] < most}
         return all(
-            not placement.holders_of[expert] or hopeful.intersection(placement.holders_of[expert])
+            not placement.workers_of[expert] or hopeful.intersection(placement.workers_of[expert])
             for expert in _experts((failure.part,))
         )
 
@@ -123,7 +123,7 @@ class Failover:
         if not busy:
             return
         full = Counter(failure.member.name for failure in busy)
-        if all(self._has_other_holders(failure, full, 1) for failure in busy):
+        if all(self._has_other_workers(failure, full, 1) for failure in busy):
             return
         waited = (time.perf_counter_ns() - exchange.started_ns) / 1e9
         if waited > self._busy_seconds:
@@ -135,7 +135,7 @@ class Failover:
         if self._membership.uncovered_seconds() <= self._worker_timeout_seconds:
             return
         raise CoverageError(
-            f"experts {format_ranges(placement.uncovered)} had no holder for more than "
+            f"experts {format_ranges(placement.uncovered)} had no worker for more than "
             f"{self._worker_timeout_seconds:g} s; {self._membership.tell_away()}"
         )
 
@@ -152,4 +152,4 @@ def _experts(parts: Iterable[WorkerRows]) -> set[int]:
 
 
 def _covers(placement: Placement, parts: Iterable[WorkerRows]) -> bool:
-    return not placement.uncovered or all(placement.holders_of[expert] for expert in _experts(parts))
+    return not placement.uncovered or all(placement.workers_of[expert] for expert in _experts(parts))

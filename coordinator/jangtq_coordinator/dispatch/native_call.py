@@ -1,4 +1,4 @@
-"""One exchange that native code asked, and what it tells of every holder."""
+"""One exchange that native code asked, and what it tells of every worker."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -36,7 +36,7 @@ class Ways(NamedTuple):
 
 
 class NativeCall:
-    """The same id at each holder of a picked expert.
+    """The same id at each worker of a picked expert.
 
     is_sent: whether every socket took its frame, and every stream its message. is_told: whether the
     connections know of it. replies: the messages of streams, by position. failures: of streams that broke.

@@ -1,8 +1,8 @@
 """Ordinary exchanges without the interpreter: asked in one call of native code, collected in another.
 
-Ordinary is an exchange of few rows of the wire type over express connections that are open and plain, or over
-open gRPC streams, and whose answers come soon, whole and in order. As soon as anything else happens, every byte
-that was read is put back, and the connections go on from there.
+Ordinary is an exchange of few rows of the wire type over express connections that are open and plain, or
+over open gRPC streams, whose answers come soon, whole and in order. As soon as anything else happens, every
+byte that was read is put back, and the connections go on from there.
 """
 
 from collections import deque
@@ -50,7 +50,7 @@ class NativeExchanges:
         self._is_stale = True
         self._newest_id = 0
         self._untold: deque[NativeCall] = deque()
-        self._holders = AskedWorkers(0, np.empty(0, dtype=np.int32))
+        self._workers = AskedWorkers(0, np.empty(0, dtype=np.int32))
         self._free: list[ExchangeMemory] | None = None
 
     def ask(
@@ -149,7 +149,7 @@ class NativeExchanges:
         """The ways of now; where nothing happened since the last exchange, those of then."""
         ways = self._ways
         if ways is None or router is not ways.router:
-            self._holders, self._free = AskedWorkers(len(placement.members), owners), None
+            self._workers, self._free = AskedWorkers(len(placement.members), owners), None
         elif not self._is_stale and not any(connection.is_outdated for connection in ways.secured):
             return ways
         self._ways = ways = self._look_at_connections(Ways(router, placement))
@@ -161,17 +161,17 @@ class NativeExchanges:
         streams: list[tuple[int, GrpcConnection, ExpertStream]] = []
         connections = self._known_connections(ways.placement)
         row_type = connections[0][1].row_type if connections else RowType.FLOAT32
-        self._holders.sockets[:, 0] = -1
+        self._workers.sockets[:, 0] = -1
         for position, connection in connections:
             self._newest_id = max(self._newest_id, connection.newest_call_id)
             if connection.row_type is not row_type:
                 continue
             if isinstance(connection, ExpressConnection) and connection.plain_frames is not None:
                 sockets.append((position, connection, connection.plain_frames))
-                self._holders.sockets[position] = connection.plain_frames.descriptor
+                self._workers.sockets[position] = connection.plain_frames.descriptor
             elif isinstance(connection, GrpcConnection) and connection.plain_stream is not None:
                 streams.append((position, connection, connection.plain_stream))
-                self._holders.sockets[position] = BY_MESSAGE, 0
+                self._workers.sockets[position] = BY_MESSAGE, 0
         secured = tuple(connection for _, connection, _ in streams if connection.is_secured)
         return Ways(ways.router, ways.placement, row_type, tuple(sockets), tuple(streams), secured)
 
@@ -190,12 +190,12 @@ class NativeExchanges:
     def _take_memory(self, hidden: int, row_type: RowType) -> ExchangeMemory | None:
         if self._free is None:
             assert self._library is not None
-            memory = self._library, self._holders, hidden, row_type
+            memory = self._library, self._workers, hidden, row_type
             self._free = [ExchangeMemory(*memory) for _ in range(_UNDER_WAY)]
         return self._free.pop() if self._free else None
 
     def _give_back(self, memory: ExchangeMemory) -> None:
-        if memory.holders is self._holders and self._free is not None:
+        if memory.workers is self._workers and self._free is not None:
             self._free.append(memory)
 
 

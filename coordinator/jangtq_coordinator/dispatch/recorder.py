@@ -73,7 +73,7 @@ class Recorder:
                 book.catch_up = self.settle
 
     def settle_many(self) -> None:
-        """To be called while holders are busy."""
+        """To be called while workers are busy."""
         if len(self._entries) >= _WRITTEN_AT_ONCE:
             self.settle()
 
@@ -103,7 +103,7 @@ class Recorder:
             member.name,
             part.picks,
             wait_ns=part.read_ns - part.sent_ns,
-            holder_ns=part.queue_ns + part.compute_ns,
+            worker_ns=part.queue_ns + part.compute_ns,
         )
         self._record_pace(
             member,

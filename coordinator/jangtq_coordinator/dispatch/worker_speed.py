@@ -31,7 +31,7 @@ class WorkerSpeed:
         self.seconds_per_cost: float | None = None
 
     def record(self, rows: int, *, waited_seconds: float, compute_seconds: float, cost: float) -> None:
-        """What one call took; `cost` is that of `HolderRows.work`."""
+        """What one call took; `cost` is that of `WorkerRows.work`."""
         size = rows.bit_length()
         mark = self._marks.get(size)
         if mark is None:

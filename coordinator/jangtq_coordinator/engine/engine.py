@@ -85,7 +85,7 @@ class Engine:
         """Begin with a request; must be called in a running event loop, which alone may use the stream.
 
         Raises ContextOverflowError when the prompt leaves no room for an answer, QueueFullError when too many
-        requests wait, CoverageError while some expert has no holder, and EngineUnavailableError when no
+        requests wait, CoverageError while some expert has no worker, and EngineUnavailableError when no
         requests are taken.
         """
         request.token_budget(self.loaded.context_length)

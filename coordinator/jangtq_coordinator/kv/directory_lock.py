@@ -12,14 +12,14 @@ class DirectoryLock:
     """Held until `release`, or until the process ends, however it ends."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises BlockingIOError that names the holder, and OSError where the directory cannot be written."""
+        """Raises BlockingIOError that names the worker, and OSError where the directory cannot be written."""
         self._file = os.open(directory / _NAME, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.read(self._file, 32).decode(errors="replace").strip() or "unknown"
+            worker = os.read(self._file, 32).decode(errors="replace").strip() or "unknown"
             os.close(self._file)
-            raise BlockingIOError(error.errno, f"the process {holder} uses it") from None
+            raise BlockingIOError(error.errno, f"the process {worker} uses it") from None
         except OSError:
             os.close(self._file)
             raise
@@ -27,5 +27,5 @@ class DirectoryLock:
         os.write(self._file, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
-        """Let others have it. The file stays: removing it could take it from the next holder."""
+        """Let others have it. The file stays: removing it could take it from the next worker."""
         os.close(self._file)

@@ -1,4 +1,4 @@
-"""How often each expert of each layer was picked, lately and since the start. Knows no holder."""
+"""How often each expert of each layer was picked, lately and since the start. Knows no worker."""
 
 import time
 from collections.abc import Callable

@@ -30,9 +30,9 @@ def nothing_to_catch_up() -> None:
 class ExchangeTimes(NamedTuple):
     """One layer's stamps of time.perf_counter_ns, and durations in nanoseconds.
 
-    began: the coordinator turned to the layer; started: its rows and experts were known; sent: every holder
+    began: the coordinator turned to the layer; started: its rows and experts were known; sent: every worker
     had been asked; waited: the coordinator had nothing else to do but wait; read: the last answer was there;
-    ended: the sums were added. decode, of all answers; queue and compute, as the slowest holder tells.
+    ended: the sums were added. decode, of all answers; queue and compute, as the slowest worker tells.
     """
 
     layer: int
@@ -46,12 +46,12 @@ class ExchangeTimes(NamedTuple):
     decode: int
     queue: int
     compute: int
-    slowest_holder: str
+    slowest_worker: str
 
     def stages(self) -> tuple[int, int, int, int, int, int, int]:
         """Nanoseconds of each of STAGES, which share out the layer's time but for what other work hid.
 
-        Of the waiting, the slowest holder explains its computing and queue, and the wire takes what is left.
+        Of the waiting, the slowest worker explains its computing and queue, and the wire takes what is left.
         """
         waiting = self.read - self.waited
         decode = min(self.decode, waiting)
@@ -67,7 +67,7 @@ class LayerSplit:
     """Mean milliseconds of one layer in one forward pass.
 
     attention: everything of the layer that the coordinator computes before its exchange.
-    dispatch: encode, wire, queue, decode and reduce. experts: the slowest holder's computing that was waited
+    dispatch: encode, wire, queue, decode and reduce. experts: the slowest worker's computing that was waited
     for.
     """
 

@@ -71,14 +71,14 @@ def _by_track(exchanges: Sequence[ExchangeTimes]) -> Iterator[tuple[int, Exchang
 
 
 def _layer(e: ExchangeTimes, track: tuple[int, int]) -> list[TraceEvent]:
-    """The layer, its stages on the coordinator, and within the exchange what the slowest holder did."""
+    """The layer, its stages on the coordinator, and within the exchange what the slowest worker did."""
     wire = max(e.read - e.sent - e.decode - e.queue - e.compute, 0)
     arrived = max(e.read - e.decode, e.sent)
     queued = min(e.sent + wire // 2, arrived)
     computing = min(queued + e.queue, arrived)
     told = {
         "rows": e.rows,
-        "slowest holder": e.slowest_holder,
+        "slowest worker": e.slowest_worker,
         "wire us": wire / 1000,
         "waited us": (e.read - e.waited) / 1000,
     }

@@ -37,7 +37,7 @@ class RoutedExperts:
 
     @property
     def waited_ns(self) -> int:
-        """Nanoseconds since the start in which there was nothing to do but wait for holders."""
+        """Nanoseconds since the start in which there was nothing to do but wait for workers."""
         return self._dispatcher.waited_ns
 
     def start_pass(self) -> int:

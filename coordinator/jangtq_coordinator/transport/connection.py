@@ -1,4 +1,4 @@
-"""The way to one holder of experts, as the dispatcher sees it: send calls, then receive their answers."""
+"""The way to one worker of experts, as the dispatcher sees it: send calls, then receive their answers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from jangtq_proto.wire.codec import LayerCall, RowType
 
 
 class LayerAnswer(NamedTuple):
-    """int32 [rows, hidden] partial sums, int8 [rows] finest exponents; nanoseconds of holder and decoding."""
+    """int32 [rows, hidden] partial sums, int8 [rows] finest exponents; nanoseconds of worker and decoding."""
 
     partial_sums: NDArray[np.int32]
     finest: NDArray[np.int8]

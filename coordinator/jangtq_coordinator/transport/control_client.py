@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import grpc
 
 from jangtq_coordinator.transport.grpc_channel import WorkerChannel
-from jangtq_coordinator.transport.worker_info import WorkerInfo, holder_from
+from jangtq_coordinator.transport.worker_info import WorkerInfo, worker_from
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import error_of
 from jangtq_proto.ranges import ExpertRange, tell_ranges
@@ -29,7 +29,7 @@ class ControlClient:
         """What a worker says of itself. Raises ClusterError that names the address."""
         with self._stub(address) as stub:
             reply = stub.Describe(pb.DescribeRequest(), timeout=timeout_seconds)
-        return holder_from(str(address), reply)
+        return worker_from(str(address), reply)
 
     def take_over(self, address: Address, ranges: Sequence[ExpertRange]) -> None:
         """Have a worker begin to load more experts. Raises ClusterError that names the address."""

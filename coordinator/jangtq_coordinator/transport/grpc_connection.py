@@ -11,7 +11,7 @@ from jangtq_coordinator.transport.grpc_channel import WorkerChannel, open_local_
 from jangtq_coordinator.transport.grpc_stream import ExpertStream, StreamBrokenError
 from jangtq_coordinator.transport.pending_calls import PendingCalls
 from jangtq_coordinator.transport.plain_answers import read_plain_answer
-from jangtq_coordinator.transport.worker_info import WorkerInfo, check_unchanged, holder_from
+from jangtq_coordinator.transport.worker_info import WorkerInfo, check_unchanged, worker_from
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ClusterError, WorkerFaultError, error_of, error_of_number
 from jangtq_proto.sockets.local_sockets import SocketFolder
@@ -55,7 +55,7 @@ class GrpcConnection:
             self._channel.check(failed=True)
             raise self.explain(error.code(), str(error.details()), waited_seconds=timeout) from error
         self._local_path = self.local_path(reply.local_socket)
-        return holder_from(str(self._address), reply)
+        return worker_from(str(self._address), reply)
 
     @property
     def row_type(self) -> RowType:
@@ -66,9 +66,9 @@ class GrpcConnection:
     def address(self) -> Address:
         return self._address
 
-    def expect(self, holder: WorkerInfo) -> None:
+    def expect(self, worker: WorkerInfo) -> None:
         """From now on refuse the worker when it holds another bundle or other experts."""
-        self._expected = holder
+        self._expected = worker
 
     def check_unchanged(self) -> None:
         """Ask again what the worker holds. Raises WorkerMismatchError when it is not what was expected."""

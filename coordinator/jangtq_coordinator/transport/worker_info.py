@@ -35,7 +35,7 @@ class WorkerInfo:
         )
 
 
-def holder_from(name: str, reply: pb.DescribeReply) -> WorkerInfo:
+def worker_from(name: str, reply: pb.DescribeReply) -> WorkerInfo:
     """What a worker said of itself. Raises WorkerMismatchError for what cannot be."""
     try:
         ranges, taken_over = read_ranges(reply.expert_ranges), read_ranges(reply.taken_over)
@@ -56,22 +56,22 @@ def holder_from(name: str, reply: pb.DescribeReply) -> WorkerInfo:
     )
 
 
-def check_workers(holders: Sequence[WorkerInfo], *, fingerprint: str, protocol_version: int) -> None:
+def check_workers(workers: Sequence[WorkerInfo], *, fingerprint: str, protocol_version: int) -> None:
     """Raise one WorkerMismatchError that names everything that does not fit."""
     problems = [
         *(
             f"worker {h.name} speaks protocol {h.protocol_version}, this coordinator {protocol_version}: "
             "install the same jangtq-cluster version on both"
-            for h in holders
+            for h in workers
             if h.protocol_version != protocol_version
         ),
         *(
             f"worker {h.name} holds another bundle: its fingerprint is {h.fingerprint[:12]}, "
             f"this coordinator's {fingerprint[:12]}"
-            for h in holders
+            for h in workers
             if h.fingerprint != fingerprint
         ),
-        *(f"worker {h.name} is about to stop" for h in holders if h.leaving),
+        *(f"worker {h.name} is about to stop" for h in workers if h.leaving),
     ]
     if problems:
         raise WorkerMismatchError("; ".join(problems))

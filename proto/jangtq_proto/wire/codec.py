@@ -86,7 +86,7 @@ class WireCall(Protocol):
 
 @dataclass(frozen=True)
 class LayerCall:
-    """One layer's rows for one holder, or for all; members as in jangtq_kernels.backend.ExpertRows."""
+    """One layer's rows for one worker, or for all; members as in jangtq_kernels.backend.ExpertRows."""
 
     layer: int
     rows: Rows

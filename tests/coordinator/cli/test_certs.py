@@ -46,8 +46,8 @@ def test_the_command_makes_folders_and_says_where_they_go(tmp_path: Path) -> Non
     assert f"rsync -a {root}/worker-10.0.0.1/ 10.0.0.1:jangtq-tls/" in done.stdout
     assert f"rsync -a {root}/worker-fd00--1/ [fd00::1]:jangtq-tls/" in done.stdout
     made = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
-    holders = ("coordinator", "worker-10.0.0.1", "worker-mac-b.local", "worker-fd00--1")
-    files = {f"{holder}/{name}" for holder in holders for name in ("ca.pem", "cert.pem", "key.pem")}
+    workers = ("coordinator", "worker-10.0.0.1", "worker-mac-b.local", "worker-fd00--1")
+    files = {f"{worker}/{name}" for worker in workers for name in ("ca.pem", "cert.pem", "key.pem")}
     assert made == files | {"authority/cert.pem", "authority/key.pem"}
     for path in (root, *root.rglob("*")):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
@@ -228,7 +228,7 @@ def text_of(url: str) -> str:
 
 def lost_worker(url: str) -> str | None:
     """Why the only worker does not serve, where it does not."""
-    (worker,) = httpx.get(f"{url}/cluster", timeout=60).json()["holders"]
+    (worker,) = httpx.get(f"{url}/cluster", timeout=60).json()["workers"]
     return None if worker["state"] == "serving" else str(worker["reason"])
 
 

@@ -13,7 +13,7 @@ from jangtq_coordinator.cluster.placement import Member, MemberState
 from jangtq_coordinator.transport.worker_info import WorkerInfo, check_workers
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ClusterError, ConfigurationError, CoverageError, WorkerUnreachableError
-from tests.support.fixed_cluster import holder, membership_of
+from tests.support.fixed_cluster import membership_of, worker
 
 QUICK = ProbeIntervals(serving_seconds=0.01, lost_seconds=0.01, longest_lost_seconds=0.05, answer_seconds=1)
 
@@ -38,7 +38,7 @@ def test_a_loss_changes_the_plan_once_and_old_news_change_nothing() -> None:
     membership.lose(first, "gone")
     assert [str(r) for r in membership.placement.uncovered] == ["0-1"]
     assert membership.counters.losses == 1
-    membership.admit(holder("a", "0-3", instance="second"))
+    membership.admit(worker("a", "0-3", instance="second"))
     membership.lose(first, "the old connection broke at last")
     assert member_of(membership, "a").state is MemberState.SERVING
     assert membership.is_lost(first) and not membership.is_lost(member_of(membership, "a"))
@@ -47,7 +47,7 @@ def test_a_loss_changes_the_plan_once_and_old_news_change_nothing() -> None:
 def test_a_member_may_come_back_with_other_experts() -> None:
     membership = membership_of({"a": "0-3", "b": "2-5"}, 6)
     membership.lose(member_of(membership, "a"), "gone")
-    membership.admit(holder("a", "0-1", instance="second"))
+    membership.admit(worker("a", "0-1", instance="second"))
     assert membership.placement.uncovered == () and not membership.placement.has_replicas
 
 
@@ -60,23 +60,23 @@ def test_draining_needs_somebody_else_for_every_expert() -> None:
     drained = membership.drain("a")
     assert [m.name for m in membership.placement.members] == ["b", "c"]
     assert not membership.is_lost(drained), "what it was asked for it may still answer"
-    assert not membership.admit(holder("a", "0-3"))
-    assert membership.admit(holder("a", "0-3"), asked_for=True)
+    assert not membership.admit(worker("a", "0-3"))
+    assert membership.admit(worker("a", "0-3"), asked_for=True)
 
 
 def test_waiting_for_a_change_of_the_plan() -> None:
     membership = membership_of({"a": "0"}, 1)
     placement = membership.placement
     assert not membership.wait_for_change(placement, 0.01)
-    threading.Timer(0.01, membership.admit, [holder("b", "0")]).start()
+    threading.Timer(0.01, membership.admit, [worker("b", "0")]).start()
     assert membership.wait_for_change(placement, 30)
 
 
 class Workers:
-    """What the workers of a health_monitor would answer: a holder, or an error."""
+    """What the workers of a health_monitor would answer: a worker, or an error."""
 
     def __init__(self, membership: Membership) -> None:
-        self.answers: dict[str, WorkerInfo | ClusterError] = {m.name: m.holder for m in membership.members}
+        self.answers: dict[str, WorkerInfo | ClusterError] = {m.name: m.info for m in membership.members}
 
     def ask(self, address: Address, seconds: float) -> WorkerInfo:
         answer = self.answers[str(address)]
@@ -114,31 +114,31 @@ def kept() -> Iterator[Kept]:
 def test_who_falls_silent_is_lost_and_who_answers_again_is_back(kept: Kept) -> None:
     kept.workers.answers["a:1"] = WorkerUnreachableError("nobody there")
     until(lambda: kept.state("a:1") is MemberState.LOST)
-    kept.workers.answers["a:1"] = holder("a:1", "1-2", instance="second")
+    kept.workers.answers["a:1"] = worker("a:1", "1-2", instance="second")
     until(lambda: kept.state("a:1") is MemberState.SERVING)
-    assert [len(holders) for holders in kept.membership.placement.holders_of] == [1, 2, 2, 1]
+    assert [len(workers) for workers in kept.membership.placement.workers_of] == [1, 2, 2, 1]
     assert kept.state("b:1") is MemberState.SERVING
 
 
 def test_a_restart_between_two_questions_is_noticed(kept: Kept) -> None:
     before = member_of(kept.membership, "a:1")
-    kept.workers.answers["a:1"] = holder("a:1", "0-3", instance="second")
+    kept.workers.answers["a:1"] = worker("a:1", "0-3", instance="second")
     until(lambda: kept.membership.is_lost(before))
     until(lambda: kept.state("a:1") is MemberState.SERVING)
 
 
 def test_who_comes_back_with_another_bundle_stays_out(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
-    other = WorkerInfo("a:1", holder("a:1", "0-3").ranges, "other", 1, "cpu", 0, 0, "second")
+    other = WorkerInfo("a:1", worker("a:1", "0-3").ranges, "other", 1, "cpu", 0, 0, "second")
     kept.workers.answers["a:1"] = other
     until(lambda: "holds another bundle" in caplog.text)
     assert kept.state("a:1") is MemberState.LOST
-    kept.workers.answers["a:1"] = holder("a:1", "0-3", instance="third")
+    kept.workers.answers["a:1"] = worker("a:1", "0-3", instance="third")
     until(lambda: kept.state("a:1") is MemberState.SERVING)
 
 
 def test_a_drained_worker_stays_out_until_it_is_added_again(kept: Kept) -> None:
     kept.membership.drain("a:1")
-    kept.workers.answers["a:1"] = holder("a:1", "0-3", instance="upgraded")
+    kept.workers.answers["a:1"] = worker("a:1", "0-3", instance="upgraded")
     assert not kept.membership.wait_for_change(kept.membership.placement, 0.1)
     kept.health_monitor.admit(Address("a", 1))
     assert kept.state("a:1") is MemberState.SERVING
@@ -146,7 +146,7 @@ def test_a_drained_worker_stays_out_until_it_is_added_again(kept: Kept) -> None:
 
 def test_who_leaves_is_asked_nothing_more_and_is_let_in_when_it_is_back(kept: Kept) -> None:
     before = member_of(kept.membership, "a:1")
-    kept.workers.answers["a:1"] = replace(before.holder, leaving=True)
+    kept.workers.answers["a:1"] = replace(before.info, leaving=True)
     until(lambda: kept.state("a:1") is MemberState.LEAVING)
     assert [m.name for m in kept.membership.placement.members] == ["b:1"]
     assert not kept.membership.is_lost(before), "what it was asked for it may still answer"
@@ -154,15 +154,15 @@ def test_who_leaves_is_asked_nothing_more_and_is_let_in_when_it_is_back(kept: Ke
         kept.health_monitor.admit(Address("a", 1))
     kept.workers.answers["a:1"] = WorkerUnreachableError("gone")
     until(lambda: kept.state("a:1") is MemberState.LOST)
-    kept.workers.answers["a:1"] = holder("a:1", "0-3", instance="second")
+    kept.workers.answers["a:1"] = worker("a:1", "0-3", instance="second")
     until(lambda: kept.state("a:1") is MemberState.SERVING)
     counters = kept.membership.counters
     assert (counters.departures, counters.losses, counters.returns) == (1, 0, 1)
 
 
 def test_a_new_worker_is_let_in_and_looked_after(kept: Kept) -> None:
-    kept.workers.answers["c:1"] = holder("c:1", "2")
+    kept.workers.answers["c:1"] = worker("c:1", "2")
     kept.health_monitor.admit(Address("c", 1))
-    assert len(kept.membership.placement.holders_of[2]) == 3
+    assert len(kept.membership.placement.workers_of[2]) == 3
     kept.workers.answers["c:1"] = WorkerUnreachableError("gone again")
     until(lambda: kept.state("c:1") is MemberState.LOST)

@@ -106,11 +106,11 @@ async def test_somebody_takes_over_until_the_owner_is_back_and_running_answers_g
     await asking
     assert before.failures == during.failures == []
     assert during.answers == before.answers
-    assert holders_of(coordinator) == AFTER_LOSS[helper]
+    assert workers_of(coordinator) == AFTER_LOSS[helper]
     start_worker(children, small_bundle, "16-31", listen=str(addresses[1])).ready()
     meanwhile = Load(coordinator.listening())
     asking = asyncio.create_task(meanwhile.ask_until_over([question], 1))
-    while holders_of(coordinator) != AFTER_RETURN[helper]:
+    while workers_of(coordinator) != AFTER_RETURN[helper]:
         await asyncio.sleep(0.05)
     while (now := prober.ask(addresses[0], timeout_seconds=10)).weight_bytes != alone.weight_bytes:
         await asyncio.sleep(0.1)
@@ -121,9 +121,9 @@ async def test_somebody_takes_over_until_the_owner_is_back_and_running_answers_g
     coordinator.stop(30)
 
 
-def holders_of(coordinator: Child) -> list[tuple[str, str]]:
-    holders = httpx.get(f"{coordinator.listening()}/cluster").json()["holders"]
-    return [(held["experts"], held["state"]) for held in holders]
+def workers_of(coordinator: Child) -> list[tuple[str, str]]:
+    workers = httpx.get(f"{coordinator.listening()}/cluster").json()["workers"]
+    return [(held["experts"], held["state"]) for held in workers]
 
 
 def test_a_worker_takes_over_no_more_than_it_has_room_for(small_bundle: Path, children: Children) -> None:

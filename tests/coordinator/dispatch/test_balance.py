@@ -14,10 +14,10 @@ from jangtq_kernels.backend import NO_EXPERT
 from tests.support.fixed_cluster import membership_of
 
 HOLDERS = 3
-holder_sets = st.sets(st.integers(0, HOLDERS - 1), min_size=1).map(lambda found: tuple(sorted(found)))
+worker_sets = st.sets(st.integers(0, HOLDERS - 1), min_size=1).map(lambda found: tuple(sorted(found)))
 some_speeds = st.lists(st.sampled_from([0.5, 1.0, 3.0]), min_size=HOLDERS, max_size=HOLDERS)
-some_jobs = st.lists(st.tuples(st.integers(1, 5), holder_sets), min_size=1, max_size=6).map(
-    lambda found: [Job(expert, float(cost), holders) for expert, (cost, holders) in enumerate(found)]
+some_jobs = st.lists(st.tuples(st.integers(1, 5), worker_sets), min_size=1, max_size=6).map(
+    lambda found: [Job(expert, float(cost), workers) for expert, (cost, workers) in enumerate(found)]
 )
 
 
@@ -29,39 +29,39 @@ def slowest(jobs: Sequence[Job], chosen: Mapping[int, int], speeds: Sequence[flo
 
 
 def best(jobs: Sequence[Job], speeds: Sequence[float]) -> float:
-    choices = product(*(job.holders for job in jobs))
+    choices = product(*(job.workers for job in jobs))
     return min(slowest(jobs, dict(enumerate(choice)), speeds) for choice in choices)
 
 
 @given(some_jobs, some_speeds)
-def test_the_slowest_holder_is_near_the_best_possible(jobs: list[Job], speeds: list[float]) -> None:
+def test_the_slowest_worker_is_near_the_best_possible(jobs: list[Job], speeds: list[float]) -> None:
     chosen = balance(jobs, speeds)
-    assert all(chosen[job.expert] in job.holders for job in jobs)
+    assert all(chosen[job.expert] in job.workers for job in jobs)
     assert slowest(jobs, chosen, speeds) <= 2 * best(jobs, speeds) + 1e-9
-    first = {job.expert: job.holders[0] for job in jobs}
+    first = {job.expert: job.workers[0] for job in jobs}
     assert len(chosen) == len(jobs) and slowest(jobs, first, speeds) >= best(jobs, speeds)
 
 
 @given(st.lists(st.sampled_from([(0,), (1,), (0, 1)]), min_size=1, max_size=10))
-def test_equal_jobs_of_two_equal_holders_are_split_as_well_as_can_be(holders: list[tuple[int, ...]]) -> None:
-    jobs = [Job(expert, 1.0, held) for expert, held in enumerate(holders)]
+def test_equal_jobs_of_two_equal_workers_are_split_as_well_as_can_be(workers: list[tuple[int, ...]]) -> None:
+    jobs = [Job(expert, 1.0, held) for expert, held in enumerate(workers)]
     assert slowest(jobs, balance(jobs, [1.0, 1.0]), [1.0, 1.0]) == best(jobs, [1.0, 1.0])
 
 
-def test_what_a_holder_has_to_do_anyway_counts() -> None:
+def test_what_a_worker_has_to_do_anyway_counts() -> None:
     jobs = [Job(expert, 1.0, (0, 1)) for expert in range(4)]
     chosen = list(balance(jobs, [1.0, 1.0], fixed_costs=[4.0, 2.0]).values())
     assert chosen.count(1) == 3
 
 
-def test_a_slow_holder_gets_less() -> None:
+def test_a_slow_worker_gets_less() -> None:
     jobs = [Job(expert, 1.0, (0, 1)) for expert in range(8)]
     chosen = list(balance(jobs, [1.0, 3.0]).values())
     assert (chosen.count(0), chosen.count(1)) == (6, 2)
 
 
 @pytest.mark.parametrize("rows", [1, 5])
-def test_each_pick_is_asked_once_and_of_a_holder(rows: int) -> None:
+def test_each_pick_is_asked_once_and_of_a_worker(rows: int) -> None:
     placement = membership_of({"a": "0-9", "b": "6-13", "c": "12-14"}, 16).placement
     random = np.random.default_rng(rows)
     ids = np.stack([random.permutation(16)[:8] for _ in range(rows)]).astype(np.int32)
@@ -74,8 +74,8 @@ def test_each_pick_is_asked_once_and_of_a_holder(rows: int) -> None:
             for expert, weight in zip(experts.tolist(), of_experts.tolist(), strict=True):
                 if expert != NO_EXPERT:
                     assert (row, expert) not in asked
-                    assert part.holder == NOBODY or part.holder in placement.holders_of[expert]
-                    assert (part.holder == NOBODY) == (expert == 15)
+                    assert part.worker == NOBODY or part.worker in placement.workers_of[expert]
+                    assert (part.worker == NOBODY) == (expert == 15)
                     asked[row, expert] = weight
     pairs = zip(np.ndindex(*ids.shape), ids.ravel().tolist(), weights.ravel().tolist(), strict=True)
     assert asked == {(at[0], expert): weight for at, expert, weight in pairs if expert != NO_EXPERT}

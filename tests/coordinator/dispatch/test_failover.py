@@ -1,4 +1,4 @@
-"""An exchange whose holders fail in every way: the answer is right as long as somebody has each expert."""
+"""An exchange whose workers fail in every way: the answer is right as long as somebody has each expert."""
 
 import threading
 import time
@@ -27,7 +27,7 @@ from jangtq_proto.errors import (
 )
 from jangtq_proto.wire.codec import LayerCall
 from tests.support.connection_answers import answer_on_grid
-from tests.support.fixed_cluster import dispatcher_of, holder, membership_of
+from tests.support.fixed_cluster import dispatcher_of, membership_of, worker
 
 EXPERTS, HIDDEN = 8, 4
 Act = Callable[[], None]
@@ -137,7 +137,7 @@ def test_whoever_comes_back_is_asked_again() -> None:
     scene = Scene(REPLICAS)
     scene.connections["a"].acts = [raising(WorkerUnreachableError("cut off")), work_well]
     scene.exchange()
-    scene.membership.admit(holder("a", "0-3", instance="second"))
+    scene.membership.admit(worker("a", "0-3", instance="second"))
     asked = scene.connections["a"].asked
     for seed in range(5):
         scene.exchange(seed=seed)
@@ -158,10 +158,10 @@ def test_any_failures_leave_the_sums_right_while_somebody_has_each_expert(seed: 
         if random.random() < 0.5:
             for name in "abc":
                 if scene.state(name) is MemberState.LOST:
-                    scene.membership.admit(holder(name, "0-7"))
+                    scene.membership.admit(worker(name, "0-7"))
 
 
-def test_a_late_holder_is_not_waited_for_where_somebody_else_can_answer() -> None:
+def test_a_late_worker_is_not_waited_for_where_somebody_else_can_answer() -> None:
     scene = Scene(REPLICAS, timeouts=Timeouts(call_seconds=3600))
     for seed in range(3):
         scene.exchange(seed=seed)
@@ -171,7 +171,7 @@ def test_a_late_holder_is_not_waited_for_where_somebody_else_can_answer() -> Non
     assert scene.membership.counters.failovers == 1
 
 
-def test_a_late_holder_that_nobody_can_replace_is_waited_for() -> None:
+def test_a_late_worker_that_nobody_can_replace_is_waited_for() -> None:
     scene = Scene({"a": "0-7"}, timeouts=Timeouts(call_seconds=3600))
     scene.exchange()
     scene.connections["a"].acts = [lambda: time.sleep(0.4), work_well]
@@ -186,8 +186,8 @@ def test_who_answers_wrong_again_and_again_is_put_in_quarantine() -> None:
         scene.exchange(seed=seed)
     assert scene.state("a") is MemberState.QUARANTINED
     assert scene.membership.counters.quarantines == 1
-    assert not scene.membership.admit(holder("a", "0-7"))
-    assert scene.membership.admit(holder("a", "0-7"), asked_for=True)
+    assert not scene.membership.admit(worker("a", "0-7"))
+    assert scene.membership.admit(worker("a", "0-7"), asked_for=True)
 
 
 def test_a_fault_that_passes_costs_nothing_where_nobody_else_has_the_experts() -> None:
@@ -234,28 +234,28 @@ def test_pushback_without_end_is_an_error_in_the_end() -> None:
         scene.exchange()
 
 
-def test_an_exchange_waits_for_a_holder_and_goes_on_by_itself() -> None:
+def test_an_exchange_waits_for_a_worker_and_goes_on_by_itself() -> None:
     scene = Scene({"a": "0-3", "b": "4-7"})
     scene.connections["b"].acts = [raising(WorkerUnreachableError("killed")), work_well]
     working = threading.Thread(target=scene.exchange)
     working.start()
     until(lambda: scene.membership.counters.pauses == 1)
     assert [str(r) for r in scene.membership.placement.uncovered] == ["4-7"]
-    scene.membership.admit(holder("b", "4-7", instance="second"))
+    scene.membership.admit(worker("b", "4-7", instance="second"))
     working.join(30)
     assert not working.is_alive()
     assert scene.membership.counters.paused_seconds > 0
     assert scene.membership.placement.uncovered == ()
 
 
-def test_an_exchange_without_holders_fails_after_the_worker_timeout_naming_them() -> None:
+def test_an_exchange_without_workers_fails_after_the_worker_timeout_naming_them() -> None:
     scene = Scene({"a": "0-3", "b": "4-7"}, timeouts=Timeouts(worker_seconds=0.05))
     scene.connections["b"].acts = [raising(WorkerUnreachableError("worker b: killed"))]
     with pytest.raises(
-        CoverageError, match=r"experts 4-7 had no holder for more than 0\.05 s; b is lost: .*killed"
+        CoverageError, match=r"experts 4-7 had no worker for more than 0\.05 s; b is lost: .*killed"
     ):
         scene.exchange()
-    scene.membership.admit(holder("b", "4-7", instance="second"))
+    scene.membership.admit(worker("b", "4-7", instance="second"))
     scene.connections["b"].acts = [work_well]
     scene.exchange()
 
@@ -332,7 +332,7 @@ def test_a_call_that_ends_whoever_is_asked_is_given_up_in_the_end() -> None:
             member = scene.membership.member(name)
             assert member is not None
             scene.membership.lose(member, "crashed")
-            scene.membership.admit(holder(name, "0-7", instance=str(member.generation)))
+            scene.membership.admit(worker(name, "0-7", instance=str(member.generation)))
             raise WorkerUnreachableError("crashed")
 
         return act

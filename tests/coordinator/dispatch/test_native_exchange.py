@@ -123,7 +123,7 @@ def test_native_exchanges_and_others_under_way_together_do_not_mix(kind: Kind, o
 
 
 @pytest.mark.parametrize("kind", [SocketPeer, StreamPeer])
-def test_exchanges_with_different_holders_end_in_any_order_before_others_begin(kind: Kind) -> None:
+def test_exchanges_with_different_workers_end_in_any_order_before_others_begin(kind: Kind) -> None:
     x, _, weights = some_rows(slots=2)
     asked = (x, np.array([[0, 2]], np.int32), weights), (x, np.array([[1, 3]], np.int32), weights)
     many = some_rows(33, seed=2)

@@ -89,7 +89,7 @@ def words_of(
 
 
 @pytest.mark.parametrize("bad", ["another id", "damaged", "too short", "a fault", "of no call"])
-def test_one_holders_fault_leaves_the_others_answer_as_it_is(bad: str) -> None:
+def test_one_workers_fault_leaves_the_others_answer_as_it_is(bad: str) -> None:
     with cluster_of() as cluster:
         expected = cluster.ask(*some_rows(3))
         for peer in cluster.peers:

@@ -97,7 +97,7 @@ def test_a_bad_answer_is_the_same_error_as_without_native_code(bad: str) -> None
 
 
 @pytest.mark.parametrize("bad", ["another id", "damaged", "too short", "a fault", "no message"])
-def test_one_holders_fault_leaves_the_others_answer_as_it_is(bad: str) -> None:
+def test_one_workers_fault_leaves_the_others_answer_as_it_is(bad: str) -> None:
     with stream_cluster() as cluster:
         expected = cluster.ask(*some_rows(3))
         for faulty, sound in ((0, 1), (1, 0)):
@@ -115,7 +115,7 @@ def test_one_holders_fault_leaves_the_others_answer_as_it_is(bad: str) -> None:
         assert cluster.settled[-1], "and the next exchange is ordinary again"
 
 
-def test_a_silent_holder_is_the_same_error_as_without_native_code() -> None:
+def test_a_silent_worker_is_the_same_error_as_without_native_code() -> None:
     words = []
     for is_native in (True, False):
         with stream_cluster(1, call_seconds=0.5, is_native=is_native) as cluster:

@@ -64,10 +64,10 @@ def test_every_book_tells_of_what_was_noted() -> None:
     assert [sum(histogram.counts) for histogram in times.histograms()] == [1] * 7
     (exchange,) = timeline.copy().exchanges
     assert (exchange.began, exchange.started, exchange.sent, exchange.waited) == (1000, 1010, 1030, 1040)
-    assert (exchange.read, exchange.ended, exchange.rows, exchange.slowest_holder) == (1070, 1080, 2, "b")
+    assert (exchange.read, exchange.ended, exchange.rows, exchange.slowest_worker) == (1070, 1080, 2, "b")
     assert (exchange.queue, exchange.compute, exchange.decode) == (1, 10, 2)
-    holders = traffic.all()
-    assert {name: (of.calls, of.picks, of.wait_ns) for name, of in holders.items()} == {
+    workers = traffic.all()
+    assert {name: (of.calls, of.picks, of.wait_ns) for name, of in workers.items()} == {
         "a": (1, 4, 30),
         "b": (1, 2, 45),
     }

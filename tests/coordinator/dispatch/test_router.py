@@ -1,4 +1,4 @@
-"""Splitting a layer among holders and adding up what they answer, over connections without a network."""
+"""Splitting a layer among workers and adding up what they answer, over connections without a network."""
 
 import time
 
@@ -101,7 +101,7 @@ def test_rows_whose_grid_does_not_suit_their_answers_are_asked_for_again(
     np.testing.assert_allclose(sums, expected, rtol=1e-3, atol=1e-38)
 
 
-def test_a_holder_that_never_answers_alike_is_a_fault() -> None:
+def test_a_worker_that_never_answers_alike_is_a_fault() -> None:
     class LouderConnection(FakeConnection):
         def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
             return super().receive(call_id)._replace(finest=self.calls[-1].exponents + np.int8(1))
@@ -112,7 +112,7 @@ def test_a_holder_that_never_answers_alike_is_a_fault() -> None:
         dispatcher.forward(0, x, expert_ids=ids, router_weights=weights)
 
 
-def test_only_the_rows_that_a_holder_needs_travel() -> None:
+def test_only_the_rows_that_a_worker_needs_travel() -> None:
     x, _, weights = some_rows(3, 2, experts=4)
     ids = np.array([[0, 1], [2, 3], [0, 2]], dtype=np.int32)
     connections = [FakeConnection(), FakeConnection()]
@@ -122,14 +122,14 @@ def test_only_the_rows_that_a_holder_needs_travel() -> None:
     np.testing.assert_array_equal(connections[1].calls[0].rows, x[[1, 2]])
 
 
-def test_a_holder_without_a_picked_expert_is_not_asked() -> None:
+def test_a_worker_without_a_picked_expert_is_not_asked() -> None:
     router = Router(membership_of({"a": "2", "b": "0-1"}, 3).placement)
     parts = router.split(np.array([[0, 1]], dtype=np.int32), np.ones((1, 2), dtype=np.float32))
-    assert [part.holder for part in parts] == [1]
+    assert [part.worker for part in parts] == [1]
 
 
 @pytest.mark.parametrize("rows", [1, 5])
-def test_what_a_holder_is_asked_for_is_counted(rows: int) -> None:
+def test_what_a_worker_is_asked_for_is_counted(rows: int) -> None:
     _, ids, weights = some_rows(rows, 4, experts=6)
     parts = Router(membership_of({"a": "0-2", "b": "3-4", "c": "5"}, 6).placement).split(ids, weights)
     assert [part.picks for part in parts] == [np.count_nonzero(part.expert_ids >= 0) for part in parts]
@@ -139,7 +139,7 @@ def test_what_a_holder_is_asked_for_is_counted(rows: int) -> None:
     ]
 
 
-def test_a_failing_holder_leaves_no_half_done_call() -> None:
+def test_a_failing_worker_leaves_no_half_done_call() -> None:
     x, ids, weights = some_rows(2, 4, experts=4)
     connections = [FakeConnection(), FakeConnection(fails=True)]
     dispatcher = fixed_dispatcher([0, 1, 0, 1], connections)
@@ -163,7 +163,7 @@ def test_exchanges_under_way_together_do_not_mix() -> None:
         np.testing.assert_array_equal(dispatcher.finish(exchange), expected)
 
 
-def test_other_work_is_done_while_the_holders_compute() -> None:
+def test_other_work_is_done_while_the_workers_compute() -> None:
     x, ids, weights = some_rows(1, 2, experts=2)
     seen: list[int] = []
     connection = FakeConnection()

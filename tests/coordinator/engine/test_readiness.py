@@ -27,7 +27,7 @@ from tests.support.tiny_model import ProbedModel, loader
 
 
 class WaitingModel(ProbedModel):
-    """Its passes wait for the cluster until `complete` is set, as passes without a holder do."""
+    """Its passes wait for the cluster until `complete` is set, as passes without a worker do."""
 
     def __init__(self) -> None:
         super().__init__()

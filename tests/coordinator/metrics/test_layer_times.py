@@ -27,7 +27,7 @@ def exchange(began: int, *, layer: int = 0, waits_from: int = 40_000) -> Exchang
         decode=2_000,
         queue=3_000,
         compute=30_000,
-        slowest_holder="two",
+        slowest_worker="two",
     )
 
 
@@ -80,7 +80,7 @@ def test_time_that_other_work_hid_belongs_to_no_stage() -> None:
 
 
 @given(st.lists(st.integers(0, 10**9), min_size=8, max_size=8))
-def test_stages_share_out_a_layers_time_whatever_a_holder_tells(parts: list[int]) -> None:
+def test_stages_share_out_a_layers_time_whatever_a_worker_tells(parts: list[int]) -> None:
     *durations, decode, queue, compute = parts
     began, started, sent, waited, read, ended = accumulate(durations, initial=0)
     times = (
@@ -126,7 +126,7 @@ def test_a_trace_nests_and_its_stages_add_up() -> None:
     exchanges = [event for event in trace["traceEvents"] if event["name"] == "exchange"]
     assert exchanges[0]["args"] == {
         "rows": 1,
-        "slowest holder": "two",
+        "slowest worker": "two",
         "wire us": 20.0,
         "waited us": 55.0,
     }

@@ -8,7 +8,7 @@ from jangtq_proto.ranges import parse_ranges
 from tests.support.fixed_cluster import membership_of
 
 
-def holder(name: str, ranges: str, *, fingerprint: str = "f", protocol_version: int = 1) -> WorkerInfo:
+def worker(name: str, ranges: str, *, fingerprint: str = "f", protocol_version: int = 1) -> WorkerInfo:
     return WorkerInfo(
         name=name,
         ranges=parse_ranges(ranges),
@@ -20,9 +20,9 @@ def holder(name: str, ranges: str, *, fingerprint: str = "f", protocol_version: 
     )
 
 
-def test_every_expert_gets_its_holders() -> None:
+def test_every_expert_gets_its_workers() -> None:
     placement = membership_of({"a": "0-2,6", "b": "2-5,7"}, 8).placement
-    assert placement.holders_of == ((0,), (0,), (0, 1), (1,), (1,), (1,), (0,), (1,))
+    assert placement.workers_of == ((0,), (0,), (0, 1), (1,), (1,), (1,), (0,), (1,))
     assert placement.has_replicas and not placement.uncovered
     placement.check_covered()
 
@@ -39,9 +39,9 @@ def test_an_expert_outside_the_model_is_named() -> None:
 
 
 def test_all_that_does_not_fit_is_said_at_once() -> None:
-    holders = [holder("a", "0", fingerprint="other"), holder("b", "1", protocol_version=9), holder("c", "2")]
+    workers = [worker("a", "0", fingerprint="other"), worker("b", "1", protocol_version=9), worker("c", "2")]
     with pytest.raises(WorkerMismatchError) as caught:
-        check_workers(holders, fingerprint="f", protocol_version=1)
+        check_workers(workers, fingerprint="f", protocol_version=1)
     assert "worker a" in str(caught.value)
     assert "worker b" in str(caught.value)
     assert "worker c" not in str(caught.value)

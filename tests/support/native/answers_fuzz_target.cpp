@@ -82,7 +82,7 @@ void check_answers(int fd, int64_t answers) {
     if (at != end || answers != 0) std::abort();
 }
 
-void check(JangtqDesk* desk, JangtqConversation* conversation, Input& input) {
+void check(JangtqAdmission* admission, JangtqConversation* conversation, Input& input) {
     int sockets[2];
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, sockets) != 0) std::abort();
     const std::string words = words_of(input);
@@ -92,12 +92,12 @@ void check(JangtqDesk* desk, JangtqConversation* conversation, Input& input) {
     const std::unique_ptr<uint8_t[]> buffer(new uint8_t[static_cast<size_t>(capacity)]);
     JangtqInbox inbox{sockets[1], input.number(0, 1) * 1000, buffer.get(), capacity, 0};
     JangtqCounts before, after;
-    jangtq_count(desk, &before);
+    jangtq_count(admission, &before);
     do {
         if (jangtq_answer_calls(conversation, &inbox) != 0) std::abort();
         if (inbox.filled < 0 || inbox.filled > capacity) std::abort();
     } while (drop_frame(inbox));
-    jangtq_count(desk, &after);
+    jangtq_count(admission, &after);
     if (after.in_flight != 0 || after.computing != 0) std::abort();
     check_answers(sockets[0], after.total - before.total);
     close(sockets[0]);
@@ -107,13 +107,13 @@ void check(JangtqDesk* desk, JangtqConversation* conversation, Input& input) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-    static JangtqDesk* const desk = jangtq_open_desk(kLayers, kHidden);
+    static JangtqAdmission* const admission = jangtq_open_admission(kLayers, kHidden);
     static int64_t asked_ns = 0;
-    static JangtqConversation* const conversation = jangtq_open_conversation(desk, &asked_ns);
+    static JangtqConversation* const conversation = jangtq_open_conversation(admission, &asked_ns);
     static const JangtqNativeLayer layers[kLayers] = {{echo, nullptr, nullptr}, {nullptr, nullptr, nullptr}};
-    static const bool serves = jangtq_serve(desk, layers);
+    static const bool serves = jangtq_serve(admission, layers);
     if (!serves) std::abort();
     Input input(data, size);
-    check(desk, conversation, input);
+    check(admission, conversation, input);
     return 0;
 }

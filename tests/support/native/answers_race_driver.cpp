@@ -61,23 +61,23 @@ void ask(int fd) {
 }
 
 // What is left to Python is answered by a forward of its own. Returns how many that were.
-int64_t host(JangtqDesk* desk, int fd) {
+int64_t host(JangtqAdmission* admission, int fd) {
     int64_t asked_ns = 0;
-    JangtqConversation* const conversation = jangtq_open_conversation(desk, &asked_ns);
+    JangtqConversation* const conversation = jangtq_open_conversation(admission, &asked_ns);
     std::vector<uint8_t> buffer(2 * kFrameBytes);
     JangtqInbox inbox{fd, 0, buffer.data(), static_cast<int64_t>(buffer.size()), 0};
     int64_t left = 0;
     while (jangtq_answer_calls(conversation, &inbox) == 0 && inbox.filled > 0) {
         if (inbox.filled != kFrameBytes) std::abort();
-        jangtq_want(desk);
+        jangtq_want(admission);
         {
             // Python has one turn for all, then waits for the native forward that may still run.
             static std::mutex turn;
             const std::lock_guard<std::mutex> mine(turn);
-            if (!jangtq_is_free(desk)) jangtq_wait_until_free(desk);
+            if (!jangtq_is_free(admission)) jangtq_wait_until_free(admission);
             ++device_uses;
         }
-        jangtq_unwant(desk);
+        jangtq_unwant(admission);
         const uint8_t answer[kAnswerBytes] = {};
         if (write(fd, answer, sizeof answer) != static_cast<ssize_t>(sizeof answer)) std::abort();
         inbox.filled = 0;
@@ -87,40 +87,40 @@ int64_t host(JangtqDesk* desk, int fd) {
     return left;
 }
 
-std::unique_ptr<Experts> serve(JangtqDesk* desk) {
+std::unique_ptr<Experts> serve(JangtqAdmission* admission) {
     auto experts = std::make_unique<Experts>();
     const JangtqNativeLayer layer{forward, nullptr, reinterpret_cast<JangtqLayer*>(experts.get())};
-    if (!jangtq_serve(desk, &layer)) std::abort();
+    if (!jangtq_serve(admission, &layer)) std::abort();
     return experts;
 }
 
 }  // namespace
 
 int main() {
-    JangtqDesk* const desk = jangtq_open_desk(1, kHidden);
-    std::unique_ptr<Experts> experts = serve(desk);
+    JangtqAdmission* const admission = jangtq_open_admission(1, kHidden);
+    std::unique_ptr<Experts> experts = serve(admission);
     std::vector<std::thread> threads;
     int64_t left[kStreams] = {}, forwards = 0;
     for (int stream = 0; stream < kStreams; ++stream) {
         int sockets[2];
         if (socketpair(AF_UNIX, SOCK_STREAM, 0, sockets) != 0) std::abort();
         threads.emplace_back(ask, sockets[0]);
-        threads.emplace_back([&left, desk, stream, fd = sockets[1]] { left[stream] = host(desk, fd); });
+        threads.emplace_back([&left, admission, stream, fd = sockets[1]] { left[stream] = host(admission, fd); });
     }
     for (int swap = 0; swap < kSwaps; ++swap) {
-        std::unique_ptr<Experts> next = serve(desk);
+        std::unique_ptr<Experts> next = serve(admission);
         forwards += experts->forwards;
         experts = std::move(next);
         std::this_thread::yield();
     }
     for (auto& thread : threads) thread.join();
     JangtqCounts counts;
-    jangtq_count(desk, &counts);
+    jangtq_count(admission, &counts);
     forwards += experts->forwards;
     int64_t answered = forwards;
     for (const int64_t count : left) answered += count;
     if (answered != kStreams * kCalls || answered != device_uses || counts.total != forwards) std::abort();
     if (counts.in_flight != 0 || counts.computing != 0) std::abort();
-    jangtq_close_desk(desk);
+    jangtq_close_admission(admission);
     std::printf("%lld\n", static_cast<long long>(forwards));
 }

@@ -1,4 +1,4 @@
-// The native exchange with holders that answer whatever bytes come, in buffers of exactly the sizes of exchange.h.
+// The native exchange with workers that answer whatever bytes come, in buffers of exactly the sizes of exchange.h.
 // Built with libFuzzer and sanitizers; where there is no libFuzzer, with a main that draws the bytes.
 #include <sys/socket.h>
 #include <unistd.h>
@@ -49,7 +49,7 @@ std::vector<uint8_t> almost_right_message(Input& input, int64_t rows, int64_t hi
     return spoil(input, message);
 }
 
-// Both ends of the way to a holder that has answered, and says nothing more.
+// Both ends of the way to a worker that has answered, and says nothing more.
 struct Connection {
     Connection() {
         if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) std::abort();
@@ -69,10 +69,10 @@ void check_sent(const JangtqPart& part, int fd) {
     if (length + sizeof length != static_cast<size_t>(part.frame_bytes)) std::abort();
 }
 
-void check_message(const JangtqExchange& exchange, int64_t holder) {
-    const JangtqPart& part = exchange.parts[holder];
-    const std::vector<uint8_t> message(exchange.messages + holder * exchange.message_stride,
-                                       exchange.messages + holder * exchange.message_stride + part.frame_bytes);
+void check_message(const JangtqExchange& exchange, int64_t worker) {
+    const JangtqPart& part = exchange.parts[worker];
+    const std::vector<uint8_t> message(exchange.messages + worker * exchange.message_stride,
+                                       exchange.messages + worker * exchange.message_stride + part.frame_bytes);
     jangtq::CallMessage call;
     if (!jangtq::read_call({message.data(), message.size()}, call) || call.call_id != kCallId) std::abort();
     const auto slot_bytes = size_t{call.row_count} * call.slot_count * 4;
@@ -90,11 +90,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const int64_t rows = input.number(1, 5), slots = input.number(0, 6), hidden = input.number(1, 9);
     const int64_t experts = input.number(1, 7), count = input.number(1, 3);
     std::vector<Connection> connections(static_cast<size_t>(count));
-    std::vector<JangtqHolder> holders;
+    std::vector<JangtqWorker> workers;
     for (const auto& connection : connections)
-        holders.push_back({input.number(0, 15) ? connection.ends[0] : -1, input.number(0, 1) * 1000});
-    for (auto& holder : holders)
-        if (input.number(0, 2) == 0) holder.fd = kJangtqByMessage;
+        workers.push_back({input.number(0, 15) ? connection.ends[0] : -1, input.number(0, 1) * 1000});
+    for (auto& worker : workers)
+        if (input.number(0, 2) == 0) worker.fd = kJangtqByMessage;
     std::vector<int32_t> owners, ids;
     for (int64_t i = 0; i < experts; ++i) owners.push_back(static_cast<int32_t>(input.number(0, 15) ? i % count : -1));
     for (int64_t i = 0; i < rows * slots; ++i) ids.push_back(static_cast<int32_t>(input.number(-1, experts - 1)));
@@ -114,7 +114,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     std::vector<uint8_t> messages(static_cast<size_t>(count * message_stride));
     std::vector<JangtqReply> replies(static_cast<size_t>(count));
     std::vector<std::vector<uint8_t>> brought;
-    const JangtqExchange exchange{holders.data(), count,      owners.data(),    experts,          hidden,
+    const JangtqExchange exchange{workers.data(), count,      owners.data(),    experts,          hidden,
                                   &grids,         row_type,   exponents.data(), sums.data(),      parts.data(),
                                   &summary,       row_index.data(), answers.data(), stride,     messages.data(),
                                   message_stride, replies.data()};
@@ -123,7 +123,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (asked != JANGTQ_ORDINARY) std::abort();
     for (size_t i = 0; i < connections.size(); ++i) {
         if (parts[i].picks == 0) continue;
-        if (holders[i].fd == kJangtqByMessage) {
+        if (workers[i].fd == kJangtqByMessage) {
             check_message(exchange, static_cast<int64_t>(i));
             brought.push_back(almost_right_message(input, parts[i].rows, hidden));
             const auto& reply = brought.back();

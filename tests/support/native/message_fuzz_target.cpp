@@ -24,20 +24,20 @@ int32_t echo(JangtqPool*, const JangtqLayer*, const JangtqCall* call, int64_t*) 
     return JANGTQ_OK;
 }
 
-struct Desk {
-    Desk() : desk(jangtq_open_desk(kLayers, kHidden)) {
+struct Admission {
+    Admission() : admission(jangtq_open_admission(kLayers, kHidden)) {
         const JangtqNativeLayer layers[kLayers] = {{echo, nullptr, nullptr}, {}, {echo, nullptr, nullptr}};
-        if (desk == nullptr || !jangtq_serve(desk, layers)) std::abort();
-        reply.resize(static_cast<size_t>(jangtq_most_reply_bytes(desk)));
+        if (admission == nullptr || !jangtq_serve(admission, layers)) std::abort();
+        reply.resize(static_cast<size_t>(jangtq_most_reply_bytes(admission)));
         reply.shrink_to_fit();
-        stream = jangtq_open_stream(desk, reply.data(), &asked_ns);
+        stream = jangtq_open_stream(admission, reply.data(), &asked_ns);
         if (stream == nullptr) std::abort();
     }
-    ~Desk() {
+    ~Admission() {
         jangtq_close_stream(stream);
-        jangtq_close_desk(desk);
+        jangtq_close_admission(admission);
     }
-    JangtqDesk* desk;
+    JangtqAdmission* admission;
     std::vector<uint8_t> reply;
     JangtqStream* stream;
     int64_t asked_ns = 0;
@@ -71,7 +71,7 @@ std::string good_call(const uint8_t* data, size_t size) {
 }
 
 int64_t answer(const uint8_t* data, size_t size, int64_t most_rows) {
-    static Desk at;
+    static Admission at;
     const std::vector<uint8_t> exact(data, data + size);
     double row_ns = 0;
     const int64_t length = jangtq_answer_message(at.stream, exact.data(), static_cast<int64_t>(size), most_rows, &row_ns);

@@ -161,7 +161,7 @@ class Admission:
     def answer(self, call: LayerCall, asker: StreamActivity | None = None) -> ShardAnswer:
         """Compute a call that was checked. Raises ClusterError, whatever goes wrong.
 
-        Who finds too many others here is told to come later or to ask another holder, by WorkerBusyError.
+        Who finds too many others here is told to come later or to ask another worker, by WorkerBusyError.
         asker: the stream that it came over, where it came over one.
         """
         if asker is not None and not is_long(call):

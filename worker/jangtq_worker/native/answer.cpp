@@ -4,7 +4,7 @@
 
 #include "checksum.h"
 #include "clock.h"
-#include "desk.h"
+#include "admission.h"
 #include "grid.h"
 #include "row_values.h"
 
@@ -62,12 +62,12 @@ bool has_good_values(const JangtqWireCall& call) {
 }
 
 // False where the kernel refuses the call.
-bool forward(JangtqDesk& desk, const JangtqWireCall& call, const JangtqAnswer& answer) {
-    const JangtqNativeLayer& layer = desk.layers[call.layer];
+bool forward(JangtqAdmission& admission, const JangtqWireCall& call, const JangtqAnswer& answer) {
+    const JangtqNativeLayer& layer = admission.layers[call.layer];
     if (layer.forward == nullptr || !has_good_values(call)) return false;
-    const JangtqCall asked{float32_rows(call, desk.rows),
-                           aligned(call.expert_ids, desk.expert_ids),
-                           aligned(call.router_weights, desk.router_weights),
+    const JangtqCall asked{float32_rows(call, admission.rows),
+                           aligned(call.expert_ids, admission.expert_ids),
+                           aligned(call.router_weights, admission.router_weights),
                            reinterpret_cast<const int8_t*>(call.exponents.at),
                            call.row_count,
                            call.slot_count,
@@ -78,12 +78,12 @@ bool forward(JangtqDesk& desk, const JangtqWireCall& call, const JangtqAnswer& a
 }
 
 // Computes where the device is free, and says how long that took; else negative.
-int64_t compute(JangtqDesk& desk, const JangtqWireCall& call, const JangtqAnswer& answer) {
-    const jangtq::Turn turn(desk);
+int64_t compute(JangtqAdmission& admission, const JangtqWireCall& call, const JangtqAnswer& answer) {
+    const jangtq::Turn turn(admission);
     if (!turn) return -1;
     const int64_t started = jangtq::now_ns();
     try {
-        if (!forward(desk, call, answer)) return -1;
+        if (!forward(admission, call, answer)) return -1;
     } catch (const std::bad_alloc&) {
         return -1;
     }
@@ -92,22 +92,22 @@ int64_t compute(JangtqDesk& desk, const JangtqWireCall& call, const JangtqAnswer
 
 }  // namespace
 
-bool jangtq_is_ordinary(const JangtqDesk* desk, const JangtqWireCall* call) {
+bool jangtq_is_ordinary(const JangtqAdmission* admission, const JangtqWireCall* call) {
     const int64_t rows = call->row_count, picks = rows * call->slot_count;
     const int64_t value_bytes = jangtq::row_value_bytes(call->row_type);
-    return call->layer < desk->layer_count && is_between(1, rows, jangtq::kMostRows) &&
+    return call->layer < admission->layer_count && is_between(1, rows, jangtq::kMostRows) &&
            is_between(1, call->slot_count, kMostSlots) && value_bytes > 0 &&
-           call->rows.size == rows * desk->hidden_size * value_bytes && call->expert_ids.size == picks * 4 &&
+           call->rows.size == rows * admission->hidden_size * value_bytes && call->expert_ids.size == picks * 4 &&
            call->router_weights.size == picks * 4 && call->exponents.size == rows;
 }
 
-bool jangtq_answer(JangtqDesk* desk, const JangtqWireCall* call, JangtqAnswer* answer) {
+bool jangtq_answer(JangtqAdmission* admission, const JangtqWireCall* call, JangtqAnswer* answer) {
     const int64_t asked = jangtq::now_ns();
-    answer->compute_ns = compute(*desk, *call, *answer);
+    answer->compute_ns = compute(*admission, *call, *answer);
     if (answer->compute_ns < 0) return false;
     answer->queue_ns = jangtq::now_ns() - asked - answer->compute_ns;
     const auto rows = static_cast<size_t>(call->row_count);
-    const size_t sums_bytes = rows * static_cast<size_t>(desk->hidden_size) * sizeof(int32_t);
+    const size_t sums_bytes = rows * static_cast<size_t>(admission->hidden_size) * sizeof(int32_t);
     answer->checksum =
         jangtq::answer_checksum(call->call_id, answer->sums, sums_bytes, answer->finest, rows);
     return true;

@@ -1,4 +1,4 @@
-// The C interface of answering without the interpreter: a desk that Python and native threads share, and calls as
+// The C interface of answering without the interpreter: a admission that Python and native threads share, and calls as
 // they arrived, which are answered here if they are ordinary and nobody has to wait for them.
 #pragma once
 
@@ -50,43 +50,43 @@ struct JangtqCounts {
     int64_t computing;
 };
 
-struct JangtqDesk;
+struct JangtqAdmission;
 
 // Null when there is no memory. Takes no calls before `jangtq_serve`.
-JangtqDesk* jangtq_open_desk(int64_t layer_count, int64_t hidden_size);
-void jangtq_close_desk(JangtqDesk* desk);
+JangtqAdmission* jangtq_open_admission(int64_t layer_count, int64_t hidden_size);
+void jangtq_close_admission(JangtqAdmission* admission);
 
-// From now on ask these layers, one for each of the desk's; a forward of layers before has ended when this returns.
+// From now on ask these layers, one for each of the admission's; a forward of layers before has ended when this returns.
 // False, and none are asked, when there is no memory.
-bool jangtq_serve(JangtqDesk* desk, const JangtqNativeLayer* layers);
+bool jangtq_serve(JangtqAdmission* admission, const JangtqNativeLayer* layers);
 
 // Take no calls any more.
-void jangtq_refuse(JangtqDesk* desk);
+void jangtq_refuse(JangtqAdmission* admission);
 
 // Python wants the device, or does no more; between the two no call is taken.
-void jangtq_want(JangtqDesk* desk);
-void jangtq_unwant(JangtqDesk* desk);
+void jangtq_want(JangtqAdmission* admission);
+void jangtq_unwant(JangtqAdmission* admission);
 
 // Whether nobody computes natively; between want and unwant it stays so once it is.
-bool jangtq_is_free(const JangtqDesk* desk);
-void jangtq_wait_until_free(JangtqDesk* desk);
+bool jangtq_is_free(const JangtqAdmission* admission);
+void jangtq_wait_until_free(JangtqAdmission* admission);
 
-void jangtq_count(const JangtqDesk* desk, JangtqCounts* counts);
+void jangtq_count(const JangtqAdmission* admission, JangtqCounts* counts);
 
 // Whether the call is short and its fields and sizes are as they must be, so that it is worth to have memory ready
 // for its answer.
-bool jangtq_is_ordinary(const JangtqDesk* desk, const JangtqWireCall* call);
+bool jangtq_is_ordinary(const JangtqAdmission* admission, const JangtqWireCall* call);
 
 // Answers an ordinary call at once. False, and the call is as if it had never been asked, where Python is to answer
 // it: somebody else computes or wants to, or something about it is wrong. Whoever asks counts it in flight.
-bool jangtq_answer(JangtqDesk* desk, const JangtqWireCall* call, JangtqAnswer* answer);
+bool jangtq_answer(JangtqAdmission* admission, const JangtqWireCall* call, JangtqAnswer* answer);
 
 // One connection of the express lane, from call to call.
 struct JangtqConversation;
 
-// Null when there is no memory. The desk must live longer, and so must `asked_ns`, which always says when a call was
+// Null when there is no memory. The admission must live longer, and so must `asked_ns`, which always says when a call was
 // answered last.
-JangtqConversation* jangtq_open_conversation(JangtqDesk* desk, int64_t* asked_ns);
+JangtqConversation* jangtq_open_conversation(JangtqAdmission* admission, int64_t* asked_ns);
 void jangtq_close_conversation(JangtqConversation* conversation);
 
 // Where a plain blocking socket is read into; what is there begins with a frame.

@@ -7,7 +7,7 @@
 #include <new>
 
 #include "clock.h"
-#include "desk.h"
+#include "admission.h"
 #include "frame_heads.h"
 #include "scratch.h"
 
@@ -30,7 +30,7 @@ constexpr int kSendFlags = 0;  // Python ignores SIGPIPE
 enum class Found { kPart, kCall, kOther };
 
 // Looks as soon as there is enough to tell: what is no ordinary call is not waited for.
-Found look(const JangtqDesk& desk, const JangtqInbox& inbox, JangtqWireCall& call, int64_t& frame_bytes) {
+Found look(const JangtqAdmission& admission, const JangtqInbox& inbox, JangtqWireCall& call, int64_t& frame_bytes) {
     uint32_t length;
     if (inbox.filled < kLengthBytes) return Found::kPart;
     std::memcpy(&length, inbox.buffer, sizeof length);
@@ -47,7 +47,7 @@ Found look(const JangtqDesk& desk, const JangtqInbox& inbox, JangtqWireCall& cal
     call = {head.call_id,     head.layer,      head.row_count,       head.slot_count,
             head.row_type,    {rows, sizes[2]}, {ids, sizes[1]},     {weights, sizes[0]},
             {exponents, sizes[3]}};
-    if (!jangtq_is_ordinary(&desk, &call)) return Found::kOther;
+    if (!jangtq_is_ordinary(&admission, &call)) return Found::kOther;
     return inbox.filled < frame_bytes ? Found::kPart : Found::kCall;
 }
 
@@ -85,8 +85,8 @@ int32_t send_all(int64_t fd, const uint8_t* bytes, int64_t count) {
 }  // namespace
 
 struct JangtqConversation {
-    JangtqConversation(JangtqDesk& desk, int64_t* asked_ns) : desk(desk), asked_ns(asked_ns) {}
-    JangtqDesk& desk;
+    JangtqConversation(JangtqAdmission& admission, int64_t* asked_ns) : admission(admission), asked_ns(asked_ns) {}
+    JangtqAdmission& admission;
     int64_t* const asked_ns;
     jangtq::Scratch memory;  // of the answer
 };
@@ -97,15 +97,15 @@ enum class Outcome { kAnswered, kLeft, kBroken };
 
 // Answers a call, and sends that; the call is in flight until its answer left.
 Outcome answer(JangtqConversation& conversation, const JangtqWireCall& call, int64_t fd, int32_t& error) {
-    const jangtq::InFlight in_flight(conversation.desk);
-    const int64_t rows = call.row_count, sums_bytes = rows * conversation.desk.hidden_size * 4;
+    const jangtq::InFlight in_flight(conversation.admission);
+    const int64_t rows = call.row_count, sums_bytes = rows * conversation.admission.hidden_size * 4;
     const int64_t frame_bytes = static_cast<int64_t>(sizeof(AnswerHead)) + sums_bytes + rows;
     uint8_t* const start =
         reinterpret_cast<uint8_t*>(conversation.memory.floats((kAnswerAt + frame_bytes + 3) / 4)) + kAnswerAt;
     uint8_t* const sums = start + sizeof(AnswerHead);
     JangtqAnswer found{reinterpret_cast<int32_t*>(sums), reinterpret_cast<int8_t*>(sums + sums_bytes), 0, 0, 0};
-    if (!jangtq_answer(&conversation.desk, &call, &found)) return Outcome::kLeft;
-    ++conversation.desk.total;
+    if (!jangtq_answer(&conversation.admission, &call, &found)) return Outcome::kLeft;
+    ++conversation.admission.total;
     __atomic_store_n(conversation.asked_ns, jangtq::now_ns(), __ATOMIC_RELAXED);
     const AnswerHead head{static_cast<uint32_t>(frame_bytes - kLengthBytes),
                           0,
@@ -131,7 +131,7 @@ int32_t answer_calls(JangtqConversation& conversation, JangtqInbox& inbox) {
     int64_t frame_bytes = 0;
     int32_t error = 0;
     for (;;) {
-        const Found found = look(conversation.desk, inbox, call, frame_bytes);
+        const Found found = look(conversation.admission, inbox, call, frame_bytes);
         if (found == Found::kOther) return 0;
         if (found == Found::kPart) {
             if (!read_more(inbox, error)) return error;
@@ -145,8 +145,8 @@ int32_t answer_calls(JangtqConversation& conversation, JangtqInbox& inbox) {
 
 }  // namespace
 
-JangtqConversation* jangtq_open_conversation(JangtqDesk* desk, int64_t* asked_ns) {
-    return new (std::nothrow) JangtqConversation(*desk, asked_ns);
+JangtqConversation* jangtq_open_conversation(JangtqAdmission* admission, int64_t* asked_ns) {
+    return new (std::nothrow) JangtqConversation(*admission, asked_ns);
 }
 
 void jangtq_close_conversation(JangtqConversation* conversation) { delete conversation; }

@@ -1,21 +1,21 @@
-// See messages.h: reads a call, has it answered at the desk, and writes the answer.
+// See messages.h: reads a call, has it answered at the admission, and writes the answer.
 #include "messages.h"
 
 #include <memory>
 #include <new>
 
 #include "clock.h"
-#include "desk.h"
+#include "admission.h"
 #include "expert_messages.h"
 
 struct JangtqStream {
-    JangtqStream(JangtqDesk& at, uint8_t* into, int64_t* asked)
-        : desk(at),
+    JangtqStream(JangtqAdmission& at, uint8_t* into, int64_t* asked)
+        : admission(at),
           reply(into),
           asked_ns(asked),
           sums(new int32_t[static_cast<size_t>(jangtq::kMostRows * at.hidden_size)]),
           finest(new int8_t[static_cast<size_t>(jangtq::kMostRows)]) {}
-    JangtqDesk& desk;
+    JangtqAdmission& admission;
     uint8_t* const reply;
     int64_t* const asked_ns;
     const std::unique_ptr<int32_t[]> sums;
@@ -43,7 +43,7 @@ bool read(const jangtq::Bytes& message, JangtqWireCall& wire) {
 
 size_t write(const JangtqWireCall& call, const JangtqAnswer& answer, const JangtqStream& stream) {
     const auto rows = static_cast<size_t>(call.row_count);
-    const size_t sums_bytes = rows * static_cast<size_t>(stream.desk.hidden_size) * sizeof(int32_t);
+    const size_t sums_bytes = rows * static_cast<size_t>(stream.admission.hidden_size) * sizeof(int32_t);
     const jangtq::ReplyMessage reply{call.call_id,
                                      static_cast<uint64_t>(answer.queue_ns),
                                      static_cast<uint64_t>(answer.compute_ns),
@@ -55,9 +55,9 @@ size_t write(const JangtqWireCall& call, const JangtqAnswer& answer, const Jangt
 
 }  // namespace
 
-JangtqStream* jangtq_open_stream(JangtqDesk* desk, uint8_t* reply, int64_t* asked_ns) {
+JangtqStream* jangtq_open_stream(JangtqAdmission* admission, uint8_t* reply, int64_t* asked_ns) {
     try {
-        return new JangtqStream(*desk, reply, asked_ns);
+        return new JangtqStream(*admission, reply, asked_ns);
     } catch (const std::bad_alloc&) {
         return nullptr;
     }
@@ -65,19 +65,19 @@ JangtqStream* jangtq_open_stream(JangtqDesk* desk, uint8_t* reply, int64_t* aske
 
 void jangtq_close_stream(JangtqStream* stream) { delete stream; }
 
-int64_t jangtq_most_reply_bytes(const JangtqDesk* desk) {
-    return static_cast<int64_t>(jangtq::most_reply_bytes(jangtq::kMostRows, desk->hidden_size));
+int64_t jangtq_most_reply_bytes(const JangtqAdmission* admission) {
+    return static_cast<int64_t>(jangtq::most_reply_bytes(jangtq::kMostRows, admission->hidden_size));
 }
 
 int64_t jangtq_answer_message(JangtqStream* stream, const uint8_t* message, int64_t size, int64_t most_rows,
                               double* row_ns) {
-    JangtqDesk& desk = stream->desk;
+    JangtqAdmission& admission = stream->admission;
     JangtqWireCall call;
-    if (!read({message, static_cast<size_t>(size)}, call) || !jangtq_is_ordinary(&desk, &call))
+    if (!read({message, static_cast<size_t>(size)}, call) || !jangtq_is_ordinary(&admission, &call))
         return JANGTQ_LEFT_TO_PYTHON;
     if (call.row_count > most_rows) return JANGTQ_TOO_LONG;
     JangtqAnswer answer{stream->sums.get(), stream->finest.get(), 0, 0, 0};
-    if (!jangtq_answer(&desk, &call, &answer)) return JANGTQ_LEFT_TO_PYTHON;
+    if (!jangtq_answer(&admission, &call, &answer)) return JANGTQ_LEFT_TO_PYTHON;
     __atomic_store_n(stream->asked_ns, jangtq::now_ns(), __ATOMIC_RELAXED);
     *row_ns = static_cast<double>(answer.compute_ns) / call.row_count;
     return static_cast<int64_t>(write(call, answer, *stream));

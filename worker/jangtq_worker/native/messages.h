@@ -17,11 +17,11 @@ enum JangtqNoReply : int64_t {
 // Room for the answers of one stream, whose calls come one after the other.
 struct JangtqStream;
 
-// Null when there is no memory. `reply`: room for jangtq_most_reply_bytes. It, the desk and `asked_ns`, which says
+// Null when there is no memory. `reply`: room for jangtq_most_reply_bytes. It, the admission and `asked_ns`, which says
 // when a call was answered last, outlive the stream.
-JangtqStream* jangtq_open_stream(JangtqDesk* desk, uint8_t* reply, int64_t* asked_ns);
+JangtqStream* jangtq_open_stream(JangtqAdmission* admission, uint8_t* reply, int64_t* asked_ns);
 void jangtq_close_stream(JangtqStream* stream);
-int64_t jangtq_most_reply_bytes(const JangtqDesk* desk);
+int64_t jangtq_most_reply_bytes(const JangtqAdmission* admission);
 
 // Returns the bytes of the reply that it wrote, an ExpertReply as protobuf writes it, or why there is none.
 // `row_ns` receives the nanoseconds that each row took. Whoever asks counts the call in flight.

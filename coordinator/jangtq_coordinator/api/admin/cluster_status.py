@@ -1,4 +1,4 @@
-"""What the coordinator tells of its cluster: holders, experts, and where each layer's time goes."""
+"""What the coordinator tells of its cluster: workers, experts, and where each layer's time goes."""
 
 from dataclasses import asdict
 
@@ -16,7 +16,7 @@ from jangtq_proto.ranges import format_ranges
 
 
 class WorkerTimes(BaseModel):
-    """Milliseconds of a holder's newest calls: what was waited, and what of it its own time leaves."""
+    """Milliseconds of a worker's newest calls: what was waited, and what of it its own time leaves."""
 
     wait_p50_ms: float
     wait_p99_ms: float
@@ -45,15 +45,15 @@ class WorkerStatus(BaseModel):
 
     @classmethod
     def of(cls, member: Member, traffic: WorkerTraffic) -> "WorkerStatus":
-        holder, recent = member.holder, traffic.recent()
+        worker, recent = member.info, traffic.recent()
         return cls(
-            name=holder.name,
+            name=worker.name,
             state=member.state,
             reason=member.reason,
-            experts=format_ranges(holder.ranges),
-            device=holder.device,
-            weight_bytes=holder.weight_bytes,
-            resident_bytes=holder.resident_bytes,
+            experts=format_ranges(worker.ranges),
+            device=worker.device,
+            weight_bytes=worker.weight_bytes,
+            resident_bytes=worker.resident_bytes,
             times=None if recent is None else WorkerTimes.of(recent),
         )
 
@@ -101,7 +101,7 @@ class ClusterStatus(BaseModel):
     """The body of GET /cluster."""
 
     fingerprint: str
-    holders: list[WorkerStatus]
+    workers: list[WorkerStatus]
     layers: list[LayerStatus]
     overlap: list[OverlapStatus] = []
 
@@ -116,7 +116,7 @@ def cluster_router(cluster: Cluster, fingerprint: str) -> APIRouter:
         """Who holds which experts, and where each layer's time goes."""
         return ClusterStatus(
             fingerprint=fingerprint,
-            holders=[WorkerStatus.of(m, traffic.of(m.name)) for m in cluster.membership.members],
+            workers=[WorkerStatus.of(m, traffic.of(m.name)) for m in cluster.membership.members],
             layers=[LayerStatus.of(split) for split in cluster.dispatcher.times.splits()],
             overlap=[OverlapStatus.of(state) for state in cluster.overlap.states()],
         )
@@ -133,7 +133,7 @@ def health_of(cluster: Cluster) -> ClusterHealth:
     """What /health says of the cluster: who serves what, who is away and why, and what nobody serves."""
     placement = cluster.membership.placement
     details: dict[str, object] = {
-        "experts": {m.name: format_ranges(m.holder.ranges) for m in placement.members}
+        "experts": {m.name: format_ranges(m.info.ranges) for m in placement.members}
     }
     away = [member for member in cluster.membership.members if member.state is not MemberState.SERVING]
     if away:

@@ -53,7 +53,7 @@ class EngineCollector(Collector):
 
 
 class ClusterCollector(Collector):
-    """The exchange with the holders of experts: its times, its losses, and what each holder had to do."""
+    """The exchange with the workers of experts: its times, its losses, and what each worker had to do."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -82,7 +82,7 @@ class ClusterCollector(Collector):
         yield CounterMetricFamily(
             "jangtq_paused_seconds", "Seconds in which passes waited for experts that nobody held.", paused
         )
-        uncovered = sum(len(held) == 0 for held in membership.placement.holders_of)
+        uncovered = sum(len(held) == 0 for held in membership.placement.workers_of)
         yield GaugeMetricFamily("jangtq_uncovered_experts", "Experts that nobody serves.", uncovered)
 
 

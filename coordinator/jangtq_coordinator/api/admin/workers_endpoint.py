@@ -36,8 +36,8 @@ def workers_router(membership: Membership, health_monitor: HealthMonitor, *, def
     def post_worker(body: WorkerName) -> WorkerChange:
         """Let a worker in, a new one, or one that was drained or in quarantine."""
         with _as_http():
-            holder = health_monitor.admit(parse_address(body.worker, default_port=default_port))
-        return WorkerChange(worker=holder.name, experts=format_ranges(holder.ranges), state="serving")
+            worker = health_monitor.admit(parse_address(body.worker, default_port=default_port))
+        return WorkerChange(worker=worker.name, experts=format_ranges(worker.ranges), state="serving")
 
     @router.post("/cluster/workers/drain")
     def post_drain(body: WorkerName) -> WorkerChange:
@@ -45,9 +45,7 @@ def workers_router(membership: Membership, health_monitor: HealthMonitor, *, def
         with _as_http():
             name = str(parse_address(body.worker, default_port=default_port))
             member = membership.drain(name)
-        return WorkerChange(
-            worker=member.name, experts=format_ranges(member.holder.ranges), state=member.state
-        )
+        return WorkerChange(worker=member.name, experts=format_ranges(member.info.ranges), state=member.state)
 
     return router
 

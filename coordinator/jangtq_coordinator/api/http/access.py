@@ -1,4 +1,4 @@
-"""Who may call the API: holders of a key where there are keys, and no web page of another site."""
+"""Who may call the API: workers of a key where there are keys, and no web page of another site."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

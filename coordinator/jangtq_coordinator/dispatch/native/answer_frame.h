@@ -1,4 +1,4 @@
-// The frame of one holder's answer: read as far as it comes, and proven to be the answer to this call.
+// The frame of one worker's answer: read as far as it comes, and proven to be the answer to this call.
 #pragma once
 
 #include <sched.h>
@@ -16,10 +16,10 @@
 namespace jangtq {
 
 // Bytes received; 0 or less where there is nothing to be had now, for whatever reason.
-inline ssize_t receive(const JangtqHolder& holder, void* into, size_t bytes) {
-    const int fd = static_cast<int>(holder.fd);
-    if (holder.poll_ns > 0) {
-        const int64_t end = now_ns() + holder.poll_ns;
+inline ssize_t receive(const JangtqWorker& worker, void* into, size_t bytes) {
+    const int fd = static_cast<int>(worker.fd);
+    if (worker.poll_ns > 0) {
+        const int64_t end = now_ns() + worker.poll_ns;
         do {
             const ssize_t count = recv(fd, into, bytes, MSG_DONTWAIT);
             if (count >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) return count;
@@ -29,12 +29,12 @@ inline ssize_t receive(const JangtqHolder& holder, void* into, size_t bytes) {
     return recv(fd, into, bytes, 0);
 }
 
-// One holder's answer, as far as it was read.
+// One worker's answer, as far as it was read.
 struct AnswerFrame {
-    AnswerFrame(const JangtqExchange& exchange, int64_t holder)
-        : part(exchange.parts[holder]),
+    AnswerFrame(const JangtqExchange& exchange, int64_t worker)
+        : part(exchange.parts[worker]),
           bytes(jangtq_answer_bytes(part.rows, exchange.hidden)),
-          start(exchange.answers + holder * exchange.answer_stride),
+          start(exchange.answers + worker * exchange.answer_stride),
           sums(start + sizeof(AnswerHead)),
           finest(reinterpret_cast<const int8_t*>(sums + part.rows * exchange.hidden * 4)) {}
 
@@ -59,10 +59,10 @@ struct AnswerFrame {
 };
 
 // False where the answer does not come whole or in time, or begins as none to this call does.
-inline bool read_answer(const JangtqHolder& holder, AnswerFrame& frame, uint64_t call_id, int64_t end_ns) {
+inline bool read_answer(const JangtqWorker& worker, AnswerFrame& frame, uint64_t call_id, int64_t end_ns) {
     int64_t& filled = frame.part.read_bytes;
     while (filled < frame.bytes) {
-        const ssize_t count = receive(holder, frame.start + filled, static_cast<size_t>(frame.bytes - filled));
+        const ssize_t count = receive(worker, frame.start + filled, static_cast<size_t>(frame.bytes - filled));
         if (count <= 0) return false;
         filled += count;
         if (!frame.is_like_answer(call_id) || (filled < frame.bytes && now_ns() > end_ns)) return false;

@@ -1,4 +1,4 @@
-// The frame of a call to one holder: which rows and slots it is asked for, and the one send that never waits.
+// The frame of a call to one worker: which rows and slots it is asked for, and the one send that never waits.
 #pragma once
 
 #include <sys/socket.h>
@@ -46,12 +46,12 @@ inline ssize_t send_now(int fd, const msghdr& message) {
 #endif
 }
 
-// One holder's frame as pieces to be sent together; rows are not copied.
+// One worker's frame as pieces to be sent together; rows are not copied.
 class CallFrame {
    public:
-    CallFrame(const JangtqExchange& exchange, const Batch& batch, int32_t holder)
-        : exchange_(exchange), batch_(batch), holder_(holder), part_(exchange.parts[holder]) {
-        const int32_t* index = exchange.row_index + holder * kJangtqMostRows;
+    CallFrame(const JangtqExchange& exchange, const Batch& batch, int32_t worker)
+        : exchange_(exchange), batch_(batch), worker_(worker), part_(exchange.parts[worker]) {
+        const int32_t* index = exchange.row_index + worker * kJangtqMostRows;
         slots_ = batch.rows == 1 ? part_.picks : batch.slots;
         for (int64_t i = 0; i < part_.rows; ++i) copy_slots(index[i]);
         const uint32_t slot_bytes = static_cast<uint32_t>(count_ * 4), rows = static_cast<uint32_t>(part_.rows);
@@ -71,7 +71,7 @@ class CallFrame {
         msghdr message{};
         message.msg_iov = pieces_;
         message.msg_iovlen = static_cast<decltype(message.msg_iovlen)>(piece_count_);
-        const ssize_t sent = send_now(static_cast<int>(exchange_.holders[holder_].fd), message);
+        const ssize_t sent = send_now(static_cast<int>(exchange_.workers[worker_].fd), message);
         const bool waits = sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
         part_.frame_bytes = head_.length + kLengthBytes;
         part_.sent_bytes = std::max<ssize_t>(sent, 0);
@@ -81,7 +81,7 @@ class CallFrame {
 
     // The same call as an ExpertCall, for whoever sends it.
     void write_message() {
-        MessageWriter writer(exchange_.messages + holder_ * exchange_.message_stride);
+        MessageWriter writer(exchange_.messages + worker_ * exchange_.message_stride);
         writer.write_number(0x08, batch_.call_id);
         writer.write_number(0x10, head_.layer);
         writer.write_number(0x18, head_.row_count);
@@ -108,12 +108,12 @@ class CallFrame {
    private:
     static Bytes bytes_of(const iovec& piece) { return {static_cast<const uint8_t*>(piece.iov_base), piece.iov_len}; }
 
-    // Of a single row only the holder's own slots travel, of several all of them, as Router splits them.
+    // Of a single row only the worker's own slots travel, of several all of them, as Router splits them.
     void copy_slots(int32_t row) {
         exponents_[exponent_count_++] = exchange_.exponents[row];
         for (int64_t slot = 0; slot < batch_.slots; ++slot) {
             const int32_t expert = batch_.expert_ids[row * batch_.slots + slot];
-            const bool mine = expert != kNoExpert && exchange_.owners[expert] == holder_;
+            const bool mine = expert != kNoExpert && exchange_.owners[expert] == worker_;
             if (!mine && batch_.rows == 1) continue;
             ids_[count_] = mine ? expert : kNoExpert;
             weights_[count_++] = batch_.router_weights[row * batch_.slots + slot];
@@ -133,7 +133,7 @@ class CallFrame {
 
     const JangtqExchange& exchange_;
     const Batch& batch_;
-    const int32_t holder_;
+    const int32_t worker_;
     JangtqPart& part_;
     int64_t slots_ = 0, count_ = 0, exponent_count_ = 0;
     CallHead head_{};

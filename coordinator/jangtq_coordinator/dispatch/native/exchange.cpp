@@ -14,22 +14,22 @@ using jangtq::Batch;
 using jangtq::CallFrame;
 using jangtq::kNoExpert;
 
-bool is_by_message(const JangtqHolder& holder) { return holder.fd == kJangtqByMessage; }
+bool is_by_message(const JangtqWorker& worker) { return worker.fd == kJangtqByMessage; }
 
-bool is_reachable(const JangtqHolder& holder) { return holder.fd >= 0 || is_by_message(holder); }
+bool is_reachable(const JangtqWorker& worker) { return worker.fd >= 0 || is_by_message(worker); }
 
-// Counts the picks and lists the rows of each holder; false where somebody cannot be asked from here.
+// Counts the picks and lists the rows of each worker; false where somebody cannot be asked from here.
 bool split(const JangtqExchange& exchange, const Batch& batch) {
-    std::memset(exchange.parts, 0, sizeof(JangtqPart) * static_cast<size_t>(exchange.holder_count));
+    std::memset(exchange.parts, 0, sizeof(JangtqPart) * static_cast<size_t>(exchange.worker_count));
     for (int64_t row = 0; row < batch.rows; ++row) {
         for (int64_t slot = 0; slot < batch.slots; ++slot) {
             const int32_t expert = batch.expert_ids[row * batch.slots + slot];
             if (expert == kNoExpert) continue;
             if (expert < 0 || expert >= exchange.expert_count) return false;
-            const int32_t holder = exchange.owners[expert];
-            if (holder < 0 || !is_reachable(exchange.holders[holder])) return false;
-            JangtqPart& part = exchange.parts[holder];
-            int32_t* index = exchange.row_index + holder * kJangtqMostRows;
+            const int32_t worker = exchange.owners[expert];
+            if (worker < 0 || !is_reachable(exchange.workers[worker])) return false;
+            JangtqPart& part = exchange.parts[worker];
+            int32_t* index = exchange.row_index + worker * kJangtqMostRows;
             if (part.rows == 0 || index[part.rows - 1] != row) index[part.rows++] = static_cast<int32_t>(row);
             ++part.picks;
         }
@@ -38,14 +38,14 @@ bool split(const JangtqExchange& exchange, const Batch& batch) {
 }
 
 // Whether a proven answer is there, after it was waited for where it comes from a socket.
-bool has_answer(const JangtqExchange& exchange, int64_t holder, uint64_t call_id, int64_t end_ns, JangtqReply& arrays) {
-    const JangtqHolder& from = exchange.holders[holder];
-    JangtqPart& part = exchange.parts[holder];
+bool has_answer(const JangtqExchange& exchange, int64_t worker, uint64_t call_id, int64_t end_ns, JangtqReply& arrays) {
+    const JangtqWorker& from = exchange.workers[worker];
+    JangtqPart& part = exchange.parts[worker];
     if (is_by_message(from)) {
-        arrays = exchange.replies[holder];
+        arrays = exchange.replies[worker];
         return part.is_whole != 0;
     }
-    AnswerFrame frame(exchange, holder);
+    AnswerFrame frame(exchange, worker);
     if (!jangtq::read_answer(from, frame, call_id, end_ns)) return false;
     const jangtq::Answer answer = jangtq::answer_of(frame);
     arrays = answer.arrays;
@@ -62,9 +62,9 @@ void add_row(int32_t* units, const uint8_t* sums, int64_t hidden) {
 }
 
 // Adds an answer to the units of its rows, and to the finest exponents of all answers.
-void add(const JangtqExchange& exchange, int64_t holder, const JangtqReply& arrays, int32_t* units, int8_t* finest) {
-    for (int64_t i = 0; i < exchange.parts[holder].rows; ++i) {
-        const int32_t row = exchange.row_index[holder * kJangtqMostRows + i];
+void add(const JangtqExchange& exchange, int64_t worker, const JangtqReply& arrays, int32_t* units, int8_t* finest) {
+    for (int64_t i = 0; i < exchange.parts[worker].rows; ++i) {
+        const int32_t row = exchange.row_index[worker * kJangtqMostRows + i];
         add_row(units + row * exchange.hidden, arrays.sums + i * exchange.hidden * 4, exchange.hidden);
         finest[row] = std::max(finest[row], arrays.finest[i]);
     }
@@ -79,11 +79,11 @@ void read_off_grid(int32_t* units, int64_t hidden, int8_t exponent) {
     }
 }
 
-void summarise(JangtqSummary& summary, int64_t holder, const JangtqPart& part) {
+void summarise(JangtqSummary& summary, int64_t worker, const JangtqPart& part) {
     summary.decode_ns += part.decode_ns;
     summary.read_ns = part.read_ns;
     if (summary.slowest >= 0 && part.queue_ns + part.compute_ns <= summary.queue_ns + summary.compute_ns) return;
-    summary.slowest = holder;
+    summary.slowest = worker;
     summary.queue_ns = part.queue_ns;
     summary.compute_ns = part.compute_ns;
 }
@@ -149,10 +149,10 @@ int32_t jangtq_ask(const JangtqExchange* exchange, const uint8_t* rows, const in
     jangtq_first_exponents(exchange->grids, exchange->row_type, rows, row_count, exchange->hidden, factor,
                            exchange->exponents);
     int32_t outcome = JANGTQ_ORDINARY;
-    for (int32_t holder = 0; holder < exchange->holder_count; ++holder) {
-        if (exchange->parts[holder].picks == 0) continue;
-        CallFrame frame(*exchange, batch, holder);
-        if (is_by_message(exchange->holders[holder]))
+    for (int32_t worker = 0; worker < exchange->worker_count; ++worker) {
+        if (exchange->parts[worker].picks == 0) continue;
+        CallFrame frame(*exchange, batch, worker);
+        if (is_by_message(exchange->workers[worker]))
             frame.write_message();
         else
             frame.send();
@@ -166,14 +166,14 @@ int64_t jangtq_most_message_bytes(int64_t rows, int64_t slots, int64_t hidden) {
     return static_cast<int64_t>(jangtq::most_call_bytes(rows, slots, hidden));
 }
 
-int32_t jangtq_take_message(const JangtqExchange* exchange, int64_t holder, uint64_t call_id, const uint8_t* message,
+int32_t jangtq_take_message(const JangtqExchange* exchange, int64_t worker, uint64_t call_id, const uint8_t* message,
                             int64_t size) {
-    JangtqPart& part = exchange->parts[holder];
+    JangtqPart& part = exchange->parts[worker];
     jangtq::Answer answer;
     if (!jangtq::read_answer({message, static_cast<size_t>(size)}, part, exchange->hidden, call_id, answer) ||
         !jangtq::prove(answer, part, exchange->hidden, call_id))
         return JANGTQ_NOT_READ;
-    exchange->replies[holder] = answer.arrays;
+    exchange->replies[worker] = answer.arrays;
     return JANGTQ_ORDINARY;
 }
 
@@ -184,12 +184,12 @@ int32_t jangtq_collect(const JangtqExchange* exchange, int64_t row_count, uint64
     std::fill_n(units, row_count * exchange->hidden, 0);
     std::fill_n(finest, row_count, static_cast<int8_t>(exchange->grids->finest));
     *exchange->summary = {-1, 0, 0, 0, 0};
-    for (int64_t holder = 0; holder < exchange->holder_count; ++holder) {
-        if (exchange->parts[holder].picks == 0) continue;
+    for (int64_t worker = 0; worker < exchange->worker_count; ++worker) {
+        if (exchange->parts[worker].picks == 0) continue;
         JangtqReply arrays;
-        if (!has_answer(*exchange, holder, call_id, end_ns, arrays)) return JANGTQ_NOT_READ;
-        add(*exchange, holder, arrays, units, finest);
-        summarise(*exchange->summary, holder, exchange->parts[holder]);
+        if (!has_answer(*exchange, worker, call_id, end_ns, arrays)) return JANGTQ_NOT_READ;
+        add(*exchange, worker, arrays, units, finest);
+        summarise(*exchange->summary, worker, exchange->parts[worker]);
     }
     if (!suits(*exchange, row_count, finest)) return JANGTQ_MISFITS;
     for (int64_t row = 0; row < row_count; ++row)

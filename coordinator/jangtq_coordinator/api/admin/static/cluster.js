@@ -39,7 +39,7 @@ async function poll() {
   if (samples.length > WINDOW_SAMPLES) samples.shift();
   drawHealth(health);
   drawNow();
-  drawWorkers(cluster.holders);
+  drawWorkers(cluster.workers);
   drawEngine();
   drawHeat();
   drawAbout(cluster);
@@ -130,24 +130,24 @@ function describe(list, facts) {
   list.replaceChildren(...known.flatMap(([name, value]) => [el("dt", "", name), el("dd", "", String(value))]));
 }
 
-function drawWorkers(holders) {
-  const picks = holders.map(({ name }) => risen(`jangtq_worker_picks_total ${name}`));
+function drawWorkers(workers) {
+  const picks = workers.map(({ name }) => risen(`jangtq_worker_picks_total ${name}`));
   const all = picks.reduce((sum, count) => sum + count, 0);
-  $("workers").replaceChildren(...holders.map((holder, index) => workerView(holder, index, all && picks[index] / all)));
-  drawRuler(holders);
+  $("workers").replaceChildren(...workers.map((worker, index) => workerView(worker, index, all && picks[index] / all)));
+  drawRuler(workers);
 }
 
-function workerView(holder, index, load) {
-  const { state } = holder;
+function workerView(worker, index, load) {
+  const { state } = worker;
   const serving = state === "serving";
   const swatch = el("span", "swatch");
   swatch.style.background = colour(index);
-  const name = el("span", "name", holder.name);
-  name.title = holder.reason || holder.name;
+  const name = el("span", "name", worker.name);
+  name.title = worker.reason || worker.name;
   const facts = [
-    `experts ${holder.experts}`,
-    bytes(holder.resident_bytes),
-    serving && holder.times && `${milliseconds(holder.times.round_trip_ms / 1000)} away`,
+    `experts ${worker.experts}`,
+    bytes(worker.resident_bytes),
+    serving && worker.times && `${milliseconds(worker.times.round_trip_ms / 1000)} away`,
   ];
   const fill = el("i");
   fill.style.width = serving ? `${Math.round(load * 100)}%` : 0;
@@ -164,13 +164,13 @@ function workerView(holder, index, load) {
 }
 
 // Who holds which columns of the map; what nobody holds stays in the colour of an error.
-function drawRuler(holders) {
+function drawRuler(workers) {
   if (!heat) return;
   const experts = heat.layers[0].length;
   const parts = [];
-  holders.forEach((holder, index) => {
-    if (holder.state !== "serving") return;
-    for (const range of holder.experts.split(",")) {
+  workers.forEach((worker, index) => {
+    if (worker.state !== "serving") return;
+    for (const range of worker.experts.split(",")) {
       const [first, end = first] = range.split("-").map(Number);
       const part = el("i");
       part.style.left = `${(100 * first) / experts}%`;
@@ -182,9 +182,9 @@ function drawRuler(holders) {
   $("ruler").replaceChildren(...parts);
 }
 
-function drawAbout({ holders }) {
+function drawAbout({ workers }) {
   const [layers, experts] = [heat.layers.length, heat.layers[0].length];
-  const workers = holders.length === 1 ? "one machine" : `${holders.length} machines`;
+  const workers = workers.length === 1 ? "one machine" : `${workers.length} machines`;
   $("about").textContent = `${layers} layers, ${experts} experts in each, held by ${workers}.`;
 }
 

@@ -7,8 +7,8 @@
 
 #include "answers.h"
 
-struct JangtqDesk {
-    JangtqDesk(int64_t layer_count, int64_t hidden_size) : layer_count(layer_count), hidden_size(hidden_size) {}
+struct JangtqAdmission {
+    JangtqAdmission(int64_t layer_count, int64_t hidden_size) : layer_count(layer_count), hidden_size(hidden_size) {}
     const int64_t layer_count;
     const int64_t hidden_size;
     std::mutex device;  // held by whoever computes natively, and while layers are changed
@@ -28,26 +28,26 @@ constexpr int64_t kMostRows = 64;
 // One call more that is not answered yet; `drain` waits for it.
 class InFlight {
    public:
-    explicit InFlight(JangtqDesk& desk) : desk_(desk) { ++desk_.in_flight; }
-    ~InFlight() { --desk_.in_flight; }
+    explicit InFlight(JangtqAdmission& admission) : admission_(admission) { ++admission_.in_flight; }
+    ~InFlight() { --admission_.in_flight; }
     InFlight(const InFlight&) = delete;
     InFlight& operator=(const InFlight&) = delete;
 
    private:
-    JangtqDesk& desk_;
+    JangtqAdmission& admission_;
 };
 
 // The device for as long as this lives, if it is free and nobody wants it. Counts before it looks, as whoever wants
 // the device does, so that one of the two sees the other.
 class Turn {
    public:
-    explicit Turn(JangtqDesk& desk) : desk_(desk), device_(desk.device, std::try_to_lock) {
+    explicit Turn(JangtqAdmission& admission) : admission_(admission), device_(admission.device, std::try_to_lock) {
         if (!device_) return;
-        ++desk_.computing;
-        is_mine_ = desk_.is_open && desk_.wanted == 0;
+        ++admission_.computing;
+        is_mine_ = admission_.is_open && admission_.wanted == 0;
     }
     ~Turn() {
-        if (device_) --desk_.computing;
+        if (device_) --admission_.computing;
     }
     Turn(const Turn&) = delete;
     Turn& operator=(const Turn&) = delete;
@@ -55,7 +55,7 @@ class Turn {
     explicit operator bool() const { return is_mine_; }
 
    private:
-    JangtqDesk& desk_;
+    JangtqAdmission& admission_;
     std::unique_lock<std::mutex> device_;
     bool is_mine_ = false;
 };
