@@ -18,8 +18,8 @@ from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_coordinator.transport.grpc_channel import open_channel
 from jangtq_coordinator.transport.grpc_stream import ExpertStream
 from jangtq_proto.addresses import parse_address
-from jangtq_proto.wire.codec import RowType
 from jangtq_proto.wire.frames import LENGTH, Frame, answer_frame, call_frame
+from jangtq_proto.wire.row_type import RowType
 
 _TIMEOUT_SECONDS = 60
 

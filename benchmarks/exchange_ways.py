@@ -22,7 +22,8 @@ from jangtq_coordinator.transport.express_connection import ExpressConnection
 from jangtq_coordinator.transport.express_handshake import ExpressSettings
 from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_proto.addresses import parse_address
-from jangtq_proto.wire.codec import LayerCall, Rows, RowType
+from jangtq_proto.wire.codec import LayerCall, Rows
+from jangtq_proto.wire.row_type import RowType
 
 HIDDEN = 3072
 INTERMEDIATE = 1536

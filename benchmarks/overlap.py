@@ -24,7 +24,7 @@ from jangtq_coordinator.kv.layer_cache import KvForm
 from jangtq_coordinator.model.minimax import CoordinatorModel, load_model
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
 from jangtq_proto.addresses import Address, parse_address
-from jangtq_proto.wire.codec import RowType
+from jangtq_proto.wire.row_type import RowType
 from tests.support.slow_relay import Slowness, relay_to
 
 PASSES = 60

@@ -21,7 +21,7 @@ from jangtq_coordinator.kv.batch_cache import BatchCache
 from jangtq_coordinator.kv.layer_cache import KvForm
 from jangtq_coordinator.model.minimax import CoordinatorModel, load_model
 from jangtq_proto.addresses import Address
-from jangtq_proto.wire.codec import RowType
+from jangtq_proto.wire.row_type import RowType
 
 PAIRS = 150
 PASSES = 16

@@ -11,7 +11,7 @@ from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.options import check_poll_us
 from jangtq_proto.ranges import ExpertRange
-from jangtq_proto.wire.codec import RowType
+from jangtq_proto.wire.row_type import RowType
 
 
 class Transport(StrEnum):

@@ -1,15 +1,12 @@
-"""Ranges of experts, closed at both ends, as the command line and the wire write them."""
+"""Ranges of experts, closed at both ends, as the command line writes them."""
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
 
 from jangtq_proto.errors import ConfigurationError
-from jangtq_proto.v1 import expert_pb2 as pb
 
-_MOST_TOLD: Final = 32_768
 _RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
 
 
@@ -31,25 +28,12 @@ class ExpertRange:
 def parse_ranges(text: str) -> tuple[ExpertRange, ...]:
     """Read `0-63,128-191` or `7`; ranges may not overlap. Raises ConfigurationError."""
     ranges = tuple(sorted(_parse_range(part.strip(), text) for part in text.split(",")))
-    _check_apart(ranges)
+    check_apart(ranges)
     return ranges
 
 
-def read_ranges(told: Collection[pb.ExpertRange]) -> tuple[ExpertRange, ...]:
-    """What the other side says, ascending. Raises ConfigurationError for too many ranges, or overlaps."""
-    if len(told) > _MOST_TOLD:
-        raise ConfigurationError(f"{len(told)} expert ranges: allowed are {_MOST_TOLD}")
-    ranges = tuple(sorted(ExpertRange(held.first, held.last) for held in told))
-    _check_apart(ranges)
-    return ranges
-
-
-def tell_ranges(ranges: Iterable[ExpertRange]) -> list[pb.ExpertRange]:
-    """The form that read_ranges reads."""
-    return [pb.ExpertRange(first=held.first, last=held.last) for held in ranges]
-
-
-def _check_apart(ranges: Sequence[ExpertRange]) -> None:
+def check_apart(ranges: Sequence[ExpertRange]) -> None:
+    """Raises ConfigurationError where ascending ranges overlap."""
     for left, right in pairwise(ranges):
         if right.first <= left.last:
             raise ConfigurationError(f"expert ranges {left} and {right} overlap")

@@ -21,7 +21,9 @@ from jangtq_proto.errors import (
     WorkerMismatchError,
     WorkerUnreachableError,
 )
-from jangtq_proto.wire.codec import MAX_ROWS_PER_CALL, MAX_SLOTS, LayerCall, RowType, row_dtype
+from jangtq_proto.wire.codec import LayerCall, row_dtype
+from jangtq_proto.wire.limits import MAX_ROWS_PER_CALL, MAX_SLOTS
+from jangtq_proto.wire.row_type import RowType
 from tests.support.scripted_workers import (
     EXPERTS,
     FAKE,

@@ -4,7 +4,8 @@ import grpc
 import pytest
 
 from jangtq_proto import errors
-from jangtq_proto.errors import ClusterError, JangtqError, error_of, error_of_number, status_number, status_of
+from jangtq_proto.errors import ClusterError, JangtqError
+from jangtq_proto.grpc_status import error_of, error_of_number, status_number, status_of
 
 CLUSTER_ERRORS = ClusterError.__subclasses__()
 

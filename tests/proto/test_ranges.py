@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jangtq_proto.errors import ConfigurationError
-from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges, parse_ranges, ranges_of, read_ranges
+from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges, parse_ranges, ranges_of
 from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.wire.range_messages import read_ranges
 
 
 def test_a_range_includes_both_ends() -> None:

@@ -17,7 +17,7 @@ from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.errors import WorkerBusyError
 from jangtq_proto.ranges import parse_ranges
-from jangtq_proto.wire.codec import RowType
+from jangtq_proto.wire.row_type import RowType
 from tests.support.cluster_processes import start_worker
 from tests.support.harmful_relay import Harm, HarmfulRelay
 from tests.support.leaping_clock import Clock, seconds_ahead

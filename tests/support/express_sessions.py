@@ -8,8 +8,9 @@ from contextlib import closing, contextmanager
 import numpy as np
 
 from jangtq_proto.sockets.frame_socket import FrameSocket
-from jangtq_proto.wire.codec import LayerCall, RowType
+from jangtq_proto.wire.codec import LayerCall
 from jangtq_proto.wire.frames import LENGTH, AnswerFrame, call_frame, greeting, read_answer
+from jangtq_proto.wire.row_type import RowType
 from jangtq_worker.device.admission import Admission
 from jangtq_worker.transport.express_session import ExpressSession
 from jangtq_worker.transport.tickets import Tickets

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from jangtq_proto.wire.codec import LayerCall, RowType, encode_call
+from jangtq_proto.wire.codec import LayerCall, encode_call
 from jangtq_proto.wire.frames import call_frame
+from jangtq_proto.wire.row_type import RowType
 from tests.support.scripted_workers import EXPERTS, HIDDEN
 
 

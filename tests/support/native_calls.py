@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from jangtq_kernels.cpu import CpuBackend
 from jangtq_proto.v1 import expert_pb2 as pb
-from jangtq_proto.wire.codec import CallShape, LayerCall, RowType, WireCall, encode_call
+from jangtq_proto.wire.codec import CallShape, LayerCall, WireCall, encode_call
+from jangtq_proto.wire.row_type import RowType
 from jangtq_worker.device.admission import Admission
 from jangtq_worker.device.shard import Shard
 from jangtq_worker.native_admission import NativeAdmission

@@ -13,7 +13,8 @@ from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.dispatch.exchange_library import ExchangeLibrary, exchange_library
 from jangtq_coordinator.dispatch.native_call import NativeCall
 from jangtq_coordinator.dispatch.native_exchange import NativeExchanges
-from jangtq_proto.wire.codec import RowType, row_dtype
+from jangtq_proto.wire.codec import row_dtype
+from jangtq_proto.wire.row_type import RowType
 from tests.support.fixed_cluster import fixed_dispatcher
 from tests.support.socket_peers import SocketConnection, SocketPeer
 from tests.support.stream_peers import StreamConnection, StreamPeer

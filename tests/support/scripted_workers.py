@@ -20,7 +20,8 @@ from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ClusterError, WorkerUnreachableError
 from jangtq_proto.ranges import parse_ranges
 from jangtq_proto.tls.credentials import Credentials
-from jangtq_proto.wire.codec import LayerCall, RowType, encode_call
+from jangtq_proto.wire.codec import LayerCall, encode_call
+from jangtq_proto.wire.row_type import RowType
 from jangtq_worker.server import WorkerServer
 from jangtq_worker.settings import WorkerSettings
 

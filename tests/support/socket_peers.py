@@ -13,8 +13,9 @@ from jangtq_coordinator.transport.express_handshake import ExpressSettings
 from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_proto.addresses import Address
 from jangtq_proto.sockets.frame_socket import FrameSocket
-from jangtq_proto.wire.codec import CallShape, LayerCall, RowType, decode_call
+from jangtq_proto.wire.codec import CallShape, LayerCall, decode_call
 from jangtq_proto.wire.frames import answer_frame, frame_limit, read_call
+from jangtq_proto.wire.row_type import RowType
 from tests.support.connection_answers import answer_on_grid
 
 Script = Callable[[int, LayerCall], Iterable[bytes] | None]

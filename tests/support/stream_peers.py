@@ -9,7 +9,8 @@ from jangtq_coordinator.transport.connection import ConnectionSettings
 from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_proto.addresses import Address
 from jangtq_proto.v1 import expert_pb2 as pb
-from jangtq_proto.wire.codec import CallShape, LayerCall, RowType, answer_checksum, decode_call
+from jangtq_proto.wire.codec import CallShape, LayerCall, answer_checksum, decode_call
+from jangtq_proto.wire.row_type import RowType
 from tests.support.socket_peers import multiply
 
 Script = Callable[[int, LayerCall], Iterable[bytes] | None]

@@ -20,7 +20,7 @@ from jangtq_coordinator.model.dense_weights import fast_products
 from jangtq_coordinator.model.minimax import load_model
 from jangtq_coordinator.model.overlap import OverlapMode
 from jangtq_proto.ranges import parse_ranges
-from jangtq_proto.wire.codec import RowType
+from jangtq_proto.wire.row_type import RowType
 from tests.support.cluster_processes import running_workers
 from tests.support.reference_bundles import Variant, dequantized_checkpoint
 

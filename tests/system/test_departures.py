@@ -14,7 +14,7 @@ from jangtq_coordinator.transport.connection import ConnectionSettings
 from jangtq_coordinator.transport.control_client import ControlClient
 from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_proto.addresses import Address, parse_address
-from jangtq_proto.wire.codec import RowType
+from jangtq_proto.wire.row_type import RowType
 from tests.support.cluster_processes import start_coordinator, start_worker
 from tests.support.scripted_workers import HIDDEN, some_call
 from tests.support.streamed_load import Load, Question

@@ -26,7 +26,7 @@ from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.ranges import parse_ranges
 from jangtq_proto.tls.certificates import Role
 from jangtq_proto.tls.credentials import Credentials
-from jangtq_proto.wire.codec import RowType
+from jangtq_proto.wire.row_type import RowType
 from tests.support.cluster_processes import start_worker
 from tests.support.distant_workers import DistantWorker, distant_worker, other_loopback
 from tests.support.network_hosts import BURST_BYTES, Host, can_make_hosts, network_hosts

@@ -9,7 +9,7 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.assembly.connect import connect
 from jangtq_coordinator.config import ClusterSettings, Transport
 from jangtq_proto.ranges import parse_ranges
-from jangtq_proto.wire.codec import RowType
+from jangtq_proto.wire.row_type import RowType
 from tests.support.cluster_processes import run_coordinator, running_workers
 from tests.support.scripted_workers import EXPERTS, HIDDEN
 

@@ -15,15 +15,9 @@ from jangtq_kernels.cpu_library import Status
 from jangtq_kernels.reference import ReferenceBackend
 from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerBusyError
 from jangtq_proto.v1 import expert_pb2 as pb
-from jangtq_proto.wire.codec import (
-    CallShape,
-    LayerCall,
-    RowType,
-    WireCall,
-    answer_checksum,
-    row_dtype,
-)
+from jangtq_proto.wire.codec import CallShape, LayerCall, WireCall, answer_checksum, row_dtype
 from jangtq_proto.wire.frames import call_frame, read_call
+from jangtq_proto.wire.row_type import RowType
 from jangtq_worker.device.admission import Admission
 from jangtq_worker.device.shard import Shard
 from tests.support.metal_cases import FIRST_EXPERT, random_layer

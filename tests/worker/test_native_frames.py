@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jangtq_kernels.cpu import CpuBackend
-from jangtq_proto.wire.codec import CallShape, RowType
+from jangtq_proto.wire.codec import CallShape
+from jangtq_proto.wire.row_type import RowType
 from jangtq_worker.device.admission import Admission
 from jangtq_worker.device.shard import Shard
 from tests.support.express_sessions import HIDDEN, conversing, frame_of, plain_call, with_length

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from jangtq_kernels.cpu_library import Status
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.v1 import expert_pb2 as pb
-from jangtq_proto.wire.codec import RowType, answer_checksum, encode_call
+from jangtq_proto.wire.codec import answer_checksum, encode_call
+from jangtq_proto.wire.row_type import RowType
 from jangtq_worker.device.activity import StreamActivity
 from jangtq_worker.device.admission import Admission
 from jangtq_worker.native_stream import ANY_ROWS, NativeStream, NoReply

@@ -25,12 +25,12 @@ from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_proto.wire.codec import (
     PROTOCOL_VERSION,
     LayerCall,
-    RowType,
     decode_finest,
     decode_partial_sums,
     encode_call,
     row_dtype,
 )
+from jangtq_proto.wire.row_type import RowType
 from tests.support.cluster_processes import running_workers, start_worker
 from tests.support.reference_bundles import Variant
 

@@ -34,7 +34,8 @@ from jangtq_proto.errors import ClusterError, WorkerBusyError, WorkerUnreachable
 from jangtq_proto.ranges import format_ranges
 from jangtq_proto.tls.certificates import Role
 from jangtq_proto.tls.credentials import Credentials
-from jangtq_proto.wire.codec import PROTOCOL_VERSION, RowType
+from jangtq_proto.wire.codec import PROTOCOL_VERSION
+from jangtq_proto.wire.row_type import RowType
 
 _LOADING_PAUSE_SECONDS = 0.2
 _log = logging.getLogger("jangtq.cluster")

@@ -12,7 +12,7 @@ from jangtq_coordinator.mlx_lm import load_tokenizer
 from jangtq_coordinator.model.minimax import default_row_type, load_model
 from jangtq_coordinator.text.capabilities import read_capabilities
 from jangtq_proto.errors import BundleError
-from jangtq_proto.wire.codec import RowType
+from jangtq_proto.wire.row_type import RowType
 
 
 def row_type_of(settings: ClusterSettings) -> RowType:

@@ -8,7 +8,7 @@ from jangtq_coordinator.model.overlap import OverlapMode
 from jangtq_proto.addresses import parse_addresses
 from jangtq_proto.options import add_device, add_model, add_poll, add_tls
 from jangtq_proto.ranges import parse_ranges
-from jangtq_proto.wire.codec import RowType
+from jangtq_proto.wire.row_type import RowType
 
 DEFAULT_WORKER_PORT = 7700
 

@@ -14,7 +14,8 @@ import jangtq_proto
 from jangtq_kernels.errors import StaleLibraryError
 from jangtq_kernels.source_digest import load_library
 from jangtq_proto.errors import InstallationError
-from jangtq_proto.wire.codec import RowType, wire_row_type
+from jangtq_proto.wire.codec import wire_row_type
+from jangtq_proto.wire.row_type import RowType
 
 LIBRARY = Path(__file__).parent / ("_exchange.dylib" if sys.platform == "darwin" else "_exchange.so")
 WIRE = Path(jangtq_proto.__file__).parent / "native"

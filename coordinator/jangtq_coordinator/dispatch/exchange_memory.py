@@ -14,7 +14,8 @@ from jangtq_coordinator.dispatch.exchange_library import (
     Summary,
 )
 from jangtq_coordinator.dispatch.grid import GRIDS
-from jangtq_proto.wire.codec import Rows, RowType, wire_row_type
+from jangtq_proto.wire.codec import Rows, wire_row_type
+from jangtq_proto.wire.row_type import RowType
 
 MOST_ROWS: Final = 32
 MOST_SLOTS: Final = 32

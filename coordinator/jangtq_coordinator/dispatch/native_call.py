@@ -12,7 +12,8 @@ from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_coordinator.transport.grpc_stream import ExpertStream
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.sockets.frame_socket import FrameSocket
-from jangtq_proto.wire.codec import LayerCall, RowType
+from jangtq_proto.wire.codec import LayerCall
+from jangtq_proto.wire.row_type import RowType
 
 
 class Ways(NamedTuple):

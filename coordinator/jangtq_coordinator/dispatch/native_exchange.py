@@ -30,8 +30,9 @@ from jangtq_coordinator.transport.express_connection import ExpressConnection
 from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_coordinator.transport.grpc_stream import ExpertStream, StreamBrokenError
 from jangtq_proto.sockets.frame_socket import FrameSocket
-from jangtq_proto.wire.codec import RowType, row_dtype
+from jangtq_proto.wire.codec import row_dtype
 from jangtq_proto.wire.frames import read_answer, split_answer
+from jangtq_proto.wire.row_type import RowType
 
 _UNDER_WAY: Final = 2
 _PATIENCE_NS: Final = 50_000_000

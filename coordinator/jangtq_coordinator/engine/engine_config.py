@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from jangtq_proto.errors import ConfigurationError
-from jangtq_proto.wire.codec import MAX_ROWS_PER_CALL
+from jangtq_proto.wire.limits import MAX_ROWS_PER_CALL
 
 GIB: Final = 2**30
 KV_BITS: Final = (8, 4)

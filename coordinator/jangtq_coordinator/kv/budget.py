@@ -8,7 +8,7 @@ import mlx.core as mx
 import psutil
 
 from jangtq_coordinator.kv.layer_cache import COLUMN_STEP
-from jangtq_proto.wire.codec import RowType
+from jangtq_proto.wire.row_type import RowType
 
 _SHARE_OF_FREE: Final = 0.75
 _GROUP_VALUES: Final = 2

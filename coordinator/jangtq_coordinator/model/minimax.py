@@ -17,7 +17,7 @@ from jangtq_coordinator.model.dense_weights import DenseReport, DenseSettings, p
 from jangtq_coordinator.model.microbatch import can_halve, run_halves, run_whole
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode, PassShape
 from jangtq_coordinator.model.routed_experts import MLX_DTYPE, RoutedExperts, StartedRows
-from jangtq_proto.wire.codec import RowType
+from jangtq_proto.wire.row_type import RowType
 
 _EXPERT_MARKS = (".switch_mlp.", ".experts.")
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.dispatch.exchange import Exchange
-from jangtq_proto.wire.codec import Rows, RowType
+from jangtq_proto.wire.codec import Rows
+from jangtq_proto.wire.row_type import RowType
 
 MLX_DTYPE: Final = {
     RowType.FLOAT32: mx.float32,

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jangtq_proto.tls.credentials import Credentials
-from jangtq_proto.wire.codec import LayerCall, RowType
+from jangtq_proto.wire.codec import LayerCall
+from jangtq_proto.wire.row_type import RowType
 
 
 class LayerAnswer(NamedTuple):

@@ -9,11 +9,12 @@ import grpc
 from jangtq_coordinator.transport.grpc_channel import WorkerChannel
 from jangtq_coordinator.transport.worker_info import WorkerInfo, worker_from
 from jangtq_proto.addresses import Address
-from jangtq_proto.errors import error_of
-from jangtq_proto.ranges import ExpertRange, tell_ranges
+from jangtq_proto.grpc_status import error_of
+from jangtq_proto.ranges import ExpertRange
 from jangtq_proto.tls.credentials import Credentials
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
+from jangtq_proto.wire.range_messages import write_ranges
 
 _CHANGE_SECONDS = 5.0
 
@@ -34,12 +35,12 @@ class ControlClient:
     def take_over(self, address: Address, ranges: Sequence[ExpertRange]) -> None:
         """Have a worker begin to load more experts. Raises ClusterError that names the address."""
         with self._stub(address) as stub:
-            stub.TakeOver(pb.TakeOverRequest(expert_ranges=tell_ranges(ranges)), timeout=_CHANGE_SECONDS)
+            stub.TakeOver(pb.TakeOverRequest(expert_ranges=write_ranges(ranges)), timeout=_CHANGE_SECONDS)
 
     def give_back(self, address: Address, ranges: Sequence[ExpertRange]) -> None:
         """Have a worker let go of experts that it took over. Raises ClusterError that names the address."""
         with self._stub(address) as stub:
-            stub.GiveBack(pb.GiveBackRequest(expert_ranges=tell_ranges(ranges)), timeout=_CHANGE_SECONDS)
+            stub.GiveBack(pb.GiveBackRequest(expert_ranges=write_ranges(ranges)), timeout=_CHANGE_SECONDS)
 
     @contextmanager
     def _stub(self, address: Address) -> Iterator[expert_pb2_grpc.ExpertServiceStub]:

@@ -16,10 +16,10 @@ from jangtq_proto.errors import (
     ClusterError,
     WorkerFaultError,
     WorkerUnreachableError,
-    error_of_number,
 )
+from jangtq_proto.grpc_status import error_of_number
 from jangtq_proto.sockets.frame_socket import FrameSocket
-from jangtq_proto.wire.codec import LayerCall, RowType
+from jangtq_proto.wire.codec import LayerCall
 from jangtq_proto.wire.frames import (
     NO_CALL,
     OK,
@@ -29,6 +29,7 @@ from jangtq_proto.wire.frames import (
     read_answer,
     split_answer,
 )
+from jangtq_proto.wire.row_type import RowType
 
 _log = logging.getLogger("jangtq.cluster")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from jangtq_proto.errors import error_of_number
+from jangtq_proto.grpc_status import error_of_number
 from jangtq_proto.sockets.frame_socket import FrameSocket
 from jangtq_proto.sockets.socket_options import tune
 from jangtq_proto.tls.credentials import Credentials

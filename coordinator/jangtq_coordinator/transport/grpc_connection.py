@@ -13,12 +13,14 @@ from jangtq_coordinator.transport.pending_calls import PendingCalls
 from jangtq_coordinator.transport.plain_answers import read_plain_answer
 from jangtq_coordinator.transport.worker_info import WorkerInfo, check_unchanged, worker_from
 from jangtq_proto.addresses import Address
-from jangtq_proto.errors import ClusterError, WorkerFaultError, error_of, error_of_number
+from jangtq_proto.errors import ClusterError, WorkerFaultError
+from jangtq_proto.grpc_status import error_of, error_of_number
 from jangtq_proto.sockets.local_sockets import SocketFolder
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
-from jangtq_proto.wire.codec import LayerCall, RowType
+from jangtq_proto.wire.codec import LayerCall
 from jangtq_proto.wire.messages import CallWriter
+from jangtq_proto.wire.row_type import RowType
 
 _RECONNECT_SECONDS = 2.0
 _SILENCE = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jangtq_proto.errors import ConfigurationError, WorkerMismatchError
-from jangtq_proto.ranges import ExpertRange, format_ranges, read_ranges
+from jangtq_proto.ranges import ExpertRange, format_ranges
 from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.wire.range_messages import read_ranges
 
 LOCAL = "coordinator"
 

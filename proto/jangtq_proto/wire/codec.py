@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final, Protocol, TypeVar
 
 import ml_dtypes
@@ -13,24 +12,16 @@ from xxhash import xxh3_64_intdigest
 
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.wire.limits import MAX_ROWS_PER_CALL, MAX_SLOTS
+from jangtq_proto.wire.row_type import RowType
 
 PROTOCOL_VERSION: Final = 4
-MAX_ROWS_PER_CALL: Final = 4096
-MAX_SLOTS: Final = 32
 NO_COMPRESSION: Final = 1
 """As gRPC's set of algorithms: neither side compresses, and what is compressed may become anything."""
 _MESSAGE_OVERHEAD: Final = 4096
 
 Rows = NDArray[np.generic]
 Bytes = bytes | memoryview
-
-
-class RowType(StrEnum):
-    """How rows are written; the values are those of `--wire-dtype`."""
-
-    FLOAT32 = "float32"
-    FLOAT16 = "float16"
-    BFLOAT16 = "bfloat16"
 
 
 _WIRE: Final[Mapping[RowType, pb.RowType]] = {

@@ -17,12 +17,12 @@ from jangtq_proto.wire.codec import (
     Bytes,
     LayerCall,
     Rows,
-    RowType,
     answer_checksum,
     message_limit,
     row_dtype,
     wire_row_type,
 )
+from jangtq_proto.wire.row_type import RowType
 
 LENGTH: Final = struct.Struct("<I")
 # length, layer, call id, row count, slot count, row type, prefill, bytes of router weights, expert ids, rows

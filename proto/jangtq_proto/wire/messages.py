@@ -6,7 +6,8 @@ Who has computed or waited finds nothing in the caches: what a call costs then i
 from typing import Final, NamedTuple
 
 from jangtq_proto.v1 import expert_pb2 as pb
-from jangtq_proto.wire.codec import LayerCall, RowType, row_dtype, wire_row_type
+from jangtq_proto.wire.codec import LayerCall, row_dtype, wire_row_type
+from jangtq_proto.wire.row_type import RowType
 
 _MOST_LAYOUTS: Final = 4096
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from jangtq_coordinator.dispatch import grid as exponents
 from jangtq_coordinator.dispatch.exchange import Exchange
 from jangtq_coordinator.dispatch.grid import first_exponents
-from jangtq_proto.wire.codec import LayerCall, RowType
+from jangtq_proto.wire.codec import LayerCall
 from jangtq_proto.wire.frames import answer_frame
+from jangtq_proto.wire.row_type import RowType
 from tests.support.native_clusters import EXPERTS, Cluster, Peer, Rows, cluster_of, cluster_over, some_rows
 from tests.support.socket_peers import SocketPeer, answer_rightly, in_pieces
 from tests.support.stream_peers import StreamPeer

@@ -5,7 +5,7 @@ import pytest
 from jangtq_coordinator.kv.budget import KvBudget, KvShape, default_budget_bytes
 from jangtq_coordinator.kv.storage import plan_kv
 from jangtq_proto.errors import ConfigurationError
-from jangtq_proto.wire.codec import RowType
+from jangtq_proto.wire.row_type import RowType
 
 MINIMAX_M2 = KvShape(layer_count=62, head_count=8, head_size=128, value_type=RowType.FLOAT16)
 

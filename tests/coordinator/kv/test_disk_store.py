@@ -15,7 +15,7 @@ from jangtq_coordinator.kv.budget import KvShape
 from jangtq_coordinator.kv.prefix_cache import PrefixCache, open_prompt_cache
 from jangtq_coordinator.kv.storage import KvStorage, plan_kv
 from jangtq_proto.errors import ConfigurationError
-from jangtq_proto.wire.codec import RowType
+from jangtq_proto.wire.row_type import RowType
 from tests.coordinator.kv.test_prefix_cache import LONG, kv_of, read
 from tests.support.paths import ROOT
 from tests.support.small_generators import GREEDY, new_generator, run_to_end

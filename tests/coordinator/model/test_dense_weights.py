@@ -23,7 +23,7 @@ from jangtq_coordinator.model.dense_weights import (
 from jangtq_coordinator.model.minimax import load_model
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.ranges import parse_ranges
-from jangtq_proto.wire.codec import RowType
+from jangtq_proto.wire.row_type import RowType
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from jangtq_coordinator.model.minimax import CoordinatorModel, load_model
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
 from jangtq_proto.errors import WorkerFaultError
 from jangtq_proto.ranges import parse_ranges
-from jangtq_proto.wire.codec import RowType
+from jangtq_proto.wire.row_type import RowType
 from tests.support.small_bundles import SMALL, dense_model
 
 LAYERS = 3

@@ -18,7 +18,8 @@ from jangtq_coordinator.transport.local_experts import LocalConnection
 from jangtq_coordinator.transport.worker_info import LOCAL
 from jangtq_kernels.backend import ExpertRows, LoadedLayer, PartialSums
 from jangtq_kernels.reference import ReferenceBackend
-from jangtq_proto.wire.codec import LayerCall, RowType
+from jangtq_proto.wire.codec import LayerCall
+from jangtq_proto.wire.row_type import RowType
 from tests.support.fixed_cluster import dispatcher_of, membership_of
 from tests.support.small_checkpoints import Sizes
 from tests.support.sparse_bundles import write_sparse_bundle

@@ -21,7 +21,7 @@ from jangtq_proto.addresses import parse_address
 from jangtq_proto.errors import ConfigurationError, WorkerUnreachableError
 from jangtq_proto.sockets.local_sockets import SocketFolder
 from jangtq_proto.v1 import expert_pb2 as pb
-from jangtq_proto.wire.codec import RowType
+from jangtq_proto.wire.row_type import RowType
 from jangtq_worker.cli import settings_from
 from tests.support.cluster_processes import run_coordinator, running_workers, start_worker
 from tests.support.scripted_workers import (

@@ -22,7 +22,8 @@ from jangtq_proto.errors import (
 )
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
-from jangtq_proto.wire.codec import LayerCall, RowType, answer_checksum
+from jangtq_proto.wire.codec import LayerCall, answer_checksum
+from jangtq_proto.wire.row_type import RowType
 
 HIDDEN = 8
 Behaviour = Callable[[pb.ExpertCall], pb.ExpertReply]

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.wire.call_reader import CallReader
-from jangtq_proto.wire.codec import CallShape, LayerCall, RowType, decode_call
+from jangtq_proto.wire.codec import CallShape, LayerCall, decode_call
 from jangtq_proto.wire.frames import call_frame, read_call
+from jangtq_proto.wire.row_type import RowType
 
 HIDDEN, LAYERS = 6, 3
 SHAPE = CallShape(LAYERS, HIDDEN)

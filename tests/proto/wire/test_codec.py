@@ -9,17 +9,16 @@ from jangtq_kernels.grid import SLOTS
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.wire.codec import (
-    MAX_ROWS_PER_CALL,
-    MAX_SLOTS,
     CallShape,
     LayerCall,
-    RowType,
     decode_call,
     decode_finest,
     decode_partial_sums,
     encode_call,
     row_dtype,
 )
+from jangtq_proto.wire.limits import MAX_ROWS_PER_CALL, MAX_SLOTS
+from jangtq_proto.wire.row_type import RowType
 
 SHAPE = CallShape(layer_count=4, hidden_size=16)
 

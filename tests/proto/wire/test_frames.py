@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.sockets.frame_socket import FrameLimitError, FrameSocket
-from jangtq_proto.wire.codec import CallShape, LayerCall, RowType, decode_call, row_dtype
+from jangtq_proto.wire.codec import CallShape, LayerCall, decode_call, row_dtype
 from jangtq_proto.wire.frames import (
     LENGTH,
     TICKET_BYTES,
@@ -28,6 +28,7 @@ from jangtq_proto.wire.frames import (
     read_greeting,
     split_answer,
 )
+from jangtq_proto.wire.row_type import RowType
 
 HIDDEN = 5
 SHAPE = CallShape(layer_count=3, hidden_size=HIDDEN)

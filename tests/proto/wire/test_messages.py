@@ -12,8 +12,9 @@ from jangtq_coordinator.transport.connection import LayerAnswer
 from jangtq_coordinator.transport.plain_answers import read_plain_answer
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.v1 import expert_pb2 as pb
-from jangtq_proto.wire.codec import LayerCall, RowType, answer_checksum, encode_call
+from jangtq_proto.wire.codec import LayerCall, answer_checksum, encode_call
 from jangtq_proto.wire.messages import CallWriter, varint
+from jangtq_proto.wire.row_type import RowType
 from tests.support.mutations import Mutator, scaled
 
 HIDDEN = 8

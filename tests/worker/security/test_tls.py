@@ -21,7 +21,7 @@ from jangtq_proto.tls import certificates
 from jangtq_proto.tls.credentials import CERTIFICATE_FILE, KEY_FILE, Credentials
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
-from jangtq_proto.wire.codec import RowType
+from jangtq_proto.wire.row_type import RowType
 from tests.support.scripted_workers import (
     HIDDEN,
     NETWORK,

@@ -13,7 +13,8 @@ import pytest
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
-from jangtq_proto.wire.codec import LayerCall, RowType, encode_call
+from jangtq_proto.wire.codec import LayerCall, encode_call
+from jangtq_proto.wire.row_type import RowType
 from jangtq_worker.device.activity import StreamActivity
 from jangtq_worker.device.admission import InFlight
 from jangtq_worker.native_stream import NativeStream

@@ -16,8 +16,9 @@ from jangtq_coordinator.transport.pending_calls import PendingCalls
 from jangtq_proto.errors import WorkerFaultError
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
-from jangtq_proto.wire.codec import LayerCall, RowType, encode_call
+from jangtq_proto.wire.codec import LayerCall, encode_call
 from jangtq_proto.wire.frames import call_frame, frame_limit, read_answer, split_answer
+from jangtq_proto.wire.row_type import RowType
 from tests.support.scripted_workers import HIDDEN, ScriptedWorker, scripted_worker, some_call
 
 

@@ -5,7 +5,8 @@ from typing import Final
 
 import grpc
 
-from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerBusyError, status_number
+from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerBusyError
+from jangtq_proto.grpc_status import status_number
 from jangtq_proto.sockets.frame_socket import FrameLimitError, FrameSocket
 from jangtq_proto.wire.call_reader import CallReader
 from jangtq_proto.wire.frames import (

@@ -11,17 +11,13 @@ import psutil
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.extension import Extension
-from jangtq_proto.errors import (
-    CallRejectedError,
-    ClusterError,
-    ConfigurationError,
-    status_number,
-    status_of,
-)
-from jangtq_proto.ranges import ExpertRange, read_ranges, tell_ranges
+from jangtq_proto.errors import CallRejectedError, ClusterError, ConfigurationError
+from jangtq_proto.grpc_status import status_number, status_of
+from jangtq_proto.ranges import ExpertRange
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_proto.wire.codec import PROTOCOL_VERSION, answer_checksum
+from jangtq_proto.wire.range_messages import read_ranges, write_ranges
 from jangtq_worker.device.activity import StreamActivity
 from jangtq_worker.device.admission import Admission
 from jangtq_worker.native_stream import open_native_stream
@@ -78,7 +74,7 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
             layer_count=config.layer_count,
             expert_count=config.expert_count,
             hidden_size=config.hidden_size,
-            expert_ranges=tell_ranges(self._ranges),
+            expert_ranges=write_ranges(self._ranges),
             device=self._identity.device,
             weight_bytes=shard.weight_bytes,
             resident_bytes=psutil.Process().memory_info().rss,
@@ -87,7 +83,7 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
             instance=self._instance,
             spare_bytes=self._extension.spare_bytes,
             leaving=self._leaving,
-            taken_over=tell_ranges(self._extension.taken_over),
+            taken_over=write_ranges(self._extension.taken_over),
         )
 
     def TakeOver(self, request: pb.TakeOverRequest, context: grpc.ServicerContext) -> pb.TakeOverReply:
