@@ -63,7 +63,7 @@ class Library:
 # The name that jangtq_kernels.cpu_library looks for.
 EXPERTS = Library(
     KERNELS / f"_native.{SUFFIX}",
-    ("experts", "thread_pool", "kernel_portable", "kernel_portable_int8"),
+    ("experts", "quantize", "thread_pool", "kernel_portable", "kernel_portable_int8"),
     {
         "x86_64": {
             "kernel_avx2": AVX2,

@@ -81,14 +81,14 @@ def _write_files(path: Path, model: DenseModel, options: WriteOptions) -> None:
     for name in sorted(model.tensors):
         shards.add(encoder.encode(name, model.tensors[name]))
     shards.finish()
-    (path / SIDECAR_FILE).write_bytes(save(_sidecar(config)))
+    (path / SIDECAR_FILE).write_bytes(save(sidecar_tables(config)))
     (path / CONFIG_FILE).write_bytes(encode_json(config_json))
     (path / JANG_CONFIG_FILE).write_bytes(encode_json(jang_json))
     for name, content in model.tokenizer_files.items():
         (path / name).write_bytes(content)
 
 
-def _sidecar(config: ModelConfig) -> dict[str, NDArray[np.float32]]:
+def sidecar_tables(config: ModelConfig) -> dict[str, NDArray[np.float32]]:
     tables: dict[str, NDArray[np.float32]] = {}
     for projection in Projection:
         codebook_name, signs_name = sidecar_names(config, projection)

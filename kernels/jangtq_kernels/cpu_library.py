@@ -100,6 +100,8 @@ class NativeLibrary:
         library.jangtq_lay_out.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
         library.jangtq_forward.restype = ctypes.c_int32
         library.jangtq_forward.argtypes = [ctypes.c_void_p] * 4
+        library.jangtq_quantize.restype = ctypes.c_int32
+        library.jangtq_quantize.argtypes = [ctypes.c_void_p]
         self._library = library
         self.isas: tuple[str, ...] = tuple(library.jangtq_isas().decode().split(","))
 
@@ -126,6 +128,11 @@ class NativeLibrary:
         """One expert's codes [out, words] into the kernel's layout."""
         out, words = codes.shape
         self._library.jangtq_lay_out(codes.ctypes.data, laid_out.ctypes.data, out, words)
+
+    def quantize(self, job: int) -> int:
+        """Run the JangtqQuantization at this address; 1 where a weight is not finite, else 0."""
+        status: int = self._library.jangtq_quantize(job)
+        return status
 
     def forward(self, pool: ThreadPool, layer: Layer, call: Call) -> tuple[Status, int]:
         """The status, and for an expert that is not held its place in expert_ids."""

@@ -82,8 +82,13 @@ def make_reference_bundle(variant: Variant, root: Path) -> Path:
 def _convert(variant: Variant, work: Path) -> Path:
     write_checkpoint(work / "source", SIZES[variant], seed=7)
     options = ["--no-prestack"] if variant in STACKED_FROM.values() else []
-    _run_module("convert_minimax_jangtq", work / "source", work / "bundle", PROFILES[variant], *options)
+    run_reference_converter(work / "source", work / "bundle", PROFILES[variant], *options)
     return work / "bundle"
+
+
+def run_reference_converter(source: Path, target: Path, profile: str, *options: str) -> None:
+    """Raises RuntimeError with what it printed."""
+    _run_module("convert_minimax_jangtq", source, target, profile, *options)
 
 
 def _stack(one_by_one: Path, work: Path) -> Path:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
@@ -98,18 +99,52 @@ def checkpoint_tensors(sizes: Sizes, *, seed: int) -> dict[str, NDArray[np.float
     return tensors
 
 
-def write_checkpoint(path: Path, sizes: Sizes, *, seed: int) -> None:
-    """A Hugging Face checkpoint directory as the converter reads it."""
+def write_checkpoint(
+    path: Path, sizes: Sizes, *, seed: int, without: str | None = None, spoiled: str | None = None
+) -> None:
+    """A Hugging Face checkpoint directory as the converter reads it.
+
+    without: a tensor that it lacks; spoiled: one whose first value is not finite.
+    """
+    tensors = checkpoint_tensors(sizes, seed=seed)
+    if spoiled:
+        tensors[spoiled].flat[0] = np.inf
+    kept = {name: tensor for name, tensor in tensors.items() if name != without}
+    _write(path, kept, hugging_face_config(sizes))
+
+
+def write_fp8_checkpoint(path: Path, sizes: Sizes, *, seed: int) -> None:
+    """The same with attention and experts as float8 E4M3, a float32 scale for each square of 128."""
+    rng = np.random.default_rng(seed)
+    tensors: dict[str, NDArray[np.generic]] = {}
+    for name, tensor in checkpoint_tensors(sizes, seed=seed).items():
+        if ".self_attn." not in name and ".experts." not in name or tensor.ndim == 1:
+            tensors[name] = tensor
+            continue
+        squares = tuple(-(-side // 128) for side in tensor.shape)
+        tensors[name] = (tensor.astype(np.float32) * 64).astype(ml_dtypes.float8_e4m3fn)
+        tensors[f"{name}_scale_inv"] = (rng.random(squares, dtype=np.float32) + 0.5) / np.float32(64)
+    quantization = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    # One file: the reference converter takes a scale that lies in another file for none.
+    _write(
+        path, tensors, hugging_face_config(sizes) | {"quantization_config": quantization}, most=len(tensors)
+    )
+
+
+def _write(
+    path: Path, tensors: Mapping[str, NDArray[np.generic]], config: Mapping[str, object], *, most: int = 64
+) -> None:
     path.mkdir()
-    save_small_files(path, checkpoint_tensors(sizes, seed=seed))
-    (path / "config.json").write_text(json.dumps(hugging_face_config(sizes), indent=2))
+    save_small_files(path, tensors, most=most)
+    (path / "config.json").write_text(json.dumps(config, indent=2))
     for name, content in tokenizer_files().items():
         (path / name).write_bytes(content)
 
 
-def save_small_files(path: Path, tensors: Mapping[str, NDArray[np.generic]]) -> None:
+def save_small_files(path: Path, tensors: Mapping[str, NDArray[np.generic]], *, most: int = 64) -> None:
+    """Files of so many tensors at most."""
     names = list(tensors)
-    chunks = [names[start : start + 64] for start in range(0, len(names), 64)]
+    chunks = [names[start : start + most] for start in range(0, len(names), most)]
     for number, chunk in enumerate(chunks, start=1):
         file = path / f"model-{number:05d}-of-{len(chunks):05d}.safetensors"
         save_file({name: tensors[name] for name in chunk}, file)
