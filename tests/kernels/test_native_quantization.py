@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jang_tools.turboquant.linear import tq_quantize_weight
 
-from jangtq_kernels import native_quantization
+from jangtq_kernels.cpu_library import LIBRARY
 from jangtq_kernels.errors import KernelInputError
 from jangtq_kernels.native_quantization import quantize_stored
 from jangtq_kernels.quantization import quantize
@@ -72,7 +72,7 @@ def test_nan_of_float8_is_refused(code: int) -> None:
 def test_without_the_library_numpy_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     matrix = stored(random_matrix(4, 64, seed=0), WeightType.FLOAT32)
     native = quantize_stored(matrix, bits=2, seed=7)
-    monkeypatch.setattr(native_quantization, "LIBRARY", native_quantization.LIBRARY.with_name("missing.so"))
+    monkeypatch.setattr("jangtq_kernels.native_quantization.LIBRARY", LIBRARY.with_name("missing.so"))
     for ours, numpys in zip(native, quantize_stored(matrix, bits=2, seed=7), strict=True):
         np.testing.assert_array_equal(ours, numpys)
     with pytest.raises(KernelInputError, match="not finite"):
