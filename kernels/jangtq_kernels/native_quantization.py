@@ -1,6 +1,7 @@
 """Stored matrices to codes and norms by the compiled library, or by NumPy where there is none."""
 
 import ctypes
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from jangtq_kernels.packing import codes_per_word
 from jangtq_kernels.quantization import quantize
 from jangtq_kernels.rotation import generate_signs
 from jangtq_kernels.stored_weights import StoredMatrix, widen
+
+_LARGEST_HALF: Final = 65_504.0
 
 
 class _Job(ctypes.Structure):
@@ -30,7 +33,8 @@ def quantize_stored(
     """Codes uint32 [out, words] and norms float16 [out] of a matrix [out, in], as `quantize` gives them.
 
     Sums have the order of the reference converter on a CPU, so that codes and norms equal its own to the bit.
-    Uses one thread and gives up the GIL. Raises KernelInputError where a weight is not finite.
+    Uses one thread and gives up the GIL. Raises KernelInputError where a weight is not finite
+    or a row's norm is no float16.
     """
     if not LIBRARY.exists():
         return quantize(_finite(widen(matrix)), bits=bits, seed=seed)
@@ -58,10 +62,17 @@ def quantize_stored(
     )
     if native_library().quantize(ctypes.addressof(job)):
         raise KernelInputError("a weight is not finite")
-    return codes, norms.astype(np.float16)
+    return codes, _as_half(norms)
+
+
+def _as_half(norms: NDArray[np.float32]) -> NDArray[np.float16]:
+    if norms.max(initial=0) > _LARGEST_HALF:
+        raise KernelInputError(f"a row's norm is {norms.max():g}, allowed are norms up to {_LARGEST_HALF:g}")
+    return norms.astype(np.float16)
 
 
 def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
     if not np.isfinite(values).all():
         raise KernelInputError("a weight is not finite")
+    _as_half(np.sqrt(np.vecdot(values, values)))
     return values

@@ -51,10 +51,14 @@ def test_odd_sizes_give_numpys_codes(rows: int, columns: int, bits: int, seed: i
 
 @given(st.integers(0, 0xFFFF))
 def test_every_float16_is_widened_exactly(bits: int) -> None:
-    half = np.full((1, 8), bits, dtype=np.uint16).view(np.float16)
-    matrix = StoredMatrix(half.view(np.uint8).reshape(-1), WeightType.FLOAT16, (1, 8))
+    half = np.full((1, 16), bits, dtype=np.uint16).view(np.float16)
+    matrix = StoredMatrix(half.view(np.uint8).reshape(-1), WeightType.FLOAT16, (1, 16))
     if not np.isfinite(half[0, 0]):
         with pytest.raises(KernelInputError, match="not finite"):
+            quantize_stored(matrix, bits=2, seed=1)
+        return
+    if abs(float(half[0, 0])) * 4 > 65_504:
+        with pytest.raises(KernelInputError, match="allowed are norms up to 65504"):
             quantize_stored(matrix, bits=2, seed=1)
         return
     _, norms = quantize_stored(matrix, bits=2, seed=1)
