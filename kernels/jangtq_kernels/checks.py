@@ -1,6 +1,6 @@
 """What every backend refuses before it computes."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import ml_dtypes
 import numpy as np
@@ -13,6 +13,10 @@ from jangtq_kernels.weights import ExpertWeights, PackedMatrix
 
 ROW_DTYPES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 ALLOWED_BITS = (2, 3, 4)
+
+_FINEST_BYTE = np.int8(FINEST).view(np.uint8)
+_FOREIGN = -2
+_SHIFT = 2
 
 
 def check_weights(weights: ExpertWeights) -> None:
@@ -44,20 +48,27 @@ def check_rows(asked: ExpertRows, *, hidden_size: int) -> None:
         raise KernelInputError("rows hold values that are not finite")
     if not np.isfinite(asked.router_weights).all():
         raise KernelInputError("router_weights hold values that are not finite")
-    if (asked.exponents < FINEST).any() or (asked.exponents > COARSEST).any():
+    # As unsigned numbers from FINEST on, those below it are the largest.
+    if (asked.exponents.view(np.uint8) - _FINEST_BYTE).max(initial=0) > COARSEST - FINEST:
         raise KernelInputError(f"exponents {asked.exponents.tolist()}: allowed are {FINEST} to {COARSEST}")
 
 
-def local_positions(expert_ids: NDArray[np.int32], positions: Mapping[int, int]) -> NDArray[np.int32]:
+def position_table(expert_ids: Sequence[int]) -> NDArray[np.int32]:
+    """For `local_positions`: the position of id e at e + 2, NO_EXPERT before and _FOREIGN around them."""
+    table = np.full(max(expert_ids) + 4, _FOREIGN, dtype=np.int32)
+    table[NO_EXPERT + _SHIFT] = NO_EXPERT
+    table[np.asarray(expert_ids) + _SHIFT] = np.arange(len(expert_ids), dtype=np.int32)
+    return table
+
+
+def local_positions(expert_ids: NDArray[np.int32], table: NDArray[np.int32]) -> NDArray[np.int32]:
     """Model-wide ids as positions in the shard, NO_EXPERT kept. Raises KernelInputError for a foreign id."""
-    result = np.full(expert_ids.shape, NO_EXPERT, dtype=np.int32)
-    for index, expert in enumerate(expert_ids.ravel().tolist()):
-        if expert != NO_EXPERT:
-            position = positions.get(expert)
-            if position is None:
-                raise KernelInputError(f"expert {expert} is none of the {len(positions)} held here")
-            result.flat[index] = position
-    return result
+    positions: NDArray[np.int32] = table.take(expert_ids + np.int32(_SHIFT), mode="clip")
+    foreign = positions == _FOREIGN
+    if foreign.any():
+        held = int((table >= 0).sum())
+        raise KernelInputError(f"expert {int(expert_ids[foreign][0])} is none of the {held} held here")
+    return positions
 
 
 def _check_matrix(name: str, matrix: PackedMatrix, shape: tuple[int, int, int]) -> None:

@@ -11,3 +11,7 @@ class BackendMissingError(RuntimeError):
 
 class StaleLibraryError(BackendMissingError):
     """A compiled library is of other sources than those installed; the message says what to do."""
+
+
+class KernelFaultError(BackendMissingError):
+    """A backend's kernels compute wrong on this machine; the message names them and says what to do."""

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jangtq_kernels.backend import NO_EXPERT, ExpertRows, PartialSums
-from jangtq_kernels.checks import check_rows, check_weights, local_positions
+from jangtq_kernels.checks import check_rows, check_weights, local_positions, position_table
 from jangtq_kernels.grid import finest_exponents, grid_scales, magnitudes_of, to_grid
 from jangtq_kernels.packing import unpack
 from jangtq_kernels.rotation import rotate
@@ -28,7 +28,7 @@ class ReferenceLayer:
     def __init__(self, weights: ExpertWeights) -> None:
         check_weights(weights)
         self._weights = weights
-        self._positions = {expert: position for position, expert in enumerate(weights.expert_ids)}
+        self._positions = position_table(weights.expert_ids)
 
     @property
     def nbytes(self) -> int:
@@ -59,9 +59,13 @@ def expert_forward(
     weights: ExpertWeights, position: int, rotated: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """down(silu(gate(x)) * up(x)) of one expert, [rows, hidden] from rotated rows [rows, hidden]."""
+    return _multiply(weights.down, position, rotate(gate_up(weights, position, rotated), weights.down.signs))
+
+
+def gate_up(weights: ExpertWeights, position: int, rotated: NDArray[np.float64]) -> NDArray[np.float64]:
+    """silu(gate(x)) * up(x) of one expert, [rows, intermediate] from rotated rows [rows, hidden]."""
     gate = _multiply(weights.gate, position, rotated)
-    up = _multiply(weights.up, position, rotated)
-    return _multiply(weights.down, position, rotate(silu(gate) * up, weights.down.signs))
+    return silu(gate) * _multiply(weights.up, position, rotated)
 
 
 def silu(x: NDArray[np.float64]) -> NDArray[np.float64]:

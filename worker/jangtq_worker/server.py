@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.extension import Extension
-from jangtq_bundle.loading import load_layers
+from jangtq_bundle.loading import check_kernels, load_layers
 from jangtq_kernels.backend import Backend, LoadedLayer
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.addresses import Address
@@ -124,6 +124,7 @@ class WorkerServer:
                 "the bundle has no hashes, flipped bits go unnoticed: `jangtq-coord hash` writes some"
             )
         layers = load_layers(self._bundle, self._backend, self._experts, on_layer=self._report_layer)
+        _log.info("%s", check_kernels(self._bundle, self._experts, layers))
         gc.freeze()  # or every collection would look at all that was just loaded
         shard = Shard(layers)
         self._extension.begin_with(self._experts, layers)

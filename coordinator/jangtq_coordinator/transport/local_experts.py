@@ -1,6 +1,7 @@
 """Experts that the coordinator holds itself, behind the same connection as a worker's."""
 
 import itertools
+import logging
 import time
 from collections.abc import Callable, Sequence
 
@@ -8,7 +9,7 @@ import psutil
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.extension import Extension, Layers
-from jangtq_bundle.loading import load_layers
+from jangtq_bundle.loading import check_kernels, load_layers
 from jangtq_coordinator.transport.connection import GiveUp, LayerAnswer, never
 from jangtq_coordinator.transport.worker_info import LOCAL, WorkerInfo
 from jangtq_kernels.backend import Backend
@@ -16,6 +17,8 @@ from jangtq_kernels.errors import KernelInputError
 from jangtq_proto.errors import CallRejectedError, WorkerFaultError, WorkerUnreachableError
 from jangtq_proto.ranges import ExpertRange, expert_ids
 from jangtq_proto.wire.codec import PROTOCOL_VERSION, LayerCall
+
+_log = logging.getLogger("jangtq.cluster")
 
 
 class LocalExperts:
@@ -42,6 +45,8 @@ class LocalExperts:
         """Read what is held from the start; `changed` hears of what is taken over and given back later."""
         experts = expert_ids(self._ranges)
         self._layers = load_layers(self._bundle, backend, experts) if experts else ()
+        if experts:
+            _log.info("local experts: %s", check_kernels(self._bundle, experts, self._layers))
 
         def hold(ranges: tuple[ExpertRange, ...], layers: Layers) -> None:
             before, self._layers = self._ranges, layers

@@ -1,7 +1,7 @@
 """What the Metal kernels share: MLX's kernel type, the sizes of the layout and the decoding of codes."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
 
 import mlx.core as mx
 
@@ -15,6 +15,19 @@ QUAD_WORDS = 4
 
 MIN_DEVICE_ELEMENTS = 8
 """MLX puts smaller inputs in the constant address space, which would be another signature."""
+
+MAX_DECODE_ROWS = 4
+"""Rows of one expert that share its decoding; more would spill the registers."""
+
+CALL_ARRAYS = """
+enum { PAIR_EXPERTS, PAIR_ROWS, SLOT_PAIRS, SLOT_WEIGHTS, ROW_STARTS, SCALES, TILE_TABLE };
+
+inline const device int* call_array(const device float* words, int which) {
+  const device int* integers = (const device int*)words;
+  return integers + integers[which];
+}
+"""
+"""How kernels find the arrays of a call: the names are those of routing.py."""
 
 MAX_LEVELS = 8
 """Magnitudes of a 4-bit codebook."""
@@ -47,7 +60,13 @@ class KernelFactory(Protocol):
         output_names: Sequence[str],
         source: str,
         header: str = "",
+        *,
+        compile_options: Mapping[str, str],
     ) -> MetalKernel: ...
+
+
+EXACT: Final = {"math_mode": "safe"}
+"""Comparisons with NaN, which the decoding of codes relies on, are IEEE's in this mode alone."""
 
 
 def ceil_div(size: int, step: int) -> int:

@@ -8,32 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jangtq_kernels.backend import ExpertRows, PartialSums
-from jangtq_kernels.checks import check_rows, check_weights, local_positions
+from jangtq_kernels.checks import check_rows, check_weights, local_positions, position_table
 from jangtq_kernels.errors import BackendMissingError, KernelInputError
 from jangtq_kernels.grid import finest_exponents
 from jangtq_kernels.metal._common import KernelFactory
-from jangtq_kernels.metal._tile import TILE_ROWS
-from jangtq_kernels.metal.combine import Combine
+from jangtq_kernels.metal.combine import Combine, read_answers
 from jangtq_kernels.metal.down_decode import DownDecode
 from jangtq_kernels.metal.down_prefill import DownPrefill
-from jangtq_kernels.metal.gate_up_decode import MAX_ROWS, GateUpDecode
+from jangtq_kernels.metal.gate_up_decode import GateUpDecode
 from jangtq_kernels.metal.gate_up_prefill import GateUpPrefill
-from jangtq_kernels.metal.layout import MetalMatrix, lay_out
-from jangtq_kernels.metal.rotation import MAX_SIZE, Rotation
-from jangtq_kernels.metal.routing import (
-    Plan,
-    Routing,
-    Tiles,
-    move_tiles_to_device,
-    move_to_device,
-    plan_pairs,
-)
+from jangtq_kernels.metal.layout import lay_out
+from jangtq_kernels.metal.rotation import MAX_SIZE, Rotation, open_rotation
+from jangtq_kernels.metal.routing import HEADER_WORDS, Routing, move_to_device
 from jangtq_kernels.weights import ExpertWeights
 
 
 @dataclass(frozen=True)
 class _Kernels:
-    rotate: Rotation
     gate_up_decode: GateUpDecode
     down_decode: DownDecode
     gate_up_prefill: GateUpPrefill
@@ -50,8 +41,9 @@ class MetalBackend:
 
     def __init__(self, metal_kernel: KernelFactory | None = None) -> None:
         factory = metal_kernel or _native_factory()
+        self._factory = factory
+        self._rotations: dict[tuple[int, int], Rotation] = {}
         self._kernels = _Kernels(
-            rotate=Rotation(factory),
             gate_up_decode=GateUpDecode(factory),
             down_decode=DownDecode(factory),
             gate_up_prefill=GateUpPrefill(factory),
@@ -67,22 +59,30 @@ class MetalBackend:
         """Copies the codes into the kernels' layout, projection by projection."""
         check_weights(weights)
         _require_one_rotation(weights)
-        layer = MetalLayer(self._kernels, weights)
+        layer = MetalLayer(self._kernels, self._rotation(weights), weights)
         mx.clear_cache()
         return layer
 
+    def _rotation(self, weights: ExpertWeights) -> Rotation:
+        sizes = weights.hidden_size, weights.intermediate_size
+        if sizes not in self._rotations:
+            self._rotations[sizes] = open_rotation(self._factory, sizes=sizes)
+        return self._rotations[sizes]
+
 
 class MetalLayer:
-    """One layer's experts in device memory. Call `forward` from one thread."""
+    """One layer's experts in device memory. Calls take turns, whatever threads they come from."""
 
-    def __init__(self, kernels: _Kernels, weights: ExpertWeights) -> None:
+    def __init__(self, kernels: _Kernels, rotate: Rotation, weights: ExpertWeights) -> None:
         self._kernels = kernels
-        self._positions = {expert: position for position, expert in enumerate(weights.expert_ids)}
+        self._rotate = rotate
+        self._positions = position_table(weights.expert_ids)
         self._gate = lay_out("gate", weights.gate)
         self._up = lay_out("up", weights.up)
         self._down = lay_out("down", weights.down)
         self._hidden_signs = mx.array(weights.gate.signs)
         self._intermediate_signs = mx.array(weights.down.signs)
+        mx.eval(self._hidden_signs, self._intermediate_signs)
 
     @property
     def nbytes(self) -> int:
@@ -90,44 +90,48 @@ class MetalLayer:
 
     def forward(self, asked: ExpertRows) -> PartialSums:
         """As LoadedLayer.forward."""
-        check_rows(asked, hidden_size=self._gate.in_features)
-        plan = plan_pairs(local_positions(asked.expert_ids, self._positions), asked.router_weights)
-        if plan.pairs == 0:
-            nothing = np.zeros(len(asked.exponents), dtype=np.uint32)
+        hidden = self._gate.in_features
+        check_rows(asked, hidden_size=hidden)
+        routing = move_to_device(asked, local_positions(asked.expert_ids, self._positions))
+        if routing is None:
+            nothing = np.zeros(len(asked.rows), dtype=np.uint32)
             return PartialSums(np.zeros(asked.rows.shape, dtype=np.int32), finest_exponents(nothing))
-        sums, magnitudes = self._chain(asked, plan)
-        mx.eval(sums, magnitudes)
-        return PartialSums(np.array(sums), finest_exponents(np.array(magnitudes).max(axis=1)))
+        *_, answers = self._chain(routing, prefill=asked.prefill)
+        mx.eval(answers)
+        sums, magnitudes = read_answers(answers, rows=routing.rows, features=hidden)
+        return PartialSums(sums, finest_exponents(magnitudes))
 
-    def _chain(self, asked: ExpertRows, plan: Plan) -> tuple[mx.array, mx.array]:
-        routing = move_to_device(plan, asked.exponents)
-        rotated = self._rotate(mx.array(asked.rows.astype(np.float32)), self._hidden_signs, self._gate)
-        tiles = move_tiles_to_device(plan, choose_tile_rows(plan.rows_of_experts, prefill=asked.prefill))
-        projected = (self._prefill if asked.prefill else self._decode)(rotated, routing, tiles)
-        return self._kernels.combine(projected, routing)
+    def stages(self, asked: ExpertRows) -> dict[str, NDArray[np.float32]]:
+        """As of self_test.Staged."""
+        routing = move_to_device(asked, local_positions(asked.expert_ids, self._positions))
+        assert routing is not None, "it is asked for experts that are held"
+        chain = self._chain(routing, prefill=asked.prefill)
+        mx.eval(*chain)
+        sizes = self._gate.in_features, self._gate.out_features, self._down.out_features
+        names = "rotate_rows", "gate_up", "down"
+        return {name: np.array(chain[i])[:, : sizes[i]] for i, name in enumerate(names)}
 
-    def _decode(self, rotated: mx.array, routing: Routing, tiles: Tiles) -> mx.array:
-        activated = self._kernels.gate_up_decode(rotated, routing, gate=self._gate, up=self._up, tiles=tiles)
-        return self._kernels.down_decode(self._rotate_activated(activated), routing, down=self._down)
-
-    def _prefill(self, rotated: mx.array, routing: Routing, tiles: Tiles) -> mx.array:
-        activated = self._kernels.gate_up_prefill(rotated, routing, gate=self._gate, up=self._up, tiles=tiles)
-        again = self._rotate_activated(activated)
-        return self._kernels.down_prefill(again, routing, down=self._down, tiles=tiles)
-
-    def _rotate_activated(self, activated: mx.array) -> mx.array:
-        return self._rotate(activated, self._intermediate_signs, self._down)
-
-    def _rotate(self, rows: mx.array, signs: mx.array, reader: MetalMatrix) -> mx.array:
-        return self._kernels.rotate(rows, signs, stride=reader.row_stride)
-
-
-def choose_tile_rows(rows_of_experts: NDArray[np.intp], *, prefill: bool) -> int:
-    """Rows that share one decoding of an expert's codes: 1, 2 or 4 in decode, 32 in prefill."""
-    if prefill:
-        return TILE_ROWS
-    most = int(rows_of_experts.max())
-    return min(1 << (most - 1).bit_length(), MAX_ROWS)
+    def _chain(self, routing: Routing, *, prefill: bool) -> tuple[mx.array, mx.array, mx.array, mx.array]:
+        """Rotated rows, activated pairs, projected pairs, and the answers as of Combine."""
+        kernels = self._kernels
+        gate_up, down = (
+            (kernels.gate_up_prefill, kernels.down_prefill)
+            if prefill
+            else (kernels.gate_up_decode, kernels.down_decode)
+        )
+        rotated = self._rotate(
+            routing.words,
+            self._hidden_signs,
+            count=routing.rows,
+            stride=self._gate.row_stride,
+            start=HEADER_WORDS,
+        )
+        activated = gate_up(rotated, routing, gate=self._gate, up=self._up)
+        again = self._rotate(
+            activated, self._intermediate_signs, count=routing.pairs, stride=self._down.row_stride
+        )
+        projected = down(again, routing, down=self._down)
+        return rotated, activated, projected, kernels.combine(projected, routing)
 
 
 def _native_factory() -> KernelFactory:

@@ -2,7 +2,7 @@
 
 import mlx.core as mx
 
-from jangtq_kernels.metal._common import SIMD_WIDTH, KernelFactory
+from jangtq_kernels.metal._common import CALL_ARRAYS, EXACT, SIMD_WIDTH, KernelFactory
 from jangtq_kernels.metal._decoding import DECODING, DOT_PRODUCTS
 from jangtq_kernels.metal.layout import MetalMatrix
 from jangtq_kernels.metal.routing import Routing
@@ -19,7 +19,7 @@ SOURCE = """
   const uint group = simdgroup_index_in_threadgroup;
   const size_t pair = threadgroup_position_in_grid.y;
   const uint block = threadgroup_position_in_grid.z;
-  const size_t panel = size_t(pair_experts[pair]) * BLOCKS + block;
+  const size_t panel = size_t(call_array(call, PAIR_EXPERTS)[pair]) * BLOCKS + block;
   const device float* row_of_pair[1] = {rotated + pair * (QUADS * 4 * (32 / BITS))};
   float values[8];
   load_levels<BITS>(levels, values);
@@ -61,17 +61,18 @@ class DownDecode:
     def __init__(self, factory: KernelFactory) -> None:
         self._kernel = factory(
             "down_decode",
-            ["rotated", "codes", "norms", "levels", "pair_experts"],
+            ["rotated", "codes", "norms", "levels", "call"],
             ["projected"],
             SOURCE,
-            DECODING + DOT_PRODUCTS,
+            CALL_ARRAYS + DECODING + DOT_PRODUCTS,
+            compile_options=EXACT,
         )
 
     def __call__(self, rotated: mx.array, routing: Routing, *, down: MetalMatrix) -> mx.array:
         """rotated: float32 [pairs, stride]. Returns float32 [pairs, hidden]."""
         threads = SIMDGROUPS * SIMD_WIDTH
         (projected,) = self._kernel(
-            inputs=[rotated, down.codes, down.norms, down.levels, routing.pair_experts],
+            inputs=[rotated, down.codes, down.norms, down.levels, routing.words],
             output_shapes=[(routing.pairs, down.out_features)],
             output_dtypes=[mx.float32],
             grid=(threads, routing.pairs, down.blocks),

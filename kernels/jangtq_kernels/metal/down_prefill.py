@@ -2,11 +2,11 @@
 
 import mlx.core as mx
 
-from jangtq_kernels.metal._common import KernelFactory, ceil_div
+from jangtq_kernels.metal._common import CALL_ARRAYS, EXACT, KernelFactory, ceil_div
 from jangtq_kernels.metal._decoding import DECODING
 from jangtq_kernels.metal._tile import TILE_PRODUCTS, TILE_THREADS
 from jangtq_kernels.metal.layout import MetalMatrix
-from jangtq_kernels.metal.routing import Routing, Tiles
+from jangtq_kernels.metal.routing import Routing
 
 # The two panels are neighbouring blocks; where the last has no neighbour, it is multiplied twice
 # and stored once.
@@ -21,6 +21,7 @@ SOURCE = """
   const uint tile = threadgroup_position_in_grid.y;
   const uint block = threadgroup_position_in_grid.z * 2;
   const uint neighbour = min(block + 1, uint(BLOCKS - 1));
+  const device int* tile_table = call_array(call, TILE_TABLE);
   const size_t expert = tile_table[tile * 3];
   const device uint* panels = codes + expert * (BLOCKS * QUADS * 128);
   const uint first_pair = tile_table[tile * 3 + 1];
@@ -53,19 +54,20 @@ class DownPrefill:
     def __init__(self, factory: KernelFactory) -> None:
         self._kernel = factory(
             "down_prefill",
-            ["rotated", "codes", "norms", "levels", "tile_table"],
+            ["rotated", "codes", "norms", "levels", "call"],
             ["projected"],
             SOURCE,
-            DECODING + TILE_PRODUCTS,
+            CALL_ARRAYS + DECODING + TILE_PRODUCTS,
+            compile_options=EXACT,
         )
 
-    def __call__(self, rotated: mx.array, routing: Routing, *, down: MetalMatrix, tiles: Tiles) -> mx.array:
+    def __call__(self, rotated: mx.array, routing: Routing, *, down: MetalMatrix) -> mx.array:
         """rotated: float32 [pairs, stride]. Returns float32 [pairs, hidden]."""
         (projected,) = self._kernel(
-            inputs=[rotated, down.codes, down.norms, down.levels, tiles.table],
+            inputs=[rotated, down.codes, down.norms, down.levels, routing.words],
             output_shapes=[(routing.pairs, down.out_features)],
             output_dtypes=[mx.float32],
-            grid=(TILE_THREADS, tiles.count, ceil_div(down.blocks, 2)),
+            grid=(TILE_THREADS, routing.tiles, ceil_div(down.blocks, 2)),
             threadgroup=(TILE_THREADS, 1, 1),
             template=[
                 *(("BITS", down.bits), ("QUADS", down.quads)),

@@ -2,16 +2,13 @@
 
 import mlx.core as mx
 
-from jangtq_kernels.metal._common import SIMD_WIDTH, KernelFactory
+from jangtq_kernels.metal._common import CALL_ARRAYS, EXACT, SIMD_WIDTH, KernelFactory
 from jangtq_kernels.metal._decoding import DECODING, DOT_PRODUCTS
 from jangtq_kernels.metal.layout import MetalMatrix
-from jangtq_kernels.metal.routing import Routing, Tiles
+from jangtq_kernels.metal.routing import Routing
 
 SIMDGROUPS = 8
 """They share the quads of a block; a layer's decode then has about 40 SIMD-groups for each of 76 cores."""
-
-MAX_ROWS = 4
-"""Rows of one expert that share its decoding; more would spill the registers."""
 
 # Lanes 0-15 take the even quads and lanes 16-31 the odd ones, two gate and two up features each:
 # every value of a row read serves four weights. The parts are summed in a fixed order, which
@@ -22,6 +19,8 @@ SOURCE = """
   const uint group = simdgroup_index_in_threadgroup;
   const uint tile = threadgroup_position_in_grid.y;
   const uint block = threadgroup_position_in_grid.z;
+  const device int* tile_table = call_array(call, TILE_TABLE);
+  const device int* pair_rows = call_array(call, PAIR_ROWS);
   const size_t expert = tile_table[tile * 3];
   const uint first_pair = tile_table[tile * 3 + 1];
   const uint count = tile_table[tile * 3 + 2];
@@ -78,30 +77,31 @@ class GateUpDecode:
             "gate_up_decode",
             [
                 *("rotated", "gate_codes", "gate_norms", "up_codes", "up_norms"),
-                *("levels", "pair_rows", "tile_table"),
+                *("levels", "call"),
             ],
             ["activated"],
             SOURCE,
-            DECODING + DOT_PRODUCTS,
+            CALL_ARRAYS + DECODING + DOT_PRODUCTS,
+            compile_options=EXACT,
         )
 
     def __call__(
-        self, rotated: mx.array, routing: Routing, *, gate: MetalMatrix, up: MetalMatrix, tiles: Tiles
+        self, rotated: mx.array, routing: Routing, *, gate: MetalMatrix, up: MetalMatrix
     ) -> mx.array:
         """rotated: float32 [rows, stride]. Returns float32 [pairs, intermediate]."""
         threads = SIMDGROUPS * SIMD_WIDTH
         (activated,) = self._kernel(
             inputs=[
                 *(rotated, gate.codes, gate.norms, up.codes, up.norms),
-                *(gate.levels, routing.pair_rows, tiles.table),
+                *(gate.levels, routing.words),
             ],
             output_shapes=[(routing.pairs, gate.out_features)],
             output_dtypes=[mx.float32],
-            grid=(threads, tiles.count, gate.blocks),
+            grid=(threads, routing.tiles, gate.blocks),
             threadgroup=(threads, 1, 1),
             template=[
                 *(("BITS", gate.bits), ("QUADS", gate.quads), ("OUT", gate.out_features)),
-                *(("BLOCKS", gate.blocks), ("SIMDGROUPS", SIMDGROUPS), ("ROWS", tiles.rows)),
+                *(("BLOCKS", gate.blocks), ("SIMDGROUPS", SIMDGROUPS), ("ROWS", routing.tile_rows)),
             ],
         )
         return activated

@@ -2,11 +2,11 @@
 
 import mlx.core as mx
 
-from jangtq_kernels.metal._common import KernelFactory
+from jangtq_kernels.metal._common import CALL_ARRAYS, EXACT, KernelFactory
 from jangtq_kernels.metal._decoding import DECODING
 from jangtq_kernels.metal._tile import TILE_PRODUCTS, TILE_THREADS
 from jangtq_kernels.metal.layout import MetalMatrix
-from jangtq_kernels.metal.routing import Routing, Tiles
+from jangtq_kernels.metal.routing import Routing
 
 SOURCE = """
   typedef Tile<BITS> T;
@@ -18,6 +18,8 @@ SOURCE = """
   const uint index = thread_index_in_threadgroup;
   const uint tile = threadgroup_position_in_grid.y;
   const uint block = threadgroup_position_in_grid.z;
+  const device int* tile_table = call_array(call, TILE_TABLE);
+  const device int* pair_rows = call_array(call, PAIR_ROWS);
   const size_t expert = tile_table[tile * 3];
   const uint first_pair = tile_table[tile * 3 + 1];
   const uint count = tile_table[tile * 3 + 2];
@@ -53,25 +55,26 @@ class GateUpPrefill:
             "gate_up_prefill",
             [
                 *("rotated", "gate_codes", "gate_norms", "up_codes", "up_norms"),
-                *("levels", "pair_rows", "tile_table"),
+                *("levels", "call"),
             ],
             ["activated"],
             SOURCE,
-            DECODING + TILE_PRODUCTS,
+            CALL_ARRAYS + DECODING + TILE_PRODUCTS,
+            compile_options=EXACT,
         )
 
     def __call__(
-        self, rotated: mx.array, routing: Routing, *, gate: MetalMatrix, up: MetalMatrix, tiles: Tiles
+        self, rotated: mx.array, routing: Routing, *, gate: MetalMatrix, up: MetalMatrix
     ) -> mx.array:
         """rotated: float32 [rows, stride]. Returns float32 [pairs, intermediate]."""
         (activated,) = self._kernel(
             inputs=[
                 *(rotated, gate.codes, gate.norms, up.codes, up.norms),
-                *(gate.levels, routing.pair_rows, tiles.table),
+                *(gate.levels, routing.words),
             ],
             output_shapes=[(routing.pairs, gate.out_features)],
             output_dtypes=[mx.float32],
-            grid=(TILE_THREADS, tiles.count, gate.blocks),
+            grid=(TILE_THREADS, routing.tiles, gate.blocks),
             threadgroup=(TILE_THREADS, 1, 1),
             template=[
                 *(("BITS", gate.bits), ("QUADS", gate.quads)),

@@ -5,6 +5,7 @@ a weight, and 32 output features interleaved by 16 bytes, so that a SIMD-group's
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import mlx.core as mx
 import numpy as np
@@ -32,16 +33,16 @@ class MetalMatrix:
     in_features: int
     out_features: int
 
-    @property
+    @cached_property
     def quads(self) -> int:
         return quads_of(self.in_features, self.bits)
 
-    @property
+    @cached_property
     def row_stride(self) -> int:
         """Inputs that the quads cover; a rotated row is zero from `in_features` on."""
         return self.quads * QUAD_WORDS * (32 // self.bits)
 
-    @property
+    @cached_property
     def blocks(self) -> int:
         return ceil_div(self.out_features, BLOCK_ROWS)
 

@@ -1,13 +1,18 @@
 """Kernel: the randomized block Hadamard transform of rows. Knows nothing of codes and experts."""
 
+import logging
+from collections.abc import Sequence
+
 import mlx.core as mx
 
-from jangtq_kernels.metal._common import Extent, KernelFactory
+from jangtq_kernels.metal._common import EXACT, KernelFactory
 
 MAX_SIZE = 8192
 """A row of float32 fills the 32 KiB of threadgroup memory."""
 
 ROTATION_THREADS = 1024
+
+_log = logging.getLogger(__name__)
 
 # The block that input i lies in is as large as the highest bit in which i and SIZE differ, and it
 # starts at a multiple of its size; so a butterfly of step h acts on i where i ^ SIZE >= 2h, and one
@@ -26,7 +31,7 @@ SOURCE = """
 #pragma unroll
   for (uint r = 0; r < REGISTERS; ++r) {
     const uint i = r * 1024 + index;
-    values[r] = i < SIZE ? rows[row * SIZE + i] * signs[i] : 0.0f;
+    values[r] = i < SIZE ? rows[START + row * SIZE + i] * signs[i] : 0.0f;
   }
 #pragma unroll
   for (uint bit = 0; bit < 5; ++bit) {
@@ -85,22 +90,77 @@ SOURCE = """
 """
 
 
+# The same butterflies in the same order through threadgroup memory: slower, and for any number of threads.
+STEPWISE_SOURCE = """
+  threadgroup float kept[SIZE];
+  const uint index = thread_index_in_threadgroup;
+  const size_t row = threadgroup_position_in_grid.y;
+  for (uint i = index; i < SIZE; i += THREADS) {
+    kept[i] = rows[START + row * SIZE + i] * signs[i];
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  for (uint step = 1; step < SIZE; step *= 2) {
+    for (uint i = index; i < SIZE; i += THREADS) {
+      if ((i & step) == 0 && (i ^ SIZE) >= 2 * step) {
+        const float low = kept[i], high = kept[i + step];
+        kept[i] = low + high;
+        kept[i + step] = low - high;
+      }
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+  }
+  for (uint i = index; i < STRIDE; i += THREADS) {
+    float value = 0.0f;
+    if (i < SIZE) {
+      value = kept[i] / precise::sqrt(float(1u << (31 - clz(i ^ SIZE))));
+    }
+    rotated[row * STRIDE + i] = value;
+  }
+"""
+
+STEPWISE_THREADS = 256
+
+
 class Rotation:
-    """rotate(v) = H(signs * v) for each row, H orthonormal on the binary decomposition of the size."""
+    """rotate(v) = H(signs * v) for each row, H orthonormal on the binary decomposition of the size.
 
-    def __init__(self, factory: KernelFactory) -> None:
-        self._kernel = factory("rotate_rows", ["rows", "signs"], ["rotated"], SOURCE)
+    stepwise: use the kernel for GPUs whose pipeline allows fewer than ROTATION_THREADS threads.
+    """
 
-    def __call__(self, rows: mx.array, signs: mx.array, *, stride: int) -> mx.array:
-        """rows: float32 [n, size]. Returns float32 [n, stride], zero from `size` on."""
-        count, size = rows.shape
-        grid: Extent = (ROTATION_THREADS, count, 1)
+    def __init__(self, factory: KernelFactory, *, stepwise: bool = False) -> None:
+        self._kernel = factory(
+            "rotate_rows_stepwise" if stepwise else "rotate_rows",
+            ["rows", "signs"],
+            ["rotated"],
+            STEPWISE_SOURCE if stepwise else SOURCE,
+            compile_options=EXACT,
+        )
+        self._threads = STEPWISE_THREADS if stepwise else ROTATION_THREADS
+        self._own_template = [("THREADS", STEPWISE_THREADS)] if stepwise else []
+
+    def __call__(
+        self, rows: mx.array, signs: mx.array, *, count: int, stride: int, start: int = 0
+    ) -> mx.array:
+        """rows: float32, `count` rows from `start` on. Returns float32 [count, stride], zero from size on."""
+        size = signs.shape[0]
         (rotated,) = self._kernel(
             inputs=[rows, signs],
             output_shapes=[(count, stride)],
             output_dtypes=[mx.float32],
-            grid=grid,
-            threadgroup=(ROTATION_THREADS, 1, 1),
-            template=[("SIZE", size), ("STRIDE", stride)],
+            grid=(self._threads, count, 1),
+            threadgroup=(self._threads, 1, 1),
+            template=[("SIZE", size), ("STRIDE", stride), ("START", start), *self._own_template],
         )
         return rotated
+
+
+def open_rotation(factory: KernelFactory, *, sizes: Sequence[int]) -> Rotation:
+    """The fast kernel, or the stepwise one where a pipeline for one of the sizes allows too few threads."""
+    fast = Rotation(factory)
+    try:
+        for size in sizes:
+            mx.eval(fast(mx.zeros(size), mx.ones(size), count=1, stride=size))
+    except ValueError as error:  # MLX's, when a threadgroup is larger than the pipeline's limit
+        _log.info("rotating with %d threads instead of %d: %s", STEPWISE_THREADS, ROTATION_THREADS, error)
+        return Rotation(factory, stepwise=True)
+    return fast

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from jangtq_kernels.backend import NO_EXPERT
 from jangtq_kernels.errors import BackendMissingError, KernelInputError
-from jangtq_kernels.metal.backend import MetalBackend, choose_tile_rows
+from jangtq_kernels.metal.backend import MetalBackend
+from jangtq_kernels.metal.routing import choose_tile_rows
 from jangtq_kernels.reference import ReferenceBackend
 from jangtq_kernels.weights import ExpertWeights
 from tests.support.kernel_backends import Asked, sums_of
@@ -51,7 +52,7 @@ def test_sizes_and_batches_at_the_ends_of_their_ranges(hidden: int, intermediate
     assert relative_error(weights, random_rows(rows, hidden, experts=2)) < 1e-5
 
 
-@pytest.mark.parametrize("rows", [2, 40])
+@pytest.mark.parametrize("rows", [1, 2, 40])
 def test_a_row_may_name_an_expert_twice(rows: int) -> None:
     values, ids, router_weights = random_rows(rows, 128, slots=3)
     ids[:, 2] = ids[:, 0]
@@ -96,6 +97,7 @@ def test_no_rows_and_no_experts_at_all() -> None:
 def test_slots_that_hold_no_expert_start_no_threads() -> None:
     simulator = MetalSimulator()
     layer = MetalBackend(simulator.metal_kernel).load(random_layer(128, 64))
+    simulator.dispatches.clear()
     values, ids, router_weights = random_rows(3, 128)
     sums_of(layer, values, np.full_like(ids, NO_EXPERT), router_weights)
     assert simulator.dispatches == []
@@ -109,6 +111,7 @@ def test_the_layer_as_a_whole_and_not_the_rows_asked_chooses_the_kernels(
 ) -> None:
     simulator = MetalSimulator()
     layer = MetalBackend(simulator.metal_kernel).load(random_layer(128, 64, experts=2))
+    simulator.dispatches.clear()
     exponents = np.full(rows, -20, dtype=np.int8)
     layer.forward(Asked(*random_rows(rows, 128, experts=2), exponents, prefill))
     assert simulator.dispatches == expected

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import mlx.core as mx
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +12,7 @@ from jangtq_kernels.backend import NO_EXPERT
 from jangtq_kernels.errors import KernelInputError
 from jangtq_kernels.metal._tile import TILE_ROWS
 from jangtq_kernels.metal.layout import MetalMatrix, lay_out
-from jangtq_kernels.metal.routing import cut_tiles, move_tiles_to_device, move_to_device, plan_pairs
+from jangtq_kernels.metal.routing import cut_tiles, plan_pairs
 from jangtq_kernels.packing import unpack
 from tests.support.metal_cases import random_matrix
 
@@ -86,12 +85,3 @@ def test_the_tiles_cut_the_sorted_pairs(slots: list[list[int]]) -> None:
         assert set(plan.pair_experts[first : first + count].tolist()) == {expert}
         covered += count
     assert covered == plan.pairs
-
-
-def test_small_plans_are_padded_into_the_device_address_space() -> None:
-    plan = plan_pairs(np.array([[0]], dtype=np.int32), np.ones((1, 1), dtype=np.float32))
-    routing = move_to_device(plan, np.zeros(1, dtype=np.int8))
-    held = [*vars(routing).values(), move_tiles_to_device(plan, 1).table]
-    arrays = [value for value in held if isinstance(value, mx.array)]
-    assert len(arrays) == 7
-    assert all(array.size >= 8 for array in arrays)

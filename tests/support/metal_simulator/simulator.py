@@ -1,6 +1,6 @@
 """A stand-in for `mx.fast.metal_kernel` that runs on the processor. Knows no kernel in particular."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import mlx.core as mx
@@ -54,7 +54,7 @@ class MetalSimulator:
         header: str = "",
         ensure_row_contiguous: bool = True,
         atomic_outputs: bool = False,
-        compile_options: dict[str, str] | None = None,
+        compile_options: Mapping[str, str] | None = None,
     ) -> "SimulatedKernel":
         if not output_names:
             raise ValueError("[metal_kernel] Must specify at least one output.")
