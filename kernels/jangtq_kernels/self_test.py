@@ -118,7 +118,8 @@ def _check_way(
             if not error <= allowed:
                 raise _fault(layer, asked, expected, f"is off by {error:.1e} of the largest output")
             if not all(
-                np.array_equal(kept.setdefault(kind, row), row) for kind, row in zip(kinds, sums, strict=True)
+                np.array_equal(kept.setdefault(int(kind), row), row)
+                for kind, row in zip(kinds, sums, strict=True)
             ):
                 raise _fault(layer, asked, expected, "gives a row other bits at another place")
             largest = max(largest, error)
