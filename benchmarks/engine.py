@@ -19,10 +19,11 @@ from jangtq_coordinator.assembly.connect import connect
 from jangtq_coordinator.assembly.loader import loader, row_type_of
 from jangtq_coordinator.config import ClusterSettings
 from jangtq_coordinator.engine.engine import Engine
-from jangtq_coordinator.engine.engine_config import EngineSettings, KvSettings, Speculation
+from jangtq_coordinator.engine.engine_config import EngineSettings, Speculation
 from jangtq_coordinator.engine.events import Failed, TokenGenerated
 from jangtq_coordinator.engine.loaded_model import LoadedModel
 from jangtq_coordinator.engine.request import GenerationRequest
+from jangtq_coordinator.kv.kv_config import KvSettings
 from jangtq_coordinator.sampling.parameters import SamplingParameters
 from jangtq_proto.ranges import ExpertRange
 

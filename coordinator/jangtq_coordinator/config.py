@@ -1,118 +1,220 @@
-"""What a coordinator was told on its command line, checked."""
+"""What the command line chooses for `serve` and `generate`, checked. Imports no array library."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 from jangtq_coordinator.engine.engine_config import EngineSettings
-from jangtq_coordinator.model.dense_weights import DenseSettings
+from jangtq_coordinator.logs import LogFormat
+from jangtq_coordinator.model.dense_config import DenseSettings
 from jangtq_coordinator.model.overlap import OverlapMode
-from jangtq_proto.addresses import Address
+from jangtq_proto import shared_options as shared
+from jangtq_proto.addresses import DEFAULT_WORKER_PORT, Address, parse_addresses
 from jangtq_proto.errors import ConfigurationError
-from jangtq_proto.options import check_poll_us
-from jangtq_proto.ranges import ExpertRange
+from jangtq_proto.options import DAY_SECONDS, GIGABYTES, SECONDS, Group, Option, Settings
+from jangtq_proto.ranges import ExpertRange, parse_ranges
 from jangtq_proto.wire.row_type import RowType
+
+MOST_TRACE_SECONDS: Final = 60
+API_KEYS: Final = Option(
+    "--api-keys", group=Group.API, placeholder="FILE", help="hashes of the keys that let clients in"
+)
 
 
 class Transport(StrEnum):
-    """What expert calls travel over; the values are those of `--transport`."""
+    """What expert calls travel over; the values of `--transport`."""
 
     GRPC = "grpc"
     EXPRESS = "express"
 
 
 @dataclass(frozen=True)
-class ClusterSettings:
+class ClusterSettings(Settings):
     """Which workers there are, which experts stay here, and how they are called."""
 
-    model: Path
-    workers: tuple[Address, ...] = ()
-    local_ranges: tuple[ExpertRange, ...] = ()
-    device: str = "auto"
-    threads: int | None = None
-    wire_dtype: RowType | None = None
-    transport: Transport = Transport.GRPC
-    poll_us: int = 0
-    unix_sockets: bool = True
-    overlap: OverlapMode = OverlapMode.AUTO
+    model: Path = field(metadata=shared.MODEL.metadata)
+    workers: tuple[Address, ...] = Option(
+        "--workers",
+        group=Group.CLUSTER,
+        placeholder="HOST:PORT,...",
+        parse=partial(parse_addresses, default_port=DEFAULT_WORKER_PORT),
+        help=f"the workers; a missing port means {DEFAULT_WORKER_PORT}",
+    ).default(())
+    local_ranges: tuple[ExpertRange, ...] = Option(
+        "--experts",
+        group=Group.MODEL,
+        placeholder="RANGES",
+        parse=parse_ranges,
+        otherwise="none",
+        help="experts to hold here, such as 0-95",
+    ).default(())
+    device: str = shared.DEVICE.default("auto")
+    threads: int | None = shared.THREADS.default(None)
+    wire_dtype: RowType | None = Option(
+        "--wire-dtype",
+        group=Group.MODEL,
+        otherwise="float16 on Metal, else float32",
+        help="how rows travel and what the coordinator computes in",
+    ).default(None)
+    transport: Transport = Option(
+        "--transport",
+        group=Group.CLUSTER,
+        help="how expert calls travel; express takes less time, by a plain socket on another port of the "
+        "worker, which gRPC lets in to",
+    ).default(Transport.GRPC)
+    poll_us: int = shared.POLL_US.default(0)
+    unix_sockets: bool = Option(
+        "--no-unix-sockets", group=Group.CLUSTER, help="use TCP even to workers on this machine"
+    ).default(True)
+    overlap: OverlapMode = Option(
+        "--overlap",
+        group=Group.TUNING,
+        help="run passes as two halves, one in attention while the other is with the workers; auto does so "
+        "where trials prove it faster; trials that prove slower cost the time of three passes of each size "
+        "at most, and beyond that a hundredth of the time of all passes",
+    ).default(OverlapMode.AUTO)
     dense: DenseSettings = DenseSettings()
-    tls: Path | None = None
-    call_timeout_seconds: float = 60.0
-    connect_timeout_seconds: float = 30.0
-    worker_timeout_seconds: float = 60.0
-    audit: float = 0.0
-    rebalance_seconds: float | None = None
-    spare_bytes: int = 0
+    tls: Path | None = shared.TLS.default(None)
+    call_timeout_seconds: float = Option(
+        "--call-timeout",
+        group=Group.CLUSTER,
+        above=0,
+        most=DAY_SECONDS,
+        unit=SECONDS,
+        help="how long a layer may take a worker whose experts no other worker holds",
+    ).default(60.0)
+    connect_timeout_seconds: float = Option(
+        "--connect-timeout",
+        group=Group.CLUSTER,
+        above=0,
+        most=DAY_SECONDS,
+        unit=SECONDS,
+        help="how long to look for a worker at start",
+    ).default(30.0)
+    worker_timeout_seconds: float = Option(
+        "--worker-timeout",
+        group=Group.CLUSTER,
+        above=0,
+        most=DAY_SECONDS,
+        unit=SECONDS,
+        help="how long requests wait for experts that no worker holds any more",
+    ).default(60.0)
+    audit: float = Option(
+        "--audit",
+        group=Group.CLUSTER,
+        placeholder="PART",
+        least=0,
+        most=1,
+        otherwise="never",
+        help="ask a second worker in this part of all exchanges, such as 0.001, and compare to the bit",
+    ).default(0.0)
+    rebalance_seconds: float | None = Option(
+        "--rebalance",
+        group=Group.CLUSTER,
+        least=0,
+        most=DAY_SECONDS,
+        unit=SECONDS,
+        otherwise="never",
+        help="when experts have had no worker for so long, have workers with --spare-gb take them over, and "
+        "give them back when their owner is back for so long",
+    ).default(None)
+    spare_bytes: int = Option(
+        "--spare-gb",
+        group=Group.CLUSTER,
+        least=0,
+        unit=GIGABYTES,
+        otherwise="none",
+        help="memory here, beside --kv-memory, for lost experts that no worker has room for",
+    ).default(0)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.workers and not self.local_ranges:
-            raise ConfigurationError("nobody holds experts: give --workers HOST:PORT,... or --experts RANGES")
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise ConfigurationError(f"--threads {self.threads}: allowed are 1 to 1024")
-        check_poll_us(self.poll_us)
-        if self.rebalance_seconds is not None and not 0 <= self.rebalance_seconds <= 86400:
-            raise ConfigurationError(f"--rebalance {self.rebalance_seconds}: allowed are 0 seconds to a day")
-        if self.spare_bytes < 0:
-            raise ConfigurationError("--spare-gb: allowed are 0 and above")
+            raise ConfigurationError("no experts: give --workers HOST:PORT,... or --experts RANGES")
         if self.spare_bytes and self.rebalance_seconds is None:
             raise ConfigurationError(
                 "--spare-gb is for lost experts that are taken over: give --rebalance, too"
             )
-        if not 0 <= self.audit <= 1:
-            raise ConfigurationError(f"--audit {self.audit}: allowed are 0 (never) to 1 (every exchange)")
-        for name, seconds in (
-            ("--call-timeout", self.call_timeout_seconds),
-            ("--connect-timeout", self.connect_timeout_seconds),
-            ("--worker-timeout", self.worker_timeout_seconds),
-        ):
-            if not 0 < seconds <= 86400:
-                raise ConfigurationError(f"{name} {seconds}: allowed are seconds above 0 and up to a day")
 
 
 @dataclass(frozen=True)
-class ConnectionLimits:
+class ConnectionLimits(Settings):
     """How much of the server one client, or all of them, may hold.
 
-    request_seconds: from a request's first byte, or its connection, to its last byte.
-    stalled_seconds: how long a client may leave what is sent to it unread.
     idle_seconds: how long a connection is kept between two requests.
     """
 
-    most: int = 512
-    request_seconds: float = 60.0
-    stalled_seconds: float = 60.0
+    most: int = Option(
+        "--max-connections",
+        group=Group.API,
+        least=1,
+        most=65_536,
+        help="connections that may be open at once",
+    ).default(512)
+    request_seconds: float = Option(
+        "--request-timeout",
+        group=Group.API,
+        above=0,
+        most=DAY_SECONDS,
+        unit=SECONDS,
+        help="how long a request may take to arrive, from its connection or its first byte to its last",
+    ).default(60.0)
+    stalled_seconds: float = Option(
+        "--stalled-timeout",
+        group=Group.API,
+        above=0,
+        most=DAY_SECONDS,
+        unit=SECONDS,
+        help="how long a client may read nothing of its answer",
+    ).default(60.0)
     idle_seconds: int = 60
     header_bytes: int = 32 * 2**10
 
-    def __post_init__(self) -> None:
-        if not 1 <= self.most <= 65536:
-            raise ConfigurationError(f"--max-connections {self.most}: allowed are 1 to 65536")
-        for option, seconds in (
-            ("--request-timeout", self.request_seconds),
-            ("--stalled-timeout", self.stalled_seconds),
-        ):
-            if not 0 < seconds <= 86400:
-                raise ConfigurationError(f"{option} {seconds}: allowed are seconds above 0 and up to a day")
-
 
 @dataclass(frozen=True)
-class ServeSettings:
-    """Where the API listens, and for whom."""
+class ServeSettings(Settings):
+    """Where the API listens, and who may call it."""
 
-    host: str = "127.0.0.1"
-    port: int = 8080
-    insecure: bool = False
+    host: str = Option("--host", group=Group.API, placeholder="HOST", help="where the API listens").default(
+        "127.0.0.1"
+    )
+    port: int = Option(
+        "--port",
+        group=Group.API,
+        placeholder="PORT",
+        least=0,
+        most=65_535,
+        help="its port; 0 takes a free one",
+    ).default(8080)
+    insecure: bool = Option(
+        "--insecure", group=Group.API, help="allow an address that other machines reach, without a key"
+    ).default(False)
     engine: EngineSettings = EngineSettings()
-    api_keys: Path | None = None
-    allowed_origins: tuple[str, ...] = ()
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
+    api_keys: Path | None = API_KEYS.default(None)
+    allowed_origins: tuple[str, ...] = Option(
+        "--allow-origin",
+        group=Group.API,
+        placeholder="ORIGIN",
+        otherwise="none",
+        help="a site whose pages may call, such as https://chat.example; may be repeated",
+    ).default(())
+    tls_certificate: Path | None = Option(
+        "--tls-cert", group=Group.API, help="serve HTTPS with this certificate chain"
+    ).default(None)
+    tls_key: Path | None = Option("--tls-key", group=Group.API, help="the certificate's private key").default(
+        None
+    )
     limits: ConnectionLimits = ConnectionLimits()
-    max_body_bytes: int = 16 * 2**20
+    max_body_bytes: int = Option(
+        "--max-body-bytes", group=Group.API, least=1, help="the largest request body"
+    ).default(16 * 2**20)
+    log_format: LogFormat = Option("--log-format", help="what log lines look like").default(LogFormat.TEXT)
+    stop_on_stdin_close: bool = shared.STOP_ON_STDIN_CLOSE.default(False)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise ConfigurationError(f"--port {self.port}: allowed are 0 to 65535")
+        super().__post_init__()
         if not Address(self.host, self.port).is_loopback and not (self.insecure or self.api_keys):
             raise ConfigurationError(
                 f"--host {self.host} can be reached from other machines: give --api-keys FILE, "
@@ -120,5 +222,3 @@ class ServeSettings:
             )
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ConfigurationError("--tls-cert and --tls-key belong together: give both or none")
-        if self.max_body_bytes < 1:
-            raise ConfigurationError(f"--max-body-bytes {self.max_body_bytes}: allowed are 1 and above")

@@ -1,11 +1,14 @@
 """Addresses as the command line writes them: HOST:PORT, [IPv6]:PORT or unix:/path."""
 
 import ipaddress
+import os.path
 from dataclasses import dataclass
+from typing import Final
 
 from jangtq_proto.errors import ConfigurationError
 
-_UNIX = "unix:"
+DEFAULT_WORKER_PORT: Final = 7700
+_UNIX: Final = "unix:"
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def parse_address(text: str, *, default_port: int | None = None) -> Address:
     """Read one address. Raises ConfigurationError that shows the allowed forms."""
     text = text.strip()
     if text.startswith(_UNIX) and len(text) > len(_UNIX):
-        return Address(text, 0)
+        return Address(_UNIX + os.path.expanduser(text.removeprefix(_UNIX)), 0)
     host, separator, port = text.rpartition(":")
     if not separator and default_port is not None:
         host, port = text, str(default_port)

@@ -17,7 +17,7 @@ from jangtq_coordinator.api.http.request_metrics import RequestMetrics
 from jangtq_coordinator.cli.serve import server_config
 from jangtq_coordinator.config import ConnectionLimits, ServeSettings
 from jangtq_coordinator.engine.engine import Engine
-from jangtq_coordinator.engine.engine_config import EngineSettings
+from jangtq_coordinator.engine.engine_config import EngineSettings, Speculation
 from tests.support.tiny_model import ProbedModel, ScriptedModel, loader
 
 
@@ -60,7 +60,7 @@ async def serving(
     probe: list[ProbedModel] = []
     engine = Engine(
         loader(probe, new_model=new_model, **changes),
-        settings=engine_settings or EngineSettings(patience_seconds=0),
+        settings=engine_settings or EngineSettings(retry_seconds=0, speculation=Speculation.OFF),
     )
     await asyncio.to_thread(engine.start)
     app = create_app(engine, settings=settings, metrics=metrics, cluster_health=cluster_health)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from jangtq_coordinator.engine.engine import Engine
-from jangtq_coordinator.engine.engine_config import EngineSettings
+from jangtq_coordinator.engine.engine_config import EngineSettings, Speculation
 from jangtq_coordinator.engine.events import Finished, GenerationEvent, TokenGenerated
 from jangtq_coordinator.engine.request import GenerationRequest
 from jangtq_coordinator.engine.streams import GenerationStream
@@ -23,7 +23,8 @@ def running_engine(
     *, context_length: int = CONTEXT_LENGTH, **settings: object
 ) -> Iterator[tuple[Engine, ProbedModel]]:
     probe: list[ProbedModel] = []
-    engine = Engine(loader(probe, context_length=context_length), settings=EngineSettings(**settings))  # type: ignore[arg-type]
+    chosen = EngineSettings(**{"speculation": Speculation.OFF} | settings)  # type: ignore[arg-type]
+    engine = Engine(loader(probe, context_length=context_length), settings=chosen)
     engine.start()
     try:
         yield engine, probe[0]

@@ -1,6 +1,6 @@
 """A batch generator over the tiny model, and what tests ask of it."""
 
-from jangtq_coordinator.engine.engine_config import EngineSettings
+from jangtq_coordinator.engine.engine_config import EngineSettings, Speculation
 from jangtq_coordinator.engine.scheduler import Scheduler
 from jangtq_coordinator.engine.sequence import TokenStep
 from jangtq_coordinator.kv.budget import KvShape
@@ -26,6 +26,7 @@ def new_generator(
     """`settings` are fields of EngineSettings. Chunks are not limited in time, and no prompt is kept."""
     plan = plan or plan_kv(shape, budget_bytes=2**30)
     defaults: dict[str, object] = {"batch_size": 8, "prefill_rows": 16, "prefill_ms": 0}
+    defaults |= {"speculation": Speculation.OFF}
     return Scheduler(
         model,
         stop_tokens=stop_tokens,

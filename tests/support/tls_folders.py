@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from jangtq_coordinator.cli.certs import CertsSettings, make_certificates, parse_workers
+from jangtq_coordinator.cli.certs import make_certificates
+from jangtq_coordinator.cli.command_settings import CertsSettings, parse_names
 from jangtq_coordinator.pki.authority import Authority, PemPair
 from jangtq_proto.addresses import Address
 from jangtq_proto.tls.certificates import Role
@@ -56,7 +57,7 @@ class Folders:
 
 
 def make_folders(root: Path, name: str = HERE) -> Folders:
-    make_certificates(CertsSettings(root, parse_workers(name)))
+    make_certificates(CertsSettings(root, parse_names(name)))
     return Folders(root, name)
 
 

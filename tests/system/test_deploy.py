@@ -7,11 +7,11 @@ from string import Template
 
 import pytest
 
-from jangtq_coordinator.cli.cluster_options import cluster_settings
-from jangtq_coordinator.cli.main import parser
-from jangtq_coordinator.cli.serve_options import serve_settings
-from jangtq_proto.options import MODEL_VARIABLE
-from jangtq_worker.cli import settings_from
+from jangtq_coordinator.cli.main import program
+from jangtq_coordinator.config import ClusterSettings, ServeSettings
+from jangtq_proto.shared_options import MODEL_VARIABLE
+from jangtq_worker.cli import command_line
+from jangtq_worker.settings import WorkerSettings
 from tests.support.paths import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -19,15 +19,15 @@ DEPLOY = ROOT / "deploy"
 
 def check_command(command: list[str]) -> None:
     """Whatever it starts listens to other machines, or asks them, inside TLS only."""
-    program, arguments = Path(command[0]).name, command[1:]
-    if program == "jangtq-worker":
-        worker = settings_from(arguments)
+    arguments = command[1:]
+    if Path(command[0]).name == "jangtq-worker":
+        worker = command_line().read(arguments)[WorkerSettings]
         assert worker.tls is not None and not worker.listen.is_loopback
     else:
-        assert (program, arguments[0]) == ("jangtq-coord", "serve")
-        given = parser().parse_args(arguments)
-        assert serve_settings(given).host == "127.0.0.1"
-        assert cluster_settings(given).tls is not None
+        assert Path(command[0]).name == "jangtq-coord"
+        name, given = program().read(arguments)
+        assert (name, given[ServeSettings].host) == ("serve", "127.0.0.1")
+        assert given[ClusterSettings].tls is not None
 
 
 @pytest.mark.parametrize("name", ["io.jangtq.worker.plist", "io.jangtq.coordinator.plist"])

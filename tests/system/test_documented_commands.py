@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from jangtq_coordinator.cli.certs import certs_settings, make_certificates
-from jangtq_coordinator.cli.cluster_options import cluster_settings
-from jangtq_coordinator.cli.main import parser
+from jangtq_coordinator.cli.certs import make_certificates
+from jangtq_coordinator.cli.command_settings import CertsSettings
+from jangtq_coordinator.cli.main import program
+from jangtq_coordinator.config import ClusterSettings
 from jangtq_proto.tls.certificates import Role
 from jangtq_proto.tls.credentials import CERTIFICATE_FILE, Credentials
-from jangtq_worker.cli import settings_from
+from jangtq_worker.cli import command_line
+from jangtq_worker.settings import WorkerSettings
 from tests.support.paths import ROOT
 
 COORDINATORS_HOST = "10.0.0.1"
@@ -41,28 +43,28 @@ class Machines:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def do(self, program: str, arguments: list[str]) -> None:
+    def do(self, typed: str, arguments: list[str]) -> None:
         """Make and copy folders; of what would run, read the command line and the certificates."""
-        if program == "jangtq-worker":
+        if typed == "jangtq-worker":
             host = arguments[arguments.index("--listen") + 1].partition(":")[0]
-            worker = settings_from(self._at(host, arguments))
+            worker = command_line().read(self._at(host, arguments))[WorkerSettings]
             assert worker.tls is not None
             Credentials(worker.tls, Role.WORKER)
             assert self._name_in(worker.tls) == host
-        elif program == "rsync":
+        elif typed == "rsync":
             source, target = self._at(COORDINATORS_HOST, arguments[1:])
             host, _, folder = target.partition(":")
             shutil.copytree(source, self.home(host) / folder)
         else:
             self._coordinate(self._at(COORDINATORS_HOST, arguments))
-        self.started.append(program if program != "jangtq-coord" else arguments[0])
+        self.started.append(typed if typed != "jangtq-coord" else arguments[0])
 
     def _coordinate(self, arguments: list[str]) -> None:
-        given = parser().parse_args(arguments)
-        if given.command == "certs":
-            make_certificates(certs_settings(given))
+        command, given = program().read(arguments)
+        if command == "certs":
+            make_certificates(given[CertsSettings])
         else:
-            settings = cluster_settings(given)
+            settings = given[ClusterSettings]
             assert settings.tls is not None
             Credentials(settings.tls, Role.COORDINATOR)
 
@@ -80,6 +82,6 @@ class Machines:
 )
 def test_a_cluster_starts_as_it_is_written(page: str, workers: int, tmp_path: Path) -> None:
     machines = Machines(tmp_path)
-    for program, *arguments in commands_in(ROOT / page):
-        machines.do(program, arguments)
+    for command, *arguments in commands_in(ROOT / page):
+        machines.do(command, arguments)
     assert machines.started == ["certs", "rsync", *["jangtq-worker"] * workers, "serve", "generate"]

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.assembly.connect import Cluster, connect
-from jangtq_coordinator.cli.certs import CertsSettings, make_certificates, parse_workers
+from jangtq_coordinator.cli.certs import make_certificates
+from jangtq_coordinator.cli.command_settings import CertsSettings, parse_names
 from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.config import ClusterSettings, Transport
 from jangtq_coordinator.mlx_lm import generate_step
@@ -131,7 +132,7 @@ def site(
     if request.param:
         elsewhere = "+".join(dict.fromkeys(other_loopback(number) for number in range(len(HALVES))))
         names = ",".join(f"{address}+{elsewhere}" for address in dict.fromkeys(listen))
-        make_certificates(CertsSettings(folders, parse_workers(names)))
+        make_certificates(CertsSettings(folders, parse_names(names)))
     with Children() as children:
         started = [
             start_worker(

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from jangtq_coordinator.api.http.api_keys import add_key
-from jangtq_coordinator.cli.admin_client import KEY_VARIABLE
+from jangtq_coordinator.cli.command_settings import KEY_VARIABLE
 from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.metrics.layer_times import STAGES
 from jangtq_coordinator.metrics.trace_events import ENGINE, REQUESTS, Trace

@@ -1,31 +1,19 @@
 """Asks a running coordinator over HTTP, for the commands that act on one."""
 
-import argparse
 import os
 from collections.abc import Mapping
 from typing import Final
 
 import httpx
 
+from jangtq_coordinator.cli.command_settings import KEY_VARIABLE
 from jangtq_proto.errors import JangtqError
 
-KEY_VARIABLE: Final = "JANGTQ_API_KEY"
-DEFAULT_URL: Final = "http://127.0.0.1:8080"
 _MARGIN_SECONDS: Final = 30
 
 
 class CoordinatorAnswerError(JangtqError):
     """The coordinator could not be asked, or did not do as it was asked."""
-
-
-def add_url(command: argparse.ArgumentParser) -> None:
-    """--url."""
-    command.add_argument(
-        "--url",
-        default=DEFAULT_URL,
-        help="of the coordinator (default: %(default)s); where it runs with --api-keys, the environment "
-        f"variable {KEY_VARIABLE} must hold a key",
-    )
 
 
 def get(url: str, path: str, parameters: Mapping[str, str | float], *, seconds: float = 0) -> bytes:

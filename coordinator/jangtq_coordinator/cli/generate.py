@@ -3,39 +3,26 @@
 import asyncio
 import sys
 import time
-from dataclasses import dataclass
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.assembly.connect import connect
 from jangtq_coordinator.assembly.loader import loader, row_type_of
+from jangtq_coordinator.cli.command_settings import Question
 from jangtq_coordinator.cli.terminal import AnswerPrinter
 from jangtq_coordinator.config import ClusterSettings
 from jangtq_coordinator.engine.engine import Engine
-from jangtq_coordinator.engine.engine_config import EngineSettings, Speculation
+from jangtq_coordinator.engine.engine_config import EngineSettings
 from jangtq_coordinator.engine.events import Failed, Finished, TokenGenerated
 from jangtq_coordinator.engine.request import GenerationRequest
 from jangtq_coordinator.text.chat_template import ChatTemplate
 from jangtq_coordinator.text.reasoning import Channel, Piece
 
 
-@dataclass(frozen=True)
-class Question:
-    """What the command line asks. None leaves a choice to the model's own defaults."""
-
-    prompt: str
-    system: str | None
-    max_tokens: int
-    temperature: float | None
-    seed: int | None
-
-
 def generate(settings: ClusterSettings, question: Question) -> None:
     """Print one answer as it comes. Raises JangtqError."""
     bundle = Bundle.open(settings.model)
     cluster = connect(bundle, settings, row_type=row_type_of(settings))
-    engine = Engine(
-        loader(bundle, cluster, settings), settings=EngineSettings(batch_size=1, speculation=Speculation.AUTO)
-    )
+    engine = Engine(loader(bundle, cluster, settings), settings=EngineSettings(batch_size=1))
     try:
         engine.start()
         asyncio.run(_print_answer(engine, question))

@@ -27,10 +27,9 @@ from jangtq_coordinator.api.http.connections import protocol_within
 from jangtq_coordinator.api.http.request_metrics import RequestMetrics
 from jangtq_coordinator.assembly.connect import Cluster, connect
 from jangtq_coordinator.assembly.loader import loader, model_name, row_type_of
-from jangtq_coordinator.cli.cluster_options import DEFAULT_WORKER_PORT
 from jangtq_coordinator.config import ClusterSettings, ServeSettings
 from jangtq_coordinator.engine.engine import Engine
-from jangtq_proto.addresses import Address
+from jangtq_proto.addresses import DEFAULT_WORKER_PORT, Address
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.lifeline import stop_at_end_of_stdin
 from jangtq_proto.tls.credentials import check_key_is_private
@@ -40,7 +39,7 @@ _GRACE_SECONDS = 30
 _MARGIN_SECONDS = 5
 
 
-def serve(cluster_settings: ClusterSettings, settings: ServeSettings, *, watch_stdin: bool) -> None:
+def serve(cluster_settings: ClusterSettings, settings: ServeSettings) -> None:
     """Serve until SIGTERM or SIGINT, then finish the running answers. Raises JangtqError."""
     with closing(listen(settings)) as listener:
         keys = None if settings.api_keys is None else KeyFile(settings.api_keys)
@@ -60,7 +59,7 @@ def serve(cluster_settings: ClusterSettings, settings: ServeSettings, *, watch_s
             announce(listener, bundle, cluster, scheme="https" if settings.tls_key else "http")
             app = _app(engine, cluster, bundle, _api_settings(settings, keys))
             config = server_config(app, settings)
-            run_server(config, listener, engine=engine, watch_stdin=watch_stdin)
+            run_server(config, listener, engine=engine, watch_stdin=settings.stop_on_stdin_close)
         finally:
             engine.stop()
             cluster.close()

@@ -4,11 +4,12 @@ import json
 from typing import Final, Literal
 
 from jangtq_coordinator.cli.admin_client import post
+from jangtq_coordinator.cli.command_settings import WorkerSettings
 
 _PATHS: Final = {"add": "/cluster/workers", "drain": "/cluster/workers/drain"}
 
 
-def change_worker(url: str, change: Literal["add", "drain"], worker: str) -> None:
+def change_worker(settings: WorkerSettings, change: Literal["add", "drain"]) -> None:
     """Ask for the change and say what came of it. Raises JangtqError."""
-    told = json.loads(post(url, _PATHS[change], {"worker": worker}))
-    print(f"worker {told['worker']} with experts {told['experts']} is {told['state']}", flush=True)
+    answer = json.loads(post(settings.url, _PATHS[change], {"worker": settings.worker}))
+    print(f"worker {answer['worker']} with experts {answer['experts']} is {answer['state']}", flush=True)

@@ -175,4 +175,4 @@ def _new_step_loop(loaded: LoadedModel, settings: EngineSettings, commands: Comm
         storage=storage,
         kept=open_prompt_cache(storage, settings.kv, fingerprint=loaded.fingerprint),
     )
-    return StepLoop(loaded, generator, commands, patience_seconds=settings.patience_seconds)
+    return StepLoop(loaded, generator, commands, retry_seconds=settings.retry_seconds)

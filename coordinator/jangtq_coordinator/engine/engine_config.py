@@ -1,19 +1,16 @@
-"""How the engine shares its memory and its passes among requests, checked."""
+"""How the engine shares its memory and its passes among requests, as the command line chooses it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-from typing import Final
 
-from jangtq_proto.errors import ConfigurationError
+from jangtq_coordinator.engine.chunk_size import SMALLEST
+from jangtq_coordinator.kv.kv_config import KvSettings
+from jangtq_proto.options import MILLISECONDS, Group, Option, Settings
 from jangtq_proto.wire.limits import MAX_ROWS_PER_CALL
-
-GIB: Final = 2**30
-KV_BITS: Final = (8, 4)
 
 
 class Speculation(StrEnum):
-    """Whether tokens are guessed ahead; the values are those of `--speculation`."""
+    """Whether tokens are guessed ahead; the values of `--speculation`."""
 
     OFF = "off"
     ON = "on"
@@ -21,57 +18,45 @@ class Speculation(StrEnum):
 
 
 @dataclass(frozen=True)
-class KvSettings:
-    """How KV is stored, how many bytes of it there may be (None: by what is free), and what is kept of it.
+class EngineSettings(Settings):
+    """How many requests run and wait, and how their prompts and answers share passes.
 
-    disk_directory: where kept prompts outlive the process, in at most `disk_bytes` (None: nowhere).
+    retry_seconds: how long a pass that the cluster failed is tried again.
+    grace_seconds: how long running answers may go on once the engine is to stop.
     """
 
-    budget_bytes: int | None = None
-    bits: int | None = None
-    keep_prompts: bool = True
-    disk_directory: Path | None = None
-    disk_bytes: int = 20 * GIB
-
-    def __post_init__(self) -> None:
-        if self.budget_bytes is not None and self.budget_bytes < 1:
-            raise ConfigurationError(f"--kv-memory {self.budget_bytes / GIB:g}: allowed are GiB above 0")
-        if self.bits is not None and self.bits not in KV_BITS:
-            raise ConfigurationError(f"--kv-bits {self.bits}: allowed are {' and '.join(map(str, KV_BITS))}")
-        if self.disk_bytes < 1:
-            raise ConfigurationError(
-                f"--prompt-cache-disk {self.disk_bytes / GIB:g}: allowed are GiB above 0"
-            )
-        if self.disk_directory is not None and not self.keep_prompts:
-            raise ConfigurationError("--prompt-cache-dir needs the prompt cache: leave out --no-prompt-cache")
-
-
-@dataclass(frozen=True)
-class EngineSettings:
-    """`batch_size` sequences have KV at once, and `queue_size` more may wait.
-
-    A prompt's chunk has at most `prefill_rows` tokens, and while others decode it takes at most `prefill_ms`,
-    but for one in a hundred (0: as long as it takes). A pass that the cluster failed is tried again for
-    `patience_seconds`.
-    """
-
-    batch_size: int = 16
-    prefill_rows: int = 512
-    prefill_ms: int = 200
-    queue_size: int = 256
+    batch_size: int = Option(
+        "--batch-size", group=Group.TUNING, least=1, most=256, help="sequences that share a step"
+    ).default(16)
+    prefill_rows: int = Option(
+        "--prefill-rows",
+        group=Group.TUNING,
+        least=1,
+        most=MAX_ROWS_PER_CALL,
+        help="prompt tokens computed between two steps, at most",
+    ).default(512)
+    prefill_ms: int = Option(
+        "--prefill-ms",
+        group=Group.TUNING,
+        least=0,
+        most=60_000,
+        unit=MILLISECONDS,
+        help="how long these may hold up a step, except one step in a hundred; at least "
+        f"{SMALLEST} tokens are computed, however long they take; 0 sets no limit",
+    ).default(200)
+    queue_size: int = Option(
+        "--queue-size",
+        group=Group.TUNING,
+        least=0,
+        most=65_536,
+        help="requests that may wait for a place; further ones get status 429 and when to come back",
+    ).default(256)
     kv: KvSettings = KvSettings()
-    speculation: Speculation = Speculation.OFF
-    patience_seconds: float = 5.0
+    speculation: Speculation = Option(
+        "--speculation",
+        group=Group.TUNING,
+        help="guess tokens that the text has had before and check them in one step; "
+        "auto guesses as far as it pays",
+    ).default(Speculation.AUTO)
+    retry_seconds: float = 5.0
     grace_seconds: float = 10.0
-
-    def __post_init__(self) -> None:
-        for option, value, least, most in (
-            ("--batch-size", self.batch_size, 1, 256),
-            ("--prefill-rows", self.prefill_rows, 1, MAX_ROWS_PER_CALL),
-            ("--prefill-ms", self.prefill_ms, 0, 60_000),
-            ("--queue-size", self.queue_size, 0, 65_536),
-            ("retry_window", self.patience_seconds, 0, 86_400),
-            ("grace", self.grace_seconds, 0, 86_400),
-        ):
-            if not least <= value <= most:
-                raise ConfigurationError(f"{option} {value:g}: allowed are {least} to {most}")

@@ -42,11 +42,11 @@ class StepLoop:
         generator: Scheduler,
         commands: Commands,
         *,
-        patience_seconds: float,
+        retry_seconds: float,
     ) -> None:
         self._loaded = loaded
         self._context_length = min(loaded.context_length, generator.longest)
-        self._retry_window = RetryWindow(patience_seconds)
+        self._retry_window = RetryWindow(retry_seconds)
         self._generator = generator
         self._inbox = CommandQueue(commands)
         self._new_detokenizer = detokenizer_factory(loaded.tokenizer, keep=loaded.capabilities.markup)

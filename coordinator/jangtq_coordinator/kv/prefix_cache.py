@@ -7,9 +7,9 @@ import importlib.metadata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from jangtq_coordinator.engine.engine_config import KvSettings
 from jangtq_coordinator.kv.batch_cache import BatchCache, KvPiece
 from jangtq_coordinator.kv.disk_store import DiskStore, SpilledBlock
+from jangtq_coordinator.kv.kv_config import KvSettings
 from jangtq_coordinator.kv.layer_cache import KvForm
 from jangtq_coordinator.kv.prefix_tree import Path, PrefixBlock, PrefixTree, Span
 from jangtq_coordinator.kv.storage import KvStorage

@@ -12,7 +12,6 @@ from jangtq_coordinator.metrics.trace_coverage import TraceNotes, request_names
 
 ENGINE: Final = 1
 REQUESTS: Final = 2
-MOST_SECONDS: Final = 60.0
 """That may be waited for what happens."""
 _PASSES: Final = 0
 

@@ -9,7 +9,6 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 import mlx.core as mx
@@ -17,9 +16,9 @@ import mlx.nn as nn
 import psutil
 from mlx.utils import tree_unflatten
 
+from jangtq_coordinator.model.dense_config import DenseForm, DenseSettings
 from jangtq_kernels.blas import Blas, stand_before_mlx
 from jangtq_kernels.errors import BackendMissingError
-from jangtq_proto.errors import ConfigurationError
 
 _SHARE_OF_FREE: Final = 0.5
 MANY_ROWS: Final = 16
@@ -27,26 +26,6 @@ MANY_ROWS: Final = 16
 _LARGEST_COPY: Final = 512 * 2**20
 _MIB: Final = 2**20
 _log = logging.getLogger("jangtq.dense")
-
-
-class DenseForm(StrEnum):
-    """What dense weights are kept as; the values are those of `--dense`."""
-
-    AUTO = "auto"
-    FLOAT32 = "float32"
-    PACKED = "packed"
-
-
-@dataclass(frozen=True)
-class DenseSettings:
-    """`threads` share a large product, None takes half of the cores; small ones are computed by one."""
-
-    form: DenseForm = DenseForm.AUTO
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise ConfigurationError(f"--dense-threads {self.threads}: allowed are 1 to 1024")
 
 
 @dataclass(frozen=True)

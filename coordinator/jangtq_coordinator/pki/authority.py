@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from jangtq_coordinator.pki.lifetimes import AUTHORITY_DAYS
 from jangtq_proto.addresses import is_ip_address
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.tls.certificates import KEY_USAGE, Role
 
-AUTHORITY_DAYS: Final = 3650
 _CLOCK_SKEW: Final = timedelta(hours=1)
 _ORGANIZATION: Final = "jangtq-cluster"
 _HOST_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*")

@@ -4,34 +4,33 @@ import httpx
 import pytest
 
 from jangtq_coordinator.cli import admin_client as running
-from jangtq_coordinator.cli.admin_client import KEY_VARIABLE, CoordinatorAnswerError
-from jangtq_coordinator.cli.main import parser
-from jangtq_coordinator.cli.trace import TraceQuestion
-from jangtq_coordinator.metrics.trace_events import MOST_SECONDS
+from jangtq_coordinator.cli.admin_client import CoordinatorAnswerError
+from jangtq_coordinator.cli.command_settings import KEY_VARIABLE, TraceSettings
+from jangtq_coordinator.cli.main import program
+from jangtq_coordinator.config import MOST_TRACE_SECONDS
 from jangtq_proto.errors import ConfigurationError
 
 
 def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit):
-        parser().parse_args([command, "--help"])
+        program().read([command, "--help"])
     return " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("command", ["add", "drain", "trace"])
 def test_help_says_where_the_key_comes_from(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert f"variable {KEY_VARIABLE} must hold a key" in help_of(command, capsys)
+    assert f"wants a key, in the environment variable {KEY_VARIABLE}" in help_of(command, capsys)
 
 
 def test_help_of_traces_says_limits_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     told = help_of("trace", capsys)
-    assert "in the next N seconds, 60 at most" in told and "where to write it (default: trace.json)" in told
+    assert "(above 0, up to 60 seconds)" in told and "where to write it (default: trace.json)" in told
 
 
-@pytest.mark.parametrize("seconds", [0, -1, MOST_SECONDS + 1, float("nan")])
+@pytest.mark.parametrize("seconds", [0, -1, MOST_TRACE_SECONDS + 1, float("nan")])
 def test_seconds_that_no_coordinator_takes_are_refused_here(seconds: float) -> None:
-    question = parser().parse_args(["trace", "--seconds", str(seconds)])
-    with pytest.raises(ConfigurationError, match="--seconds .*: allowed are more than 0 and up to 60"):
-        TraceQuestion(question.url, question.output, seconds=question.seconds)
+    with pytest.raises(ConfigurationError, match="--seconds .*: allowed are above 0, up to 60 seconds"):
+        TraceSettings(seconds=seconds)
 
 
 @pytest.mark.parametrize("key", [None, "", " jangtq-1\n"])

@@ -13,9 +13,11 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from jangtq_coordinator.cli.certs import CertsSettings, make_certificates, parse_workers
+from jangtq_coordinator.cli.certs import make_certificates
+from jangtq_coordinator.cli.command_settings import CertsSettings, parse_names
 from jangtq_coordinator.cli.demo.processes import Children
-from jangtq_coordinator.pki.authority import AUTHORITY_DAYS, Authority, Subject
+from jangtq_coordinator.pki.authority import Authority, Subject
+from jangtq_coordinator.pki.lifetimes import AUTHORITY_DAYS
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.tls.certificates import Role
@@ -79,7 +81,7 @@ def test_a_strict_verifier_finds_the_chains_good(folders: Folders) -> None:
 
 def test_asking_again_keeps_what_is_there(folders: Folders) -> None:
     before = {path: path.read_bytes() for path in folders.root.rglob("*.pem")}
-    make_certificates(CertsSettings(folders.root, parse_workers("mac-b.local+10.0.0.2,mac-c.local")))
+    make_certificates(CertsSettings(folders.root, parse_names("mac-b.local+10.0.0.2,mac-c.local")))
     after = {path: path.read_bytes() for path in folders.root.rglob("*.pem")}
     assert {path.parent.name for path in after.keys() - before.keys()} == {"worker-mac-c.local"}
     assert all(after[path] == content for path, content in before.items())
@@ -87,7 +89,7 @@ def test_asking_again_keeps_what_is_there(folders: Folders) -> None:
 
 def test_other_names_make_another_certificate(folders: Folders) -> None:
     coordinator = pems_in(folders.coordinator)
-    make_certificates(CertsSettings(folders.root, parse_workers("mac-b.local+10.0.0.9")))
+    make_certificates(CertsSettings(folders.root, parse_names("mac-b.local+10.0.0.9")))
     names = certificate_in(folders.root / "worker-mac-b.local").extensions.get_extension_for_class(
         x509.SubjectAlternativeName
     )

@@ -4,6 +4,7 @@ import json
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -12,13 +13,12 @@ import trustme
 
 from jangtq_coordinator.api.http.api_keys import add_key
 from jangtq_coordinator.cli.demo.processes import Children
-from jangtq_coordinator.cli.main import parser
 from jangtq_coordinator.cli.serve import check_tls, listen, warn_of_plain_keys
-from jangtq_coordinator.cli.serve_options import serve_settings
 from jangtq_coordinator.config import ServeSettings
 from jangtq_proto.errors import ConfigurationError
 from tests.support.cluster_processes import start_alone
 
+PEM = Path("x.pem")
 QUESTION = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
 
 
@@ -75,9 +75,7 @@ def test_keys_https_and_a_log_as_json(demo_bundle: Path, tmp_path: Path, tls_opt
 
 
 def test_a_key_that_others_may_read_is_refused(tls_options: list[str]) -> None:
-    settings = serve_settings(
-        parser().parse_args(["serve", "--model", "x", "--experts", "0-255", *tls_options])
-    )
+    settings = ServeSettings(tls_certificate=Path(tls_options[1]), tls_key=Path(tls_options[-1]))
     check_tls(settings)
     Path(tls_options[-1]).chmod(0o604)
     with pytest.raises(ConfigurationError, match="others may read it, its mode is 0604: chmod 600"):
@@ -85,20 +83,17 @@ def test_a_key_that_others_may_read_is_refused(tls_options: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("settings", "message"),
     [
-        (["--tls-cert", "x.pem"], "--tls-cert and --tls-key belong together"),
-        (["--tls-cert", "x.pem", "--tls-key", "x.pem"], "x.pem cannot be used: No such file or directory"),
-        (["--host", "0.0.0.0"], "give --api-keys FILE, or add --insecure"),
-        (["--max-connections", "0"], "--max-connections 0: allowed are 1 to 65536"),
-        (["--request-timeout", "-1"], "--request-timeout -1.0: allowed are seconds above 0"),
-        (["--max-body-bytes", "0"], "--max-body-bytes 0: allowed are 1 and above"),
+        ({"tls_certificate": PEM}, "--tls-cert and --tls-key belong together"),
+        ({"tls_certificate": PEM, "tls_key": PEM}, "x.pem cannot be used: No such file or directory"),
+        ({"host": "0.0.0.0"}, "give --api-keys FILE, or add --insecure"),
+        ({"max_body_bytes": 0}, "--max-body-bytes 0: allowed are 1 and above"),
     ],
 )
-def test_what_cannot_be_served_is_said(options: list[str], message: str) -> None:
-    given = parser().parse_args(["serve", "--model", "x", "--experts", "0-255", *options])
+def test_what_cannot_be_served_is_said(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        check_tls(serve_settings(given))
+        check_tls(ServeSettings(**settings))
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ import asyncio
 import openai
 import pytest
 
-from jangtq_coordinator.engine.engine_config import EngineSettings, KvSettings
+from jangtq_coordinator.engine.engine_config import EngineSettings
 from jangtq_coordinator.engine.events import Finished, PrefillProgress, TokenGenerated
+from jangtq_coordinator.kv.kv_config import KvSettings
 from jangtq_coordinator.kv.storage import plan_kv
 from jangtq_proto.errors import ContextOverflowError, QueueFullError
 from tests.support.api_server import serving

@@ -26,7 +26,7 @@ from tests.support.running_engine import (
 
 @pytest.mark.parametrize("error", [WorkerUnreachableError("10.0.0.2:7700 is gone"), ValueError("a bug")])
 async def test_a_failed_pass_fails_its_requests_and_no_later_one(error: Exception) -> None:
-    with running_engine(prefill_rows=16, patience_seconds=0) as (engine, model):
+    with running_engine(prefill_rows=16, retry_seconds=0) as (engine, model):
         streams = [engine.submit(request(p, max_tokens=300)) for p in PROMPTS[:2]]
         for stream in streams:
             while not isinstance(await anext(stream), TokenGenerated):
@@ -53,7 +53,7 @@ async def test_passes_that_the_cluster_failed_are_tried_again() -> None:
 
 
 async def test_requests_can_be_cancelled_while_the_cluster_is_down() -> None:
-    with running_engine(patience_seconds=3600) as (engine, model):
+    with running_engine(retry_seconds=3600) as (engine, model):
         stream = engine.submit(request(max_tokens=400))
         while not isinstance(await anext(stream), TokenGenerated):
             pass
@@ -66,7 +66,7 @@ async def test_requests_can_be_cancelled_while_the_cluster_is_down() -> None:
 
 
 async def test_a_failed_prefill_leaves_the_others_running() -> None:
-    with running_engine(prefill_rows=16, patience_seconds=0) as (engine, model):
+    with running_engine(prefill_rows=16, retry_seconds=0) as (engine, model):
         model.gate.clear()
         model.failures.append(WorkerUnreachableError("gone"))
         broken = engine.submit(request(PROMPTS[1]))

@@ -10,8 +10,8 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
-from jangtq_coordinator.engine.engine_config import KvSettings
 from jangtq_coordinator.kv.budget import KvShape
+from jangtq_coordinator.kv.kv_config import KvSettings
 from jangtq_coordinator.kv.prefix_cache import PrefixCache, open_prompt_cache
 from jangtq_coordinator.kv.storage import KvStorage, plan_kv
 from jangtq_proto.errors import ConfigurationError

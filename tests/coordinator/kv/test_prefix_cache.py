@@ -4,9 +4,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from jangtq_coordinator.engine.engine_config import KvSettings
 from jangtq_coordinator.engine.events import Finished, GenerationEvent
 from jangtq_coordinator.kv.batch_cache import BatchCache
+from jangtq_coordinator.kv.kv_config import KvSettings
 from jangtq_coordinator.kv.prefix_cache import PrefixCache
 from jangtq_coordinator.kv.storage import KvStorage, plan_kv
 from tests.support.running_engine import collect, request, running_engine, stock_tokens, text_of, tokens_of

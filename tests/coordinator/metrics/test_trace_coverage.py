@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from jangtq_coordinator.api.admin import trace_endpoint as trace_route
 from jangtq_coordinator.cli import trace as trace_command
+from jangtq_coordinator.cli.command_settings import TraceSettings
 from jangtq_coordinator.metrics import timeline as timeline_module
 from jangtq_coordinator.metrics.timeline import MOST_EXCHANGES, MOST_PASSES, MOST_REQUESTS, Record, Timeline
 from jangtq_coordinator.metrics.trace_coverage import TraceNotes
@@ -185,7 +186,7 @@ def test_the_command_warns_of_what_is_missing(
 ) -> None:
     past.begin(1, "long")
     past.make_passes(WHOLE, 1)
-    question = trace_command.TraceQuestion("http://test", tmp_path / "trace.json", "long")
+    question = TraceSettings("http://test", tmp_path / "trace.json", "long")
     monkeypatch.setattr(trace_command, "get", lambda *_, **__: json.dumps(past.trace("long")).encode())
     trace_command.save_trace(question)
     assert capsys.readouterr().err == ""

@@ -11,10 +11,9 @@ import pytest
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.assembly.connect import connect
 from jangtq_coordinator.config import ClusterSettings
+from jangtq_coordinator.model.dense_config import DenseForm, DenseSettings
 from jangtq_coordinator.model.dense_weights import (
     MANY_ROWS,
-    DenseForm,
-    DenseSettings,
     PackedLinear,
     count_unpacked,
     fast_products,

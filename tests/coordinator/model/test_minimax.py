@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.mlx_lm import minimax
-from jangtq_coordinator.model.dense_weights import DenseForm, DenseSettings
+from jangtq_coordinator.model.dense_config import DenseForm, DenseSettings
 from jangtq_coordinator.model.minimax import MoeBlock, load_model
 from jangtq_coordinator.model.routed_experts import RoutedExperts
 from jangtq_coordinator.transport.connection import GiveUp, LayerAnswer, never

@@ -9,20 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from jangtq_coordinator.cli.cluster_options import cluster_settings
 from jangtq_coordinator.cli.demo.processes import Children
-from jangtq_coordinator.cli.main import parser as coordinator_parser
-from jangtq_coordinator.config import Transport
+from jangtq_coordinator.cli.main import program
+from jangtq_coordinator.config import ClusterSettings, Transport
 from jangtq_coordinator.transport.connection import ConnectionSettings
 from jangtq_coordinator.transport.express_connection import ExpressConnection
 from jangtq_coordinator.transport.express_handshake import ExpressSettings
 from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.errors import ConfigurationError, WorkerUnreachableError
+from jangtq_proto.ranges import parse_ranges
 from jangtq_proto.sockets.local_sockets import SocketFolder
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.wire.row_type import RowType
-from jangtq_worker.cli import settings_from
+from jangtq_worker.cli import command_line
+from jangtq_worker.settings import WorkerSettings
 from tests.support.cluster_processes import run_coordinator, running_workers, start_worker
 from tests.support.scripted_workers import (
     HIDDEN,
@@ -154,24 +155,22 @@ def test_a_connection_goes_through_the_port_that_was_chosen(small_bundle: Path) 
         ("127.0.0.1:7700", "7700", "--express-port 7700 is the port of --listen: choose another"),
         ("127.0.0.1:7700", "65536", "--express-port 65536: allowed are 0 to 65535"),
         ("127.0.0.1:7700", "-1", "--express-port -1: allowed are 0 to 65535"),
-        ("unix:/tmp/a", "7701", "--express-port: --listen unix:/tmp/a lets nobody in by TCP"),
+        ("unix:/tmp/a", "7701", "--express-port: --listen unix:/tmp/a cannot be reached by TCP"),
     ],
 )
 def test_a_port_that_cannot_be_the_connections_is_refused(listen: str, port: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
-        settings_from(["--model", "a", "--experts", "0", "--listen", listen, "--express-port", port])
+        WorkerSettings(Path("a"), parse_ranges("0"), parse_address(listen), express_port=int(port))
 
 
 def test_the_command_lines_know_the_connection(tmp_path: Path) -> None:
     line = ["generate", "--model", str(tmp_path), "--workers", "a", "--prompt", "hi"]
-    settings = cluster_settings(coordinator_parser().parse_args(line))
+    settings = program().read(line)[1][ClusterSettings]
     assert (settings.transport, settings.poll_us, settings.unix_sockets) == (Transport.GRPC, 0, True)
     line += ["--transport", "express", "--poll-us", "40", "--no-unix-sockets"]
-    settings = cluster_settings(coordinator_parser().parse_args(line))
+    settings = program().read(line)[1][ClusterSettings]
     assert (settings.transport, settings.poll_us, settings.unix_sockets) == (Transport.EXPRESS, 40, False)
     worker = ["--model", str(tmp_path), "--experts", "0", "--poll-us"]
-    assert settings_from([*worker, "7"]).poll_us == 7
-    chosen = settings_from([*worker, "0", "--express-port", "7701"])
-    assert (chosen.express_port, settings_from([*worker, "0"]).express_port) == (7701, 0)
-    with pytest.raises(ConfigurationError, match="--poll-us -1: allowed are 0 to 100000 microseconds"):
-        settings_from([*worker, "-1"])
+    chosen = command_line().read([*worker, "7", "--express-port", "7701"])[WorkerSettings]
+    assert (chosen.poll_us, chosen.express_port) == (7, 7701)
+    assert command_line().read(worker[:-1])[WorkerSettings].express_port == 0

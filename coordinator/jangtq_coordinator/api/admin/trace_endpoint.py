@@ -10,9 +10,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from jangtq_coordinator.api.http.json_reply import JsonReply
+from jangtq_coordinator.config import MOST_TRACE_SECONDS
 from jangtq_coordinator.metrics.timeline import Record, RequestSpan, Timeline, of_requests, since
 from jangtq_coordinator.metrics.trace_coverage import notes_of_requests, notes_of_window
-from jangtq_coordinator.metrics.trace_events import MOST_SECONDS, trace_of
+from jangtq_coordinator.metrics.trace_events import trace_of
 from jangtq_proto.errors import UnknownRequestError
 
 
@@ -22,7 +23,8 @@ def trace_router(timeline: Timeline) -> APIRouter:
 
     @router.get("/trace", response_model=None)
     async def get_trace(
-        request: str | None = None, seconds: Annotated[float | None, Query(gt=0, le=MOST_SECONDS)] = None
+        request: str | None = None,
+        seconds: Annotated[float | None, Query(gt=0, le=MOST_TRACE_SECONDS)] = None,
     ) -> JsonReply:
         """One request by its id, the next so many seconds, or else the request that began last."""
         if seconds is not None:

@@ -6,17 +6,18 @@ from pathlib import Path
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.models import demo_model
 from jangtq_coordinator.api.admin.cluster_status import LayerStatus
+from jangtq_coordinator.cli.command_settings import DemoSettings
 from jangtq_coordinator.cli.demo.client import cluster_status
 from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_coordinator.cli.demo.script import DemoScript, DemoTurn
 
 
-def run_demo(prompt: str | None, *, model: Path | None, max_tokens: int, threads: int) -> None:
+def run_demo(settings: DemoSettings) -> None:
     """Show the cluster working. Raises ClusterError when a process does not get ready."""
     with Children() as children:
-        base_url = start_cluster(children, model or demo_model(), threads=threads)
-        tour = DemoScript(base_url, max_tokens=max_tokens)
-        turns = tour.show_all() if prompt is None else tour.show_one(prompt)
+        base_url = start_cluster(children, settings.model or demo_model(), threads=settings.threads)
+        script = DemoScript(base_url, max_tokens=settings.max_tokens)
+        turns = script.show_all() if settings.prompt is None else script.show_one(settings.prompt)
         print_report(turns, cluster_status(base_url).layers)
 
 
