@@ -1,9 +1,12 @@
 """A JANGTQ directory, checked before any weight is read. Knows no network and computes no expert."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from jangtq_bundle.check import check_inventory
 from jangtq_bundle.config import ModelConfig, parse_config
@@ -13,7 +16,9 @@ from jangtq_bundle.fingerprint import fingerprint
 from jangtq_bundle.hashes import HASHES_FILE, TensorHashes, parse_hashes
 from jangtq_bundle.inventory import Inventory, take_inventory
 from jangtq_bundle.json_files import read_json_object
+from jangtq_bundle.scales import layer_scales
 from jangtq_bundle.shards import TensorRecord
+from jangtq_bundle.slices.holdings import SLICE_FILE, Holdings, SliceFacts, parse_slice
 from jangtq_bundle.tables import read_tables
 from jangtq_bundle.vocabulary import Layout, Projection, words_per_row
 from jangtq_kernels.weights import ExpertWeights
@@ -23,13 +28,15 @@ from jangtq_proto.ranges import format_ranges, ranges_of
 
 @dataclass(frozen=True)
 class Bundle:
-    """One bundle. `fingerprint` is equal on every machine that holds the same files."""
+    """One bundle, or a slice of one. `fingerprint` is that of the whole, equal on all its machines."""
 
     path: Path
     config: ModelConfig
     fingerprint: str
     inventory: Inventory
     reader: ExpertReader
+    holdings: Holdings
+    slice_facts: SliceFacts | None = None
 
     @classmethod
     def open(cls, path: Path | str) -> "Bundle":
@@ -39,19 +46,25 @@ class Bundle:
             name: read_json_object(directory.require(name, reason="every JANGTQ bundle has one"), name)
             for name in (CONFIG_FILE, JANG_CONFIG_FILE)
         }
-        config = parse_config(raw[CONFIG_FILE], raw[JANG_CONFIG_FILE])
         inventory = take_inventory(directory)
-        check_inventory(inventory, config)
+        config = read_model(raw, inventory)
+        facts = _read_slice(directory)
+        holdings = facts.holdings if facts else Holdings.whole(config.expert_count)
+        check_inventory(inventory, config, holdings)
         hashes = _read_hashes(directory, inventory)
         tables = read_tables(directory, config)
         return cls(
             path=directory.root,
             config=config,
-            fingerprint=fingerprint(
-                raw[CONFIG_FILE], raw[JANG_CONFIG_FILE], shards=inventory.shards, hashes=hashes
-            ),
+            fingerprint=facts.fingerprint
+            if facts
+            else fingerprint(raw[CONFIG_FILE], raw[JANG_CONFIG_FILE], shards=inventory.shards, hashes=hashes),
             inventory=inventory,
-            reader=ExpertReader(config, inventory.layout, inventory.tensors, tables, hashes),
+            reader=ExpertReader(
+                config, inventory.layout, inventory.tensors, tables, hashes, held=holdings.experts
+            ),
+            holdings=holdings,
+            slice_facts=facts,
         )
 
     @property
@@ -88,13 +101,35 @@ class Bundle:
         if self.reader.hashes is not None:
             self.reader.hashes.check_files(self.dense_tensors())
 
+    @cached_property
+    def layer_scales(self) -> NDArray[np.float64]:
+        """float64 [layers], of the whole bundle: see jangtq_bundle.scales. Raises BundleError."""
+        if self.slice_facts is not None:
+            return np.array(self.slice_facts.layer_scales)
+        return layer_scales(self.config, self.reader.read_norms)
+
+    def require_dense(self) -> None:
+        """Raises BundleError where only experts are here, as on a worker's machine."""
+        if not self.holdings.has_dense:
+            raise BundleError(
+                f"{self.path}: holds {self.holdings}; a coordinator needs the rest: take the whole "
+                "bundle, or `jangtq-bundle get ORG/NAME --coordinator`"
+            )
+
     def check_experts(self, expert_ids: Iterable[int]) -> None:
-        """Raises BundleError when the model lacks one of these experts."""
+        """Raises BundleError when the model, or this slice of it, lacks one of these experts."""
+        expert_ids = tuple(expert_ids)
         outside = [expert for expert in expert_ids if not 0 <= expert < self.config.expert_count]
         if outside:
             raise BundleError(
                 f"experts {format_ranges(ranges_of(outside))} are outside the model, "
                 f"which has experts 0-{self.config.expert_count - 1}"
+            )
+        absent = sorted(set(expert_ids) - set(self.holdings.experts))
+        if absent:
+            raise BundleError(
+                f"{self.path}: experts {format_ranges(ranges_of(absent))} are not here: this slice holds "
+                f"{self.holdings}"
             )
 
     def read_experts(self, layer: int, expert_ids: tuple[int, ...]) -> ExpertWeights:
@@ -118,6 +153,16 @@ class Bundle:
     def _matrix_nbytes(self, projection: Projection) -> int:
         words = words_per_row(self.config.in_features(projection), self.config.bits.of(projection))
         return self.config.out_features(projection) * (4 * words + 2)
+
+
+def read_model(raw: Mapping[str, Mapping[str, object]], inventory: Inventory) -> ModelConfig:
+    """The model that both configurations, by file name, and the tensors describe. Raises BundleError."""
+    return parse_config(raw[CONFIG_FILE], raw[JANG_CONFIG_FILE])
+
+
+def _read_slice(directory: Directory) -> SliceFacts | None:
+    path = directory.find(SLICE_FILE)
+    return None if path is None else parse_slice(read_json_object(path, SLICE_FILE))
 
 
 def _read_hashes(directory: Directory, inventory: Inventory) -> TensorHashes | None:

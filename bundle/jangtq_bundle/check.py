@@ -9,12 +9,13 @@ from jangtq_bundle.config import ModelConfig
 from jangtq_bundle.inventory import Inventory
 from jangtq_bundle.schema import TensorRule, expected_tensors
 from jangtq_bundle.shards import TensorRecord, adjacent_runs
+from jangtq_bundle.slices.holdings import Holdings
 from jangtq_bundle.tensors import read_bytes
 from jangtq_bundle.vocabulary import Layout, Part, Projection, single_name, stacked_name
 from jangtq_proto.errors import BundleError
 
 
-def check_inventory(inventory: Inventory, config: ModelConfig) -> None:
+def check_inventory(inventory: Inventory, config: ModelConfig, holdings: Holdings) -> None:
     """Hold names, dtypes, shapes and tq_bits against the model. Raises BundleError for the first fault."""
     layout = inventory.layout
     if config.declared_layout not in (None, layout):
@@ -23,7 +24,7 @@ def check_inventory(inventory: Inventory, config: ModelConfig) -> None:
         )
     names = set()
     missing = []
-    for rule in expected_tensors(config, layout):
+    for rule in expected_tensors(config, layout, holdings):
         names.add(rule.name)
         record = inventory.tensors.get(rule.name)
         if record is None:
@@ -31,7 +32,7 @@ def check_inventory(inventory: Inventory, config: ModelConfig) -> None:
         else:
             _check_tensor(record, rule)
     _check_names(missing, (record for name, record in inventory.tensors.items() if name not in names))
-    _check_bits(inventory, config, layout=layout)
+    _check_bits(inventory, config, layout, holdings)
 
 
 def _check_tensor(record: TensorRecord, rule: TensorRule) -> None:
@@ -57,10 +58,10 @@ def _check_names(missing: list[TensorRule], unexpected: Iterator[TensorRecord]) 
         raise BundleError(f"{record.file}: tensor {record.name!r} does not belong to this model")
 
 
-def _check_bits(inventory: Inventory, config: ModelConfig, *, layout: Layout) -> None:
+def _check_bits(inventory: Inventory, config: ModelConfig, layout: Layout, holdings: Holdings) -> None:
     by_file: dict[Path, list[TensorRecord]] = defaultdict(list)
     expected: dict[str, int] = {}
-    for name, bits in _declared_bits(config, layout):
+    for name, bits in _declared_bits(config, layout, holdings):
         record = inventory.tensors[name]
         by_file[record.path].append(record)
         expected[name] = bits
@@ -79,12 +80,14 @@ def _check_run(run: tuple[TensorRecord, ...], expected: Mapping[str, int]) -> No
             )
 
 
-def _declared_bits(config: ModelConfig, layout: Layout) -> Iterator[tuple[str, int]]:
+def _declared_bits(config: ModelConfig, layout: Layout, holdings: Holdings) -> Iterator[tuple[str, int]]:
+    if not holdings.experts:
+        return
     for layer in range(config.layer_count):
         for projection in Projection:
             bits = config.bits.of(projection)
             if layout is Layout.PRESTACKED:
                 yield stacked_name(layer, projection, Part.BITS), bits
                 continue
-            for expert in range(config.expert_count):
+            for expert in holdings.experts:
                 yield single_name(layer, expert, projection=projection, part=Part.BITS), bits

@@ -34,11 +34,12 @@ class Extent:
 
 @dataclass(frozen=True)
 class Place:
-    """Where one expert lies: a tensor of its own, or its part of a stack."""
+    """Where one expert lies: a tensor of its own, or part `part` of a stack."""
 
     record: TensorRecord
     extent: Extent
     stacked_expert: int | None = None
+    part: int = 0
 
 
 def merge_neighbours(extents: Iterable[Extent]) -> Iterator[Extent]:
@@ -57,13 +58,17 @@ def merge_neighbours(extents: Iterable[Extent]) -> Iterator[Extent]:
 
 @dataclass(frozen=True)
 class ExpertReader:
-    """Reads packed matrices of a checked bundle, and compares them with its hashes where it has some."""
+    """Reads packed matrices of a checked bundle, and compares them with its hashes where it has some.
+
+    held: the experts of stacked tensors, in order; None for all.
+    """
 
     config: ModelConfig
     layout: Layout
     tensors: Mapping[str, TensorRecord]
     tables: Mapping[Projection, RotationTable]
     hashes: TensorHashes | None = None
+    held: tuple[int, ...] | None = None
 
     def read_matrix(self, layer: int, projection: Projection, expert_ids: tuple[int, ...]) -> PackedMatrix:
         """One projection of the experts given, copied into new arrays. Raises BundleError."""
@@ -71,7 +76,7 @@ class ExpertReader:
         rows = self.config.out_features(projection)
         words = words_per_row(self.config.in_features(projection), bits)
         codes = np.empty((len(expert_ids), rows, words), dtype=np.uint32)
-        self._read(codes, self._places(layer, projection, part=Part.CODES, expert_ids=expert_ids))
+        self._read(codes, self.places(layer, projection, part=Part.CODES, expert_ids=expert_ids))
         norms = self.read_norms(layer, projection, expert_ids)
         return PackedMatrix(codes, norms, codebook=table.codebook, signs=table.signs, bits=bits)
 
@@ -80,7 +85,7 @@ class ExpertReader:
     ) -> NDArray[np.float16]:
         """Only the norms of the same, float16 [experts, out]. Raises BundleError."""
         norms = np.empty((len(expert_ids), self.config.out_features(projection)), dtype=np.float16)
-        self._read(norms, self._places(layer, projection, part=Part.NORMS, expert_ids=expert_ids))
+        self._read(norms, self.places(layer, projection, part=Part.NORMS, expert_ids=expert_ids))
         return norms
 
     def _read(self, target: NDArray[np.generic], places: Iterable[Place]) -> None:
@@ -88,24 +93,32 @@ class ExpertReader:
         _fill(target, (place.extent for place in places))
         self._check(target, places)
 
-    def _places(
+    def places(
         self, layer: int, projection: Projection, *, part: Part, expert_ids: tuple[int, ...]
     ) -> Iterator[Place]:
+        """Where codes or norms of these experts lie, in the order given."""
         if self.layout is Layout.PRESTACKED:
             record = self.tensors[stacked_name(layer, projection, part)]
-            stride = record.nbytes // self.config.expert_count
+            stride = record.nbytes // record.shape[0]
             for expert in expert_ids:
-                yield Place(record, Extent(record.path, record.offset + expert * stride, stride), expert)
+                place = self._place_of(expert)
+                yield Place(
+                    record, Extent(record.path, record.offset + place * stride, stride), expert, place
+                )
             return
         for expert in expert_ids:
             record = self.tensors[single_name(layer, expert, projection=projection, part=part)]
             yield Place(record, Extent(record.path, record.offset, record.nbytes))
 
+    def _place_of(self, expert: int) -> int:
+        """In stacked tensors, which hold the experts of a slice alone."""
+        return expert if self.held is None else self.held.index(expert)
+
     def _check(self, found: NDArray[np.generic], places: list[Place]) -> None:
         if self.hashes is None:
             return
         for place, digest in zip(places, hash_blocks(found), strict=True):
-            self.hashes.check(place.record, digest, expert=place.stacked_expert)
+            self.hashes.check(place.record, digest, part=place.part, expert=place.stacked_expert)
 
 
 def _fill(target: NDArray[np.generic], extents: Iterable[Extent]) -> None:

@@ -33,9 +33,9 @@ class TensorHashes:
 
     digests: Mapping[str, tuple[str, ...]]
 
-    def check(self, record: TensorRecord, found: str, *, expert: int | None = None) -> None:
-        """Compare the digest of a tensor, or of an expert in a stack. Raises BundleError naming both."""
-        expected = self.digests[record.name][expert or 0]
+    def check(self, record: TensorRecord, found: str, *, part: int = 0, expert: int | None = None) -> None:
+        """Compare the digest of a tensor, or of the expert at place `part` of a stack. Raises BundleError."""
+        expected = self.digests[record.name][part]
         if found != expected:
             where = "" if expert is None else f"expert {expert}: "
             raise BundleError(
@@ -47,7 +47,7 @@ class TensorHashes:
         """Read whole tensors and compare them. Raises BundleError."""
         for record in records:
             for index, digest in enumerate(hash_tensor(record)):
-                self.check(record, digest, expert=index if is_stacked(record.name) else None)
+                self.check(record, digest, part=index, expert=index if is_stacked(record.name) else None)
 
     def to_json(self) -> bytes:
         """The content of the file."""

@@ -30,23 +30,26 @@ class Inventory:
 def take_inventory(directory: Directory) -> Inventory:
     """Read the index, where there is one, and every header. Raises BundleError."""
     index = directory.find(INDEX_FILE)
-    weight_map = (
-        None if index is None else _weight_map(Fields(INDEX_FILE, read_json_object(index, INDEX_FILE)))
-    )
+    weight_map = None if index is None else parse_weight_map(read_json_object(index, INDEX_FILE))
     files = directory.model_files() if weight_map is None else tuple(sorted(set(weight_map.values())))
     if not files:
         raise BundleError(f"{directory.root}: found neither {INDEX_FILE} nor any model*.safetensors")
     if stray := sorted(set(directory.model_files()) - set(files)):
         raise BundleError(f"{directory.root}: {stray[0]} is not named by {INDEX_FILE}; remove it")
-    shards = tuple(read_shard(directory, name) for name in files)
+    return inventory_of(tuple(read_shard(directory, name) for name in files), weight_map)
+
+
+def inventory_of(shards: tuple[Shard, ...], weight_map: Mapping[str, str] | None) -> Inventory:
+    """The tensors of files whose headers were read. Raises BundleError where the index says otherwise."""
     tensors = _by_name(shards)
     if weight_map is not None:
         _check_weight_map(weight_map, shards)
     return Inventory(shards, tensors)
 
 
-def _weight_map(index: Fields) -> Mapping[str, str]:
-    weight_map = index.child("weight_map")
+def parse_weight_map(index: Mapping[str, object]) -> Mapping[str, str]:
+    """The file of each tensor. Raises BundleError."""
+    weight_map = Fields(INDEX_FILE, index).child("weight_map")
     return {name: weight_map.text(name) for name in weight_map.members}
 
 

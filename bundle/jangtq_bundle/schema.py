@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from jangtq_bundle.config import ModelConfig
+from jangtq_bundle.slices.holdings import Holdings
 from jangtq_bundle.vocabulary import (
     Layout,
     Part,
@@ -28,15 +29,22 @@ class TensorRule:
     shape: tuple[int, ...]
 
 
-def expected_tensors(config: ModelConfig, layout: Layout) -> Iterator[TensorRule]:
-    """Every tensor of the bundle's weight files."""
+def expected_tensors(config: ModelConfig, layout: Layout, holdings: Holdings) -> Iterator[TensorRule]:
+    """Every tensor of the weight files of a bundle, or of a slice that holds so much of it."""
+    if holdings.has_dense:
+        yield from _dense(config)
+    if holdings.experts:
+        for layer in range(config.layer_count):
+            yield from _experts(layer, config, layout, holdings.experts)
+
+
+def _dense(config: ModelConfig) -> Iterator[TensorRule]:
     hidden = config.hidden_size
     yield from _affine("model.embed_tokens", config.vocabulary_size, hidden, config=config)
     for layer in range(config.layer_count):
         yield from _attention(layer, config)
         yield from _router(layer, config)
         yield from _shared_expert(layer, config)
-        yield from _experts(layer, config, layout=layout)
     yield TensorRule("model.norm.weight", FLOATS, (hidden,))
     if not config.ties_embeddings:
         yield from _affine("lm_head", config.vocabulary_size, hidden, config=config)
@@ -77,7 +85,7 @@ def _shared_expert(layer: int, config: ModelConfig) -> Iterator[TensorRule]:
         yield from _affine(f"{prefix}.down_proj", config.hidden_size, size, config=config)
 
 
-def _experts(layer: int, config: ModelConfig, *, layout: Layout) -> Iterator[TensorRule]:
+def _experts(layer: int, config: ModelConfig, layout: Layout, held: tuple[int, ...]) -> Iterator[TensorRule]:
     for projection in Projection:
         rows = config.out_features(projection)
         words = words_per_row(config.in_features(projection), config.bits.of(projection))
@@ -85,10 +93,10 @@ def _experts(layer: int, config: ModelConfig, *, layout: Layout) -> Iterator[Ten
         if layout is Layout.PRESTACKED:
             for part, dtype, shape in parts:
                 name = stacked_name(layer, projection, part)
-                yield TensorRule(name, (dtype,), (config.expert_count, *shape))
+                yield TensorRule(name, (dtype,), (len(held), *shape))
             yield TensorRule(stacked_name(layer, projection, Part.BITS), ("U8",), (1,))
             continue
-        for expert in range(config.expert_count):
+        for expert in held:
             for part, dtype, shape in (*parts, (Part.BITS, "U8", (1,))):
                 name = single_name(layer, expert, projection=projection, part=part)
                 yield TensorRule(name, (dtype,), shape)

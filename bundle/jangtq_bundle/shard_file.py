@@ -32,7 +32,11 @@ class ShardFile:
             self._file = os.open(self._draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         except OSError as error:
             raise _unwritable(self._draft, error) from error
-        self._write(shard.header, 0)
+        try:
+            self._write(shard.header, 0)
+        except ConfigurationError:
+            self.abandon()
+            raise
 
     def write(self, tensor: str, values: NDArray[np.generic], *, part: int = 0, at: int = 0) -> None:
         """Put values at byte `at` of a tensor. Bytes of one part must come in order; parts in any order.
@@ -49,11 +53,15 @@ class ShardFile:
         """Make everything durable, the digests first, and take the final name."""
         os.fsync(self._file)
         os.close(self._file)
+        digests_path(self._path).write_text(json.dumps(self.digests()))
+        self._draft.replace(self._path)
+
+    def digests(self) -> Mapping[str, tuple[str, ...]]:
+        """Of what was written so far: by tensor, in the order of parts."""
         digests: dict[str, list[str]] = {}
         for (tensor, _), digest in sorted(self._hashes.items()):
             digests.setdefault(tensor, []).append(digest.hexdigest())
-        digests_path(self._path).write_text(json.dumps(digests))
-        self._draft.replace(self._path)
+        return {tensor: tuple(parts) for tensor, parts in digests.items()}
 
     def abandon(self) -> None:
         """Leave nothing behind."""

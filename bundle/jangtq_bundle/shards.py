@@ -70,7 +70,11 @@ def read_shard(directory: Directory, name: str) -> Shard:
     """Read and check a header. Raises BundleError naming file, tensor, found and expected."""
     path = directory.require(name, reason="the index names it")
     size = path.stat().st_size
-    header = _read_header(path, name, size=size)
+    return parse_shard(name, path, _read_header(path, name, size=size), size=size)
+
+
+def parse_shard(name: str, path: Path, header: bytes, *, size: int) -> Shard:
+    """The same from a header that was read already, of a file of `size` bytes wherever it lies."""
     data_offset = 8 + len(header)
     members = parse_json_object(header, f"{name}: header")
     tensors = tuple(
@@ -83,14 +87,20 @@ def read_shard(directory: Directory, name: str) -> Shard:
 
 
 def _read_header(path: Path, name: str, *, size: int) -> bytes:
-    length = int.from_bytes(read_bytes(path, offset=0, length=8), "little") if size >= 8 else 8
+    length = header_length(name, read_bytes(path, offset=0, length=8) if size >= 8 else b"", size=size)
+    return read_bytes(path, offset=8, length=length)
+
+
+def header_length(name: str, start: bytes, *, size: int) -> int:
+    """How long the header is, from the first eight bytes of a file. Raises BundleError."""
+    length = int.from_bytes(start, "little") if len(start) == 8 else 8
     if length > size - 8:
         raise BundleError(
             f"{name}: truncated: the header takes {length} bytes after the first 8, the file has {size}"
         )
     if length > MOST_HEADER_BYTES:
         raise BundleError(f"{name}: a header of {length} bytes, at most {MOST_HEADER_BYTES} are allowed")
-    return read_bytes(path, offset=8, length=length)
+    return length
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from jangtq_bundle.byte_tokenizer import tokenizer_files
 from jangtq_bundle.config import parse_config
 from jangtq_bundle.metadata import WriteOptions, bundle_config, encode_json, jang_config
 from jangtq_bundle.schema import TensorRule, expected_tensors
+from jangtq_bundle.slices.holdings import Holdings
 from jangtq_bundle.vocabulary import Layout
 from tests.support.small_checkpoints import Sizes, hugging_face_config
 
@@ -25,9 +26,9 @@ def write_sparse_bundle(path: Path, sizes: Sizes, *, shared_intermediate_size: i
     (path / "jang_config.json").write_bytes(encode_json(jang))
     for name, content in tokenizer_files().items():
         (path / name).write_bytes(content)
-    _write_holes(
-        path / "model.safetensors", list(expected_tensors(parse_config(raw, jang), Layout.PRESTACKED))
-    )
+    whole = Holdings.whole(sizes.expert_count)
+    rules = expected_tensors(parse_config(raw, jang), Layout.PRESTACKED, whole)
+    _write_holes(path / "model.safetensors", list(rules))
     return path
 
 

@@ -15,6 +15,7 @@ from jangtq_bundle.metadata import AFFINE_BITS, AFFINE_GROUP_SIZE, PADDING_BIAS
 from jangtq_bundle.schema import expected_tensors
 from jangtq_bundle.shard_file import ShardFile
 from jangtq_bundle.shard_plan import NewTensor
+from jangtq_bundle.slices.holdings import Holdings
 from jangtq_bundle.vocabulary import (
     ONE_BY_ONE_NAMES,
     Layout,
@@ -156,7 +157,7 @@ class ExpertsTask:
 
 def plan_tasks(config: ModelConfig, layout: Layout, rounding: Rounding) -> Iterator[Task]:
     """All tensors of the bundle, in the order of its schema."""
-    for rule in expected_tensors(config, layout):
+    for rule in expected_tensors(config, layout, Holdings.whole(config.expert_count)):
         layer = _layer_of(rule.name)
         if rule.name.endswith(f".{Part.CODES}"):
             projection, single = _expert_of(rule.name)

@@ -16,7 +16,6 @@ from jangtq_coordinator.config import ClusterSettings, Transport
 from jangtq_coordinator.dispatch.collector import Timeouts
 from jangtq_coordinator.dispatch.connection_pool import OpenConnection
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
-from jangtq_coordinator.dispatch.grid import layer_scales
 from jangtq_coordinator.metrics.expert_load import ExpertLoad
 from jangtq_coordinator.metrics.layer_times import LayerTimes
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
@@ -177,7 +176,7 @@ def _assemble(
         membership,
         open_connection,
         LayerTimes(bundle.config.layer_count),
-        scales=layer_scales(bundle),
+        scales=bundle.layer_scales,
         load=load,
         timeouts=Timeouts(settings.call_timeout_seconds, settings.worker_timeout_seconds),
         readiness=readiness,

@@ -43,7 +43,7 @@ class Dispatcher:
 
     `load` counts what is picked; `readiness` is asked while an exchange waits for a worker. `audit` is the
     share of exchanges that a second worker computes, too.
-    scales: float64 [layers] as of `exponents.layer_scales`, ones where not given. `records` is only ever
+    scales: float64 [layers] as of `Bundle.layer_scales`, ones where not given. `records` is only ever
     false to measure what recording where time goes costs.
     """
 

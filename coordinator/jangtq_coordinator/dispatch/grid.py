@@ -10,8 +10,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_bundle.bundle import Bundle
-from jangtq_bundle.vocabulary import Projection
 from jangtq_coordinator.dispatch.exchange_library import Grids, exchange_library
 from jangtq_kernels.backend import PREFILL_ROWS_PER_EXPERT
 from jangtq_kernels.grid import ANSWER_BITS, COARSEST, FINEST
@@ -24,26 +22,9 @@ PEAK = 4
 """The largest of an answer's thousands of values, over the root of their mean square as the scale tells it;
 measured on the demo model, where picked experts answer louder than others."""
 
-_EXPERTS_LOOKED_AT = 8
 _EXPECTED_BITS = ANSWER_BITS - SLACK_BITS // 2
 _SMALLEST = 1e-300
 GRIDS = Grids(FINEST, COARSEST, SLACK_BITS, _EXPECTED_BITS)
-
-
-def layer_scales(bundle: Bundle) -> NDArray[np.float64]:
-    """float64 [layers]: how large an expert's answer is for a row whose mean square is 1, roughly.
-
-    Gate, up and down each multiply by their norms, since the codes of a row of weights make a unit vector;
-    SwiGLU multiplies gate and up. Some experts stand for all.
-    """
-    count = bundle.config.expert_count
-    experts = tuple(range(0, count, max(1, count // _EXPERTS_LOOKED_AT)))
-    scales = np.ones(bundle.config.layer_count)
-    for layer in range(bundle.config.layer_count):
-        for projection in Projection:
-            norms = bundle.reader.read_norms(layer, projection, experts)
-            scales[layer] *= np.sqrt(np.mean(np.square(norms, dtype=np.float64)))
-    return scales
 
 
 def expected_answer_factor(scale: float, hidden_size: int) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jangtq_bundle.fingerprint import differing_parts, is_same_bundle
 from jangtq_proto.errors import ConfigurationError, WorkerMismatchError
 from jangtq_proto.ranges import ExpertRange, format_ranges
 from jangtq_proto.v1 import expert_pb2 as pb
@@ -67,10 +68,11 @@ def check_workers(workers: Sequence[WorkerInfo], *, fingerprint: str, protocol_v
             if h.protocol_version != protocol_version
         ),
         *(
-            f"worker {h.name} holds another bundle: its fingerprint is {h.fingerprint[:12]}, "
-            f"this coordinator's {fingerprint[:12]}"
+            "worker {} holds another bundle: its fingerprint is {}, this coordinator's {}".format(
+                h.name, *differing_parts(h.fingerprint, fingerprint)
+            )
             for h in workers
-            if h.fingerprint != fingerprint
+            if not is_same_bundle(h.fingerprint, fingerprint)
         ),
         *(f"worker {h.name} is about to stop" for h in workers if h.leaving),
     ]

@@ -105,7 +105,7 @@ def test_a_conversion_that_was_killed_goes_on_to_the_same_bytes(tmp_path: Path) 
         killed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         assert not (tmp_path / "cut").exists()
-    work = tmp_path / ".cut.converting"
+    work = tmp_path / ".cut.unfinished"
     finished = {path.name: path.stat().st_mtime_ns for path in work.glob("model*.safetensors")}
     assert len(finished) > 3
     convert(tmp_path / "source", tmp_path / "cut", options)
@@ -117,9 +117,9 @@ def test_a_conversion_that_was_killed_goes_on_to_the_same_bytes(tmp_path: Path) 
 
 def test_the_beginning_of_another_conversion_is_not_gone_on_with(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "source", SMALL, seed=1)
-    (tmp_path / ".bundle.converting").mkdir()
-    (tmp_path / ".bundle.converting/plan.json").write_text("another")
-    with pytest.raises(ConfigurationError, match="another conversion: remove it"):
+    (tmp_path / ".bundle.unfinished").mkdir()
+    (tmp_path / ".bundle.unfinished/plan.sha256").write_text("another")
+    with pytest.raises(ConfigurationError, match="another bundle: remove it"):
         convert(tmp_path / "source", tmp_path / "bundle", options_for("JANGTQ2"))
 
 
