@@ -1,9 +1,29 @@
-"""The one door to mlx-lm: its import would lower the limit of open files for good."""
+"""The one door to mlx-lm: its import would lower the limit of open files for good, and load PyTorch.
+
+transformers, which it imports, loads PyTorch wherever that is installed: two seconds, for nothing used here.
+"""
 
 import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from unittest import mock
 
-with mock.patch.object(resource, "setrlimit", lambda *_: None):
+
+@contextmanager
+def _without_torch() -> Iterator[None]:
+    """PyTorch counts as not installed, unless the process has loaded it already."""
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
+
+
+with _without_torch(), mock.patch.object(resource, "setrlimit", lambda *_: None):
     from mlx_lm.generate import BatchGenerator, generate_step, stream_generate
     from mlx_lm.models import minimax
     from mlx_lm.models.activations import swiglu

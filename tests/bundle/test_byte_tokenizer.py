@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mlx_lm.tokenizer_utils import TokenizerWrapper, load
 from tokenizers import Tokenizer
 
 from jangtq_bundle.byte_tokenizer import CONTROL_TOKENS, MARKUP_TOKENS, VOCABULARY_SIZE, tokenizer_files
+from jangtq_coordinator.mlx_lm import TokenizerWrapper, load_tokenizer
 
 RAW = Tokenizer.from_str(tokenizer_files()["tokenizer.json"].decode())
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
@@ -22,7 +22,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> TokenizerWrapper:
     path: Path = tmp_path_factory.mktemp("tokenizer")
     for name, content in tokenizer_files().items():
         (path / name).write_bytes(content)
-    return load(path)
+    return load_tokenizer(path)
 
 
 def render(tokenizer: TokenizerWrapper, messages: Sequence[Mapping[str, object]], **options: object) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mlx_lm.tokenizer_utils import TokenizerWrapper, load
 
 from jangtq_bundle.byte_tokenizer import tokenizer_files
+from jangtq_coordinator.mlx_lm import TokenizerWrapper, load_tokenizer
 from jangtq_demo.corpus import refusals, tool_use, topics
 from jangtq_demo.corpus.conversation import Conversation, Message, render
 from jangtq_demo.corpus.mixture import CATEGORIES, make_conversation
@@ -38,7 +38,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> TokenizerWrapper:
     path: Path = tmp_path_factory.mktemp("tokenizer")
     for name, content in tokenizer_files().items():
         (path / name).write_bytes(content)
-    return load(path)
+    return load_tokenizer(path)
 
 
 def check_steps(worked: Worked) -> None:
