@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,8 +144,12 @@ def compile_library(root: Path, compiler: str, library: Library) -> None:
     sources[root / DIGEST] = (f'-DJANGTQ_SOURCE_DIGEST="{digest_of((native, *headers))}"',)
     included = [f"-I{folder}" for folder in headers]
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        for source, flags in sources.items():
-            run([compiler, *FLAGS, *flags, *included, "-c", str(source), "-o", f"{scratch}/{source.stem}.o"])
+        commands = [
+            [compiler, *FLAGS, *flags, *included, "-c", str(source), "-o", f"{scratch}/{source.stem}.o"]
+            for source, flags in sources.items()
+        ]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(run, commands))
         objects = [f"{scratch}/{source.stem}.o" for source in sources]
         run([compiler, "-shared", "-pthread", *objects, "-o", f"{scratch}/library"])
         os.replace(f"{scratch}/library", target)
