@@ -12,6 +12,7 @@ import jangtq_coordinator as _  # noqa: F401  before MLX, which test files impor
 from jangtq_bundle.demo import write_demo_bundle
 from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.writer import write_bundle
+from tests.support.needs import closing_paragraph
 from tests.support.reference_bundles import Variant, make_reference_bundle
 from tests.support.small_bundles import dense_model
 
@@ -49,3 +50,11 @@ def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle_copy(small_bundle: Path, tmp_path: Path) -> Path:
     """A copy of it that a test may change."""
     return Path(shutil.copytree(small_bundle, tmp_path / "bundle"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One paragraph about what this machine lacks."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if paragraph := closing_paragraph(report.longrepr[2] for report in skipped):
+        terminalreporter.section("left out")
+        terminalreporter.write_line(paragraph)

@@ -8,18 +8,17 @@ import pytest
 
 from jangtq_kernels.cpu_library import native_library
 from tests.support.native_programs import (
-    FUZZING,
-    HAS_LIBFUZZER,
     KERNELS,
     NATIVE_PROGRAMS,
     SANITIZERS,
     compile_native,
     fuzz,
+    fuzzing,
+    has_libfuzzer,
     included,
     run,
 )
 
-COVERAGE = ("-fsanitize=fuzzer-no-link",) if HAS_LIBFUZZER else ()
 # Unoptimized: the optimizer takes a minute over the instrumented templates.
 FLAGS = ("-ffp-contract=off", "-O0", "-w", "-Wno-psabi", *included(KERNELS), *SANITIZERS)
 AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma")
@@ -39,28 +38,28 @@ PRODUCTS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
-def compile_all(folder: Path, units: dict[str, tuple[str, ...]], *flags: str) -> list[Path]:
+def compile_all(units: dict[str, tuple[str, ...]], *flags: str) -> list[Path]:
     """The objects of native sources with their flags."""
 
     def compile_one(name: str) -> Path:
         own = units[name]
-        return compile_native(folder / f"{name}.o", [KERNELS / f"{name}.cpp"], "-c", *FLAGS, *flags, *own)
+        return compile_native(name, [KERNELS / f"{name}.cpp"], "-c", *FLAGS, *flags, *own)
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(compile_one, units))
 
 
 @pytest.fixture(scope="module")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def kernels() -> list[Path]:
     """The sources of experts, compiled once for both programs."""
     names = ("experts", "thread_pool", "kernel_portable", "kernel_portable_int8")
     units = dict.fromkeys(names, ()) | EXPERTS.get(platform.machine(), {})
-    return compile_all(tmp_path_factory.mktemp("sanitized"), units, *COVERAGE)
+    return compile_all(units, *(("-fsanitize=fuzzer-no-link",) if has_libfuzzer() else ()))
 
 
 def link(name: str, kernels: list[Path], *flags: str) -> Path:
     sources = NATIVE_PROGRAMS / f"{name}.cpp", *kernels
-    return compile_native(kernels[0].parent / name, sources, *FLAGS, *flags)
+    return compile_native(name, sources, *FLAGS, *flags)
 
 
 def test_no_forward_leaves_its_buffers(kernels: list[Path]) -> None:
@@ -70,11 +69,11 @@ def test_no_forward_leaves_its_buffers(kernels: list[Path]) -> None:
 
 
 def test_whatever_bytes_come_the_kernel_stays_in_its_buffers(kernels: list[Path]) -> None:
-    fuzz(link("cpu_fuzz_target", kernels, *FUZZING), 2_000, most_bytes=4096)
+    fuzz(link("cpu_fuzz_target", kernels, *fuzzing()), 2_000, most_bytes=4096)
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="products are compiled for Linux")
-def test_no_product_leaves_its_buffers(tmp_path: Path) -> None:
+def test_no_product_leaves_its_buffers() -> None:
     names = ("blas", "thread_pool", "product_portable")
     units = dict.fromkeys(names, ()) | PRODUCTS.get(platform.machine(), {})
-    run([str(link("product_memory_driver", compile_all(tmp_path, units)))])
+    run([str(link("product_memory_driver", compile_all(units)))])

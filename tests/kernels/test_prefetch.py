@@ -33,10 +33,8 @@ def vendor_of_this_processor() -> str:
     return next(line.split(":")[1].strip() for line in lines if line.startswith("vendor_id"))
 
 
-def test_single_rows_are_prefetched_as_the_vendor_of_the_processor_likes(tmp_path: Path) -> None:
-    program = compile_native(
-        tmp_path / "prefetch", [NATIVE_PROGRAMS / "prefetch_driver.cpp"], *included(KERNELS)
-    )
+def test_single_rows_are_prefetched_as_the_vendor_of_the_processor_likes() -> None:
+    program = compile_native("prefetch_driver", [NATIVE_PROGRAMS / "prefetch_driver.cpp"], *included(KERNELS))
     said = run([str(program), *CHOICES])
     assert said.split("\n")[:-1] == [vendor_of_this_processor(), *CHOICES.values()]
 

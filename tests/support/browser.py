@@ -1,19 +1,36 @@
 """A headless Chromium of the system for tests, with what its pages complained about."""
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+
+from tests.support.needs import Need, require
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _ON_A_MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 DESKTOP, PHONE = ViewportSize(width=1360, height=860), ViewportSize(width=390, height=844)
 
 
+def _find() -> str | None:
+    """The system's, or the one that Playwright has downloaded."""
+    with sync_playwright() as playwright:
+        candidates = (*map(shutil.which, _NAMES), _ON_A_MAC, playwright.chromium.executable_path)
+    return next((path for path in candidates if path and Path(path).exists()), None)
+
+
+CHROMIUM = Need(
+    "Chromium", f"{sys.executable} -m playwright install --with-deps chromium", lambda: _find() is not None
+)
+
+
 @contextmanager
 def running_browser() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, _NAMES)), _ON_A_MAC)
+    require(CHROMIUM)
+    path = _find()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser

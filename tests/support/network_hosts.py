@@ -3,12 +3,15 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.needs import Need
 
 BURST_BYTES = 4096
 # CAP_NET_ADMIN and CAP_SYS_ADMIN of linux/capability.h.
@@ -84,10 +87,13 @@ def can_make_hosts() -> bool:
     Root in a container often may not; everywhere else a relay has to do.
     """
     status = Path("/proc/self/status")
-    if sys.platform != "linux" or not status.exists():
+    if sys.platform != "linux" or not status.exists() or not (shutil.which("ip") and shutil.which("tc")):
         return False
     found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status.read_text(), re.MULTILINE)
     return found is not None and int(found[1], 16) & _NEEDED == _NEEDED
+
+
+NAMESPACES = Need("network namespaces", "sudo apt-get install iproute2, then sudo make test", can_make_hosts)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Every expert always has a worker, so no request may fail and no token may differ
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from tests.support.chaos import Chaos, Event, Worker
 from tests.support.cluster_processes import start_coordinator
 from tests.support.harmful_relay import Harm
 from tests.support.leaping_clock import Clock, build_library, can_leap
-from tests.support.network_hosts import can_make_hosts, network_hosts
+from tests.support.needs import require
+from tests.support.network_hosts import NAMESPACES, network_hosts
 from tests.support.small_bundles import dense_model
 from tests.support.small_checkpoints import Sizes
 from tests.support.streamed_load import Load, Question
@@ -63,6 +65,7 @@ def workers(layered_bundle: Path, clocks: list[Clock | None]) -> Iterator[list[W
 @pytest.fixture(scope="module")
 def far_workers(layered_bundle: Path) -> Iterator[list[Worker]]:
     """The same, each on a host of its own."""
+    require(NAMESPACES)
     with network_hosts(len(RANGES)) as hosts, Children() as children:
         found = [
             Worker(children, layered_bundle, held, host=host)
@@ -121,9 +124,7 @@ async def test_no_request_fails_and_no_token_differs_while_every_expert_has_a_wo
     assert transport != "grpc" or sum(worker.relay.damaged for worker in workers) > 0
 
 
-@pytest.mark.skipif(
-    not can_make_hosts(), reason="only who may change networks makes hosts; above, relays stand in"
-)
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has namespaces; above, relays stand in")
 @pytest.mark.parametrize("transport", ["grpc", "express"])
 async def test_nor_when_cables_are_pulled_and_links_are_slow(
     far_workers: list[Worker], transport: str

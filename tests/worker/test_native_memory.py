@@ -1,11 +1,8 @@
 """Native answers under sanitizers: whatever bytes come, and many threads at once."""
 
-from pathlib import Path
-
 import pytest
 
 from tests.support.native_programs import (
-    FUZZING,
     KERNELS,
     NATIVE_PROGRAMS,
     SANITIZERS,
@@ -13,6 +10,7 @@ from tests.support.native_programs import (
     WORKER,
     compile_native,
     fuzz,
+    fuzzing,
     included,
     run,
 )
@@ -22,14 +20,14 @@ SOURCES = [WORKER / f"{name}.cpp" for name in ("admission", "answer", "conversat
 FLAGS = ("-O1", "-Wall", "-Wextra", "-Werror", f"-isystem{WIRE}", *included(WORKER, KERNELS))
 
 
-def test_whatever_bytes_come_answers_stay_in_their_buffers(tmp_path: Path) -> None:
+def test_whatever_bytes_come_answers_stay_in_their_buffers() -> None:
     sources = NATIVE_PROGRAMS / "answers_fuzz_target.cpp", *SOURCES
-    program = compile_native(tmp_path / "fuzz", sources, *FLAGS, *SANITIZERS, *FUZZING)
+    program = compile_native("answers_fuzz_target", sources, *FLAGS, *SANITIZERS, *fuzzing())
     fuzz(program, 5_000, most_bytes=512, flags=("-len_control=0",))
 
 
 @pytest.mark.parametrize("sanitizer", ["thread", "address"])
-def test_streams_at_once_and_layers_that_are_swapped_meanwhile(tmp_path: Path, sanitizer: str) -> None:
+def test_streams_at_once_and_layers_that_are_swapped_meanwhile(sanitizer: str) -> None:
     sources = NATIVE_PROGRAMS / "answers_race_driver.cpp", *SOURCES
-    program = compile_native(tmp_path / "race", sources, *FLAGS, f"-fsanitize={sanitizer}")
+    program = compile_native("answers_race_driver", sources, *FLAGS, f"-fsanitize={sanitizer}")
     assert int(run([str(program)])) > 0

@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
 CLANG_NAMES = ("clang++-21", "clang++-20", "clang++-19", "clang++-18", "clang++-17", "clang++-16", "clang++")
 OLDEST_CLANG = 14
 """The oldest that compiles the shim."""
+CLANG_COMMAND = "sudo apt-get install clang libclang-rt-dev"
 
 FLAGS = (
     *("-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off"),
@@ -104,8 +105,15 @@ def find_clang() -> str:
             return path
     raise CompilationError(
         f"the Metal simulator needs clang {OLDEST_CLANG} or newer, among {', '.join(CLANG_NAMES)}; "
-        "install it, on Debian and Ubuntu with: apt-get install clang"
+        f"install it, on Debian and Ubuntu with: {CLANG_COMMAND}"
     )
+
+
+def has_clang() -> bool:
+    try:
+        return bool(find_clang())
+    except CompilationError:
+        return False
 
 
 def _major_version(path: str) -> int:

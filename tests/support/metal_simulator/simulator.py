@@ -7,13 +7,16 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiler import CompilationError, compile_kernel
+from tests.support.needs import Need, require
+
+from .compiler import CLANG_COMMAND, OLDEST_CLANG, CompilationError, compile_kernel, has_clang
 from .launch import Buffer, Extent, LaunchError, launch, threadgroup_bytes
 from .signature import Call, Kernel, TemplateArgument
 
 MAX_THREADS = 1024
 MAX_THREADGROUP_BYTES = 32768
 POISON = 0xDEAD
+CLANG = Need(f"clang {OLDEST_CLANG} or newer for the Metal simulator", CLANG_COMMAND, has_clang)
 
 NUMPY_TYPES = {
     mx.bool_: np.dtype(np.bool_),
@@ -44,6 +47,9 @@ class MetalSimulator:
 
     backwards: bool = False
     dispatches: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        require(CLANG)
 
     def metal_kernel(
         self,
