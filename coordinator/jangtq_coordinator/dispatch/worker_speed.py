@@ -2,24 +2,11 @@
 
 from typing import Final
 
+from jangtq_coordinator.metrics.running_high import RunningHigh
+
 _FLOOR_SECONDS: Final = 0.25
 _MULTIPLE: Final = 8.0
-_RISE: Final = 0.3
-_DECAY: Final = 0.003
 _SPEED_WEIGHT: Final = 0.05
-
-
-class RunningHigh:
-    """A running mark that about one value in a hundred exceeds: rises fast, sinks slowly."""
-
-    def __init__(self, first: float) -> None:
-        self.value = first
-
-    def add(self, value: float) -> None:
-        if value > self.value:
-            self.value += _RISE * (value - self.value)
-        else:
-            self.value -= _DECAY * (self.value - value)
 
 
 class WorkerSpeed:

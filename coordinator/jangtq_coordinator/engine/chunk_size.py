@@ -3,7 +3,7 @@
 import statistics
 from typing import Final
 
-from jangtq_coordinator.dispatch.worker_speed import RunningHigh
+from jangtq_coordinator.metrics.running_high import RunningHigh
 
 SMALLEST: Final = 8
 """Rows of a chunk, however long they take."""

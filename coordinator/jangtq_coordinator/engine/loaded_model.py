@@ -9,9 +9,9 @@ from typing import Protocol, runtime_checkable
 import mlx.core as mx
 
 from jangtq_coordinator.kv.budget import KvShape
+from jangtq_coordinator.metrics.dense_report import DenseReport
 from jangtq_coordinator.metrics.timeline import Timeline
 from jangtq_coordinator.mlx_lm import TokenizerWrapper
-from jangtq_coordinator.model.dense_weights import DenseReport
 from jangtq_coordinator.readiness import Readiness
 from jangtq_coordinator.sampling.parameters import SamplingParameters
 from jangtq_coordinator.text.capabilities import Capabilities

@@ -8,7 +8,6 @@ import itertools
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import mlx.core as mx
@@ -16,6 +15,7 @@ import mlx.nn as nn
 import psutil
 from mlx.utils import tree_unflatten
 
+from jangtq_coordinator.metrics.dense_report import DenseReport
 from jangtq_coordinator.model.dense_config import DenseForm, DenseSettings
 from jangtq_kernels.blas import Blas, stand_before_mlx
 from jangtq_kernels.errors import BackendMissingError
@@ -26,15 +26,6 @@ MANY_ROWS: Final = 16
 _LARGEST_COPY: Final = 512 * 2**20
 _MIB: Final = 2**20
 _log = logging.getLogger("jangtq.dense")
-
-
-@dataclass(frozen=True)
-class DenseReport:
-    """Who multiplies float32 matrices, and the bytes of the weights in each form."""
-
-    products: str = "MLX"
-    float32_bytes: int = 0
-    packed_bytes: int = 0
 
 
 def count_unpacked(sizes: Sequence[int], form: DenseForm, *, fast: bool, free_bytes: int) -> int:

@@ -11,10 +11,11 @@ from mlx.utils import tree_map
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
+from jangtq_coordinator.metrics.dense_report import DenseReport
 from jangtq_coordinator.mlx_lm import load_model as load_mlx_model
 from jangtq_coordinator.mlx_lm import minimax, swiglu
 from jangtq_coordinator.model.dense_config import DenseSettings
-from jangtq_coordinator.model.dense_weights import DenseReport, prepare_dense
+from jangtq_coordinator.model.dense_weights import prepare_dense
 from jangtq_coordinator.model.microbatch import can_halve, run_halves, run_whole
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode, PassShape
 from jangtq_coordinator.model.routed_experts import MLX_DTYPE, RoutedExperts, StartedRows

@@ -62,7 +62,7 @@ class OverlapState:
 
 
 @dataclass
-class _Choice:
+class _PassChoice:
     """credit: how many passes' time trials may cost yet. before: seconds of the newest usual pass; tried: of
     the trial that followed it. gains: what part of a usual pass each trial saved, the newest last.
     """
@@ -98,7 +98,7 @@ class OverlapChooser:
         self.passes = {False: 0, True: 0}
         self.trials = 0
         self.trial_seconds = 0.0
-        self._choices: dict[PassClass, _Choice] = {}
+        self._choices: dict[PassClass, _PassChoice] = {}
 
     def choose(self, shape: PassShape) -> bool:
         """Whether the next pass of this shape, one that can be halved, is to be."""
@@ -127,7 +127,7 @@ class OverlapChooser:
         """One for every class of passes that there were."""
         return tuple(_state(key, choice) for key, choice in sorted(self._choices.copy().items()))
 
-    def _judge(self, choice: _Choice, tried: float, beside: float) -> None:
+    def _judge(self, choice: _PassChoice, tried: float, beside: float) -> None:
         """A trial between two usual passes, of which `beside` is the mean."""
         gain = 1 - tried / beside
         lost = min(max(-gain, 0.0), _DEAREST_TRIAL)
@@ -141,11 +141,11 @@ class OverlapChooser:
             choice.gains.clear()
             choice.since_trial = 0
 
-    def _choice(self, shape: PassShape) -> _Choice:
-        return self._choices.setdefault(class_of(shape), _Choice(self.mode is OverlapMode.ON))
+    def _choice(self, shape: PassShape) -> _PassChoice:
+        return self._choices.setdefault(class_of(shape), _PassChoice(self.mode is OverlapMode.ON))
 
 
-def _is_trial_due(choice: _Choice) -> bool:
+def _is_trial_due(choice: _PassChoice) -> bool:
     """The first trials, and one after a trial that paid, follow at once; none while credit is used up."""
     gains = choice.gains
     hurried = len(gains) < min(_VERDICTS) or gains[-1] > _LEAST_GAIN
@@ -158,7 +158,7 @@ def class_of(shape: PassShape) -> PassClass:
     return PassClass(is_prefill, 1 << (shape.sequences * shape.tokens - 1).bit_length())
 
 
-def _state(key: PassClass, choice: _Choice) -> OverlapState:
+def _state(key: PassClass, choice: _PassChoice) -> OverlapState:
     whole, overlapped = (
         statistics.median(choice.seconds[way]) * 1000 if choice.seconds[way] else None
         for way in (False, True)

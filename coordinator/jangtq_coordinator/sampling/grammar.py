@@ -6,13 +6,14 @@ Masks are computed in a thread of their own while the model computes the logits 
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 from numpy.typing import NDArray
 
-from jangtq_coordinator.engine.loaded_model import LoadedModel
+from jangtq_coordinator.mlx_lm import TokenizerWrapper as ModelTokenizer
+from jangtq_coordinator.text.capabilities import Capabilities
 from jangtq_coordinator.text.detokenizer import Detokenizer, byte_level, detokenizer_factory, vocabulary_bytes
 from jangtq_proto.errors import RequestError
 
@@ -97,10 +98,21 @@ class GrammarConstraint:
         return np.frombuffer(mask, np.uint32)
 
 
+class VocabularySource(Protocol):
+    """What grammars need of a model; the engine's LoadedModel is one."""
+
+    @property
+    def tokenizer(self) -> ModelTokenizer: ...
+    @property
+    def capabilities(self) -> Capabilities: ...
+    @property
+    def stop_tokens(self) -> frozenset[int]: ...
+
+
 class Grammars:
     """Compiles grammars over one model's vocabulary. Its methods may be called from any thread."""
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: VocabularySource) -> None:
         self._loaded = loaded
         self._lock = threading.Lock()
         self._tokenizer: LLTokenizer | None = None

@@ -11,7 +11,7 @@ from functools import cached_property
 from jangtq_coordinator.api.chat.answer_grammar import demand_of
 from jangtq_coordinator.api.chat.chat_messages import AssistantMessage, ChatMessage, ToolMessage
 from jangtq_coordinator.api.chat.chat_schema import ChatRequest
-from jangtq_coordinator.api.openai.completion_schema import CompletionRequest
+from jangtq_coordinator.api.chat.completion_schema import CompletionRequest
 from jangtq_coordinator.engine.engine import Engine
 from jangtq_coordinator.engine.loaded_model import LoadedModel
 from jangtq_coordinator.engine.request import GenerationRequest, room_after

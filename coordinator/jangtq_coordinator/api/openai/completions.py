@@ -6,10 +6,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from jangtq_coordinator.api.chat.answer_blocks import AnswerBlocks, total_usage
+from jangtq_coordinator.api.chat.completion_schema import CompletionRequest
 from jangtq_coordinator.api.chat.generation import Generation, Generations
 from jangtq_coordinator.api.http.error_responses import Problem
 from jangtq_coordinator.api.http.sse import Answering, Frame
-from jangtq_coordinator.api.openai.completion_schema import CompletionRequest
 from jangtq_coordinator.api.openai.logprobs import Logged, completion_logprobs
 from jangtq_coordinator.api.openai.replies import UsageReply
 from jangtq_coordinator.engine.events import Finished, TokenGenerated
