@@ -14,11 +14,11 @@ from jangtq_bundle.directory import CONFIG_FILE, JANG_CONFIG_FILE, Directory
 from jangtq_bundle.experts import ExpertReader
 from jangtq_bundle.fingerprint import fingerprint
 from jangtq_bundle.hashes import HASHES_FILE, TensorHashes, parse_hashes
+from jangtq_bundle.holdings import SLICE_FILE, Holdings, SliceFacts, parse_slice
 from jangtq_bundle.inventory import Inventory, take_inventory
 from jangtq_bundle.json_files import read_json_object
 from jangtq_bundle.scales import layer_scales
 from jangtq_bundle.shards import TensorRecord
-from jangtq_bundle.slices.holdings import SLICE_FILE, Holdings, SliceFacts, parse_slice
 from jangtq_bundle.tables import read_tables
 from jangtq_bundle.vocabulary import Layout, Projection, words_per_row
 from jangtq_kernels.weights import ExpertWeights

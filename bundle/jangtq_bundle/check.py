@@ -6,10 +6,10 @@ from itertools import islice
 from pathlib import Path
 
 from jangtq_bundle.config import ModelConfig
+from jangtq_bundle.holdings import Holdings
 from jangtq_bundle.inventory import Inventory
 from jangtq_bundle.schema import TensorRule, expected_tensors
 from jangtq_bundle.shards import TensorRecord, adjacent_runs
-from jangtq_bundle.slices.holdings import Holdings
 from jangtq_bundle.tensors import read_bytes
 from jangtq_bundle.vocabulary import Layout, Part, Projection, single_name, stacked_name
 from jangtq_proto.errors import BundleError

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from jangtq_bundle.config import ModelConfig
-from jangtq_bundle.slices.holdings import Holdings
+from jangtq_bundle.holdings import Holdings
 from jangtq_bundle.vocabulary import (
     Layout,
     Part,

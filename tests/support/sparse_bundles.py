@@ -6,9 +6,9 @@ from pathlib import Path
 
 from jangtq_bundle.byte_tokenizer import tokenizer_files
 from jangtq_bundle.config import parse_config
+from jangtq_bundle.holdings import Holdings
 from jangtq_bundle.metadata import WriteOptions, bundle_config, encode_json, jang_config
 from jangtq_bundle.schema import TensorRule, expected_tensors
-from jangtq_bundle.slices.holdings import Holdings
 from jangtq_bundle.vocabulary import Layout
 from tests.support.small_checkpoints import Sizes, hugging_face_config
 

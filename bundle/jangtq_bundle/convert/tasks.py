@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from jangtq_bundle.config import ModelConfig
 from jangtq_bundle.convert.checkpoint import Checkpoint
 from jangtq_bundle.convert.rounding import Rounding
+from jangtq_bundle.holdings import Holdings
 from jangtq_bundle.metadata import AFFINE_BITS, AFFINE_GROUP_SIZE, PADDING_BIAS
 from jangtq_bundle.schema import expected_tensors
 from jangtq_bundle.shard_file import ShardFile
 from jangtq_bundle.shard_plan import NewTensor
-from jangtq_bundle.slices.holdings import Holdings
 from jangtq_bundle.vocabulary import (
     ONE_BY_ONE_NAMES,
     Layout,

@@ -15,13 +15,13 @@ from jangtq_bundle.directory import CONFIG_FILE, INDEX_FILE, JANG_CONFIG_FILE
 from jangtq_bundle.experts import ExpertReader
 from jangtq_bundle.fingerprint import fingerprint, sample_ranges
 from jangtq_bundle.hashes import HASHES_FILE, TensorHashes, parse_hashes
+from jangtq_bundle.holdings import SLICE_FILE, Holdings, SliceFacts
 from jangtq_bundle.hub.repository import Repository
 from jangtq_bundle.inventory import Inventory, inventory_of, parse_weight_map
 from jangtq_bundle.json_files import parse_json_object
 from jangtq_bundle.scales import layer_scales, sampled_experts
 from jangtq_bundle.shards import Shard, header_length, parse_shard
 from jangtq_bundle.slices.byte_source import read_all
-from jangtq_bundle.slices.holdings import SLICE_FILE, Holdings, SliceFacts
 from jangtq_bundle.slices.slice_plan import SHARD_BYTES, expected_digests, plan_slice
 from jangtq_bundle.slices.slicing import is_companion, slice_digest
 from jangtq_bundle.slices.transfer import Transfer

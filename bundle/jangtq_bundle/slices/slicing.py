@@ -9,8 +9,8 @@ from typing import Final
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.directory import CONFIG_FILE, INDEX_FILE, JANG_CONFIG_FILE, SIDECAR_FILE, Directory
 from jangtq_bundle.hashes import HASHES_FILE
+from jangtq_bundle.holdings import SLICE_FILE, Holdings, SliceFacts
 from jangtq_bundle.slices.byte_source import LocalSource
-from jangtq_bundle.slices.holdings import SLICE_FILE, Holdings, SliceFacts
 from jangtq_bundle.slices.slice_plan import SHARD_BYTES, SlicePlan, expected_digests, plan_slice
 from jangtq_bundle.slices.transfer import Transfer
 from jangtq_bundle.unfinished import OnProgress, UnfinishedBundle, check_target
