@@ -5,15 +5,11 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import quote
 
 import httpx
-from huggingface_hub import HfApi, constants, get_token, hf_hub_url
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import HfApi, constants, get_token
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RevisionNotFoundError
 
 from jangtq_proto.errors import BundleError, ConfigurationError
 
@@ -53,12 +49,8 @@ class Repository:
             ) from error
         except RevisionNotFoundError as error:
             raise ConfigurationError(f"{name}: there is no revision {revision!r}") from error
-        except RepositoryNotFoundError as error:
-            raise ConfigurationError(
-                f"{name}: {endpoint} has no such model, or only for those who log in (`hf auth login`)"
-            ) from error
         except (HfHubHTTPError, OSError) as error:
-            raise ConfigurationError(f"{name}: {endpoint} cannot be asked: {_first_line(error)}") from error
+            raise ConfigurationError(f"{name}: {_refusal(error, endpoint)}") from error
         sizes = {file.rfilename: file.size or 0 for file in found.siblings or ()}
         digests = {
             file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id or ""
@@ -96,7 +88,7 @@ class Repository:
         self._client.close()
 
     def _stream(self, file: str, offset: int, length: int) -> Iterator[bytes]:
-        url = hf_hub_url(self.name, file, revision=self.commit, endpoint=self.endpoint)
+        url = f"{self.endpoint}/{self.name}/resolve/{quote(self.commit, safe='')}/{quote(file)}"
         asked = {"Range": f"bytes={offset}-{offset + length - 1}", **_authorization()}
         with self._client.stream("GET", url, headers=asked) as response:
             self._check(response, file, offset, length)
@@ -128,6 +120,13 @@ class Repository:
             raise BundleError(
                 f"{file}: changed while it was read: {found!r:.80}, it had {self.sizes[file]} bytes"
             )
+
+
+def _refusal(error: Exception, endpoint: str) -> str:
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    if status in (401, 403, 404):
+        return f"{endpoint} has no such model, or only for those who log in (`hf auth login`)"
+    return f"{endpoint} cannot be asked: {_first_line(error)}"
 
 
 def _digest(data: bytes, *, like: str) -> str:
