@@ -8,10 +8,10 @@ import pytest
 from huggingface_hub import constants
 
 from jangtq_bundle.bundle import Bundle
+from jangtq_bundle.holdings import Holdings
 from jangtq_bundle.hub import repository as repository_module
 from jangtq_bundle.hub.get import get_slice
 from jangtq_bundle.hub.repository import Repository
-from jangtq_bundle.slices.holdings import Holdings
 from jangtq_bundle.slices.slicing import slice_bundle
 from jangtq_proto.errors import BundleError, ConfigurationError
 from tests.support.small_checkpoints import Sizes
