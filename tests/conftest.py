@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from jangtq_bundle.demo import write_demo_bundle
 from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.writer import write_bundle
 from tests.support.needs import closing_paragraph
-from tests.support.reference_bundles import Variant, make_reference_bundle
+from tests.support.reference_bundles import make_reference_bundle
 from tests.support.small_bundles import dense_model
 
 # A slow example says nothing on a busy machine.
@@ -22,7 +23,7 @@ settings.load_profile("any-speed")
 
 
 @pytest.fixture(scope="session")
-def reference_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Variant], Path]:
+def reference_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[StrEnum], Path]:
     """Bundles of the reference converter, each made once for all processes of a test run."""
     base = tmp_path_factory.getbasetemp()
     root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "reference-bundles"

@@ -1,5 +1,6 @@
 """A JANGTQ directory, checked before any weight is read. Knows no network and computes no expert."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,9 +11,11 @@ from numpy.typing import NDArray
 
 from jangtq_bundle.check import check_inventory
 from jangtq_bundle.config import ModelConfig, parse_config
+from jangtq_bundle.declarations import declared_affine, declared_bits
 from jangtq_bundle.directory import CONFIG_FILE, JANG_CONFIG_FILE, Directory
 from jangtq_bundle.experts import ExpertReader
 from jangtq_bundle.fingerprint import fingerprint
+from jangtq_bundle.formats import corrections, read_formats
 from jangtq_bundle.hashes import HASHES_FILE, TensorHashes, parse_hashes
 from jangtq_bundle.holdings import SLICE_FILE, Holdings, SliceFacts, parse_slice
 from jangtq_bundle.inventory import Inventory, take_inventory
@@ -24,6 +27,8 @@ from jangtq_bundle.vocabulary import Layout, Projection, words_per_row
 from jangtq_kernels.weights import ExpertWeights
 from jangtq_proto.errors import BundleError
 from jangtq_proto.ranges import format_ranges, ranges_of
+
+_log = logging.getLogger("jangtq.bundle")
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,12 @@ class Bundle:
     def open(cls, path: Path | str) -> "Bundle":
         """Check everything but the weights. Raises BundleError naming file, tensor, found and expected."""
         directory = Directory.open(Path(path))
-        raw = {
-            name: read_json_object(directory.require(name, reason="every JANGTQ bundle has one"), name)
-            for name in (CONFIG_FILE, JANG_CONFIG_FILE)
-        }
+        raw = _read_json(directory)
         inventory = take_inventory(directory)
         config = read_model(raw, inventory)
         facts = _read_slice(directory)
+        if facts is None:
+            inventory.check_packed(directory.root)
         holdings = facts.holdings if facts else Holdings.whole(config.expert_count)
         check_inventory(inventory, config, holdings)
         hashes = _read_hashes(directory, inventory)
@@ -95,6 +99,10 @@ class Bundle:
     def has_hashes(self) -> bool:
         """Whether all bytes are compared with the bundle's own hashes when they are loaded."""
         return self.reader.hashes is not None
+
+    def check_tokenizer(self) -> None:
+        """Raise BundleError where files of the tokenizer are missing or not downloaded."""
+        Directory(self.path).check_tokenizer()
 
     def check_dense(self) -> None:
         """Compare all but the routed experts with the hashes, where there are any. Raises BundleError."""
@@ -156,8 +164,32 @@ class Bundle:
 
 
 def read_model(raw: Mapping[str, Mapping[str, object]], inventory: Inventory) -> ModelConfig:
-    """The model that both configurations, by file name, and the tensors describe. Raises BundleError."""
-    return parse_config(raw[CONFIG_FILE], raw[JANG_CONFIG_FILE])
+    """The model that both configurations, by file name, and the tensors describe. Raises BundleError.
+
+    The tensors decide on formats; the log says what the files declare otherwise.
+    """
+    model, jang = raw[CONFIG_FILE], raw[JANG_CONFIG_FILE]
+    declared = parse_config(model, jang)
+    formats = read_formats(inventory, declared)
+    corrected = corrections(
+        formats,
+        bits=declared_bits(model, jang),
+        affine=declared_affine(model),
+        layout=(jang.get("routed_expert_layout"), inventory.layout),
+    )
+    if told := "; ".join(corrected):
+        _log.info("the bundle's tensors correct what its files declare: %s", told)
+    return formats.apply(declared)
+
+
+def _read_json(directory: Directory) -> Mapping[str, Mapping[str, object]]:
+    """Both configurations; the reference, too, takes a bundle without jang_config.json."""
+    required = directory.require(CONFIG_FILE, reason="every JANGTQ bundle has one")
+    jang = directory.find(JANG_CONFIG_FILE)
+    return {
+        CONFIG_FILE: read_json_object(required, CONFIG_FILE),
+        JANG_CONFIG_FILE: {} if jang is None else read_json_object(jang, JANG_CONFIG_FILE),
+    }
 
 
 def _read_slice(directory: Directory) -> SliceFacts | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from jangtq_bundle.config import ModelConfig
 from jangtq_bundle.holdings import Holdings
 from jangtq_bundle.inventory import Inventory
-from jangtq_bundle.schema import TensorRule, expected_tensors
+from jangtq_bundle.schema import TensorRule, expected_tensors, is_unused
 from jangtq_bundle.shards import TensorRecord, adjacent_runs
 from jangtq_bundle.tensors import read_bytes
 from jangtq_bundle.vocabulary import Layout, Part, Projection, single_name, stacked_name
@@ -18,10 +18,6 @@ from jangtq_proto.errors import BundleError
 def check_inventory(inventory: Inventory, config: ModelConfig, holdings: Holdings) -> None:
     """Hold names, dtypes, shapes and tq_bits against the model. Raises BundleError for the first fault."""
     layout = inventory.layout
-    if config.declared_layout not in (None, layout):
-        raise BundleError(
-            f"jang_config.json: routed_expert_layout is {config.declared_layout!r}, the tensors are {layout}"
-        )
     names = set()
     missing = []
     for rule in expected_tensors(config, layout, holdings):
@@ -31,7 +27,8 @@ def check_inventory(inventory: Inventory, config: ModelConfig, holdings: Holding
             missing.append(rule)
         else:
             _check_tensor(record, rule)
-    _check_names(missing, (record for name, record in inventory.tensors.items() if name not in names))
+    unexpected = (record for name, record in inventory.tensors.items() if name not in names)
+    _check_names(missing, (record for record in unexpected if not is_unused(record.name)))
     _check_bits(inventory, config, layout, holdings)
 
 

@@ -1,31 +1,24 @@
 """What a bundle's two configuration files say about the model. Opens no tensor file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from jangtq_bundle.declarations import declared_affine, declared_bits
 from jangtq_bundle.json_files import Fields
 from jangtq_bundle.vocabulary import (
-    ALLOWED_BITS,
     DEFAULT_SEED,
-    PROFILE_ALIASES,
     PROFILE_BITS,
     WEIGHT_FORMAT,
+    AffineFormat,
     Projection,
     ProjectionBits,
+    profile_name,
 )
 from jangtq_proto.errors import BundleError
 
 CONFIG = "config.json"
 JANG_CONFIG = "jang_config.json"
-AFFINE_GROUP_SIZES = (32, 64, 128)
-
-
-@dataclass(frozen=True)
-class AffineFormat:
-    """How MLX stores the matrices that are not routed experts."""
-
-    bits: int
-    group_size: int
+USUAL_AFFINE = AffineFormat(bits=8, group_size=64)
 
 
 @dataclass(frozen=True)
@@ -53,7 +46,8 @@ class ModelConfig:
     """The sizes of a MiniMax-M2 model and the format of its weights.
 
     expert_count includes padding; original_expert_count does not. shared_intermediate_size is 0 without a
-    shared expert. context_length counts tokens.
+    shared expert. context_length counts tokens; `end_tokens` end an answer. `matrix_formats` names the
+    matrices whose format is not `affine`: None for one that is stored as plain numbers.
     """
 
     hidden_size: int
@@ -72,7 +66,8 @@ class ModelConfig:
     bits: ProjectionBits
     seed: int
     affine: AffineFormat
-    declared_layout: str | None
+    end_tokens: tuple[int, ...] = ()
+    matrix_formats: Mapping[str, AffineFormat | None] = field(default_factory=dict)
 
     def in_features(self, projection: Projection) -> int:
         return self.intermediate_size if projection is Projection.DOWN else self.hidden_size
@@ -80,40 +75,57 @@ class ModelConfig:
     def out_features(self, projection: Projection) -> int:
         return self.hidden_size if projection is Projection.DOWN else self.intermediate_size
 
+    def matrix_format(self, name: str) -> AffineFormat | None:
+        """How a matrix outside the routed experts is stored; the router's is plain unless it is said."""
+        return self.matrix_formats.get(name, None if name.endswith(".gate") else self.affine)
+
 
 def parse_config(config: Mapping[str, object], jang_config: Mapping[str, object]) -> ModelConfig:
-    """Check both files against each other. Raises BundleError naming file, member, found and expected."""
+    """Sizes from config.json, formats as both files declare them, which the tensors may correct.
+
+    Raises BundleError naming file, member, found and expected.
+    """
     model, jang = Fields(CONFIG, config), Fields(JANG_CONFIG, jang_config)
     _check_format(model, jang)
-    profile = _profile(jang)
     expert_count = model.integer("num_local_experts", most=65_536)
-    parsed = ModelConfig(
+    bits = next(
+        (each.bits for each in declared_bits(config, jang_config) if each.bits), PROFILE_BITS["JANGTQ2"]
+    )
+    return ModelConfig(
         hidden_size=model.integer("hidden_size", most=1_048_576),
         intermediate_size=model.integer("intermediate_size", most=1_048_576),
         layer_count=model.integer("num_hidden_layers", most=4096),
         expert_count=expert_count,
         original_expert_count=_original_expert_count(jang, expert_count),
         experts_per_token=model.integer("num_experts_per_tok", most=expert_count),
-        shared_intermediate_size=model.integer("shared_intermediate_size", least=0, most=1_048_576),
+        shared_intermediate_size=model.integer(
+            "shared_intermediate_size", least=0, most=1_048_576, default=0
+        ),
         vocabulary_size=model.integer("vocab_size", most=16_777_216),
         context_length=model.integer("max_position_embeddings"),
         attention=_attention(model),
         rms_norm_epsilon=model.number("rms_norm_eps"),
         ties_embeddings=model.flag("tie_word_embeddings", default=False),
-        profile=profile,
-        bits=_bits(model, jang, profile=profile),
+        profile=profile_name(bits),
+        bits=bits,
         seed=jang.integer("mxtq_seed", least=0, default=DEFAULT_SEED),
-        affine=_affine(model),
-        declared_layout=jang.text("routed_expert_layout") if jang.has("routed_expert_layout") else None,
+        affine=next((each.affine for each in declared_affine(config) if each.affine), USUAL_AFFINE),
+        end_tokens=_end_tokens(config.get("eos_token_id")),
     )
-    _check_group_size(parsed)
-    return parsed
+
+
+def _end_tokens(said: object) -> tuple[int, ...]:
+    tokens = said if isinstance(said, list) else [] if said is None else [said]
+    if not all(type(token) is int and token >= 0 for token in tokens):
+        raise BundleError(f"{CONFIG}: eos_token_id is {said!r:.80}, expected a token or a list of tokens")
+    return tuple(tokens)
 
 
 def _check_format(model: Fields, jang: Fields) -> None:
-    jang.require("weight_format", WEIGHT_FORMAT)
-    model.require("weight_format", WEIGHT_FORMAT, default=WEIGHT_FORMAT)
-    jang.integer("version", least=2, most=2, default=2)
+    for fields in (jang, model):
+        if fields.text("weight_format", default=WEIGHT_FORMAT).lower() != WEIGHT_FORMAT:
+            fields.require("weight_format", WEIGHT_FORMAT)
+    _check_version(jang)
     if model.text("model_type") not in ("minimax_m2", "minimax"):
         raise BundleError(f"{CONFIG}: model_type is {model.text('model_type')!r}, expected 'minimax_m2'")
     if model.has("model_file"):  # mlx-lm would run it
@@ -122,40 +134,11 @@ def _check_format(model: Fields, jang: Fields) -> None:
     model.require("hidden_act", "silu", default="silu")
 
 
-def _profile(jang: Fields) -> str:
-    found = jang.text("profile")
-    profile = PROFILE_ALIASES.get(found.upper(), found.upper())
-    if profile not in PROFILE_BITS:
-        raise BundleError(f"{JANG_CONFIG}: profile is {found!r}, allowed are {', '.join(PROFILE_BITS)}")
-    return profile
-
-
-def _bits(model: Fields, jang: Fields, *, profile: str) -> ProjectionBits:
-    declared = [
-        _routed_bits(fields.child("mxtq_bits")) for fields in (jang, model) if fields.has("mxtq_bits")
-    ]
-    if not declared:
-        raise BundleError(f"{JANG_CONFIG}: mxtq_bits is missing, expected the bits of routed_expert")
-    if declared[0] != declared[-1]:
-        raise BundleError(
-            f"{CONFIG}: mxtq_bits of routed_expert are {declared[-1]}, {JANG_CONFIG} says {declared[0]}"
-        )
-    if declared[0] != PROFILE_BITS[profile]:
-        raise BundleError(
-            f"{JANG_CONFIG}: mxtq_bits of routed_expert are {declared[0]}, "
-            f"profile {profile} has {PROFILE_BITS[profile]}"
-        )
-    return declared[0]
-
-
-def _routed_bits(bits: Fields) -> ProjectionBits:
-    least, most = ALLOWED_BITS[0], ALLOWED_BITS[-1]
-    if not isinstance(bits.members.get("routed_expert"), dict):
-        return ProjectionBits(*[bits.integer("routed_expert", least=least, most=most)] * 3)
-    routed = bits.child("routed_expert")
-    return ProjectionBits(
-        *(routed.integer(name, least=least, most=most) for name in ("gate_proj", "up_proj", "down_proj"))
-    )
+def _check_version(jang: Fields) -> None:
+    """Converters write 2, "2" or "2.0"."""
+    found = jang.members.get("version")
+    if found is not None and str(found).partition(".")[0] != "2":
+        raise BundleError(f"{JANG_CONFIG}: version is {found!r:.80}, expected 2")
 
 
 def _original_expert_count(jang: Fields, expert_count: int) -> int:
@@ -189,30 +172,3 @@ def _attention(model: Fields) -> AttentionSizes:
             f"expected a multiple of num_key_value_heads {sizes.key_value_head_count}"
         )
     return sizes
-
-
-def _affine(model: Fields) -> AffineFormat:
-    quantization = model.child("quantization")
-    quantization.require("mode", "affine", default="affine")
-    bits, group_size = quantization.integer("bits"), quantization.integer("group_size")
-    if bits not in (4, 8):
-        raise BundleError(f"{quantization.source}: bits is {bits}, allowed are 4 and 8")
-    if group_size not in AFFINE_GROUP_SIZES:
-        raise BundleError(
-            f"{quantization.source}: group_size is {group_size}, allowed are {AFFINE_GROUP_SIZES}"
-        )
-    return AffineFormat(bits, group_size)
-
-
-def _check_group_size(config: ModelConfig) -> None:
-    group_size = config.affine.group_size
-    rows = {
-        "hidden_size": config.hidden_size,
-        "num_attention_heads * head_dim": config.attention.query_size,
-        "shared_intermediate_size": config.shared_intermediate_size,
-    }
-    for name, size in rows.items():
-        if size % group_size:
-            raise BundleError(
-                f"{CONFIG}: {name} is {size}, expected a multiple of the quantization group {group_size}"
-            )

@@ -12,8 +12,24 @@ INDEX_FILE: Final = "model.safetensors.index.json"
 CONFIG_FILE: Final = "config.json"
 JANG_CONFIG_FILE: Final = "jang_config.json"
 SIDECAR_FILE: Final = "jangtq_runtime.safetensors"
+TOKENIZER_FILES: Final = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+VOCABULARY_FILES: Final = TOKENIZER_FILES[:3]
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+
+_POINTER: Final = b"version https://git-lfs.github.com/spec/"
+_LONGEST_POINTER: Final = 1024
+"""By the specification of Git LFS."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,12 @@ class Directory:
             raise BundleError(f"{self.root}: {name} is missing ({reason})")
         return path
 
+    def check_tokenizer(self) -> None:
+        """Raise BundleError where no vocabulary is there, or a file of the tokenizer is not downloaded."""
+        found = [name for name in TOKENIZER_FILES if self.find(name) is not None]
+        if not set(found) & set(VOCABULARY_FILES):
+            raise BundleError(f"{self.root}: tokenizer.json is missing (it is needed to read and write text)")
+
     def model_files(self) -> tuple[str, ...]:
         """Names of all `model*.safetensors`, which loaders read whether or not an index names them."""
         return tuple(sorted(path.name for path in self.root.glob("model*.safetensors")))
@@ -53,11 +75,18 @@ class Directory:
         try:
             target = path.resolve(strict=True)
         except (OSError, RuntimeError) as error:
-            raise BundleError(f"{self.root}: the link {name} leads nowhere ({error})") from None
+            raise BundleError(
+                f"{self.root}: the link {name} leads nowhere: its content is not downloaded ({error})"
+            ) from None
         if not any(target.is_relative_to(root) for root in self._roots()):
             raise BundleError(f"{self.root}: the link {name} leads out of the bundle, to {target}")
         if not stat.S_ISREG(target.stat().st_mode):
             raise BundleError(f"{self.root}: {name} is not a regular file")
+        if _is_pointer(target):
+            raise BundleError(
+                f"{self.root}: {name} is not downloaded: it is a Git LFS pointer to its content; "
+                "run `git lfs pull` there, or download the model anew"
+            )
         return target
 
     def _roots(self) -> tuple[Path, ...]:
@@ -65,3 +94,9 @@ class Directory:
         if self.root.parent.name == "snapshots":
             return (self.root, self.root.parent.parent / "blobs")
         return (self.root,)
+
+
+def _is_pointer(path: Path) -> bool:
+    if path.stat().st_size >= _LONGEST_POINTER:
+        return False
+    return path.read_bytes().startswith(_POINTER)

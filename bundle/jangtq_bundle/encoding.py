@@ -8,9 +8,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_bundle.config import AffineFormat, ModelConfig
+from jangtq_bundle.config import ModelConfig
 from jangtq_bundle.metadata import PADDING_BIAS
-from jangtq_bundle.vocabulary import Layout, Part, Projection, single_name, stacked_name
+from jangtq_bundle.vocabulary import AffineFormat, Layout, Part, Projection, single_name, stacked_name
 from jangtq_kernels.quantization import quantize
 
 Stored = Mapping[str, NDArray[np.generic]]

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from jangtq_bundle.directory import INDEX_FILE, Directory
 from jangtq_bundle.json_files import Fields, read_json_object
 from jangtq_bundle.shards import Shard, TensorRecord, read_shard
-from jangtq_bundle.vocabulary import Layout
+from jangtq_bundle.vocabulary import Layout, Part
 from jangtq_proto.errors import BundleError
 
 
@@ -16,6 +17,11 @@ class Inventory:
 
     shards: tuple[Shard, ...]
     tensors: Mapping[str, TensorRecord]
+
+    def check_packed(self, root: Path) -> None:
+        """Raise BundleError for a model none of whose experts is in JANGTQ form."""
+        if not any(name.endswith(f".{Part.CODES}") for name in self.tensors):
+            raise BundleError(f"{root}: no tensor ends with .{Part.CODES}, expected experts in JANGTQ form")
 
     @property
     def layout(self) -> Layout:

@@ -7,6 +7,7 @@ from typing import Final
 from jangtq_bundle.config import ModelConfig
 from jangtq_bundle.holdings import Holdings
 from jangtq_bundle.vocabulary import (
+    AffineFormat,
     Layout,
     Part,
     Projection,
@@ -29,6 +30,26 @@ class TensorRule:
     shape: tuple[int, ...]
 
 
+def matrices(config: ModelConfig) -> Iterator[tuple[str, int, int]]:
+    """Name, rows and columns of every matrix outside the routed experts, embeddings and head first."""
+    hidden, sizes, shared = config.hidden_size, config.attention, config.shared_intermediate_size
+    yield "model.embed_tokens", config.vocabulary_size, hidden
+    if not config.ties_embeddings:
+        yield "lm_head", config.vocabulary_size, hidden
+    for layer in range(config.layer_count):
+        prefix, moe = f"model.layers.{layer}.self_attn", moe_prefix(layer)
+        yield f"{prefix}.q_proj", sizes.query_size, hidden
+        yield f"{prefix}.k_proj", sizes.key_value_size, hidden
+        yield f"{prefix}.v_proj", sizes.key_value_size, hidden
+        yield f"{prefix}.o_proj", hidden, sizes.query_size
+        yield f"{moe}.gate", config.expert_count, hidden
+        if shared:
+            # Named as in the later MiniMax models; MiniMax-M2 itself has no shared expert.
+            yield f"{moe}.shared_experts.gate_proj", shared, hidden
+            yield f"{moe}.shared_experts.up_proj", shared, hidden
+            yield f"{moe}.shared_experts.down_proj", hidden, shared
+
+
 def expected_tensors(config: ModelConfig, layout: Layout, holdings: Holdings) -> Iterator[TensorRule]:
     """Every tensor of the weight files of a bundle, or of a slice that holds so much of it."""
     if holdings.has_dense:
@@ -39,50 +60,36 @@ def expected_tensors(config: ModelConfig, layout: Layout, holdings: Holdings) ->
 
 
 def _dense(config: ModelConfig) -> Iterator[TensorRule]:
-    hidden = config.hidden_size
-    yield from _affine("model.embed_tokens", config.vocabulary_size, hidden, config=config)
+    for name, rows, columns in matrices(config):
+        yield from _matrix(name, rows, columns, affine=config.matrix_format(name))
     for layer in range(config.layer_count):
-        yield from _attention(layer, config)
-        yield from _router(layer, config)
-        yield from _shared_expert(layer, config)
-    yield TensorRule("model.norm.weight", FLOATS, (hidden,))
-    if not config.ties_embeddings:
-        yield from _affine("lm_head", config.vocabulary_size, hidden, config=config)
+        yield from _vectors(layer, config)
+    yield TensorRule("model.norm.weight", FLOATS, (config.hidden_size,))
 
 
-def _affine(name: str, out_features: int, in_features: int, *, config: ModelConfig) -> Iterator[TensorRule]:
-    groups = (out_features, in_features // config.affine.group_size)
-    yield TensorRule(f"{name}.weight", ("U32",), (out_features, in_features * config.affine.bits // 32))
+def is_unused(name: str) -> bool:
+    """Tensors that checkpoints carry and no layer reads: the next-token heads and tables of old rotations."""
+    return "mtp." in name or name.endswith(".rotary_emb.inv_freq")
+
+
+def _matrix(name: str, rows: int, columns: int, *, affine: AffineFormat | None) -> Iterator[TensorRule]:
+    if affine is None:
+        yield TensorRule(f"{name}.weight", FLOATS, (rows, columns))
+        return
+    groups = (rows, columns // affine.group_size)
+    yield TensorRule(f"{name}.weight", ("U32",), (rows, columns * affine.bits // 32))
     yield TensorRule(f"{name}.scales", FLOATS, groups)
     yield TensorRule(f"{name}.biases", FLOATS, groups)
 
 
-def _attention(layer: int, config: ModelConfig) -> Iterator[TensorRule]:
-    prefix, hidden, sizes = f"model.layers.{layer}.self_attn", config.hidden_size, config.attention
-    yield from _affine(f"{prefix}.q_proj", sizes.query_size, hidden, config=config)
-    yield from _affine(f"{prefix}.k_proj", sizes.key_value_size, hidden, config=config)
-    yield from _affine(f"{prefix}.v_proj", sizes.key_value_size, hidden, config=config)
-    yield from _affine(f"{prefix}.o_proj", hidden, sizes.query_size, config=config)
+def _vectors(layer: int, config: ModelConfig) -> Iterator[TensorRule]:
+    prefix, hidden, sizes = f"model.layers.{layer}", config.hidden_size, config.attention
+    yield TensorRule(f"{prefix}.input_layernorm.weight", FLOATS, (hidden,))
+    yield TensorRule(f"{prefix}.post_attention_layernorm.weight", FLOATS, (hidden,))
+    yield TensorRule(f"{moe_prefix(layer)}.e_score_correction_bias", FLOATS, (config.expert_count,))
     if sizes.uses_qk_norm:
-        yield TensorRule(f"{prefix}.q_norm.weight", FLOATS, (sizes.query_size,))
-        yield TensorRule(f"{prefix}.k_norm.weight", FLOATS, (sizes.key_value_size,))
-
-
-def _router(layer: int, config: ModelConfig) -> Iterator[TensorRule]:
-    hidden, experts = config.hidden_size, config.expert_count
-    yield TensorRule(f"model.layers.{layer}.input_layernorm.weight", FLOATS, (hidden,))
-    yield TensorRule(f"model.layers.{layer}.post_attention_layernorm.weight", FLOATS, (hidden,))
-    yield TensorRule(f"{moe_prefix(layer)}.gate.weight", FLOATS, (experts, hidden))
-    yield TensorRule(f"{moe_prefix(layer)}.e_score_correction_bias", FLOATS, (experts,))
-
-
-def _shared_expert(layer: int, config: ModelConfig) -> Iterator[TensorRule]:
-    """Named as in the later MiniMax models; MiniMax-M2 itself has none."""
-    size, prefix = config.shared_intermediate_size, f"{moe_prefix(layer)}.shared_experts"
-    if size:
-        yield from _affine(f"{prefix}.gate_proj", size, config.hidden_size, config=config)
-        yield from _affine(f"{prefix}.up_proj", size, config.hidden_size, config=config)
-        yield from _affine(f"{prefix}.down_proj", config.hidden_size, size, config=config)
+        yield TensorRule(f"{prefix}.self_attn.q_norm.weight", FLOATS, (sizes.query_size,))
+        yield TensorRule(f"{prefix}.self_attn.k_norm.weight", FLOATS, (sizes.key_value_size,))
 
 
 def _experts(layer: int, config: ModelConfig, layout: Layout, held: tuple[int, ...]) -> Iterator[TensorRule]:

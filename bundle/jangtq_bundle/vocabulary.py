@@ -10,6 +10,9 @@ from jangtq_kernels.packing import codes_per_word
 WEIGHT_FORMAT: Final = "mxtq"
 DEFAULT_SEED: Final = 42
 ALLOWED_BITS: Final = (2, 3, 4)
+ALLOWED_AFFINE_BITS: Final = (2, 3, 4, 5, 6, 8)
+ALLOWED_GROUP_SIZES: Final = (32, 64, 128)
+"""What MLX's affine products take."""
 
 
 class Projection(StrEnum):
@@ -61,6 +64,14 @@ class ProjectionBits:
         return str(self.gate) if self.is_uniform else f"gate {self.gate}, up {self.up}, down {self.down}"
 
 
+@dataclass(frozen=True)
+class AffineFormat:
+    """How MLX stores a matrix that is no routed expert: bits of a value, values that share a scale."""
+
+    bits: int
+    group_size: int
+
+
 PROFILE_BITS: Final[Mapping[str, ProjectionBits]] = {
     "JANGTQ2": ProjectionBits(2, 2, 2),
     "JANGTQ3": ProjectionBits(3, 3, 3),
@@ -78,6 +89,11 @@ PROFILE_ALIASES: Final[Mapping[str, str]] = {
     "JANGTQK": "JANGTQ_K",
 }
 """Names that older bundles carry, and the profile each one means."""
+
+
+def profile_name(bits: ProjectionBits) -> str:
+    """The profile that has these bits, or the bits themselves where none has."""
+    return next((name for name, each in PROFILE_BITS.items() if each == bits), f"JANGTQ ({bits})")
 
 
 def words_per_row(in_features: int, bits: int) -> int:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from enum import StrEnum
 from io import FileIO
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from jangtq_proto.errors import BundleError
 from tests.support.reference_bundles import PROFILES, SIZES, STACKED_FROM, Variant
 from tests.support.small_bundles import SHARD, dense_model, edit_json, edit_tensors, write_header
 
-ReferenceBundle = Callable[[Variant], Path]
+ReferenceBundle = Callable[[StrEnum], Path]
 EXPERTS = (30, 3, 4, 5, 0, 31)
 
 
@@ -68,7 +69,7 @@ def check_matrix(matrix: PackedMatrix, tensors: dict[str, NDArray[np.generic]], 
             np.testing.assert_array_equal(found[position], single)
 
 
-@pytest.mark.parametrize("variant", list(STACKED_FROM))
+@pytest.mark.parametrize("variant", [Variant.JANGTQ2, Variant.JANGTQ_K])
 def test_both_layouts_give_equal_weights(variant: Variant, reference_bundle: ReferenceBundle) -> None:
     stacked = Bundle.open(reference_bundle(variant))
     single = Bundle.open(reference_bundle(STACKED_FROM[variant]))

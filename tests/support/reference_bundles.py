@@ -7,16 +7,18 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
+from jang_tools.pad_minimax_jangtq_experts import migrate
 from jang_tools.turboquant.codebook import compute_codebook
 from jang_tools.turboquant.pipeline import unpack_bits
 from jang_tools.turboquant.rotation import generate_random_signs, hadamard_inverse
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from tests.support.small_checkpoints import Sizes, save_small_files, write_checkpoint
 
@@ -36,13 +38,25 @@ class Variant(StrEnum):
     JANGTQ4 = "jangtq4"
 
 
-STACKED_FROM: Mapping[Variant, Variant] = {
+class TinyVariant(StrEnum):
+    """The same with the smallest sizes, for tests that open many."""
+
+    STACKED = "tiny"
+    ONE_BY_ONE = "tiny-one-by-one"
+    K = "tiny-k"
+    PADDED = "tiny-padded"
+
+
+STACKED_FROM: Mapping[StrEnum, StrEnum] = {
     Variant.JANGTQ2: Variant.JANGTQ2_ONE_BY_ONE,
     Variant.JANGTQ_K: Variant.JANGTQ_K_ONE_BY_ONE,
+    TinyVariant.STACKED: TinyVariant.ONE_BY_ONE,
 }
+_ONE_BY_ONE = frozenset({*STACKED_FROM.values(), TinyVariant.K, TinyVariant.PADDED})
 
 
-SIZES: Mapping[Variant, Sizes] = {
+_TINY = Sizes(32, hidden_size=64, intermediate_size=64, layer_count=1, head_count=2, key_value_head_count=1)
+SIZES: Mapping[StrEnum, Sizes] = {
     Variant.JANGTQ2: Sizes(256),
     Variant.JANGTQ2_ONE_BY_ONE: Sizes(256),
     Variant.JANGTQ_K: Sizes(256),
@@ -51,9 +65,13 @@ SIZES: Mapping[Variant, Sizes] = {
     # The reference packs three bits only where ten codes fill every word.
     Variant.JANGTQ3: Sizes(32, hidden_size=320, intermediate_size=160),
     Variant.JANGTQ4: Sizes(32, hidden_size=128),
+    TinyVariant.STACKED: _TINY,
+    TinyVariant.ONE_BY_ONE: _TINY,
+    TinyVariant.K: _TINY,
+    TinyVariant.PADDED: replace(_TINY, expert_count=34),
 }
 
-PROFILES: Mapping[Variant, str] = {
+PROFILES: Mapping[StrEnum, str] = {
     Variant.JANGTQ2: "JANGTQ2",
     Variant.JANGTQ2_ONE_BY_ONE: "JANGTQ2",
     Variant.JANGTQ_K: "JANGTQ_K",
@@ -61,10 +79,14 @@ PROFILES: Mapping[Variant, str] = {
     Variant.PADDED: "JANGTQ2",
     Variant.JANGTQ3: "JANGTQ3",
     Variant.JANGTQ4: "JANGTQ4",
+    TinyVariant.STACKED: "JANGTQ2",
+    TinyVariant.ONE_BY_ONE: "JANGTQ2",
+    TinyVariant.K: "JANGTQ_K",
+    TinyVariant.PADDED: "JANGTQ2",
 }
 
 
-def make_reference_bundle(variant: Variant, root: Path) -> Path:
+def make_reference_bundle(variant: StrEnum, root: Path) -> Path:
     """The converter's bundle for a variant, made once under `root` whoever asks, in whatever process."""
     bundle, work = root / variant, root / f"{variant}-work"
     with _lock(root / f"{variant}.lock"):
@@ -79,9 +101,9 @@ def make_reference_bundle(variant: Variant, root: Path) -> Path:
     return bundle
 
 
-def _convert(variant: Variant, work: Path) -> Path:
+def _convert(variant: StrEnum, work: Path) -> Path:
     write_checkpoint(work / "source", SIZES[variant], seed=7)
-    options = ["--no-prestack"] if variant in STACKED_FROM.values() else []
+    options = ["--no-prestack"] if variant in _ONE_BY_ONE else []
     run_reference_converter(work / "source", work / "bundle", PROFILES[variant], *options)
     return work / "bundle"
 
@@ -102,6 +124,29 @@ def _stack(one_by_one: Path, work: Path) -> Path:
     save_small_files(small, load_file(file))
     _run_module("rebundle_jangtq_stacked", small, work / "bundle")
     return work / "bundle"
+
+
+def remove_padding(bundle: Path) -> None:
+    """A one-by-one bundle as converters left it before they padded experts: what the pad tool is for."""
+    config, jang = (json.loads((bundle / f"{name}.json").read_text()) for name in ("config", "jang_config"))
+    count = jang.pop("expert_padding")["original_num_local_experts"]
+    padded = {f".experts.{expert}." for expert in range(count, config["num_local_experts"])}
+    [file] = bundle.glob("model-*.safetensors")
+    tensors = {
+        name: tensor[:count].copy() if "moe.gate.weight" in name or "correction_bias" in name else tensor
+        for name, tensor in load_file(file).items()
+        if not any(expert in name for expert in padded)
+    }
+    save_file(tensors, file)
+    index = {"metadata": {}, "weight_map": dict.fromkeys(tensors, file.name)}
+    (bundle / "model.safetensors.index.json").write_text(json.dumps(index))
+    (bundle / "config.json").write_text(json.dumps(config | {"num_local_experts": count}))
+    (bundle / "jang_config.json").write_text(json.dumps(jang))
+
+
+def pad_experts(bundle: Path) -> None:
+    """What the reference's pad tool does, by the tool itself."""
+    migrate(bundle, apply=True)
 
 
 def _run_module(name: str, *arguments: Path | str) -> None:

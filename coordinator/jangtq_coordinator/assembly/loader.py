@@ -1,5 +1,6 @@
 """Puts bundle, cluster and model together into what the engine loads."""
 
+import logging
 from collections.abc import Callable
 
 from jangtq_bundle.bundle import Bundle
@@ -8,11 +9,13 @@ from jangtq_coordinator.assembly.connect import Cluster
 from jangtq_coordinator.config import ClusterSettings
 from jangtq_coordinator.engine.loaded_model import LoadedModel, read_generation_config
 from jangtq_coordinator.kv.budget import KvShape
-from jangtq_coordinator.mlx_lm import load_tokenizer
+from jangtq_coordinator.mlx_lm import TokenizerWrapper, load_tokenizer
 from jangtq_coordinator.model.minimax import default_row_type, load_model
 from jangtq_coordinator.text.capabilities import read_capabilities
 from jangtq_proto.errors import BundleError
 from jangtq_proto.wire.row_type import RowType
+
+_log = logging.getLogger("jangtq.bundle")
 
 
 def row_type_of(settings: ClusterSettings) -> RowType:
@@ -31,14 +34,29 @@ def kv_shape(config: ModelConfig, row_type: RowType) -> KvShape:
     return KvShape(config.layer_count, attention.key_value_head_count, attention.head_size, row_type)
 
 
+def read_tokenizer(bundle: Bundle) -> TokenizerWrapper:
+    """Also says in the log what of it is missing. Raises BundleError."""
+    bundle.check_tokenizer()
+    try:
+        tokenizer = load_tokenizer(
+            bundle.path, {"trust_remote_code": False}, eos_token_ids=list(bundle.config.end_tokens)
+        )
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{bundle.path}: the tokenizer cannot be read: {error}") from error
+    if not tokenizer.has_chat_template:
+        _log.warning(
+            "%s has no chat template, neither chat_template.jinja nor chat_template in "
+            "tokenizer_config.json: chats will be refused; plain completions work",
+            bundle.path,
+        )
+    return tokenizer
+
+
 def loader(bundle: Bundle, cluster: Cluster, settings: ClusterSettings) -> Callable[[], LoadedModel]:
     """What the engine runs in its own thread, the only one that may touch MLX. It raises BundleError."""
 
     def load() -> LoadedModel:
-        try:
-            tokenizer = load_tokenizer(bundle.path, {"trust_remote_code": False})
-        except (OSError, ValueError) as error:
-            raise BundleError(f"{bundle.path}: the tokenizer cannot be read: {error}") from error
+        tokenizer = read_tokenizer(bundle)
         bundle.check_dense()
         model = load_model(
             bundle, cluster.dispatcher, row_type_of(settings), cluster.overlap, dense=settings.dense

@@ -89,7 +89,10 @@ def _sampling(config: Mapping[str, object]) -> SamplingParameters:
     return SamplingParameters().override(
         temperature=_number(config, "temperature"),
         top_p=_number(config, "top_p"),
-        top_k=None if top_k is None else int(top_k),
+        # Some write -1 where nothing is cut off.
+        top_k=None if top_k is None else max(0, int(top_k)),
+        min_p=_number(config, "min_p"),
+        repetition_penalty=_number(config, "repetition_penalty"),
     )
 
 

@@ -10,6 +10,7 @@ import mlx.nn as nn
 from mlx.utils import tree_map
 
 from jangtq_bundle.bundle import Bundle
+from jangtq_bundle.schema import is_unused
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.metrics.dense_report import DenseReport
 from jangtq_coordinator.mlx_lm import load_model as load_mlx_model
@@ -111,7 +112,9 @@ class CoordinatorModel(minimax.Model):
     def sanitize(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:
         """Drop the routed experts: they live in the workers, and mx.load reads nothing before it is used."""
         return {
-            name: value for name, value in weights.items() if not any(mark in name for mark in _EXPERT_MARKS)
+            name: value
+            for name, value in weights.items()
+            if not is_unused(name) and not any(mark in name for mark in _EXPERT_MARKS)
         }
 
     def _hidden_states(self, inputs: mx.array, cache: Sequence[object] | None) -> mx.array:
@@ -164,13 +167,26 @@ def load_model(
     def model_classes(config: dict[str, object]) -> tuple[Callable[[minimax.ModelArgs], nn.Module], type]:
         return (lambda args: CoordinatorModel(args, experts, chooser)), minimax.ModelArgs
 
-    model, _ = load_mlx_model(Path(bundle.path), lazy=True, strict=True, get_model_classes=model_classes)
+    model, _ = load_mlx_model(
+        Path(bundle.path),
+        lazy=True,
+        strict=True,
+        model_config=_found_in(bundle),
+        get_model_classes=model_classes,
+    )
     model.update(tree_map(_caster(MLX_DTYPE[row_type]), model.parameters()))
     mx.eval(model.parameters())
     model.eval()
     assert isinstance(model, CoordinatorModel)
     model.dense = prepare_dense(model, dense or DenseSettings(), MLX_DTYPE[row_type])
     return model
+
+
+def _found_in(bundle: Bundle) -> dict[str, object]:
+    """What mlx-lm must not believe config.json about. It takes each matrix's format from its shapes."""
+    affine, shared = bundle.config.affine, bundle.config.shared_intermediate_size
+    quantization = {"group_size": affine.group_size, "bits": affine.bits, "mode": "affine"}
+    return {"quantization": quantization, "shared_intermediate_size": shared}
 
 
 def _caster(dtype: mx.Dtype) -> Callable[[mx.array], mx.array]:

@@ -9,6 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from jangtq_bundle.bundle import Bundle
+from jangtq_bundle.hashes import HASHES_FILE
+from jangtq_bundle.vocabulary import AffineFormat
 from jangtq_coordinator.mlx_lm import minimax
 from jangtq_coordinator.model.dense_config import DenseForm, DenseSettings
 from jangtq_coordinator.model.minimax import MoeBlock, load_model
@@ -18,6 +20,7 @@ from jangtq_proto.wire.codec import LayerCall
 from jangtq_proto.wire.row_type import RowType
 from tests.support.connection_answers import answer_on_grid
 from tests.support.fixed_cluster import fixed_dispatcher
+from tests.support.small_bundles import Tensors, edit_json, edit_tensors, store_matrix
 from tests.support.small_checkpoints import Sizes
 from tests.support.sparse_bundles import write_sparse_bundle
 
@@ -142,3 +145,37 @@ def test_the_last_logits_are_the_models_own(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         np.array(model.last_logits(inputs)), np.array(model(inputs))[:, -1, :], rtol=1e-5, atol=1e-5
     )
+
+
+FORMS = {
+    "model.embed_tokens": AffineFormat(6, 64),
+    "lm_head": AffineFormat(4, 32),
+    "model.layers.0.self_attn.q_proj": AffineFormat(5, 32),
+    "model.layers.0.self_attn.o_proj": None,
+}
+
+
+@pytest.mark.parametrize("form", list(DenseForm))
+def test_each_matrix_is_read_in_its_own_form(form: DenseForm, bundle_copy: Path) -> None:
+    """Against the same numbers stored plain, though config.json says 2 bits of everything."""
+    (bundle_copy / HASHES_FILE).unlink()
+    for name, affine in FORMS.items():
+        store_matrix(bundle_copy, name, affine)
+    wrong = {"group_size": 64, "bits": 2, "lm_head": {"group_size": 64, "bits": 8}}
+    edit_json(bundle_copy / "config.json", lambda config: config.update(quantization=wrong))
+    inputs, dispatcher = mx.array([[1, 2, 3]]), fixed_dispatcher([0] * EXPERTS, [TripleConnection()])
+    mixed = load_model(Bundle.open(bundle_copy), dispatcher, RowType.FLOAT32, dense=DenseSettings(form))
+    edit_tensors(bundle_copy, _store_plain)
+    plain = load_model(Bundle.open(bundle_copy), dispatcher, RowType.FLOAT32)
+    np.testing.assert_allclose(np.array(mixed(inputs)), np.array(plain(inputs)), rtol=1e-4, atol=1e-4)
+
+
+def _store_plain(tensors: Tensors) -> None:
+    for name in [name.removesuffix(".scales") for name in tensors if name.endswith(".scales")]:
+        affine = FORMS.get(name) or AffineFormat(8, 64)
+        weight = mx.array(tensors.pop(f"{name}.weight"))
+        scales, biases = (
+            mx.array(tensors.pop(f"{name}.{part}").astype(np.float32)) for part in ("scales", "biases")
+        )
+        plain = mx.dequantize(weight, scales, biases, group_size=affine.group_size, bits=affine.bits)
+        tensors[f"{name}.weight"] = np.array(plain)
