@@ -84,6 +84,12 @@ PRODUCTS = Library(
         "arm64": {"product_neon": ()},
     },
 )
+# The name that jangtq_kernels.cuda.library looks for. It needs no CUDA to be built.
+GPU = Library(
+    KERNELS / "cuda/_gpu.so",
+    ("driver", "pairs", "copies", "kernels", "gpu"),
+    headers=(KERNELS / "native",),
+)
 # The name that jangtq_worker.native_library looks for.
 ANSWERS = Library(
     WORKER / f"_answers.{SUFFIX}",
@@ -93,7 +99,7 @@ ANSWERS = Library(
 # The name that jangtq_coordinator.dispatch.exchange_library looks for.
 EXCHANGE = Library(COORDINATOR / f"dispatch/_exchange.{SUFFIX}", ("exchange",), headers=(WIRE_HEADERS,))
 EVERYWHERE = (EXPERTS, ANSWERS, EXCHANGE)
-LIBRARIES = (*EVERYWHERE, PRODUCTS) if sys.platform == "linux" else EVERYWHERE
+LIBRARIES = (*EVERYWHERE, PRODUCTS, GPU) if sys.platform == "linux" else EVERYWHERE
 SAME_MACHINE = {"amd64": "x86_64", "aarch64": "arm64"}
 
 

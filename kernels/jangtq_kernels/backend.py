@@ -102,7 +102,7 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """`metal`, `cpu` or `reference`."""
+        """`metal`, `cuda`, `cpu` or `reference`."""
 
     def load(self, weights: ExpertWeights) -> LoadedLayer:
         """Take over one layer's weights; the arrays given may be kept or repacked."""

@@ -4,19 +4,18 @@ import logging
 import sys
 
 from jangtq_kernels.backend import ACTIVATIONS, Backend
-from jangtq_kernels.command_buffers import lift_limit
 from jangtq_kernels.errors import BackendMissingError, KernelInputError, StaleLibraryError
 from jangtq_kernels.reference import ReferenceBackend
 
-DEVICES = ("auto", "metal", "cpu", "reference")
+DEVICES = ("auto", "metal", "cuda", "cpu", "reference")
 
 _log = logging.getLogger(__name__)
 
 
 def open_backend(device: str, *, threads: int | None = None, activations: str = "float32") -> Backend:
-    """The backend of that name; `auto` takes the first of metal, cpu and reference that this machine has.
+    """The backend of that name; `auto` takes the first of metal, cuda, cpu and reference that there is.
 
-    threads: how many compute on the CPU, None for every core, on Apple silicon every performance core.
+    threads: how many compute on the CPU, None for every core.
     activations: `float32`, or `int8`, which is less exact and which the CPU alone has.
     Raises KernelInputError for an unknown name, BackendMissingError where a named one cannot run.
     """
@@ -27,6 +26,8 @@ def open_backend(device: str, *, threads: int | None = None, activations: str = 
         return _open_best(threads)
     if device == "metal":
         return _open_metal()
+    if device == "cuda":
+        return _open_cuda()
     if device == "cpu":
         return _open_cpu(threads)
     return ReferenceBackend()
@@ -43,11 +44,13 @@ def _check_choice(device: str, activations: str) -> None:
 
 def _open_best(threads: int | None) -> Backend:
     # Only macOS has Metal; elsewhere MLX stays out of the process.
-    if sys.platform == "darwin":
-        try:
-            return _open_metal()
-        except BackendMissingError as error:
-            _log.info("no metal backend: %s", error)
+    gpu = _open_metal if sys.platform == "darwin" else _open_cuda
+    try:
+        return gpu()
+    except StaleLibraryError:
+        raise  # it is not missing, and installing again mends it
+    except BackendMissingError as error:
+        _log.info("no GPU: %s", error)
     try:
         return _open_cpu(threads)
     except StaleLibraryError:
@@ -60,13 +63,17 @@ def _open_best(threads: int | None) -> Backend:
 def _open_metal() -> Backend:
     if sys.platform != "darwin":
         raise BackendMissingError(f"device metal: Metal exists on macOS only, this is {sys.platform}")
-    lift_limit()
     from jangtq_kernels.metal.backend import MetalBackend
-    from jangtq_kernels.metal.memory import wire_memory
 
-    backend = MetalBackend()
-    wire_memory()
-    return backend
+    return MetalBackend()
+
+
+def _open_cuda() -> Backend:
+    if sys.platform != "linux":
+        raise BackendMissingError(f"device cuda: it is for NVIDIA GPUs on Linux, this is {sys.platform}")
+    from jangtq_kernels.cuda.backend import CudaBackend
+
+    return CudaBackend()
 
 
 def _open_cpu(threads: int | None, activations: str = "float32") -> Backend:

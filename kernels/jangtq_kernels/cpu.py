@@ -7,7 +7,6 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_kernels.apple import performance_cores
 from jangtq_kernels.backend import ACTIVATIONS, NO_EXPERT, ExpertRows, NativeLayer, PartialSums
 from jangtq_kernels.checks import check_rows, check_weights
 from jangtq_kernels.cpu_library import Call, Layer, Matrix, NativeLibrary, Status, ThreadPool, native_library
@@ -23,13 +22,8 @@ LANES = 16
 """Output rows are padded to a multiple of this: the widest vector holds 16 floats."""
 
 
-def usual_threads() -> int:
-    """One for each core; on Apple silicon for each performance core, since a layer waits for the slowest."""
-    return performance_cores() or os.cpu_count() or 1
-
-
 class CpuBackend:
-    """`threads` compute a call together; None takes `usual_threads`. `isa` names an instruction set.
+    """`threads` compute a call together; None takes every core. `isa` names an instruction set, for tests.
 
     activations: `float32`, or `int8` to round rotated rows and codebooks to int8, faster and about 1% off.
     vendor: whose processor to prefetch for, as CPUID names it, for tests and measurements; answers are equal.
@@ -52,7 +46,7 @@ class CpuBackend:
         if chosen not in self._library.isas:
             raise BackendMissingError(f"instruction set {isa!r}: this machine runs {self._library.isas}")
         self._pool = self._library.open_pool(
-            threads or usual_threads(), chosen, int8=activations == "int8", vendor=vendor
+            threads or os.cpu_count() or 1, chosen, int8=activations == "int8", vendor=vendor
         )
 
     @property
@@ -96,7 +90,7 @@ class CpuLayer:
             up=up,
             down=self._take(weights.down),
             experts=len(weights.expert_ids),
-            positions=self._keep(_positions(weights.expert_ids)),
+            positions=self._keep(expert_positions(weights.expert_ids)),
             position_count=max(weights.expert_ids) + 1,
         )
 
@@ -135,7 +129,7 @@ class CpuLayer:
         )
         status, offender = self._library.forward(self._pool, self._layer, call)
         if status is not Status.OK:
-            raise _error_of(status, int(expert_ids.flat[offender]) if expert_ids.size else NO_EXPERT)
+            raise error_of(status, int(expert_ids.flat[offender]) if expert_ids.size else NO_EXPERT)
         return found
 
     def _take(self, matrix: PackedMatrix) -> Matrix:
@@ -168,14 +162,15 @@ def _empty_lines(shape: tuple[int, int, int]) -> NDArray[np.uint32]:
     return memory[start : start + nbytes].view(np.uint32).reshape(shape)
 
 
-def _positions(expert_ids: tuple[int, ...]) -> NDArray[np.int32]:
-    """The position of each model-wide id, NO_EXPERT where it is not held."""
+def expert_positions(expert_ids: tuple[int, ...]) -> NDArray[np.int32]:
+    """int32 [largest id + 1]: the position of each model-wide id, NO_EXPERT where it is not held."""
     positions = np.full(max(expert_ids) + 1, NO_EXPERT, dtype=np.int32)
     positions[list(expert_ids)] = np.arange(len(expert_ids), dtype=np.int32)
     return positions
 
 
-def _error_of(status: Status, expert: int) -> Exception:
+def error_of(status: Status, expert: int) -> Exception:
+    """What a forward raises for a status; expert: the one that is not held, where that is the reason."""
     if status is Status.FOREIGN_EXPERT:
         return KernelInputError(f"expert {expert} is none of those held here")
     if status is Status.ROWS_NOT_FINITE:
@@ -186,4 +181,4 @@ def _error_of(status: Status, expert: int) -> Exception:
         return OverflowError(f"an answer is not finite, or not below 2^{COARSEST + ANSWER_BITS}")
     if status is Status.MATRICES_UNFIT:
         return KernelInputError("gate, up and down do not fit each other")
-    return MemoryError("the cpu backend ran out of memory")
+    return MemoryError("the backend ran out of memory")

@@ -16,15 +16,15 @@ MODEL: Final = Option(
 DEVICE: Final = Option(
     "--device",
     group=Group.MODEL,
-    choices=("auto", "metal", "cpu", "reference"),
-    help="what computes experts; auto takes metal, else cpu, else the slow reference",
+    choices=("auto", "metal", "cuda", "cpu", "reference"),
+    help="what computes experts; auto takes metal or cuda, else cpu, else the slow reference",
 )
 THREADS: Final = Option(
     "--threads",
     group=Group.TUNING,
     least=1,
     most=1024,
-    otherwise="all cores; on Apple silicon all performance cores",
+    otherwise="all cores",
     help="threads of the cpu device",
 )
 POLL_US: Final = Option(

@@ -162,9 +162,12 @@ def test_devices_are_opened_by_name() -> None:
         open_backend("gpu")
 
 
-def test_auto_takes_the_native_kernel_where_there_is_no_metal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_takes_the_native_kernel_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr("jangtq_kernels.cuda.backend.DRIVER", "libnone.so.1")
     assert open_backend("auto", threads=1).name == "cpu"
+    with pytest.raises(BackendMissingError, match="device cuda: no NVIDIA driver"):
+        open_backend("cuda")
     with pytest.raises(BackendMissingError, match="Metal exists on macOS only, this is linux"):
         open_backend("metal")
 
@@ -174,6 +177,16 @@ def test_metal_comes_first_where_it_exists(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sys, "platform", "darwin")
     assert open_backend("auto").name == "metal"
     assert open_backend("metal").name == "metal"
+
+
+def test_cuda_comes_first_where_it_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "_open_cuda", lambda: backend("cuda"))
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert open_backend("auto").name == open_backend("cuda").name == "cuda"
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(BackendMissingError, match="NVIDIA GPUs on Linux, this is darwin"):
+        open_backend("cuda")
 
 
 def test_without_a_compiled_kernel_auto_falls_back_and_says_so(

@@ -1,4 +1,4 @@
-"""Every backend that this machine can run, Metal through the simulator if need be, and a dense oracle."""
+"""Every backend that this machine can run, GPUs through simulators if need be, and a dense oracle."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from jangtq_kernels.backend import NO_EXPERT, PREFILL_ROWS_PER_EXPERT, Backend, LoadedLayer
 from jangtq_kernels.cpu import CpuBackend
 from jangtq_kernels.cpu_library import native_library
+from jangtq_kernels.cuda.backend import CudaBackend
+from jangtq_kernels.errors import BackendMissingError
 from jangtq_kernels.quantization import dequantize
 from jangtq_kernels.reference import ReferenceBackend, silu
 from jangtq_kernels.weights import ExpertWeights
+from tests.support.cuda_simulator import simulated_toolkit
 from tests.support.metal_cases import metal_backend
 
 
@@ -33,19 +36,31 @@ ISAS = native_library().isas
 CPU_NAMES = tuple(f"cpu-{isa}" for isa in ISAS)
 INT8_NAMES = tuple(f"cpu_int8-{isa}" for isa in ISAS)
 FAST_NAMES = ("reference", *CPU_NAMES, *INT8_NAMES)
-NAMES = (*FAST_NAMES, "metal")
+NAMES = (*FAST_NAMES, "metal", "cuda")
+"""The simulators of GPUs take seconds where the others take milliseconds: FAST_NAMES leave them out."""
 USUAL_EXPONENT = -18
-"""The Metal simulator takes seconds where the others take milliseconds: FAST_NAMES leave it out."""
 
 
 @cache
 def backend(name: str) -> Backend:
     """The backend of that name in NAMES; those of CPU_NAMES and INT8_NAMES compute with two threads."""
-    makers: dict[str, Callable[[], Backend]] = {"reference": ReferenceBackend, "metal": metal_backend}
+    makers: dict[str, Callable[[], Backend]] = {
+        "reference": ReferenceBackend,
+        "metal": metal_backend,
+        "cuda": cuda_backend,
+    }
     if name in makers:
         return makers[name]()
     device, isa = name.split("-")
     return CpuBackend(2, isa=isa, activations="int8" if device == "cpu_int8" else "float32")
+
+
+def cuda_backend() -> CudaBackend:
+    """Of this machine's GPU, or of the simulator where it has none."""
+    try:
+        return CudaBackend()
+    except BackendMissingError:
+        return CudaBackend(simulated_toolkit())
 
 
 def sums_of(
