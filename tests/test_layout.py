@@ -21,7 +21,7 @@ COMPONENTS = {
 }
 EVERYWHERE = {"__init__.py", "__main__.py"}
 MOST_MODULES = 25
-MOST_FLAT = {"bundle": 28}
+MOST_FLAT = {"bundle": 32}
 FIRST_LEVEL = {"__init__.py", "__main__.py", "config.py", "logs.py", "readiness.py", "mlx_lm.py"}
 GRPC_INTERNALS = {
     "coordinator/jangtq_coordinator/transport/grpc_stream.py",

@@ -3,8 +3,10 @@
 from contextlib import suppress
 
 from jangtq_kernels.blas import stand_before_mlx
+from jangtq_kernels.command_buffers import lift_limit
 from jangtq_kernels.errors import BackendMissingError
 
+lift_limit()
 # Here, because any module of this package may be the first to import MLX; who loads a model tells of failure.
 with suppress(BackendMissingError):
     stand_before_mlx()

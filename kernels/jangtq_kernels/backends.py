@@ -4,6 +4,7 @@ import logging
 import sys
 
 from jangtq_kernels.backend import ACTIVATIONS, Backend
+from jangtq_kernels.command_buffers import lift_limit
 from jangtq_kernels.errors import BackendMissingError, KernelInputError, StaleLibraryError
 from jangtq_kernels.reference import ReferenceBackend
 
@@ -15,7 +16,7 @@ _log = logging.getLogger(__name__)
 def open_backend(device: str, *, threads: int | None = None, activations: str = "float32") -> Backend:
     """The backend of that name; `auto` takes the first of metal, cuda, cpu and reference that there is.
 
-    threads: how many compute on the CPU, None for every core.
+    threads: how many compute on the CPU, None for every core, on Apple silicon every performance core.
     activations: `float32`, or `int8`, which is less exact and which the CPU alone has.
     Raises KernelInputError for an unknown name, BackendMissingError where a named one cannot run.
     """
@@ -63,9 +64,13 @@ def _open_best(threads: int | None) -> Backend:
 def _open_metal() -> Backend:
     if sys.platform != "darwin":
         raise BackendMissingError(f"device metal: Metal exists on macOS only, this is {sys.platform}")
+    lift_limit()
     from jangtq_kernels.metal.backend import MetalBackend
+    from jangtq_kernels.metal.memory import wire_memory
 
-    return MetalBackend()
+    backend = MetalBackend()
+    wire_memory()
+    return backend
 
 
 def _open_cuda() -> Backend:

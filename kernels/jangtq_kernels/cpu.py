@@ -7,6 +7,7 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
+from jangtq_kernels.apple import performance_cores
 from jangtq_kernels.backend import ACTIVATIONS, NO_EXPERT, ExpertRows, NativeLayer, PartialSums
 from jangtq_kernels.checks import check_rows, check_weights
 from jangtq_kernels.cpu_library import Call, Layer, Matrix, NativeLibrary, Status, ThreadPool, native_library
@@ -22,8 +23,13 @@ LANES = 16
 """Output rows are padded to a multiple of this: the widest vector holds 16 floats."""
 
 
+def usual_threads() -> int:
+    """One for each core; on Apple silicon for each performance core, since a layer waits for the slowest."""
+    return performance_cores() or os.cpu_count() or 1
+
+
 class CpuBackend:
-    """`threads` compute a call together; None takes every core. `isa` names an instruction set, for tests.
+    """`threads` compute a call together; None takes `usual_threads`. `isa` names an instruction set.
 
     activations: `float32`, or `int8` to round rotated rows and codebooks to int8, faster and about 1% off.
     vendor: whose processor to prefetch for, as CPUID names it, for tests and measurements; answers are equal.
@@ -46,7 +52,7 @@ class CpuBackend:
         if chosen not in self._library.isas:
             raise BackendMissingError(f"instruction set {isa!r}: this machine runs {self._library.isas}")
         self._pool = self._library.open_pool(
-            threads or os.cpu_count() or 1, chosen, int8=activations == "int8", vendor=vendor
+            threads or usual_threads(), chosen, int8=activations == "int8", vendor=vendor
         )
 
     @property

@@ -24,7 +24,7 @@ THREADS: Final = Option(
     group=Group.TUNING,
     least=1,
     most=1024,
-    otherwise="all cores",
+    otherwise="all cores; on Apple silicon all performance cores",
     help="threads of the cpu device",
 )
 POLL_US: Final = Option(

@@ -8,6 +8,7 @@ from typing import Final
 from jangtq_kernels.errors import BackendMissingError
 from jangtq_proto.command_line import CommandLine, add_version
 from jangtq_proto.errors import JangtqError
+from jangtq_proto.open_files import raise_open_files
 from jangtq_worker.settings import WorkerSettings
 
 _PROGRAM: Final = "jangtq-worker"
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr
     )
+    raise_open_files()
     try:
         from jangtq_worker.server import WorkerServer, run_until_signal
 

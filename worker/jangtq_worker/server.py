@@ -119,6 +119,10 @@ class WorkerServer:
     def load(self) -> None:
         """Read the experts and start to serve."""
         config = self._bundle.config
+        if self._backend.name == "metal":
+            from jangtq_kernels.metal.memory import limit_cache  # elsewhere MLX stays out of the process
+
+            limit_cache()
         if not self._bundle.has_hashes:
             _log.warning(
                 "the bundle has no hashes, flipped bits go unnoticed: `jangtq-coord hash` writes some"

@@ -12,6 +12,7 @@ from jangtq_coordinator.kv.budget import KvShape
 from jangtq_coordinator.mlx_lm import TokenizerWrapper, load_tokenizer
 from jangtq_coordinator.model.minimax import default_row_type, load_model
 from jangtq_coordinator.text.capabilities import read_capabilities
+from jangtq_coordinator.transport.worker_info import WorkerInfo
 from jangtq_proto.errors import BundleError
 from jangtq_proto.wire.row_type import RowType
 
@@ -52,6 +53,10 @@ def read_tokenizer(bundle: Bundle) -> TokenizerWrapper:
     return tokenizer
 
 
+def _shares_gpu(worker: WorkerInfo) -> bool:
+    return worker.is_here and worker.device == "metal"
+
+
 def loader(bundle: Bundle, cluster: Cluster, settings: ClusterSettings) -> Callable[[], LoadedModel]:
     """What the engine runs in its own thread, the only one that may touch MLX. It raises BundleError."""
 
@@ -73,6 +78,7 @@ def loader(bundle: Bundle, cluster: Cluster, settings: ClusterSettings) -> Calla
             capabilities=read_capabilities(bundle.path),
             dense=model.dense,
             timeline=cluster.dispatcher.timeline,
+            neighbour_bytes=sum(worker.weight_bytes for worker in cluster.workers if _shares_gpu(worker)),
         )
 
     return load

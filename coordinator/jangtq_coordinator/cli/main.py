@@ -19,6 +19,7 @@ from jangtq_coordinator.config import ClusterSettings, ServeSettings
 from jangtq_kernels.errors import BackendMissingError
 from jangtq_proto.command_line import Chosen, CommandLine, Program, add_version
 from jangtq_proto.errors import JangtqError
+from jangtq_proto.open_files import raise_open_files
 from jangtq_proto.options import Settings
 
 _PROGRAM: Final = "jangtq-coord"
@@ -202,6 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 after a clean end, 2 when it could not start, 130 when interrupted."""
     name, given = program().read(arguments)
     logs.configure(logs.LogFormat.TEXT)
+    raise_open_files()
     try:
         COMMANDS[name].run(given)
     except (JangtqError, BackendMissingError) as error:

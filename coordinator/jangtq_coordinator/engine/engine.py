@@ -167,7 +167,12 @@ def _run_and_park(work: list[Callable[[], None]]) -> None:
 
 def _new_step_loop(loaded: LoadedModel, settings: EngineSettings, commands: Commands) -> StepLoop:
     """Raises ConfigurationError for memory that cannot do."""
-    storage = plan_kv(loaded.kv_shape, budget_bytes=settings.kv.budget_bytes, bits=settings.kv.bits)
+    storage = plan_kv(
+        loaded.kv_shape,
+        budget_bytes=settings.kv.budget_bytes,
+        bits=settings.kv.bits,
+        neighbour_bytes=loaded.neighbour_bytes,
+    )
     generator = Scheduler(
         loaded.model,
         stop_tokens=loaded.stop_tokens,

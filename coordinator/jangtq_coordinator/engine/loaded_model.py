@@ -47,7 +47,8 @@ class GenerationConfig:
 class LoadedModel:
     """Everything that generating needs. `name` is what clients call it; `context_length` counts tokens.
 
-    `readiness` is asked while a pass of the model waits for the cluster.
+    `readiness` is asked while a pass of the model waits for the cluster. `neighbour_bytes` are of experts
+    that worker processes hold on this machine's GPU.
     """
 
     model: LanguageModel
@@ -61,6 +62,7 @@ class LoadedModel:
     capabilities: Capabilities = field(default_factory=Capabilities)
     dense: DenseReport = DenseReport()
     timeline: Timeline = field(default_factory=Timeline)
+    neighbour_bytes: int = 0
 
     @property
     def stop_tokens(self) -> frozenset[int]:

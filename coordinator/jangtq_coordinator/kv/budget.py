@@ -56,13 +56,14 @@ class KvBudget:
         return self.budget_bytes - self.active_bytes(lengths)
 
 
-def default_budget_bytes() -> int:
+def default_budget_bytes(*, neighbour_bytes: int = 0) -> int:
     """Three quarters of the memory that is free now, which is to say after the model was loaded.
 
     On Metal that is what its recommended working set has left, elsewhere what the system calls available.
+    neighbour_bytes: of weights that workers on this machine hold on its GPU, out of the same working set.
     """
     available = psutil.virtual_memory().available
     if mx.metal.is_available():
         recommended = int(mx.device_info()["max_recommended_working_set_size"])
-        available = min(available, recommended - mx.get_active_memory())
+        available = min(available, recommended - mx.get_active_memory() - neighbour_bytes)
     return max(int(available * _SHARE_OF_FREE), 0)

@@ -32,11 +32,16 @@ class KvStorage:
         return (own,) if self.form.bits is None else (mx.uint32, own, own)
 
 
-def plan_kv(shape: KvShape, *, budget_bytes: int | None = None, bits: int | None = None) -> KvStorage:
-    """Plan with a budget, or with what is free now. Raises ConfigurationError for what cannot work."""
+def plan_kv(
+    shape: KvShape, *, budget_bytes: int | None = None, bits: int | None = None, neighbour_bytes: int = 0
+) -> KvStorage:
+    """Plan with a budget, or with what is free now, as `default_budget_bytes` has it.
+
+    Raises ConfigurationError for what cannot work.
+    """
     form = KvForm() if bits is None else KvForm(bits, _group_size(shape.head_size))
     token_bytes = shape.token_bytes(bits=bits, group_size=form.group_size)
-    budget = default_budget_bytes() if budget_bytes is None else budget_bytes
+    budget = default_budget_bytes(neighbour_bytes=neighbour_bytes) if budget_bytes is None else budget_bytes
     memory = KvBudget(budget, token_bytes)
     if memory.longest < COLUMN_STEP:
         raise ConfigurationError(

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from jangtq_bundle.fingerprint import differing_parts, is_same_bundle
 from jangtq_proto.errors import ConfigurationError, WorkerMismatchError
 from jangtq_proto.ranges import ExpertRange, format_ranges
+from jangtq_proto.sockets.local_sockets import SocketFolder
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.wire.range_messages import read_ranges
 
@@ -14,7 +16,10 @@ LOCAL = "coordinator"
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """One process that holds experts, as it described itself; `instance` tells it from an earlier one."""
+    """One process that holds experts, as it described itself; `instance` tells it from an earlier one.
+
+    is_here: whether it is another process of this user on this machine.
+    """
 
     name: str
     ranges: tuple[ExpertRange, ...]
@@ -27,6 +32,7 @@ class WorkerInfo:
     spare_bytes: int = 0
     leaving: bool = False
     taken_over: tuple[ExpertRange, ...] = ()
+    is_here: bool = False
 
     def is_same(self, other: "WorkerInfo") -> bool:
         """Whether it is the same process with the same experts."""
@@ -55,6 +61,7 @@ def worker_from(name: str, reply: pb.DescribeReply) -> WorkerInfo:
         spare_bytes=reply.spare_bytes,
         leaving=reply.leaving,
         taken_over=taken_over,
+        is_here=SocketFolder().holds(Path(reply.local_socket.path), reply.local_socket.machine_id),
     )
 
 

@@ -1,5 +1,9 @@
 """Bytes of KV: what models take a token, what batches take, and what a budget allows."""
 
+from types import SimpleNamespace
+
+import mlx.core as mx
+import psutil
 import pytest
 
 from jangtq_coordinator.kv.budget import KvBudget, KvShape, default_budget_bytes
@@ -24,6 +28,17 @@ def test_a_batch_is_as_wide_as_its_longest_sequence() -> None:
     assert memory.active_bytes([2000, 10, 10]) == 3 * 2048 * 1000
     assert memory.spare_bytes([2000, 10, 10]) == 10_000_000 - 3 * 2048 * 1000
     assert memory.longest == 9984 and memory.spare_bytes([memory.longest]) >= 0
+
+
+def test_on_metal_experts_of_a_worker_beside_us_are_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit, own, beside = 48 * 2**30, 4 * 2**30, 28 * 2**30
+    monkeypatch.setattr(mx.metal, "is_available", lambda: True)
+    monkeypatch.setattr(mx, "device_info", lambda: {"max_recommended_working_set_size": limit})
+    monkeypatch.setattr(mx, "get_active_memory", lambda: own)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=60 * 2**30))
+    assert default_budget_bytes() == (limit - own) * 3 // 4
+    assert default_budget_bytes(neighbour_bytes=beside) == (limit - own - beside) * 3 // 4
+    assert default_budget_bytes(neighbour_bytes=limit) == 0
 
 
 def test_without_a_budget_there_is_what_is_free() -> None:
