@@ -1,4 +1,4 @@
-"""The requests under way: what each one's steps bring, on its way to whoever asked. Knows no model."""
+"""The active requests: turns the steps of each sequence into events for its stream. Knows no model."""
 
 import logging
 import time
@@ -26,7 +26,7 @@ class _Request:
 
 
 class ActiveRequests:
-    """By the number that the batch knows them by. For the engine's thread, but for its length."""
+    """Active requests by the uid of their sequence. Engine thread only; len() is safe in any thread."""
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
@@ -38,20 +38,20 @@ class ActiveRequests:
         return len(self._requests)
 
     def begin(self, uid: int, stream: GenerationStream, *, answer: RequestOutput) -> None:
-        """A request was taken."""
+        """Add a request that the scheduler took."""
         self._timeline.begin_request(uid, stream.request_id)
         self._requests[uid] = _Request(stream, answer)
 
     def refuse(self, stream: GenerationStream, error: Exception) -> None:
-        """One was not."""
+        """End the stream of a request that the scheduler did not take."""
         self._outbox.put(stream, Failed(error))
 
     def of(self, streams: Collection[GenerationStream]) -> list[int]:
-        """The requests whose streams these are."""
+        """The uids of the requests that these streams belong to."""
         return [uid for uid, request in self._requests.items() if request.stream in streams]
 
     def take_prefill(self, step: PrefillStep) -> None:
-        """Tell of a chunk; its token, where it brought one, is for `take_token`."""
+        """Send the progress of a chunk. The token that the last chunk brings goes to `take_token`."""
         request = self._requests[step.uid]
         request.admitted = request.admitted or time.monotonic()
         if not request.answer.has_begun:
@@ -59,7 +59,7 @@ class ActiveRequests:
             self._outbox.put(request.stream, PrefillProgress(step.done, step.total))
 
     def take_token(self, step: TokenStep) -> Finished | Failed | None:
-        """Tell of a token; returns the end of the answer where this was its last one."""
+        """Send a token's events; returns the last event of the answer once it has ended."""
         request = self._requests.get(step.uid)
         if request is None:
             # A stop string ended the answer before the last token of a pass that brought several.
@@ -75,26 +75,26 @@ class ActiveRequests:
         return end
 
     def fail(self, uids: Sequence[int], error: Exception, *, where: str) -> None:
-        """Tell requests that their answers end here, by what happened to them."""
+        """End these requests with an error."""
         report(f"{where} of {', '.join(map(self._name, uids))}", error)
         for uid in uids:
             self._outbox.put(self._requests[uid].stream, Failed(error))
 
     def fail_all(self, error: Exception) -> None:
-        """Tell everybody, and forget them."""
+        """End every request with an error, and forget them all."""
         for request in self._requests.values():
             self._outbox.put(request.stream, Failed(error))
         self._requests.clear()
         self._outbox.flush()
 
     def forget(self, uids: Sequence[int]) -> None:
-        """However they ended."""
+        """Remove requests that ended."""
         for uid in uids:
             del self._requests[uid]
             self._timeline.end_request(uid)
 
     def flush(self) -> list[int]:
-        """Send what there is to tell; returns the requests that nobody can be told of."""
+        """Send the collected events; returns the requests whose event loop is closed."""
         return self.of(self._outbox.flush())
 
     def _events(self, request: _Request, step: TokenStep) -> list[GenerationEvent]:
@@ -107,10 +107,10 @@ class ActiveRequests:
             return [Failed(error)]
 
     def _name(self, uid: int) -> str:
-        """What logs call a request."""
+        """The request's id in logs."""
         return f"request {self._requests[uid].stream.request_id or uid}"
 
 
 def report(where: str, error: Exception) -> None:
-    """The cluster's errors explain themselves; of all others the place is wanted too."""
+    """Log why a request failed. Errors of the cluster explain themselves; others get a traceback."""
     _log.error("%s failed: %s", where, error, exc_info=None if isinstance(error, ClusterError) else error)

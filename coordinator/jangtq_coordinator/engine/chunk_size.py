@@ -6,23 +6,23 @@ from typing import Final
 from jangtq_coordinator.metrics.running_high import RunningHigh
 
 SMALLEST: Final = 8
-"""Rows of a chunk, however long they take."""
+"""The least rows of a chunk, even where they take longer than the limit."""
 _PROOF: Final = 8
 _GROWTH: Final = 2.0
 _FREE_CONTEXT: Final = 1024
-"""Added to the context where chunks are compared before their costs can be told apart."""
+"""Added to the context when chunks are compared before the two parts of their cost are known."""
 _AIM: Final = 0.8
 _FIRST_MARGIN: Final = 1.3
 _SPEED_WEIGHT: Final = 0.1
 _WORST: Final = 3.0
-"""What took more times longer than expected tells of a disturbance, not of the model."""
+"""A chunk that took more than this many times its expected time was disturbed; it counts as that much."""
 
 
 class ChunkCost:
     """Seconds = rows x (one part + another x context), fitted to recent chunks by least squares.
 
-    Errors count by their share of the time. Without a fixed part small chunks seem dear, and the rows that
-    are asked for approach the right number from below.
+    Errors are relative to the time. The fit has no fixed part: small chunks seem expensive, so that chunk
+    sizes approach the right number from below.
     """
 
     _MEMORY: Final = 0.99
@@ -31,7 +31,7 @@ class ChunkCost:
         self._rr = self._rx = self._xx = self._rt = self._xt = 0.0
 
     def record(self, rows: int, context: float, *, seconds: float, least_seconds: float) -> None:
-        """One chunk; those that took less than `least_seconds` count less."""
+        """Add one chunk; a chunk that took less than `least_seconds` weighs less."""
         weight = 1 / max(seconds, least_seconds) ** 2
         x = rows * context
         self._rr = self._rr * self._MEMORY + weight * rows * rows
@@ -41,7 +41,7 @@ class ChunkCost:
         self._xt = self._xt * self._MEMORY + weight * x * seconds
 
     def seconds_per_row(self, context: float) -> float:
-        """Of a chunk whose rows see so many tokens in the middle; 0 before the first."""
+        """Expected seconds a row, where the middle row sees `context` tokens; 0 before the first chunk."""
         if self._rr == 0:
             return 0.0
         determinant = self._rr * self._xx - self._rx**2
@@ -57,8 +57,8 @@ class ChunkCost:
 class ChunkSize:
     """Bounds chunks to `limit_seconds` (0: unlimited) and to `most` rows.
 
-    Aims at four fifths of the limit, for a pass that decodes follows, and at less by what one chunk in a
-    hundred exceeds its expected time.
+    The aim is four fifths of the limit, since a decode pass follows, divided by the margin that one chunk in
+    a hundred exceeds.
     """
 
     def __init__(self, *, limit_seconds: float, most: int) -> None:
@@ -66,25 +66,25 @@ class ChunkSize:
         self._most = most
         self._cost = ChunkCost()
         self._speed = 1.0
-        """Of late, as a factor of what the cost says."""
+        """How recent chunks compare with their expected cost, as a factor."""
         self._margin = RunningHigh(_FIRST_MARGIN)
         self._tried = 0.0
         self._too_long: list[float] = []
 
     @property
     def out_of_reach(self) -> float | None:
-        """The seconds of the smallest chunks where the newest of them all took longer than allowed."""
+        """The seconds of the smallest chunks, if the newest of them all took longer than the limit."""
         return statistics.median(self._too_long) if len(self._too_long) >= _PROOF else None
 
     def rows(self, context: int, *, others_wait: bool, spent_seconds: float = 0.0) -> int:
-        """For the next chunk, after `context` tokens; `spent_seconds` of its time are gone already.
+        """Rows of the next chunk, after `context` tokens; `spent_seconds` of its time are used up already.
 
-        The limit protects sequences that decode; where there are none, chunks are as large as allowed.
+        The limit protects sequences that decode. Without any, chunks are as large as allowed.
         """
         if not (self.limit_seconds and others_wait):
             return self._most
         trusted = _GROWTH * self._tried / (_FREE_CONTEXT + context)
-        # The middle of the chunk is not known yet; half of the largest one is later than any.
+        # The chunk's middle is not known yet; half of the largest chunk is an upper bound.
         per_row = self._seconds_per_row(context + min(trusted, self._most) / 2)
         wanted = (
             max(_AIM * self.limit_seconds - spent_seconds, 0) / self._margin.value / per_row if per_row else 0
@@ -92,7 +92,7 @@ class ChunkSize:
         return min(max(int(min(wanted, trusted)), SMALLEST), self._most)
 
     def record(self, rows: int, context: int, *, seconds: float) -> None:
-        """Learn from a chunk that followed `context` tokens."""
+        """Learn from a chunk that came after `context` tokens."""
         if not self.limit_seconds or seconds <= 0:
             return
         if seconds <= self.limit_seconds:

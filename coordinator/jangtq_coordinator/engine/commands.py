@@ -1,4 +1,4 @@
-"""What the engine's thread is asked to do, and how it takes that in. Knows no model."""
+"""Commands to the engine's thread, and its queue of them. Knows no model."""
 
 import queue
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from jangtq_coordinator.engine.streams import GenerationStream
 
 @dataclass(frozen=True)
 class Submit:
-    """Begin with a request."""
+    """Start a request."""
 
     request: GenerationRequest
     stream: GenerationStream
@@ -18,7 +18,7 @@ class Submit:
 
 @dataclass(frozen=True)
 class Cancel:
-    """Forget a request; nobody reads its stream any more."""
+    """Drop a request whose stream has no reader any more."""
 
     stream: GenerationStream
 
@@ -35,7 +35,7 @@ Commands = queue.SimpleQueue[Command]
 
 
 class CommandQueue:
-    """The commands that were not obeyed yet. For the engine's thread, but for its length."""
+    """Commands not handled yet. Engine thread only; len() is safe in any thread."""
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
@@ -45,7 +45,7 @@ class CommandQueue:
         return len(self._here) + self._commands.qsize()
 
     def take(self, *, wait_seconds: float | None = 0) -> list[Command]:
-        """Everything that is here; waits for the first where there is nothing, for ever when None."""
+        """Remove and return all commands; wait up to `wait_seconds` for the first, None for ever."""
         if not self.look() and wait_seconds != 0:
             try:
                 self._here.append(self._commands.get(timeout=wait_seconds))
@@ -55,7 +55,7 @@ class CommandQueue:
         return taken
 
     def look(self) -> Sequence[Command]:
-        """Everything that is here, left where it is."""
+        """All commands, left in the queue."""
         while not self._commands.empty():
             self._here.append(self._commands.get_nowait())
         return self._here

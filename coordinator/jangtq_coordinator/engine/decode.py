@@ -1,4 +1,4 @@
-"""The sequences that decode together: one pass for all, with guessed tokens checked in the same pass."""
+"""The sequences that decode together: one pass for all, which also checks their drafts."""
 
 from collections.abc import Collection, Sequence
 
@@ -13,7 +13,7 @@ Draft = tuple[int, ...]
 
 
 class DecodingBatch:
-    """Rows of the KV cache stand in the order of `sequences`."""
+    """Row i of the KV cache belongs to `sequences[i]`."""
 
     def __init__(self, model: LanguageModel, stop_tokens: frozenset[int]) -> None:
         self._model = model
@@ -25,7 +25,7 @@ class DecodingBatch:
         return len(self.sequences)
 
     def join(self, sequence: TokenSequence, kv: BatchCache) -> None:
-        """Add a sequence, and its KV of all its tokens but the last."""
+        """Add a sequence and its KV, which holds all its tokens except the last."""
         if self.kv is None:
             self.kv = kv
         else:
@@ -33,7 +33,7 @@ class DecodingBatch:
         self.sequences.append(sequence)
 
     def drop(self, uids: Collection[int]) -> None:
-        """Forget sequences; unknown uids are left alone."""
+        """Remove sequences; unknown uids are ignored."""
         kept = [row for row, sequence in enumerate(self.sequences) if sequence.uid not in uids]
         if len(kept) == len(self.sequences):
             return
@@ -46,8 +46,8 @@ class DecodingBatch:
     def next(self, drafts: Sequence[Draft]) -> list[TokenStep]:
         """One pass: a token of every sequence, and one more for each token of its draft that was right.
 
-        A draft never changes an answer: each token is picked as it would have been without, and the first
-        that differs ends what is taken. When the pass fails, everything is as before it.
+        A draft never changes an answer: each token is picked as without a draft, and the first that differs
+        ends what is accepted. A pass that fails changes nothing.
         """
         assert self.kv is not None
         for sequence, draft in zip(self.sequences, drafts, strict=True):
@@ -73,7 +73,7 @@ class DecodingBatch:
         return mx.array([row + row[-1:] * (width - len(row)) for row in rows])
 
     def _pick(self, logits: mx.array, drafts: Sequence[Draft]) -> list[Pick]:
-        """Picks for all positions of all rows, row by row."""
+        """The picks of every position, row by row."""
         width, vocabulary = logits.shape[1:]
         rows = [
             Row(sequence.picker, draft[:count])

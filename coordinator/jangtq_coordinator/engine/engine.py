@@ -1,4 +1,7 @@
-"""The engine: one thread that owns MLX and a loaded model, and the way to it from others. Knows no HTTP."""
+"""The engine: one thread that owns MLX and a loaded model, and its interface for other threads.
+
+Knows no HTTP.
+"""
 
 import logging
 import queue
@@ -34,7 +37,7 @@ class EngineState(StrEnum):
 
 
 class Engine:
-    """Generates for many requests at once. Its methods may be called from any thread unless they say not."""
+    """Generates for many requests at once. Methods are safe in any thread unless they say otherwise."""
 
     def __init__(self, load: Callable[[], LoadedModel], *, settings: EngineSettings) -> None:
         self._load = load
@@ -53,9 +56,9 @@ class Engine:
 
     @property
     def loaded(self) -> LoadedModel:
-        """The model; only its plain facts and its tokenizer are for other threads.
+        """The model. Other threads may use its plain facts and its tokenizer only.
 
-        Raises EngineUnavailableError where there is none.
+        Raises EngineUnavailableError before it is loaded and after loading failed.
         """
         if self._state is EngineState.STARTING or self._ready.exception() is not None:
             raise EngineUnavailableError(f"the engine is {self._state} and has no model")
@@ -63,17 +66,17 @@ class Engine:
 
     @property
     def running(self) -> int:
-        """How many requests there are, waiting ones included."""
+        """The number of requests, waiting ones included."""
         return 0 if self._steps is None else self._steps.running
 
     @property
     def load(self) -> EngineStats:
-        """What there is to do, and the memory it takes."""
+        """The current load, and the memory it takes."""
         return EngineStats() if self._steps is None else self._steps.load
 
     @property
     def counters(self) -> EngineCounters:
-        """What was done since the start."""
+        """Totals since the start."""
         return EngineCounters() if self._steps is None else self._steps.counters
 
     def start(self) -> None:
@@ -82,7 +85,7 @@ class Engine:
         self._ready.result()
 
     def submit(self, request: GenerationRequest) -> GenerationStream:
-        """Begin with a request; must be called in a running event loop, which alone may use the stream.
+        """Start a request. Call it in a running event loop; only that loop may use the stream.
 
         Raises ContextOverflowError when the prompt leaves no room for an answer, QueueFullError when too many
         requests wait, CoverageError while some expert has no worker, and EngineUnavailableError when no
@@ -156,17 +159,17 @@ class Engine:
 
 
 def _run_and_park(work: list[Callable[[], None]]) -> None:
-    """Do the work, let go of it, and never end.
+    """Do the work, drop it, and never end.
 
-    A thread that ends has MLX free its compiled functions after Python has joined it; when the interpreter
-    is at its own end by then, that aborts the process.
+    When a thread ends, MLX frees its compiled functions after Python has joined the thread. If the
+    interpreter is shutting down by then, that aborts the process.
     """
     work.pop()()
     threading.Event().wait()
 
 
 def _new_step_loop(loaded: LoadedModel, settings: EngineSettings, commands: Commands) -> StepLoop:
-    """Raises ConfigurationError for memory that cannot do."""
+    """Raises ConfigurationError where the memory for KV is too small."""
     storage = plan_kv(
         loaded.kv_shape,
         budget_bytes=settings.kv.budget_bytes,

@@ -1,4 +1,4 @@
-"""What the engine tells about one request, in order: prefill, tokens, then one end."""
+"""The events of one request, in order: prefill, tokens, then one end."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +11,7 @@ FinishReason = Literal["stop", "length", "tool_calls"]
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one request. Completion tokens include reasoning, prompt tokens those cached."""
+    """Token counts of one request. Completion tokens include reasoning; prompt tokens include cached ones."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -29,7 +29,7 @@ class PrefillProgress:
 
 @dataclass(frozen=True)
 class TokenGenerated:
-    """One more token, and the pieces of text that became certain with it; there may be none.
+    """One more token, and the pieces of text that it completes; there may be none.
 
     `logprobs` are given for tokens of the content, where they were asked for.
     """
@@ -41,7 +41,7 @@ class TokenGenerated:
 
 @dataclass(frozen=True)
 class Finished:
-    """The answer is complete; `pieces` is what had been held back, `stop` the stop string it met."""
+    """The answer is complete. `pieces` was held back until now; `stop` is the stop string that ended it."""
 
     reason: FinishReason
     usage: Usage
@@ -51,7 +51,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The request ends here without an answer, or with a part of one."""
+    """The request failed, perhaps after a part of its answer."""
 
     error: Exception
 

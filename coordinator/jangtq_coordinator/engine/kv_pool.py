@@ -1,4 +1,7 @@
-"""The memory for KV, shared by sequences under way and prompts kept, which give way first. Knows no model."""
+"""The memory for KV, shared by active sequences and the prefix cache, which gives way first.
+
+Knows no model.
+"""
 
 from collections.abc import Collection, Sequence
 
@@ -12,7 +15,7 @@ from jangtq_coordinator.kv.storage import KvStorage
 
 
 class KvPool:
-    """Everywhere `live` are all the sequences that have KV, or are about to."""
+    """In every method, `live` is all sequences that have KV or are about to get it."""
 
     def __init__(self, storage: KvStorage, kept: PrefixCache, counters: EngineCounters) -> None:
         self.memory = storage.memory
@@ -22,15 +25,15 @@ class KvPool:
 
     @property
     def kept_bytes(self) -> int:
-        """What kept prompts take."""
+        """Bytes of the prefix cache in memory."""
         return self._kept.nbytes
 
     def spare_bytes(self, live: Collection[TokenSequence], *, headroom: int = COLUMN_STEP) -> int:
-        """What is left when each grows by `headroom` tokens; negative where they do not fit."""
+        """Bytes left when each sequence grows by `headroom` tokens; negative where they do not fit."""
         return self.memory.spare_bytes([min(len(one.tokens) + headroom, one.limit) for one in live])
 
     def begin(self, sequence: TokenSequence, live: Collection[TokenSequence]) -> BatchCache:
-        """KV for a sequence, with what is kept of its beginning."""
+        """New KV for a sequence, with the cached beginning of its prompt."""
         spare = max(self.spare_bytes(live), 0)
         kv = self._restore(sequence, spare_bytes=spare, beyond=0)
         self._kept.shrink(spare)
@@ -39,17 +42,17 @@ class KvPool:
     def begin_again(
         self, sequence: TokenSequence, live: Collection[TokenSequence], *, beyond: int
     ) -> BatchCache | None:
-        """KV for the same, where more than `beyond` tokens of its beginning are kept by now."""
+        """KV for the same sequence, if more than `beyond` tokens of its beginning are cached by now."""
         return self._restore(sequence, spare_bytes=max(self.spare_bytes(live), 0), beyond=beyond)
 
     def give_way(self, spare_bytes: int) -> None:
-        """Let kept prompts have no more than this."""
+        """Limit the prefix cache to the bytes that live sequences leave."""
         self._kept.shrink(max(spare_bytes, 0))
 
     def keep(
         self, sequence: TokenSequence, kv: BatchCache, *, live: Sequence[TokenSequence], row: int, last: bool
     ) -> None:
-        """Keep what a row of KV holds; with `last` nothing else of it is used afterwards."""
+        """Cache what a row of KV holds; `last` says that the row is not used afterwards."""
         lengths = [len(one.tokens) for one in live if not (last and one is sequence)]
         room = self.memory.spare_bytes(lengths) if last else self.spare_bytes(live, headroom=0)
         self._kept.store(sequence.tokens[: kv.lengths[row]], kv, row=row, room_bytes=room, last=last)
@@ -57,7 +60,7 @@ class KvPool:
     def keep_begun(
         self, sequence: TokenSequence, kv: BatchCache, *, live: Sequence[TokenSequence], new: int
     ) -> None:
-        """Keep the whole blocks of a prompt under way, after `new` tokens more of it were computed."""
+        """Cache the full blocks of an unfinished prompt, after `new` more of its tokens were computed."""
         (done,) = kv.lengths
         blocks = done // BLOCK_TOKENS
         if blocks > (done - new) // BLOCK_TOKENS:
@@ -65,7 +68,7 @@ class KvPool:
             self._kept.store(sequence.tokens[: blocks * BLOCK_TOKENS], kv, row=0, room_bytes=room)
 
     def close(self) -> None:
-        """Finish what is being written to disk."""
+        """Finish writing to disk."""
         self._kept.close()
 
     def _restore(self, sequence: TokenSequence, *, spare_bytes: int, beyond: int) -> BatchCache | None:

@@ -1,4 +1,4 @@
-"""A model that is ready to generate, with what its files say about generating."""
+"""A model that is ready to generate, with the generation settings of its files."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from jangtq_proto.errors import BundleError, RequestError
 
 
 class LanguageModel(Protocol):
-    """A model of mlx-lm's kind. May block on the network and may raise in the middle of a pass."""
+    """A model with mlx-lm's interface. It may block on the network and may raise in the middle of a pass."""
 
     def __call__(self, inputs: mx.array, *, cache: list[object]) -> mx.array:
         """inputs: [rows, tokens] ids; returns logits [rows, tokens, vocabulary] and extends the KV cache."""
@@ -28,7 +28,7 @@ class LanguageModel(Protocol):
 
 @runtime_checkable
 class LastLogits(Protocol):
-    """A model that can spare its head all positions but the last: most of a prefill's logits are not used."""
+    """A model that can compute the logits of the last position only: a prefill needs no others."""
 
     def last_logits(self, inputs: mx.array, *, cache: list[object]) -> mx.array:
         """inputs: [rows, tokens] ids; returns logits [rows, vocabulary] of the last position."""
@@ -37,7 +37,7 @@ class LastLogits(Protocol):
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """What generation_config.json says; the model card's values where it is silent."""
+    """Settings of generation_config.json; the model card's values where it states none."""
 
     sampling: SamplingParameters = SamplingParameters()
     eos_token_ids: frozenset[int] = frozenset()
@@ -45,9 +45,9 @@ class GenerationConfig:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """Everything that generating needs. `name` is what clients call it; `context_length` counts tokens.
+    """Everything that generation needs. Clients call the model `name`; `context_length` counts tokens.
 
-    `readiness` is asked while a pass of the model waits for the cluster. `neighbour_bytes` are of experts
+    A pass that waits for the cluster calls `readiness`. `neighbour_bytes` are of experts
     that worker processes hold on this machine's GPU.
     """
 
@@ -91,7 +91,7 @@ def _sampling(config: Mapping[str, object]) -> SamplingParameters:
     return SamplingParameters().override(
         temperature=_number(config, "temperature"),
         top_p=_number(config, "top_p"),
-        # Some write -1 where nothing is cut off.
+        # Some files state -1 for no limit.
         top_k=None if top_k is None else max(0, int(top_k)),
         min_p=_number(config, "min_p"),
         repetition_penalty=_number(config, "repetition_penalty"),

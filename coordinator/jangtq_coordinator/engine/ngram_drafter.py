@@ -1,4 +1,4 @@
-"""Guesses the next tokens from what the sequence says already: prompt lookup. Pure; knows no model."""
+"""Drafts the next tokens from earlier text of the sequence (prompt lookup). Pure; knows no model."""
 
 import itertools
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ NGRAM: Final = 3
 
 
 class NgramDrafter:
-    """Remembers where each run of three tokens stood last, and what came after it."""
+    """Remembers the last position of each run of three tokens."""
 
     def __init__(self, tokens: Sequence[int] = ()) -> None:
         self._tokens: list[int] = []
@@ -16,16 +16,16 @@ class NgramDrafter:
         self.extend(tokens)
 
     def extend(self, tokens: Sequence[int]) -> None:
-        """The sequence goes on."""
+        """Append tokens of the sequence."""
         for token in tokens:
             if len(self._tokens) >= NGRAM:
                 self._after[tuple(self._tokens[-NGRAM:])] = len(self._tokens)
             self._tokens.append(token)
 
     def draft(self, most: int) -> tuple[int, ...]:
-        """`most` tokens as they followed the last three where these stood before; none where they never did.
+        """Up to `most` tokens that followed the last three at their earlier position; none without one.
 
-        What followed reaches the end sooner or later, and goes on into the draft itself.
+        Past the end of the sequence the draft continues with its own tokens.
         """
         start = self._after.get(tuple(self._tokens[-NGRAM:]))
         if start is None or most < 1:

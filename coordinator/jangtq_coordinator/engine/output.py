@@ -1,4 +1,4 @@
-"""The answers under way: each turns its tokens into events. Knows no model and no batch."""
+"""Turns the tokens of one answer into events. Knows no model and no batch."""
 
 from collections.abc import Iterable
 
@@ -26,13 +26,13 @@ class RequestOutput:
 
     @property
     def has_begun(self) -> bool:
-        """Whether there is a token."""
+        """Whether the answer has a token."""
         return self._completion_tokens > 0
 
     def add(
         self, token: int, finish_reason: FinishReason | None, logprobs: TokenLogprobs | None = None
     ) -> list[GenerationEvent]:
-        """The events of one more token. The token that means "stop" has no text."""
+        """The events of one more token. A stop token has no text."""
         self._completion_tokens += 1
         before = self._text.channel
         self._reasoning_tokens += before is Channel.REASONING
@@ -52,6 +52,6 @@ class RequestOutput:
         self._called = self._called or any(piece.step is CallStep.END for piece in pieces)
 
     def _end(self, reason: FinishReason, pieces: Iterable[Piece] = ()) -> Finished:
-        """An answer that stops after calls waits for their results."""
+        """The reason of the end; an answer with tool calls ends with "tool_calls"."""
         called = self._called and reason == "stop"
         return Finished("tool_calls" if called else reason, self.usage, tuple(pieces), self._text.met_stop)

@@ -1,20 +1,20 @@
-"""What a decode pass costs by its number of rows, learned from the passes there were. Pure."""
+"""The cost of a decode pass by its number of rows, learned from earlier passes. Pure."""
 
 from typing import Final
 
 _LEAST_VARIANCE: Final = 1e-6
 _MEMORY: Final = 0.95
-"""What a measurement still weighs after the next one."""
+"""The weight of a measurement after the next one."""
 
 
 class PassCost:
-    """A straight line through recent passes: a fixed part, chiefly the exchanges, and one a row."""
+    """A straight line through recent passes: a fixed part, mostly the exchanges, and a part for each row."""
 
     def __init__(self) -> None:
         self._weight = self._x = self._y = self._xx = self._xy = 0.0
 
     def record(self, rows: int, seconds: float) -> None:
-        """One pass of so many rows took so long."""
+        """Add one pass."""
         self._weight = self._weight * _MEMORY + 1
         self._x = self._x * _MEMORY + rows
         self._y = self._y * _MEMORY + seconds
@@ -23,11 +23,11 @@ class PassCost:
 
     @property
     def has_varied(self) -> bool:
-        """Whether passes had different numbers of rows of late, so that their parts can be told apart."""
+        """Whether recent passes had different numbers of rows, which the fit needs."""
         return self._weight > 0 and self._variance > _LEAST_VARIANCE
 
     def seconds(self, rows: int) -> float:
-        """The expected time of a pass; until rows have varied, the mean of all. 0 before the first."""
+        """The expected time of a pass; the mean of all until rows have varied; 0 before the first."""
         if self._weight == 0:
             return 0.0
         mean_x, mean_y = self._x / self._weight, self._y / self._weight

@@ -1,6 +1,6 @@
-"""The prompts that go through the model, one chunk at a time and in turns. Knows no batch.
+"""Computes prompts one chunk at a time, in turns. Knows no batch.
 
-Together they would be padded, and the padding be routed to experts.
+Prompts are not batched: that needs padding, and padding would be routed to experts.
 """
 
 import logging
@@ -22,7 +22,7 @@ _log = logging.getLogger("jangtq.engine")
 
 @dataclass(frozen=True)
 class PrefillStep:
-    """A chunk of some rows of a prompt went through the model; the last brings the answer's first token."""
+    """One computed chunk of a prompt; the last chunk brings the answer's first token."""
 
     uid: int
     rows: int
@@ -34,7 +34,7 @@ class PrefillStep:
 
 @dataclass
 class Prompt:
-    """A prompt under way; what its KV holds is done, and `turn` counts what remains."""
+    """An unfinished prompt. Its KV holds the computed part; `turn` counts the rest."""
 
     sequence: TokenSequence
     kv: BatchCache
@@ -47,7 +47,7 @@ class Prompt:
 
 
 class Prefilling:
-    """All prompts under way."""
+    """All unfinished prompts."""
 
     def __init__(self, model: LanguageModel, *, stop_tokens: frozenset[int], chunk: ChunkSize) -> None:
         self._model = model
@@ -55,34 +55,34 @@ class Prefilling:
         self._chunk = chunk
         self.prompts: dict[int, Prompt] = {}
         self.turn_of: int | None = None
-        """Whose chunk is being computed, or failed last."""
+        """The prompt whose chunk is being computed, or failed last."""
         self._has_warned = False
 
     def add(self, sequence: TokenSequence, kv: BatchCache) -> None:
-        """Begin with a sequence whose KV may hold its beginning already, but not all."""
+        """Add a sequence; its KV may hold the beginning of the prompt, but not all of it."""
         remaining = len(sequence.tokens) - kv.lengths[0]
         self.prompts[sequence.uid] = Prompt(sequence, kv, PromptTurn(sequence.uid, remaining))
 
     def renew(self, prompt: Prompt, kv: BatchCache) -> None:
-        """Give a prompt that has not begun KV that holds more of it."""
+        """Replace the KV of a prompt that has not begun by one that holds more of it."""
         prompt.kv = kv
         prompt.turn.remaining = len(prompt.sequence.tokens) - prompt.done
 
     def first_turn(self) -> Prompt | None:
-        """The prompt whose turn it is, where that is its first one."""
+        """The prompt whose turn it is, if that is its first turn."""
         if not self.prompts:
             return None
         prompt = self.prompts[self._next_uid()]
         return None if prompt.has_begun else prompt
 
     def drop(self, uids: Collection[int]) -> None:
-        """Forget prompts; unknown uids are left alone."""
+        """Remove prompts; unknown uids are ignored."""
         self.prompts = {uid: prompt for uid, prompt in self.prompts.items() if uid not in uids}
 
     def next(self, *, others_wait: bool, spent_seconds: float) -> PrefillStep | None:
-        """One chunk of the prompt whose turn it is; `others_wait` bounds its time, of which some is spent.
+        """Compute one chunk of the prompt whose turn it is; `others_wait` limits its time.
 
-        When it fails, everything is as before it. After the last chunk the prompt is still here.
+        A chunk that fails changes nothing. After its last chunk the prompt stays until it is dropped.
         """
         if not self.prompts:
             return None
@@ -108,7 +108,7 @@ class Prefilling:
         )
 
     def _warn_once(self) -> None:
-        """Where no chunk is small enough for the time that it may take beside sequences that decode."""
+        """Warn if even the smallest chunks take longer than --prefill-ms."""
         seconds = self._chunk.out_of_reach
         if seconds is None or self._has_warned:
             return

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass
 class PromptTurn:
-    """A prompt's claim on the next chunk. `waited` counts rows computed for others since its last chunk."""
+    """A prompt's claim on the next chunk. `waited` counts rows of other prompts since its last chunk."""
 
     uid: int
     remaining: int
@@ -14,8 +14,8 @@ class PromptTurn:
 
 
 def next_turn(turns: Sequence[PromptTurn]) -> PromptTurn:
-    """The shortest remainder first; every row computed for others makes a prompt seem one row shorter.
+    """The shortest remainder first; each row computed for other prompts makes a prompt count one row shorter.
 
-    So a short prompt waits for no long one, and a long one waits for at most as many rows as it has.
+    A short prompt never waits for a long one, and a long one waits for at most as many rows as it has.
     """
     return min(turns, key=lambda turn: turn.remaining - turn.waited)

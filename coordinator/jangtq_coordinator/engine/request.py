@@ -1,4 +1,4 @@
-"""What the engine is asked for: one prompt, already tokens, and how to continue it."""
+"""A request to the engine: one prompt as tokens, and how to continue it."""
 
 from dataclasses import dataclass, field
 
@@ -13,8 +13,8 @@ from jangtq_proto.errors import ContextOverflowError, RequestError
 class GenerationRequest:
     """A continuation of `prompt` by at most `max_tokens` tokens (None: as many as the context allows).
 
-    Without an `opening` the answer is plain text, markers of reasoning included. `tool_calls` says whether
-    calls in it are calls; otherwise they are text. `choice` tells apart several answers to one prompt with
+    Without an `opening` the answer is plain text, markers of reasoning included. `tool_calls` says whether to
+    parse tool calls; otherwise they are text. `choice` distinguishes several answers to one prompt with
     one seed. A constraint has a state and serves one request only. `speculation` overrides the engine's own,
     unless that is off.
     """
@@ -38,17 +38,17 @@ class GenerationRequest:
             raise RequestError("an empty stop string would end every answer at once")
 
     def new_picker(self) -> SequenceSampler:
-        """What picks the answer's tokens."""
+        """A sampler for this answer."""
         return SequenceSampler(self.sampling, self.prompt, choice=self.choice, constraint=self.constraint)
 
     def token_budget(self, context_length: int) -> int:
-        """How many tokens the answer may have. Raises ContextOverflowError when there is room for none."""
+        """The most tokens of the answer. Raises ContextOverflowError where there is room for none."""
         room = room_after(len(self.prompt), context_length)
         return room if self.max_tokens is None else min(self.max_tokens, room)
 
 
 def room_after(prompt_tokens: int, context_length: int) -> int:
-    """Tokens that a prompt leaves for its answer. Raises ContextOverflowError when there are none."""
+    """Tokens that a prompt leaves for its answer. Raises ContextOverflowError where it leaves none."""
     room = context_length - prompt_tokens
     if room < 1:
         raise ContextOverflowError(

@@ -1,4 +1,4 @@
-"""How long passes that the cluster failed are tried again. Pure; the caller waits."""
+"""How long a pass that the cluster failed is tried again. Pure; the caller waits."""
 
 from typing import Final
 
@@ -28,5 +28,5 @@ class RetryWindow:
         return now - self._failing_since < self._seconds
 
     def succeeded(self) -> None:
-        """A pass went through."""
+        """A pass succeeded."""
         self._failing_since = None

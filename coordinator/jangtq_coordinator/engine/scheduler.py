@@ -1,8 +1,8 @@
 """Continuous batching: sequences wait for memory, compute their prompts in turns, then decode together.
 
-Each token leaves in the pass that made it, and no pass is wasted: mlx-lm's own batching emits a token one
-pass late, spends a pass on the last prompt token and one after the last answer token; with experts behind a
-network each of these is a full round of exchanges.
+Each token is emitted by the pass that computed it, and no pass is wasted. mlx-lm's own batching emits a token
+one pass late, and spends a pass on the last prompt token and one after the last answer token; with experts
+behind a network each of these passes is a full round of exchanges.
 """
 
 import time
@@ -31,7 +31,7 @@ _CLEAR_CACHE_PASSES: Final = 512
 
 
 class Scheduler:
-    """Every method must be called from one thread."""
+    """Owns all sequences. Every method must be called from one thread."""
 
     def __init__(
         self,
@@ -42,58 +42,58 @@ class Scheduler:
         storage: KvStorage,
         kept: PrefixCache,
     ) -> None:
-        """`kept` holds prompts in the memory of the storage that sequences leave free."""
+        """`kept` is the prefix cache; it uses the memory of the storage that sequences leave free."""
         maybe_set_recommended_wired_limit()
         chunk = ChunkSize(limit_seconds=settings.prefill_ms / 1000, most=settings.prefill_rows)
         self._settings = settings
-        self._line: WaitQueue[TokenSequence] = WaitQueue()
+        self._queue: WaitQueue[TokenSequence] = WaitQueue()
         self._prefilling = Prefilling(model, stop_tokens=stop_tokens, chunk=chunk)
         self._decoding = DecodingBatch(model, stop_tokens)
         self._speculator = Speculator(settings.speculation)
         self.counters = EngineCounters()
-        self._room = KvPool(storage, kept, self.counters)
+        self._kv_pool = KvPool(storage, kept, self.counters)
         self._next_uid = 0
 
     @property
     def waiting(self) -> int:
-        """How many sequences have no place yet."""
-        return len(self._line)
+        """Sequences that have no place yet."""
+        return len(self._queue)
 
     @property
     def prefilling(self) -> int:
-        """How many compute their prompts."""
+        """Sequences that compute their prompts."""
         return len(self._prefilling.prompts)
 
     @property
     def decoding(self) -> int:
-        """How many share decode passes."""
+        """Sequences that decode."""
         return len(self._decoding)
 
     @property
     def free_places(self) -> int:
-        """How many sequences more may have KV, as far as their number goes."""
+        """How many more sequences --batch-size allows."""
         return self._settings.batch_size - self.prefilling - self.decoding
 
     @property
     def longest(self) -> int:
         """The most tokens that a sequence may have."""
-        return self._room.memory.longest
+        return self._kv_pool.memory.longest
 
     def measure(self) -> EngineStats:
-        """This moment's load."""
-        memory = self._room.memory
+        """The current load."""
+        memory = self._kv_pool.memory
         return EngineStats(
             waiting=self.waiting,
             prefilling=self.prefilling,
             decoding=self.decoding,
             active_bytes=memory.active_bytes([len(sequence.tokens) for sequence in self._live]),
-            kept_bytes=self._room.kept_bytes,
+            kept_bytes=self._kv_pool.kept_bytes,
             budget_bytes=memory.budget_bytes,
         )
 
     def close(self) -> None:
-        """Finish what is being written to disk."""
-        self._room.close()
+        """Finish writing to disk."""
+        self._kv_pool.close()
 
     def add(
         self,
@@ -103,15 +103,15 @@ class Scheduler:
         picker: SequenceSampler,
         speculation: Speculation | None = None,
     ) -> int:
-        """Let a sequence wait for its turn; returns its uid. Alone, it must fit the storage's memory."""
+        """Append a sequence to the wait queue; returns its uid. Alone it must fit the memory for KV."""
         uid, self._next_uid = self._next_uid, self._next_uid + 1
-        self._line.append(
+        self._queue.append(
             TokenSequence(uid, prompt, max_tokens=max_tokens, picker=picker, speculation=speculation)
         )
         return uid
 
     def decode(self) -> list[TokenStep]:
-        """One pass for all decoding sequences; those that ended are gone afterwards.
+        """One pass for all decoding sequences; those that ended are removed.
 
         When it raises, nothing has changed: call it again, or `drop_decoding`.
         """
@@ -129,7 +129,7 @@ class Scheduler:
         return steps
 
     def prefill(self) -> list[PrefillStep]:
-        """One chunk of one prompt, where there is one with room for it.
+        """One chunk of one prompt, if there is a prompt with room for it.
 
         When it raises, nothing has changed: call it again, or `drop_prefill`.
         """
@@ -143,83 +143,83 @@ class Scheduler:
         if step.first is not None:
             self._end_prefill(step.uid, is_last=step.first.is_last)
         else:
-            # Block by block: all of a long prompt at its end would hold the others up.
+            # Block by block: caching a long prompt all at once would delay the other sequences.
             prompt = self._prefilling.prompts[step.uid]
-            self._room.keep_begun(prompt.sequence, prompt.kv, live=self._live, new=step.rows)
+            self._kv_pool.keep_begun(prompt.sequence, prompt.kv, live=self._live, new=step.rows)
         return [step]
 
     def finish(self, uid: int) -> None:
-        """Take out a sequence whose answer is complete, and keep what it computed."""
+        """Remove a sequence whose answer is complete, and cache its KV."""
         self._end([uid])
 
     def forget(self, uids: Collection[int]) -> None:
-        """Take sequences out of whatever stage they are in; unknown uids are left alone."""
+        """Remove sequences in any stage; unknown uids are ignored."""
         for uid in uids:
-            self._line.remove(uid)
+            self._queue.remove(uid)
             self._speculator.forget(uid)
         self._prefilling.drop(uids)
         self._decoding.drop(uids)
 
     def drop_decoding(self) -> list[int]:
-        """Forget the decoding sequences; returns their uids."""
+        """Remove all decoding sequences; returns their uids."""
         uids = [sequence.uid for sequence in self._decoding.sequences]
         self.forget(uids)
         return uids
 
     def drop_prefill(self) -> list[int]:
-        """Forget the prompt whose chunk failed; returns its uid."""
+        """Remove the prompt whose chunk failed; returns its uid."""
         uids = [uid for uid in self._prefilling.prompts if uid == self._prefilling.turn_of]
         self.forget(uids)
         return uids
 
     @property
     def _live(self) -> list[TokenSequence]:
-        """Those that have KV."""
+        """The sequences that have KV."""
         prompts = [prompt.sequence for prompt in self._prefilling.prompts.values()]
         return [*self._decoding.sequences, *prompts]
 
     def _admit(self) -> None:
         while self.free_places > 0:
-            sequence = self._line.take(lambda one: self._room.spare_bytes([*self._live, one]) >= 0)
+            sequence = self._queue.take(lambda one: self._kv_pool.spare_bytes([*self._live, one]) >= 0)
             if sequence is None:
                 return
-            kv = self._room.begin(sequence, [*self._live, sequence])
+            kv = self._kv_pool.begin(sequence, [*self._live, sequence])
             self.counters.admitted += 1
             self.counters.prompt_tokens += len(sequence.tokens)
             self._prefilling.add(sequence, kv)
 
     def _look_again(self) -> None:
-        """Before a prompt's first chunk: others that begin alike may have been kept since it was admitted."""
+        """Before a prompt's first chunk, look again for a cached beginning, which may be new."""
         prompt = self._prefilling.first_turn()
         if prompt is not None:
-            kv = self._room.begin_again(prompt.sequence, self._live, beyond=prompt.done)
+            kv = self._kv_pool.begin_again(prompt.sequence, self._live, beyond=prompt.done)
             if kv is not None:
                 self._prefilling.renew(prompt, kv)
 
     def _make_room(self) -> None:
-        """Before a pass: kept prompts give way, then the sequence that came last goes back to the line."""
+        """Before a pass: shrink the prefix cache, then return the newest sequence to the wait queue."""
         needed = 1 + MAX_DRAFT
-        while (spare := self._room.spare_bytes(self._live, headroom=needed)) < 0 and len(self._live) > 1:
+        while (spare := self._kv_pool.spare_bytes(self._live, headroom=needed)) < 0 and len(self._live) > 1:
             latest = max(self._live, key=lambda sequence: sequence.uid)
             self.forget([latest.uid])
-            self._line.put_back(latest)
+            self._queue.put_back(latest)
             self.counters.preempted += 1
-        self._room.give_way(spare)
+        self._kv_pool.give_way(spare)
 
     def _end_prefill(self, uid: int, *, is_last: bool) -> None:
         prompt = self._prefilling.prompts[uid]
-        self._room.keep(prompt.sequence, prompt.kv, live=self._live, row=0, last=is_last)
+        self._kv_pool.keep(prompt.sequence, prompt.kv, live=self._live, row=0, last=is_last)
         self._prefilling.drop([uid])
         if not is_last:
             self._decoding.join(prompt.sequence, prompt.kv)
         mx.clear_cache()
 
     def _end(self, uids: Collection[int]) -> None:
-        """Keep what decoding sequences computed, and forget them."""
+        """Cache the KV of decoding sequences, and remove them."""
         for row, sequence in enumerate(self._decoding.sequences):
             if sequence.uid in uids and self._decoding.kv:
                 last = len(self._decoding) == 1
-                self._room.keep(sequence, self._decoding.kv, live=self._live, row=row, last=last)
+                self._kv_pool.keep(sequence, self._decoding.kv, live=self._live, row=row, last=last)
         self.forget(uids)
 
     def _count(

@@ -1,4 +1,4 @@
-"""One sequence of tokens under way: its prompt, its answer so far, and when that ends. Knows no batch."""
+"""One active sequence of tokens: its prompt, its answer so far, and when that ends. Knows no batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class TokenStep:
 
 
 class TokenSequence:
-    """All its tokens but the last go through the model before the next one is known."""
+    """A prompt and its answer. The model computes all tokens except the last before it gives the next one."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class TokenSequence:
         picker: SequenceSampler,
         speculation: Speculation | None = None,
     ) -> None:
-        """`speculation` is a wish of its own, where there is one."""
+        """`speculation` overrides the engine's setting; None keeps it."""
         self.uid = uid
         self.speculation = speculation
         self.tokens = list(prompt)
@@ -43,15 +43,15 @@ class TokenSequence:
         self.picker = picker
         self._prompt_tokens = len(prompt)
         self.cached_tokens = 0
-        """How many tokens of the prompt had been kept."""
+        """How many tokens of the prompt came from the prefix cache."""
 
     @property
     def answered(self) -> int:
-        """How many tokens the answer has."""
+        """The number of tokens in the answer."""
         return len(self.tokens) - self._prompt_tokens
 
     def take(self, pick: Pick, stop_tokens: frozenset[int]) -> TokenStep:
-        """Go on by a pick."""
+        """Append a pick."""
         if pick.failure is not None:
             return TokenStep(self.uid, pick.token, failure=pick.failure)
         self.tokens.append(pick.token)

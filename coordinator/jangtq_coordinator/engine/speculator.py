@@ -1,4 +1,4 @@
-"""Whether and how far to guess tokens ahead, by what guessing brought and cost so far. Pure."""
+"""Whether and how far to draft tokens, by what drafts gained and cost so far. Pure."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -12,41 +12,44 @@ MAX_DRAFT: Final = 8
 _MEMORY: Final = 0.9
 _RECOVERY: Final = 0.98
 _MOST_NEW: Final = 4096
-"""A long prompt is read in parts, one a pass, since others wait meanwhile."""
+"""The drafter indexes a long prompt in parts, one a pass, so that no pass waits for all of it."""
 _GAIN: Final = 1.05
-"""Estimates are noisy: guessing must promise this much more tokens a second."""
+"""Estimates are noisy: drafts must promise this many times the tokens a second."""
 
 
 class Trust:
-    """How often guesses of one kind were right."""
+    """How often drafted tokens of one kind were right."""
 
     def __init__(self) -> None:
         self._right = self._tried = 0.0
 
     @property
     def chance(self) -> float:
-        """Of a guessed token to be right, when all before it are."""
+        """The chance that a drafted token is right when all before it are."""
         return (self._right + 1) / (self._tried + 2)
 
     def record(self, *, guessed: int, right: int) -> None:
-        """The first wrong guess is the last that was tried. Guessing nothing slowly restores trust."""
+        """Add one draft: tokens after the first wrong one do not count.
+
+        An empty draft restores some trust.
+        """
         memory = _MEMORY if guessed else _RECOVERY
         self._right = self._right * memory + right
         self._tried = self._tried * memory + min(guessed, right + 1)
 
 
 class Guesses:
-    """One sequence's guesses: what a grammar forces, else what the text has had before."""
+    """Drafts of one sequence: tokens that its grammar forces, else what followed the same text before."""
 
     def __init__(self) -> None:
         self._drafter = NgramDrafter()
         self._seen = 0
         self._forced, self._repeated = Trust(), Trust()
         self.trust = self._repeated
-        """In guesses of the kind that was drafted last."""
+        """The trust in the kind of the last draft."""
 
     def draft(self, sequence: TokenSequence) -> tuple[int, ...]:
-        """A continuation of a sequence, whose tokens only ever grow between calls."""
+        """A continuation of a sequence; its tokens may only grow between calls."""
         most = min(MAX_DRAFT, sequence.limit - len(sequence.tokens) - 1)
         if forced := sequence.picker.forced():
             self.trust = self._forced
@@ -61,10 +64,10 @@ class Guesses:
 
 
 def best_depth(drafts: Sequence[int], chances: Sequence[float], seconds: Callable[[int], float]) -> int:
-    """How many guessed tokens a row give the most tokens a second; 0 where none do.
+    """The number of drafted tokens a row that gives the most tokens a second; 0 where none gains.
 
-    drafts, chances: the length of each row's draft, and the chance of each of its tokens. `seconds` tells
-    what a pass of so many rows costs; every row is as wide as the widest.
+    drafts, chances: the length of each row's draft, and the chance of each of its tokens. `seconds` gives
+    the cost of a pass by its rows; every row is as wide as the widest.
     """
     rates = []
     for depth in range(max(drafts, default=0) + 1):
@@ -87,7 +90,7 @@ class Speculator:
         self._has_guessed = False
 
     def drafts(self, sequences: Sequence[TokenSequence]) -> list[tuple[int, ...]]:
-        """One for each sequence; all empty where guessing does not pay."""
+        """A draft for each sequence; all empty where drafts do not pay."""
         modes = [self._mode_of(sequence) for sequence in sequences]
         drafts = [
             () if mode is Speculation.OFF else self._guesses_of(sequence).draft(sequence)
@@ -95,7 +98,8 @@ class Speculator:
         ]
         if Speculation.AUTO not in modes:
             return drafts
-        # Every row is as wide as the widest, so that some who guess anyway make guessing free for others.
+        # Every row is as wide as the widest: where one sequence has a forced draft, drafts of others are
+        # free.
         wanted = [len(draft) for draft, mode in zip(drafts, modes, strict=True) if mode is Speculation.ON]
         depth = max(self._depth(sequences, drafts), *wanted, 0)
         self._has_guessed = depth > 0
@@ -105,22 +109,22 @@ class Speculator:
         return [draft[:depth] for draft in drafts]
 
     def record(self, uid: int, *, guessed: int, right: int) -> None:
-        """What became of a sequence's draft."""
+        """Add the outcome of a sequence's draft."""
         if guessed:
             self._guesses[uid].trust.record(guessed=guessed, right=right)
 
     def record_pass(self, rows: int, seconds: float) -> None:
-        """What a pass of so many rows took."""
+        """Add the time of a pass."""
         self._cost.record(rows, seconds)
 
     def forget(self, uid: int) -> None:
-        """A sequence ended."""
+        """Remove a sequence that ended."""
         self._guesses.pop(uid, None)
 
     def _depth(self, sequences: Sequence[TokenSequence], drafts: Sequence[tuple[int, ...]]) -> int:
         lengths = [len(draft) for draft in drafts]
         if not self._cost.has_varied:
-            # What guessing costs is learned by passes with and without, in turn.
+            # The cost of drafts is learned from passes with and without them, in turn.
             return 0 if self._has_guessed else max(lengths, default=0)
         chances = [self._guesses_of(sequence).trust.chance for sequence in sequences]
         return best_depth(lengths, chances, self._cost.seconds)

@@ -1,6 +1,6 @@
 """The engine's inner loop: commands in, one decode pass and one prefill chunk a round, events out.
 
-Runs in the one thread that touches MLX; sleeps while there is nothing to do. Knows no HTTP.
+Runs in the only thread that uses MLX; sleeps while there is nothing to do. Knows no HTTP.
 """
 
 import logging
@@ -30,7 +30,7 @@ _Step = TypeVar("_Step", TokenStep, PrefillStep)
 
 
 class _PassInterrupted(Exception):  # noqa: N818 - nothing is wrong
-    """A pass waits for the cluster, and a request that it serves is cancelled: begin it anew without that."""
+    """A request was cancelled while its pass waited for the cluster: the pass starts again without it."""
 
 
 class StepLoop:
@@ -39,42 +39,42 @@ class StepLoop:
     def __init__(
         self,
         loaded: LoadedModel,
-        generator: Scheduler,
+        scheduler: Scheduler,
         commands: Commands,
         *,
         retry_seconds: float,
     ) -> None:
         self._loaded = loaded
-        self._context_length = min(loaded.context_length, generator.longest)
+        self._context_length = min(loaded.context_length, scheduler.longest)
         self._retry_window = RetryWindow(retry_seconds)
-        self._generator = generator
+        self._scheduler = scheduler
         self._inbox = CommandQueue(commands)
         self._new_detokenizer = detokenizer_factory(loaded.tokenizer, keep=loaded.capabilities.markup)
         self._timeline = loaded.timeline
         self._requests = ActiveRequests(loaded.timeline)
         self._deadline: float | None = None
         self.service_time = self._requests.service_time
-        self.counters = generator.counters
-        self.load = generator.measure()
-        loaded.readiness.while_waiting(self._hear)
+        self.counters = scheduler.counters
+        self.load = scheduler.measure()
+        loaded.readiness.while_waiting(self._check_commands)
 
     @property
     def running(self) -> int:
-        """How many requests there are, waiting ones included."""
+        """The number of requests, waiting ones included."""
         return len(self._requests)
 
     @property
     def ahead(self) -> int:
-        """How many requests a new one would find without a place."""
-        return self._generator.waiting + len(self._inbox)
+        """How many requests a new one would have to wait for."""
+        return self._scheduler.waiting + len(self._inbox)
 
     @property
     def free_places(self) -> int:
-        """How many sequences more may have KV, as far as their number goes."""
-        return self._generator.free_places
+        """How many more sequences --batch-size allows."""
+        return self._scheduler.free_places
 
     def check_memory(self, request: GenerationRequest) -> None:
-        """Raise ContextOverflowError for a prompt that memory never has room for."""
+        """Raise ContextOverflowError for a prompt that can never fit the memory for KV."""
         if len(request.prompt) >= self._context_length:
             raise ContextOverflowError(
                 f"the prompt has {len(request.prompt)} tokens; the memory for KV has room for "
@@ -82,39 +82,39 @@ class StepLoop:
             )
 
     def close(self) -> None:
-        """Let go of what outlives requests."""
-        self._generator.close()
+        """Close the prefix cache."""
+        self._scheduler.close()
 
     def run(self) -> None:
-        """Work until a Stop has been obeyed."""
+        """Work until a Stop command is handled."""
         while self._take_commands():
             self._decode()
             self._flush()
             self._prefill()
             self._flush()
-            self.load = self._generator.measure()
+            self.load = self._scheduler.measure()
         self.fail_all(EngineUnavailableError("the coordinator stopped before the answer was complete"))
 
     def fail_all(self, error: Exception) -> None:
-        """Tell everybody that no answer comes, those included who wait in the commands."""
+        """End every request with an error, those included whose commands are not handled yet."""
         for command in self._inbox.take():
             if isinstance(command, Submit):
                 self._requests.refuse(command.stream, error)
         self._requests.fail_all(error)
 
     def _take_commands(self) -> bool:
-        """Obey what was asked meanwhile, or sleep until something is. False when it is time to leave."""
+        """Handle new commands; sleep while there is nothing to do. False when the loop should end."""
         wait_seconds: float | None = _RETRY_PAUSE_SECONDS if self._retry_window.is_tried else 0
         if not self._requests and self._deadline is None:
             wait_seconds = None
         for command in self._inbox.take(wait_seconds=wait_seconds):
-            self._obey(command)
+            self._handle(command)
         if self._deadline is None:
             return True
         return len(self._requests) > 0 and time.monotonic() < self._deadline
 
-    def _hear(self) -> None:
-        """Called in the middle of a pass that waits for the cluster: raises where that pass is not wanted."""
+    def _check_commands(self) -> None:
+        """Called while a pass waits for the cluster; raises if the pass should end."""
         commands = self._inbox.look()
         stops = [command.deadline for command in commands if isinstance(command, Stop)]
         deadline = min(stops, default=self._deadline)
@@ -124,7 +124,7 @@ class StepLoop:
         if self._requests.of(left):
             raise _PassInterrupted
 
-    def _obey(self, command: Command) -> None:
+    def _handle(self, command: Command) -> None:
         match command:
             case Submit():
                 self._begin(command.request, command.stream)
@@ -142,7 +142,7 @@ class StepLoop:
                 opening=request.opening,
                 tool_calls=request.tool_calls,
             )
-            uid = self._generator.add(
+            uid = self._scheduler.add(
                 request.prompt,
                 max_tokens=request.token_budget(self._context_length),
                 picker=request.new_picker(),
@@ -154,14 +154,14 @@ class StepLoop:
         self._requests.begin(uid, stream, answer=RequestOutput(text, prompt_tokens=len(request.prompt)))
 
     def _decode(self) -> None:
-        for step in self._try("decode", self._generator.decode, self._generator.drop_decoding):
+        for step in self._try("decode", self._scheduler.decode, self._scheduler.drop_decoding):
             self._take_token(step)
 
     def _prefill(self) -> None:
-        if self._generator.decoding and (self._retry_window.is_tried or self._loaded.readiness.is_crowded()):
+        if self._scheduler.decoding and (self._retry_window.is_tried or self._loaded.readiness.is_crowded()):
             return
-        others_wait, began = self._generator.decoding > 0, time.perf_counter_ns()
-        steps = self._try("prefill", self._generator.prefill, self._generator.drop_prefill)
+        others_wait, began = self._scheduler.decoding > 0, time.perf_counter_ns()
+        steps = self._try("prefill", self._scheduler.prefill, self._scheduler.drop_prefill)
         if steps and others_wait:
             self.counters.held_up.record(time.perf_counter_ns() - began)
         for step in steps:
@@ -170,7 +170,7 @@ class StepLoop:
     def _try(
         self, kind: PassKind, run: Callable[[], list[_Step]], drop: Callable[[], list[int]]
     ) -> list[_Step]:
-        """Run a pass. When it fails, it is left for another attempt, or its requests end with the error."""
+        """Run a pass. If it fails, it will be tried again, or its requests end with the error."""
         started = time.monotonic()
         try:
             with self._timeline.forward_pass(kind) as served:
@@ -200,7 +200,7 @@ class StepLoop:
     def _take_token(self, step: TokenStep) -> None:
         end = self._requests.take_token(step)
         if isinstance(end, Finished):
-            self._generator.finish(step.uid)
+            self._scheduler.finish(step.uid)
         if end is not None:
             self._forget([step.uid])
 
@@ -208,7 +208,7 @@ class StepLoop:
         if not uids:
             return
         self._requests.forget(uids)
-        self._generator.forget(uids)
+        self._scheduler.forget(uids)
 
     def _flush(self) -> None:
         self._forget(self._requests.flush())

@@ -1,4 +1,4 @@
-"""Lets whoever serves a request see what its streams bring; the engine does not know who that is."""
+"""An observer of a request's streams: the API sees each event, and the engine does not know the API."""
 
 import contextvars
 from collections.abc import Callable
@@ -8,17 +8,17 @@ from jangtq_coordinator.engine.events import GenerationEvent
 
 
 class StreamObserver(Protocol):
-    """Told of each event in the stream's event loop, as it arrives there."""
+    """Called for each event, in the stream's event loop."""
 
     def saw(self, event: GenerationEvent) -> None:
-        """One more event."""
+        """An event arrived."""
 
     def cancelled(self) -> None:
-        """The stream was given up before its end."""
+        """The stream was cancelled before its end."""
 
 
 class Unobserved:
-    """For streams that nobody watches."""
+    """The observer of streams that need none."""
 
     def saw(self, event: GenerationEvent) -> None:
         pass
@@ -30,4 +30,4 @@ class Unobserved:
 new_observer: Final[contextvars.ContextVar[Callable[[], StreamObserver]]] = contextvars.ContextVar(
     "new_observer", default=Unobserved
 )
-"""Makes the observer of a stream that the running task begins."""
+"""Makes the observer of each stream that the current task starts."""

@@ -1,4 +1,4 @@
-"""The way of events from the engine's thread to the event loops of those who asked."""
+"""Carries events from the engine's thread to the event loops of their readers."""
 
 import asyncio
 from collections import deque
@@ -10,9 +10,9 @@ from jangtq_coordinator.engine.stream_observer import new_observer
 
 
 class GenerationStream:
-    """The events of one request, as an async iterator for the event loop that it was made in.
+    """The events of one request: an async iterator for the event loop in which it was made.
 
-    Ends after Finished or Failed, or at once when it is cancelled.
+    It ends after Finished or Failed, or at once when it is cancelled.
     """
 
     def __init__(self, cancel: Callable[["GenerationStream"], None]) -> None:
@@ -37,15 +37,15 @@ class GenerationStream:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more arrives; events may still be here."""
+        """Whether no more events will arrive; some may still be unread."""
         return self._ended
 
     def share(self, arrived: asyncio.Event) -> None:
-        """Let `arrived` be set whenever there is news; only before the first is awaited."""
+        """Set `arrived` for each new event; to be called before the first is awaited."""
         self._arrived = arrived
 
     def pending(self) -> list[GenerationEvent]:
-        """The events that are here already, taken out."""
+        """Remove and return the events that have arrived."""
         events = list(self._events)
         self._events.clear()
         return events
@@ -60,7 +60,7 @@ class GenerationStream:
         self._arrived.set()
 
     def cancel(self) -> None:
-        """Called in the stream's loop: the pass under way is the last. May be repeated."""
+        """Called in the stream's loop: the current pass is the request's last. May be repeated."""
         if not self._ended:
             self._ended = True
             self._events.clear()
@@ -70,7 +70,7 @@ class GenerationStream:
 
 
 class StreamGroup:
-    """The streams of one turn as one: each event comes with its stream's number."""
+    """Several streams as one: each event comes with its stream's number."""
 
     def __init__(self, streams: Sequence[GenerationStream]) -> None:
         self._streams = tuple(streams)
@@ -96,7 +96,7 @@ class StreamGroup:
         return self._events.popleft()
 
     def pending(self) -> list[tuple[int, GenerationEvent]]:
-        """The events that are here already, taken out."""
+        """Remove and return the events that have arrived."""
         events = [*self._events]
         self._events.clear()
         return events + [(at, e) for at, stream in enumerate(self._streams) for e in stream.pending()]
@@ -118,7 +118,7 @@ class Outbox:
         self._events.setdefault(stream.loop, []).append((stream, event))
 
     def flush(self) -> list[GenerationStream]:
-        """Send everything; returns the streams whose event loop is closed, so that nobody will read them."""
+        """Send all events; returns the streams whose event loop is closed."""
         batches, self._events = self._events, {}
         lost: list[GenerationStream] = []
         for loop, batch in batches.items():

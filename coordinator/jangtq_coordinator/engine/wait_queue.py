@@ -1,15 +1,15 @@
-"""The line of sequences that wait for memory and a place in the batch. Pure; knows no model."""
+"""The queue of sequences that wait for memory and a place in the batch. Pure; knows no model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
 MAX_OVERTAKES: Final = 8
-"""So many later ones may go first because they are small; then everybody waits for the one in front."""
+"""So many later sequences may overtake the first because they are small; then all wait for it."""
 
 
 class Waiter(Protocol):
-    """Whatever waits."""
+    """A sequence that waits."""
 
     @property
     def uid(self) -> int: ...
@@ -25,7 +25,7 @@ class _QueuePlace(Generic[T]):
 
 
 class WaitQueue(Generic[T]):
-    """First come, first served, except that what fits may pass what does not, a bounded number of times."""
+    """First come, first served; a sequence that fits may overtake one that does not, up to a limit."""
 
     def __init__(self) -> None:
         self._places: list[_QueuePlace[T]] = []
@@ -34,21 +34,21 @@ class WaitQueue(Generic[T]):
         return len(self._places)
 
     def append(self, waiter: T) -> None:
-        """Stand at the end."""
+        """Add at the end."""
         self._places.append(_QueuePlace(waiter))
 
     def put_back(self, waiter: T) -> None:
-        """Stand in front, as one who was served before and had to leave."""
+        """Add in front: a sequence that was admitted before and had to give up its memory."""
         self._places.insert(0, _QueuePlace(waiter))
 
     def remove(self, uid: int) -> bool:
-        """Leave the line; False for one who is not in it."""
+        """Remove a sequence; False if it does not wait here."""
         before = len(self._places)
         self._places = [place for place in self._places if place.waiter.uid != uid]
         return len(self._places) < before
 
     def take(self, fits: Callable[[T], bool]) -> T | None:
-        """The first one that fits and may go, taken out."""
+        """Remove and return the first sequence that fits and may go."""
         for index, place in enumerate(self._places):
             if fits(place.waiter):
                 for passed in self._places[:index]:

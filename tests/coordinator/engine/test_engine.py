@@ -154,6 +154,6 @@ async def test_an_idle_engine_does_nothing(monkeypatch: pytest.MonkeyPatch) -> N
             rounds += 1
             return []
 
-        monkeypatch.setattr(engine._steps._generator, "decode", count_round)
+        monkeypatch.setattr(engine._steps._scheduler, "decode", count_round)
         await asyncio.sleep(0.05)
         assert rounds == 0
