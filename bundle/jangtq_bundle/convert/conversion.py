@@ -13,9 +13,10 @@ from typing import Final
 from safetensors.numpy import save
 
 from jangtq_bundle.bundle import Bundle
+from jangtq_bundle.choices import RoundingName
 from jangtq_bundle.config import ModelConfig, parse_config
 from jangtq_bundle.convert.checkpoint import Checkpoint
-from jangtq_bundle.convert.rounding import RoundingName, open_rounding
+from jangtq_bundle.convert.rounding import open_rounding
 from jangtq_bundle.convert.tasks import Task, plan_tasks
 from jangtq_bundle.directory import CONFIG_FILE, INDEX_FILE, JANG_CONFIG_FILE, SIDECAR_FILE
 from jangtq_bundle.hashes import HASHES_FILE

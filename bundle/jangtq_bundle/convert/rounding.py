@@ -1,11 +1,11 @@
 """How a matrix becomes codes and norms: values to the nearest centroid, norms that keep a row's gain."""
 
-from enum import StrEnum
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jangtq_bundle.choices import RoundingName
 from jangtq_kernels.codebook import compute_codebook
 from jangtq_kernels.native_quantization import quantize_stored
 from jangtq_kernels.packing import unpack
@@ -14,13 +14,6 @@ from jangtq_kernels.stored_weights import StoredMatrix, widen
 
 Encoded = tuple[NDArray[np.uint32], NDArray[np.float16]]
 _LARGEST_HALF: Final = 65_504.0
-
-
-class RoundingName(StrEnum):
-    """The values of `--rounding`."""
-
-    NEAREST = "nearest"
-    UNIT_GAIN = "unit-gain"
 
 
 class Rounding(Protocol):

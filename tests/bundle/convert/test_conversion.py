@@ -12,8 +12,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from jangtq_bundle.bundle import Bundle
+from jangtq_bundle.choices import RoundingName
 from jangtq_bundle.convert.conversion import ConversionOptions, convert
-from jangtq_bundle.convert.rounding import RoundingName
 from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.vocabulary import Layout
 from jangtq_proto.errors import BundleError, ConfigurationError

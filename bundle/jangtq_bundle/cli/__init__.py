@@ -1,0 +1,1 @@
+"""The commands of `jangtq-bundle`: get, slice, convert, verify and info."""
