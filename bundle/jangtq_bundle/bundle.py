@@ -15,7 +15,7 @@ from jangtq_bundle.declarations import declared_affine, declared_bits
 from jangtq_bundle.directory import CONFIG_FILE, JANG_CONFIG_FILE, Directory
 from jangtq_bundle.experts import ExpertReader
 from jangtq_bundle.fingerprint import fingerprint
-from jangtq_bundle.formats import corrections, read_formats
+from jangtq_bundle.formats import ReadTensor, corrections, read_formats, read_local_tensor
 from jangtq_bundle.hashes import HASHES_FILE, TensorHashes, parse_hashes
 from jangtq_bundle.holdings import SLICE_FILE, Holdings, SliceFacts, parse_slice
 from jangtq_bundle.inventory import Inventory, take_inventory
@@ -163,14 +163,19 @@ class Bundle:
         return self.config.out_features(projection) * (4 * words + 2)
 
 
-def read_model(raw: Mapping[str, Mapping[str, object]], inventory: Inventory) -> ModelConfig:
+def read_model(
+    raw: Mapping[str, Mapping[str, object]],
+    inventory: Inventory,
+    *,
+    read: ReadTensor = read_local_tensor,
+) -> ModelConfig:
     """The model that both configurations, by file name, and the tensors describe. Raises BundleError.
 
     The tensors decide on formats; the log says what the files declare otherwise.
     """
     model, jang = raw[CONFIG_FILE], raw[JANG_CONFIG_FILE]
     declared = parse_config(model, jang)
-    formats = read_formats(inventory, declared)
+    formats = read_formats(inventory, declared, read=read)
     corrected = corrections(
         formats,
         bits=declared_bits(model, jang),

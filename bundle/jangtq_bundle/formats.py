@@ -1,7 +1,7 @@
 """The number formats of a bundle, as its tensors have them. Reads no weight but three tq_bits."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from jangtq_bundle.config import ModelConfig
@@ -49,12 +49,22 @@ class Formats:
         )
 
 
-def read_formats(inventory: Inventory, config: ModelConfig) -> Formats:
+ReadTensor = Callable[[TensorRecord], bytes]
+
+
+def read_local_tensor(record: TensorRecord) -> bytes:
+    """All bytes of a tensor on this machine. Raises BundleError."""
+    return read_bytes(record.path, offset=record.offset, length=record.nbytes)
+
+
+def read_formats(
+    inventory: Inventory, config: ModelConfig, *, read: ReadTensor = read_local_tensor
+) -> Formats:
     """Formats from shapes and tq_bits; what `config` declares stands only where a tensor is missing.
 
     Raises BundleError for shapes that no format has.
     """
-    bits = ProjectionBits(*(_expert_bits(inventory, config, projection) for projection in Projection))
+    bits = ProjectionBits(*(_expert_bits(inventory, config, projection, read) for projection in Projection))
     found = {
         name: _matrix_format(inventory, name, columns=columns, declared=config.affine)
         for name, _, columns in matrices(config)
@@ -87,7 +97,7 @@ def corrections(
         yield f"{JANG_CONFIG_FILE}: routed_expert_layout is {layout[0]!r:.80}, the tensors are {layout[1]}"
 
 
-def _expert_bits(inventory: Inventory, config: ModelConfig, projection: Projection) -> int:
+def _expert_bits(inventory: Inventory, config: ModelConfig, projection: Projection, read: ReadTensor) -> int:
     """Of the first layer's first expert; whether all others have as many is checked with the schema."""
     declared = config.bits.of(projection)
     codes, stored = (_first(inventory, projection, part) for part in (Part.CODES, Part.BITS))
@@ -98,7 +108,7 @@ def _expert_bits(inventory: Inventory, config: ModelConfig, projection: Projecti
         for bits in ALLOWED_BITS
         if words_per_row(config.in_features(projection), bits) == codes.shape[-1]
     ]
-    value = read_bytes(stored.path, offset=stored.offset, length=1)[0]
+    value = read(stored)[0]
     if value in fitting:
         return value
     if fitting:

@@ -13,9 +13,10 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.extension import Extension
+from jangtq_bundle.holdings import Holdings
 from jangtq_bundle.loading import check_kernels, load_layers
+from jangtq_bundle.opening import open_model
 from jangtq_kernels.backend import Backend, LoadedLayer
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.addresses import Address
@@ -61,8 +62,7 @@ class WorkerServer:
         self._stop = threading.Event()
         self._credentials = Credentials(settings.tls, Role.WORKER) if settings.tls else None
         self._peers = Peers(self._credentials) if self._credentials else None
-        self._bundle = Bundle.open(settings.model)
-        self._bundle.check_experts(self._experts)
+        self._bundle = open_model(settings.model, Holdings(self._experts, has_dense=False))
         self._backend = backend or open_backend(settings.device, threads=settings.threads)
         identity = Identity(self._bundle, self._backend.name)
         config = self._bundle.config

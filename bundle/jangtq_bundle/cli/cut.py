@@ -1,8 +1,8 @@
 """`jangtq-bundle slice`."""
 
 from jangtq_bundle.cli.command_settings import SliceSettings
-from jangtq_bundle.cli.progress import progress_bar
 from jangtq_bundle.holdings import Holdings
+from jangtq_bundle.progress import progress_bar
 from jangtq_bundle.slices.slicing import slice_bundle
 from jangtq_proto.ranges import expert_ids
 

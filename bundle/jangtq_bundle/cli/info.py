@@ -1,17 +1,18 @@
 """`jangtq-bundle info`."""
 
-from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.cli.command_settings import InfoSettings
+from jangtq_bundle.cli.tables import new_table, show
 
 
 def show_info(settings: InfoSettings) -> None:
     """Raises JangtqError."""
     bundle = Bundle.open(settings.bundle)
     config = bundle.config
-    table = Table(show_header=False, title=str(bundle.path))
+    table = new_table(title=str(bundle.path))
     for name, value in {
         "holds": str(bundle.holdings),
         "model": f"{config.layer_count} layers, hidden {config.hidden_size}, "
@@ -23,21 +24,20 @@ def show_info(settings: InfoSettings) -> None:
         "fingerprint": bundle.fingerprint[:12],
     }.items():
         table.add_row(name, value)
-    console = Console(width=max(100, Console().width))
-    console.print(table)
-    console.print(_memory(bundle))
+    show(table)
+    show(_memory(bundle))
 
 
 def _memory(bundle: Bundle) -> Table:
     """Bytes by component, and what a worker takes with a part of the experts."""
     expert = bundle.expert_nbytes * bundle.config.layer_count
     dense = sum(record.nbytes for record in bundle.dense_tensors())
-    table = Table("component", "GB", title="memory")
+    table = new_table("component", "memory", title="memory")
     if dense:
-        table.add_row("everything but the experts", f"{dense / 1e9:.2f}")
-    table.add_row("one expert of all layers", f"{expert / 1e9:.3f}")
+        table.add_row("everything but the experts", decimal(dense))
+    table.add_row("one expert of all layers", decimal(expert))
     for parts in (1, 2, 3, 4):
         count = -(-bundle.config.expert_count // parts)
         label = "all experts" if parts == 1 else f"experts of one of {parts} equal workers"
-        table.add_row(label, f"{expert * count / 1e9:.2f}")
+        table.add_row(label, decimal(expert * count))
     return table

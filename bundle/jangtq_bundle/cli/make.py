@@ -1,9 +1,9 @@
 """`jangtq-bundle convert`."""
 
 from jangtq_bundle.cli.command_settings import ConvertSettings
-from jangtq_bundle.cli.progress import progress_bar
 from jangtq_bundle.convert.conversion import ConversionOptions, convert
 from jangtq_bundle.metadata import WriteOptions
+from jangtq_bundle.progress import progress_bar
 from jangtq_bundle.vocabulary import Layout
 
 

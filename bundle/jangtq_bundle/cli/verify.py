@@ -1,12 +1,10 @@
 """`jangtq-bundle verify`."""
 
-from rich.console import Console
-from rich.table import Table
-
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.cli.command_settings import VerifySettings
-from jangtq_bundle.cli.progress import progress_bar
+from jangtq_bundle.cli.tables import new_table, show
 from jangtq_bundle.comparison import compare_with_source
+from jangtq_bundle.progress import progress_bar
 from jangtq_bundle.verification import verify_experts
 from jangtq_bundle.vocabulary import Projection
 
@@ -32,7 +30,7 @@ def verify(settings: VerifySettings) -> None:
 
 def _compare(bundle: Bundle, settings: VerifySettings) -> None:
     assert settings.source is not None
-    table = Table("matrix", "bits", "relative error", "gain", title="against the source")
+    table = new_table("matrix", "bits", "relative error", "gain", title="against the source")
     for line in compare_with_source(bundle, settings.source, rows=settings.rows):
         table.add_row(line.name, line.bits, f"{line.error:.4f}", f"{line.gain:.4f}")
-    Console(width=max(100, Console().width)).print(table)
+    show(table)

@@ -1,13 +1,10 @@
-"""Where fetched bundles lie, and how a model that is named ORG/NAME becomes a directory."""
+"""Where fetched bundles lie: in the hub's own cache, a slice for each part that was asked for."""
 
-import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from typing import Final
 
-from huggingface_hub import constants, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub import constants
 
 from jangtq_bundle.holdings import Holdings
 from jangtq_bundle.hub.get import get_slice
@@ -18,41 +15,28 @@ from jangtq_proto.ranges import format_ranges, ranges_of
 
 ShowProgress = Callable[[str], AbstractContextManager[OnProgress]]
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-
-
-def is_hub_name(model: Path) -> bool:
-    """Whether `--model` names a model of the hub, and no directory that is here."""
-    return _NAME.fullmatch(str(model)) is not None and not model.exists()
-
 
 def cached_slice(name: str, commit: str, wanted: Holdings) -> Path:
     """The directory of a slice in the hub's cache."""
     return _slices_of(name) / commit[:12] / _label(wanted)
 
 
-def get_whole(name: str, *, revision: str | None = None, target: Path | None = None) -> Path:
-    """Fetch a whole repository, by huggingface_hub's own means. Raises ConfigurationError."""
-    try:
-        return Path(snapshot_download(name, revision=revision, local_dir=target))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ConfigurationError(
-            f"{name}: cannot be fetched: {str(error).strip().splitlines()[0]}"
-        ) from error
+def cached_whole(name: str, commit: str) -> Path:
+    """The directory of a whole bundle in the hub's cache."""
+    return _slices_of(name) / commit[:12] / "whole"
 
 
-def locate(model: Path, wanted: Holdings, *, show_progress: ShowProgress) -> Path:
-    """A directory that holds what is wanted of a model: `model` itself, or a slice that is fetched now.
+def fetch_slice(name: str, wanted: Holdings, *, show_progress: ShowProgress) -> Path:
+    """A directory with what is wanted of a model: fetched now, or before.
 
     Offline the newest slice that is here is taken. Raises JangtqError.
     """
-    if not is_hub_name(model):
-        return model
-    name = str(model)
     if constants.HF_HUB_OFFLINE:
         return _newest(name, wanted)
     with closing(Repository.open(name)) as repository:
-        target = cached_slice(name, repository.commit, wanted)
+        whole, target = cached_whole(name, repository.commit), cached_slice(name, repository.commit, wanted)
+        if whole.exists():
+            return whole
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             with show_progress(f"fetching {wanted} of {name}") as on_progress:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -20,7 +21,7 @@ from jangtq_bundle.hub.repository import Repository
 from jangtq_bundle.inventory import Inventory, inventory_of, parse_weight_map
 from jangtq_bundle.json_files import parse_json_object
 from jangtq_bundle.scales import layer_scales, sampled_experts
-from jangtq_bundle.shards import Shard, header_length, parse_shard
+from jangtq_bundle.shards import Shard, TensorRecord, header_length, parse_shard
 from jangtq_bundle.slices.byte_source import read_all
 from jangtq_bundle.slices.slice_plan import SHARD_BYTES, expected_digests, plan_slice
 from jangtq_bundle.slices.slicing import is_companion, slice_digest
@@ -57,7 +58,7 @@ class RemoteBundle:
             raise BundleError(f"{repository.name}: {missing[0]} is missing, which {INDEX_FILE} names")
         shards = tuple(_side_by_side(lambda name: _read_header(repository, name), sorted(names)))
         inventory = inventory_of(shards, weight_map)
-        config = read_model(_configurations(files), inventory)
+        config = read_model(_configurations(files), inventory, read=partial(_read_tensor, repository))
         hashes = files.get(HASHES_FILE)
         parsed = parse_hashes(parse_json_object(hashes, HASHES_FILE), inventory) if hashes else None
         return cls(repository, files, config, inventory, parsed)
@@ -136,6 +137,10 @@ def _small_files(repository: Repository) -> list[str]:
 
 def _weight_files(repository: Repository) -> set[str]:
     return {name for name in repository.sizes if name.startswith("model") and name.endswith(".safetensors")}
+
+
+def _read_tensor(repository: Repository, record: TensorRecord) -> bytes:
+    return read_all(repository, record.file, offset=record.offset, length=record.nbytes)
 
 
 def _read_header(repository: Repository, name: str) -> Shard:

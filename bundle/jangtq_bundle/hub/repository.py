@@ -8,8 +8,8 @@ from typing import Final
 from urllib.parse import quote
 
 import httpx
-from huggingface_hub import HfApi, constants, get_token
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RevisionNotFoundError
+from huggingface_hub import constants, get_token
+from pydantic import BaseModel
 
 from jangtq_proto.errors import BundleError, ConfigurationError
 
@@ -30,7 +30,7 @@ class Repository:
     sizes: Mapping[str, int]
     digests: Mapping[str, str]
     endpoint: str
-    _client: httpx.Client = field(default_factory=lambda: _new_client(), compare=False)
+    client: httpx.Client = field(compare=False)
 
     @classmethod
     def open(cls, name: str, *, revision: str | None = None) -> "Repository":
@@ -41,22 +41,17 @@ class Repository:
         if constants.HF_HUB_OFFLINE:
             raise ConfigurationError(f"{name}: HF_HUB_OFFLINE is set, so that nothing can be fetched")
         endpoint = constants.ENDPOINT
+        client = _new_client()
         try:
-            found = HfApi(endpoint).model_info(name, revision=revision, files_metadata=True)
-        except GatedRepoError as error:
-            raise ConfigurationError(
-                f"{name}: its owner lets in whom they choose: ask on {endpoint}/{name}, then `hf auth login`"
-            ) from error
-        except RevisionNotFoundError as error:
-            raise ConfigurationError(f"{name}: there is no revision {revision!r}") from error
-        except (HfHubHTTPError, OSError) as error:
-            raise ConfigurationError(f"{name}: {_refusal(error, endpoint)}") from error
-        sizes = {file.rfilename: file.size or 0 for file in found.siblings or ()}
-        digests = {
-            file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id or ""
-            for file in found.siblings or ()
-        }
-        return cls(name, found.sha or revision or "main", sizes, digests, endpoint)
+            files = _ask(
+                client, f"{endpoint}/api/models/{name}/revision/{quote(revision or 'main', safe='')}"
+            )
+        except (httpx.HTTPError, ValueError) as error:
+            client.close()
+            raise ConfigurationError(f"{name}: {_refusal(error, endpoint, revision)}") from error
+        sizes = {file.rfilename: file.size for file in files.siblings}
+        digests = {file.rfilename: file.digest for file in files.siblings}
+        return cls(name, files.sha, sizes, digests, endpoint, client)
 
     def read_file(self, file: str) -> bytes:
         """A whole file, held against the hub's digest. Raises BundleError."""
@@ -85,12 +80,12 @@ class Repository:
 
     def close(self) -> None:
         """End all connections."""
-        self._client.close()
+        self.client.close()
 
     def _stream(self, file: str, offset: int, length: int) -> Iterator[bytes]:
         url = f"{self.endpoint}/{self.name}/resolve/{quote(self.commit, safe='')}/{quote(file)}"
         asked = {"Range": f"bytes={offset}-{offset + length - 1}", **_authorization()}
-        with self._client.stream("GET", url, headers=asked) as response:
+        with self.client.stream("GET", url, headers=asked) as response:
             self._check(response, file, offset, length)
             left = length
             for chunk in response.iter_raw(_CHUNK_BYTES):
@@ -122,10 +117,43 @@ class Repository:
             )
 
 
-def _refusal(error: Exception, endpoint: str) -> str:
-    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-    if status in (401, 403, 404):
-        return f"{endpoint} has no such model, or only for those who log in (`hf auth login`)"
+class _LargeFile(BaseModel):
+    sha256: str
+
+
+class _File(BaseModel):
+    rfilename: str
+    size: int = 0
+    blobId: str = ""
+    lfs: _LargeFile | None = None
+
+    @property
+    def digest(self) -> str:
+        return self.lfs.sha256 if self.lfs else self.blobId
+
+
+class _Description(BaseModel):
+    """What the hub's API says of a model, as far as it matters here."""
+
+    sha: str
+    siblings: list[_File]
+
+
+def _ask(client: httpx.Client, url: str) -> _Description:
+    answer = client.get(url, params={"blobs": "true"}, headers=_authorization())
+    answer.raise_for_status()
+    return _Description.model_validate_json(answer.content)
+
+
+def _refusal(error: Exception, endpoint: str, revision: str | None) -> str:
+    if isinstance(error, httpx.HTTPStatusError):
+        code, status = error.response.headers.get("x-error-code", ""), error.response.status_code
+        if code == "GatedRepo":
+            return f"its owner chooses who may have it: ask on {endpoint}, then log in with `hf auth login`"
+        if code == "RevisionNotFound":
+            return f"there is no revision {revision!r}"
+        if status in (401, 403, 404):
+            return f"{endpoint} has no such model, or only for those who log in (`hf auth login`)"
     return f"{endpoint} cannot be asked: {_first_line(error)}"
 
 

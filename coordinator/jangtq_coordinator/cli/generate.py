@@ -4,7 +4,8 @@ import asyncio
 import sys
 import time
 
-from jangtq_bundle.bundle import Bundle
+from jangtq_bundle.holdings import Holdings
+from jangtq_bundle.opening import open_model
 from jangtq_coordinator.assembly.connect import connect
 from jangtq_coordinator.assembly.loader import loader, row_type_of
 from jangtq_coordinator.cli.command_settings import Question
@@ -16,11 +17,12 @@ from jangtq_coordinator.engine.events import Failed, Finished, TokenGenerated
 from jangtq_coordinator.engine.request import GenerationRequest
 from jangtq_coordinator.text.chat_template import ChatTemplate
 from jangtq_coordinator.text.reasoning import Channel, Piece
+from jangtq_proto.ranges import expert_ids
 
 
 def generate(settings: ClusterSettings, question: Question) -> None:
     """Print one answer as it comes. Raises JangtqError."""
-    bundle = Bundle.open(settings.model)
+    bundle = open_model(settings.model, Holdings(expert_ids(settings.local_ranges), has_dense=True))
     cluster = connect(bundle, settings, row_type=row_type_of(settings))
     engine = Engine(loader(bundle, cluster, settings), settings=EngineSettings(batch_size=1))
     try:

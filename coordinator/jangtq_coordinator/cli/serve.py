@@ -16,6 +16,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from jangtq_bundle.bundle import Bundle
+from jangtq_bundle.holdings import Holdings
+from jangtq_bundle.opening import open_model
 from jangtq_coordinator.api.admin.cluster_status import cluster_router, health_of
 from jangtq_coordinator.api.admin.prometheus import ClusterCollector, EngineCollector
 from jangtq_coordinator.api.admin.trace_endpoint import trace_router
@@ -32,6 +34,7 @@ from jangtq_coordinator.engine.engine import Engine
 from jangtq_proto.addresses import DEFAULT_WORKER_PORT, Address
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.lifeline import stop_at_end_of_stdin
+from jangtq_proto.ranges import expert_ids
 from jangtq_proto.tls.credentials import check_key_is_private
 
 _log = logging.getLogger("jangtq.serve")
@@ -45,7 +48,9 @@ def serve(cluster_settings: ClusterSettings, settings: ServeSettings) -> None:
         keys = None if settings.api_keys is None else KeyFile(settings.api_keys)
         check_tls(settings)
         warn_of_plain_keys(settings)
-        bundle = Bundle.open(cluster_settings.model)
+        bundle = open_model(
+            cluster_settings.model, Holdings(expert_ids(cluster_settings.local_ranges), has_dense=True)
+        )
         cluster = connect(bundle, cluster_settings, row_type=row_type_of(cluster_settings))
         engine = Engine(
             loader(bundle, cluster, cluster_settings),

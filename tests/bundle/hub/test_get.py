@@ -12,6 +12,8 @@ from jangtq_bundle.holdings import Holdings
 from jangtq_bundle.hub import repository as repository_module
 from jangtq_bundle.hub.get import get_slice
 from jangtq_bundle.hub.repository import Repository
+from jangtq_bundle.hub.whole import get_whole
+from jangtq_bundle.opening import open_model
 from jangtq_bundle.slices.slicing import slice_bundle
 from jangtq_proto.errors import BundleError, ConfigurationError
 from tests.support.small_checkpoints import Sizes
@@ -168,3 +170,37 @@ def test_the_commit_is_pinned(hub: SmallHub) -> None:
     repository = Repository.open(MODEL, revision="main")
     assert repository.commit == COMMIT
     repository.close()
+
+
+def test_a_whole_repository_comes_file_by_file(hub: SmallHub, open_hub: OpenHub, tmp_path: Path) -> None:
+    hub.misbehave = lambda file, number: "refuse" if file == "tokenizer.json" else ""
+    with pytest.raises(ConfigurationError, match="answers 403"):
+        get_whole(open_hub(), tmp_path / "bundle", on_progress=lambda done, total: None)
+    hub.misbehave = lambda file, number: "cut" if number % 3 == 0 else ""
+    get_whole(open_hub(), tmp_path / "bundle", on_progress=lambda done, total: None)
+    for path in hub.folder.iterdir():
+        assert (tmp_path / "bundle" / path.name).read_bytes() == path.read_bytes()
+    assert Bundle.open(tmp_path / "bundle").fingerprint == Bundle.open(hub.folder).fingerprint
+
+
+def test_a_whole_file_of_other_bytes_is_refused(hub: SmallHub, open_hub: OpenHub, tmp_path: Path) -> None:
+    hub.misbehave = lambda file, number: "spoil" if file.endswith(".safetensors") else ""
+    with pytest.raises(BundleError, match="sent other bytes than it announces"):
+        get_whole(open_hub(), tmp_path / "bundle", on_progress=lambda done, total: None)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_model_is_opened_by_its_name_on_the_hub(
+    hub: SmallHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    first = open_model(Path(MODEL), EXPERTS)
+    asked = len(hub.requests)
+    assert open_model(Path(MODEL), EXPERTS).path == first.path
+    assert len(hub.requests) == asked
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert open_model(Path(MODEL), EXPERTS).path == first.path
+    with pytest.raises(
+        ConfigurationError, match="HF_HUB_OFFLINE is set, and experts 1 were not fetched before"
+    ):
+        open_model(Path(MODEL), Holdings((1,), has_dense=False))
