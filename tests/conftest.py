@@ -12,7 +12,7 @@ from hypothesis import settings
 import jangtq_coordinator as _  # noqa: F401  before MLX, which test files import first: fast products
 from jangtq_bundle.demo import write_demo_bundle
 from jangtq_bundle.metadata import WriteOptions
-from jangtq_bundle.writer import write_bundle
+from jangtq_bundle.writing.writer import write_bundle
 from tests.support.needs import closing_paragraph
 from tests.support.reference_bundles import make_reference_bundle
 from tests.support.small_bundles import dense_model

@@ -18,7 +18,7 @@ from jangtq_bundle.byte_tokenizer import (
 )
 from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.vocabulary import moe_prefix
-from jangtq_bundle.writer import DenseModel, write_bundle
+from jangtq_bundle.writing.writer import DenseModel, write_bundle
 from jangtq_proto.errors import JangtqError
 
 NAME: Final = "jangtq-demo"

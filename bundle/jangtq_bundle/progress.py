@@ -14,7 +14,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from jangtq_bundle.unfinished import OnProgress
+from jangtq_bundle.writing.unfinished import OnProgress
 
 
 @contextmanager

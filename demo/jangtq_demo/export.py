@@ -8,7 +8,7 @@ from typing import Final
 
 from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.vocabulary import PROFILE_BITS
-from jangtq_bundle.writer import DenseModel, write_bundle
+from jangtq_bundle.writing.writer import DenseModel, write_bundle
 from jangtq_demo.checkpoint import load_checkpoint
 from jangtq_demo.tokenizer import bundle_files
 from jangtq_proto.errors import JangtqError

@@ -21,7 +21,7 @@ from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.shards import read_shard
 from jangtq_bundle.tensors import read_into
 from jangtq_bundle.vocabulary import PROFILE_BITS, Layout
-from jangtq_bundle.writer import write_bundle
+from jangtq_bundle.writing.writer import write_bundle
 from jangtq_kernels.weights import PackedMatrix
 from jangtq_proto.errors import BundleError
 from tests.support.reference_bundles import PROFILES, SIZES, STACKED_FROM, Variant

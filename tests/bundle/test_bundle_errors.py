@@ -10,7 +10,7 @@ import pytest
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.vocabulary import Layout
-from jangtq_bundle.writer import write_bundle
+from jangtq_bundle.writing.writer import write_bundle
 from jangtq_proto.errors import BundleError
 from tests.support.bundle_breaks import (
     INDEX,

@@ -13,7 +13,7 @@ from jangtq_bundle.fingerprint import differing_parts, is_same_bundle
 from jangtq_bundle.hashes import HASHES_FILE
 from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.vocabulary import Layout
-from jangtq_bundle.writer import add_hashes, write_bundle
+from jangtq_bundle.writing.writer import add_hashes, write_bundle
 from jangtq_proto.errors import BundleError
 from tests.support.cluster_processes import run_coordinator
 from tests.support.reference_bundles import Variant

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from jangtq_bundle.byte_tokenizer import tokenizer_files
 from jangtq_bundle.metadata import AFFINE_BITS, AFFINE_GROUP_SIZE
 from jangtq_bundle.vocabulary import AffineFormat
-from jangtq_bundle.writer import DenseModel
+from jangtq_bundle.writing.writer import DenseModel
 from tests.support.small_checkpoints import Sizes, checkpoint_tensors, hugging_face_config
 
 SMALL = Sizes(32, hidden_size=64, intermediate_size=32, layer_count=1, head_count=2, key_value_head_count=1)

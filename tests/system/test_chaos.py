@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from jangtq_bundle.metadata import WriteOptions
-from jangtq_bundle.writer import write_bundle
+from jangtq_bundle.writing.writer import write_bundle
 from jangtq_coordinator.cli.demo.processes import Children
 from tests.support.chaos import Chaos, Event, Worker
 from tests.support.cluster_processes import start_coordinator

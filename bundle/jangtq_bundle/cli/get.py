@@ -6,7 +6,7 @@ from pathlib import Path
 from jangtq_bundle.cli.command_settings import GetSettings
 from jangtq_bundle.holdings import Holdings
 from jangtq_bundle.hub.cache import cached_slice, cached_whole
-from jangtq_bundle.hub.get import get_slice
+from jangtq_bundle.hub.remote_bundle import get_slice
 from jangtq_bundle.hub.repository import Repository
 from jangtq_bundle.hub.whole import get_whole
 from jangtq_bundle.progress import progress_bar

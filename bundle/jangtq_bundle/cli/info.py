@@ -5,7 +5,7 @@ from rich.table import Table
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.cli.command_settings import InfoSettings
-from jangtq_bundle.cli.tables import new_table, show
+from jangtq_bundle.cli.printing import new_table, show
 
 
 def show_info(settings: InfoSettings) -> None:

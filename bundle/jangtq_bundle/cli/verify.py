@@ -2,10 +2,10 @@
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.cli.command_settings import VerifySettings
-from jangtq_bundle.cli.tables import new_table, show
-from jangtq_bundle.comparison import compare_with_source
+from jangtq_bundle.cli.printing import new_table, show
+from jangtq_bundle.judging.comparison import compare_with_source
+from jangtq_bundle.judging.verification import verify_experts
 from jangtq_bundle.progress import progress_bar
-from jangtq_bundle.verification import verify_experts
 from jangtq_bundle.vocabulary import Projection
 
 

@@ -22,10 +22,10 @@ from jangtq_bundle.directory import CONFIG_FILE, INDEX_FILE, JANG_CONFIG_FILE, S
 from jangtq_bundle.hashes import HASHES_FILE
 from jangtq_bundle.json_files import Fields
 from jangtq_bundle.metadata import WriteOptions, bundle_config, encode_json, jang_config, padded_count
-from jangtq_bundle.shard_file import ShardFile
-from jangtq_bundle.shard_plan import PlannedShard, plan_shards
-from jangtq_bundle.unfinished import OnProgress, UnfinishedBundle, check_target
-from jangtq_bundle.writer import sidecar_tables
+from jangtq_bundle.writing.shard_file import ShardFile
+from jangtq_bundle.writing.shard_plan import PlannedShard, plan_shards
+from jangtq_bundle.writing.unfinished import OnProgress, UnfinishedBundle, check_target
+from jangtq_bundle.writing.writer import sidecar_tables
 
 _NOT_COPIED: Final = (CONFIG_FILE, INDEX_FILE, JANG_CONFIG_FILE, SIDECAR_FILE, HASHES_FILE)
 

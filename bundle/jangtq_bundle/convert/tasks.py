@@ -14,8 +14,6 @@ from jangtq_bundle.convert.rounding import Rounding
 from jangtq_bundle.holdings import Holdings
 from jangtq_bundle.metadata import AFFINE_BITS, AFFINE_GROUP_SIZE, PADDING_BIAS
 from jangtq_bundle.schema import expected_tensors
-from jangtq_bundle.shard_file import ShardFile
-from jangtq_bundle.shard_plan import NewTensor
 from jangtq_bundle.vocabulary import (
     ONE_BY_ONE_NAMES,
     Layout,
@@ -26,6 +24,8 @@ from jangtq_bundle.vocabulary import (
     stacked_name,
     words_per_row,
 )
+from jangtq_bundle.writing.shard_file import ShardFile
+from jangtq_bundle.writing.shard_plan import NewTensor
 from jangtq_kernels.errors import KernelInputError
 from jangtq_proto.errors import BundleError
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from jangtq_bundle.holdings import Holdings
-from jangtq_bundle.hub.get import get_slice
+from jangtq_bundle.hub.remote_bundle import get_slice
 from jangtq_bundle.hub.repository import Repository
-from jangtq_bundle.unfinished import OnProgress
+from jangtq_bundle.writing.unfinished import OnProgress
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.ranges import format_ranges, ranges_of
 

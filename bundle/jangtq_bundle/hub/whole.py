@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from jangtq_bundle.hub.repository import Repository
-from jangtq_bundle.unfinished import OnProgress, check_target
+from jangtq_bundle.writing.unfinished import OnProgress, check_target
 from jangtq_proto.errors import BundleError, ConfigurationError
 
 _CONNECTIONS: Final = 8

@@ -7,8 +7,8 @@ from typing import Final
 from jangtq_bundle.hashes import TensorHashes, is_stacked
 from jangtq_bundle.holdings import Holdings
 from jangtq_bundle.inventory import Inventory
-from jangtq_bundle.shard_plan import NewTensor, PlannedShard, plan_shards
 from jangtq_bundle.shards import TensorRecord
+from jangtq_bundle.writing.shard_plan import NewTensor, PlannedShard, plan_shards
 
 SHARD_BYTES: Final = 256 * 2**20
 """What an interruption may cost; a fourth of what converters write."""

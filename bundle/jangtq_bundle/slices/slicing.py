@@ -13,7 +13,7 @@ from jangtq_bundle.holdings import SLICE_FILE, Holdings, SliceFacts
 from jangtq_bundle.slices.byte_source import LocalSource
 from jangtq_bundle.slices.slice_plan import SHARD_BYTES, SlicePlan, expected_digests, plan_slice
 from jangtq_bundle.slices.transfer import Transfer
-from jangtq_bundle.unfinished import OnProgress, UnfinishedBundle, check_target
+from jangtq_bundle.writing.unfinished import OnProgress, UnfinishedBundle, check_target
 from jangtq_proto.errors import BundleError
 
 ALWAYS_KEPT: Final = (CONFIG_FILE, JANG_CONFIG_FILE, SIDECAR_FILE)

@@ -9,11 +9,11 @@ from typing import Final
 import numpy as np
 
 from jangtq_bundle.hashes import HASHES_FILE, TensorHashes
-from jangtq_bundle.shard_file import ShardFile
-from jangtq_bundle.shard_plan import PlannedShard
 from jangtq_bundle.slices.byte_source import ByteSource
 from jangtq_bundle.slices.slice_plan import Piece, SlicePlan, neighbours
-from jangtq_bundle.unfinished import OnProgress, UnfinishedBundle
+from jangtq_bundle.writing.shard_file import ShardFile
+from jangtq_bundle.writing.shard_plan import PlannedShard
+from jangtq_bundle.writing.unfinished import OnProgress, UnfinishedBundle
 from jangtq_proto.errors import BundleError
 
 _RANGE_BYTES: Final = 32 * 2**20

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.hashes import HASHES_FILE
-from jangtq_bundle.writer import add_hashes
+from jangtq_bundle.writing.writer import add_hashes
 
 
 def hash_bundle(path: Path) -> None:

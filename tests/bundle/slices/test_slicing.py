@@ -15,7 +15,7 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.fingerprint import is_same_bundle
 from jangtq_bundle.holdings import SLICE_FILE, Holdings, parse_slice
 from jangtq_bundle.slices.slicing import slice_bundle
-from jangtq_bundle.writer import add_hashes
+from jangtq_bundle.writing.writer import add_hashes
 from jangtq_proto.errors import BundleError, ConfigurationError
 from tests.support.paths import ROOT
 from tests.support.reference_bundles import Variant

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.metadata import WriteOptions
-from jangtq_bundle.writer import write_bundle
+from jangtq_bundle.writing.writer import write_bundle
 from jangtq_coordinator.assembly.connect import connect
 from jangtq_coordinator.config import ClusterSettings
 from jangtq_coordinator.kv.batch_cache import BatchCache

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_bundle.shard_plan import PlannedShard
+from jangtq_bundle.writing.shard_plan import PlannedShard
 from jangtq_proto.errors import ConfigurationError
 
 DIGESTS_SUFFIX: Final = ".digests"

@@ -26,8 +26,8 @@ from jangtq_bundle.slices.byte_source import read_all
 from jangtq_bundle.slices.slice_plan import SHARD_BYTES, expected_digests, plan_slice
 from jangtq_bundle.slices.slicing import is_companion, slice_digest
 from jangtq_bundle.slices.transfer import Transfer
-from jangtq_bundle.unfinished import OnProgress, UnfinishedBundle, check_target
 from jangtq_bundle.vocabulary import Part, Projection
+from jangtq_bundle.writing.unfinished import OnProgress, UnfinishedBundle, check_target
 from jangtq_proto.errors import BundleError
 
 CONNECTIONS: Final = 8

@@ -13,13 +13,13 @@ from safetensors.numpy import save
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.config import ModelConfig, parse_config
 from jangtq_bundle.directory import CONFIG_FILE, JANG_CONFIG_FILE, SIDECAR_FILE
-from jangtq_bundle.encoding import Encoder
 from jangtq_bundle.hashes import HASHES_FILE, compute_hashes
 from jangtq_bundle.json_files import Fields
 from jangtq_bundle.metadata import WriteOptions, bundle_config, encode_json, jang_config, padded_count
-from jangtq_bundle.shard_writer import ShardWriter
 from jangtq_bundle.tables import compute_table, sidecar_names
 from jangtq_bundle.vocabulary import Projection
+from jangtq_bundle.writing.encoding import Encoder
+from jangtq_bundle.writing.shard_writer import ShardWriter
 from jangtq_proto.errors import ConfigurationError
 
 Tensors = Mapping[str, NDArray[np.floating]]

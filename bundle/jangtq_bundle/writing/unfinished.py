@@ -8,8 +8,8 @@ from typing import Final
 
 from jangtq_bundle.directory import INDEX_FILE
 from jangtq_bundle.hashes import HASHES_FILE, TensorHashes
-from jangtq_bundle.shard_file import digests_path, read_digests
-from jangtq_bundle.shard_plan import PlannedShard, index_json, shard_name
+from jangtq_bundle.writing.shard_file import digests_path, read_digests
+from jangtq_bundle.writing.shard_plan import PlannedShard, index_json, shard_name
 from jangtq_proto.errors import ConfigurationError
 
 OnProgress = Callable[[int, int], None]

@@ -10,7 +10,7 @@ from huggingface_hub import constants
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.holdings import Holdings
 from jangtq_bundle.hub import repository as repository_module
-from jangtq_bundle.hub.get import get_slice
+from jangtq_bundle.hub.remote_bundle import get_slice
 from jangtq_bundle.hub.repository import Repository
 from jangtq_bundle.hub.whole import get_whole
 from jangtq_bundle.opening import open_model
@@ -105,7 +105,7 @@ def test_what_cannot_be_survived_is_one_message(
 def test_an_interrupted_download_goes_on(
     hub: SmallHub, open_hub: OpenHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jangtq_bundle.hub.get.SHARD_BYTES", 4096)
+    monkeypatch.setattr("jangtq_bundle.hub.remote_bundle.SHARD_BYTES", 4096)
     repository = open_hub()
     get_slice(repository, tmp_path / "whole", EXPERTS)
     first = len(hub.requests)
@@ -175,19 +175,19 @@ def test_the_commit_is_pinned(hub: SmallHub) -> None:
 def test_a_whole_repository_comes_file_by_file(hub: SmallHub, open_hub: OpenHub, tmp_path: Path) -> None:
     hub.misbehave = lambda file, number: "refuse" if file == "tokenizer.json" else ""
     with pytest.raises(ConfigurationError, match="answers 403"):
-        get_whole(open_hub(), tmp_path / "bundle", on_progress=lambda done, total: None)
+        get_whole(open_hub(), tmp_path / "fetched", on_progress=lambda done, total: None)
     hub.misbehave = lambda file, number: "cut" if number % 3 == 0 else ""
-    get_whole(open_hub(), tmp_path / "bundle", on_progress=lambda done, total: None)
+    get_whole(open_hub(), tmp_path / "fetched", on_progress=lambda done, total: None)
     for path in hub.folder.iterdir():
-        assert (tmp_path / "bundle" / path.name).read_bytes() == path.read_bytes()
-    assert Bundle.open(tmp_path / "bundle").fingerprint == Bundle.open(hub.folder).fingerprint
+        assert (tmp_path / "fetched" / path.name).read_bytes() == path.read_bytes()
+    assert Bundle.open(tmp_path / "fetched").fingerprint == Bundle.open(hub.folder).fingerprint
 
 
 def test_a_whole_file_of_other_bytes_is_refused(hub: SmallHub, open_hub: OpenHub, tmp_path: Path) -> None:
     hub.misbehave = lambda file, number: "spoil" if file.endswith(".safetensors") else ""
     with pytest.raises(BundleError, match="sent other bytes than it announces"):
-        get_whole(open_hub(), tmp_path / "bundle", on_progress=lambda done, total: None)
-    assert not (tmp_path / "bundle").exists()
+        get_whole(open_hub(), tmp_path / "fetched", on_progress=lambda done, total: None)
+    assert not (tmp_path / "fetched").exists()
 
 
 def test_a_model_is_opened_by_its_name_on_the_hub(

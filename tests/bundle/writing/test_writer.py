@@ -15,7 +15,7 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.json_files import read_json_object
 from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.vocabulary import Layout
-from jangtq_bundle.writer import write_bundle
+from jangtq_bundle.writing.writer import write_bundle
 from jangtq_kernels.codebook import compute_codebook
 from jangtq_kernels.packing import unpack
 from jangtq_kernels.rotation import generate_signs, rotate
