@@ -24,6 +24,7 @@ from tests.support.kernel_backends import (
     sums_of,
 )
 from tests.support.metal_cases import FIRST_EXPERT, random_layer, random_rows
+from tests.support.products import part, product
 
 EVERY_BACKEND = pytest.mark.parametrize("name", NAMES)
 FAST_BACKENDS = pytest.mark.parametrize("name", FAST_NAMES)
@@ -36,12 +37,13 @@ def error_of(name: str, weights: ExpertWeights, request: Request) -> float:
     return relative_error(got, dense_forward(weights, request))
 
 
-@EVERY_BACKEND
-@pytest.mark.parametrize("bits", [(2, 2), (3, 3), (4, 4), (2, 4), (4, 3)])
-@pytest.mark.parametrize(("hidden", "intermediate", "rows"), [(128, 128, 1), (200, 136, 5), (160, 224, 40)])
-def test_bits_sizes_and_batches(
-    name: str, bits: tuple[int, int], hidden: int, intermediate: int, rows: int
-) -> None:
+BITS = [(2, 2), (3, 3), (4, 4), (2, 4), (4, 3)]
+SIZES = [(128, 128, 1), (200, 136, 5), (160, 224, 40)]
+
+
+@pytest.mark.parametrize(("name", "bits", "sizes"), product(NAMES, BITS, SIZES))
+def test_bits_sizes_and_batches(name: str, bits: tuple[int, int], sizes: tuple[int, int, int]) -> None:
+    hidden, intermediate, rows = sizes
     weights = random_layer(hidden, intermediate, bits=bits)
     assert error_of(name, weights, random_rows(rows, hidden)) <= largest_error(name)
 
@@ -72,7 +74,7 @@ def test_large_sizes(name: str, hidden: int, intermediate: int, rows: int, bits:
 
 
 @FAST_BACKENDS
-@pytest.mark.parametrize("rows", [2, 3, 4, 7, 16, 33, 512])
+@pytest.mark.parametrize("rows", [2, 3, 4, 7, 16, 33, part(70, whole=512)])
 def test_every_number_of_rows(name: str, rows: int) -> None:
     assert error_of(name, random_layer(192, 128), random_rows(rows, 192)) <= largest_error(name)
 
@@ -203,8 +205,7 @@ BAD_REQUESTS = {
 }
 
 
-@EVERY_BACKEND
-@pytest.mark.parametrize("message", BAD_REQUESTS)
+@pytest.mark.parametrize(("name", "message"), product(NAMES, list(BAD_REQUESTS)))
 def test_bad_requests_are_named(name: str, message: str) -> None:
     layer = backend(name).load(random_layer(128, 128))
     with pytest.raises(KernelInputError, match=message):

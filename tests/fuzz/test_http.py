@@ -70,7 +70,7 @@ def post_values(port: int, seed: int) -> None:
     mutator = Mutator(seed)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
     codes: Counter[int] = Counter()
-    for index in range(scaled(250)):
+    for index in range(scaled(80)):
         path, changed = mutator.random.choice(BODIES)
         for _ in range(mutator.random.choice((1, 1, 2, 3))):
             changed = mutator.change_value(changed)
@@ -88,7 +88,7 @@ def post_values(port: int, seed: int) -> None:
 
 def send_bytes(port: int, seed: int) -> None:
     mutator = Mutator(seed)
-    for index in range(scaled(125)):
+    for index in range(scaled(60)):
         words = mutator.mutate(RAW[index % len(RAW)])
         status = status_of(port, words)
         assert status is None or status < 500 or status in (501, 505), (words, status)
@@ -117,7 +117,7 @@ async def test_no_bytes_are_the_servers_fault(server: Served, caplog: pytest.Log
 def send_pipelines(port: int, seed: int) -> None:
     """Several requests at once on each connection; each gets one answer, whatever is wrong with it."""
     mutator = Mutator(seed)
-    for _ in range(scaled(40)):
+    for _ in range(scaled(12)):
         requests = [*hostile_requests(mutator, count=11), LAST]
         codes = answers_to(port, requests)
         assert len(codes) == len(requests) and max(codes) < 500, (requests, codes)
@@ -126,7 +126,7 @@ def send_pipelines(port: int, seed: int) -> None:
 def send_broken_pipelines(port: int, seed: int) -> None:
     """The same with something at the end that leaves nobody knowing where the next request begins."""
     mutator = Mutator(seed)
-    for _ in range(scaled(30)):
+    for _ in range(scaled(12)):
         requests = hostile_requests(mutator, count=mutator.random.randrange(5))
         requests.append(hostile_request(mutator, mutator.random.choice(ENDING)))
         codes = answers_to(port, requests, hang_up=True)
@@ -151,7 +151,7 @@ def answers_to(port: int, requests: list[Sent], *, hang_up: bool = False) -> lis
 
 def send_without_a_key(port: int, seed: int) -> None:
     mutator = Mutator(seed)
-    for _ in range(scaled(40)):
+    for _ in range(scaled(12)):
         requests = [*hostile_requests(mutator, count=11), LAST]
         for sent, code in zip(requests, answers_to(port, requests), strict=True):
             assert code == 401 or sent.path in OPEN_PATHS, sent

@@ -6,6 +6,8 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 
+from tests.support.products import part
+
 _EDGES = (0, 1, 2, 3, 63, 64, 65, 255, 4096, 4097, 2**31 - 1, 2**31, 2**32 - 1)
 _WORDS = (
     "",
@@ -22,8 +24,8 @@ _MOST_DEPTH = 60
 
 
 def scaled(count: int) -> int:
-    """A count of the suite; JANGTQ_FUZZ=20 makes it twenty times as many."""
-    return count * int(os.environ.get("JANGTQ_FUZZ", "1"))
+    """A count of the suite; JANGTQ_FUZZ=20 makes it twenty times as many, a whole run four times."""
+    return count * int(os.environ.get("JANGTQ_FUZZ", part("1", whole="4")))
 
 
 class Mutator:

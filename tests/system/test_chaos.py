@@ -21,6 +21,7 @@ from tests.support.harmful_relay import Harm
 from tests.support.leaping_clock import Clock, build_library, can_leap
 from tests.support.needs import require
 from tests.support.network_hosts import NAMESPACES, network_hosts
+from tests.support.products import part
 from tests.support.small_bundles import dense_model
 from tests.support.small_checkpoints import Sizes
 from tests.support.streamed_load import Load, Question
@@ -107,7 +108,7 @@ async def disturb(chaos: Chaos, events: Sequence[Event], *, seed: int) -> str:
     return httpx.get(f"{chaos.url}/metrics").text
 
 
-@pytest.mark.parametrize("transport", ["grpc", "express"])
+@pytest.mark.parametrize("transport", part(["grpc"], whole=["grpc", "express"]))
 async def test_no_request_fails_and_no_token_differs_while_every_expert_has_a_worker(
     workers: list[Worker], clocks: list[Clock | None], transport: str
 ) -> None:
@@ -125,7 +126,7 @@ async def test_no_request_fails_and_no_token_differs_while_every_expert_has_a_wo
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has namespaces; above, relays stand in")
-@pytest.mark.parametrize("transport", ["grpc", "express"])
+@pytest.mark.parametrize("transport", part(["express"], whole=["grpc", "express"]))
 async def test_nor_when_cables_are_pulled_and_links_are_slow(
     far_workers: list[Worker], transport: str
 ) -> None:

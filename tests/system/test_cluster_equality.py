@@ -22,11 +22,12 @@ from jangtq_coordinator.model.overlap import OverlapMode
 from jangtq_proto.ranges import parse_ranges
 from jangtq_proto.wire.row_type import RowType
 from tests.support.cluster_processes import running_workers
+from tests.support.products import part
 from tests.support.reference_bundles import Variant, dequantized_checkpoint
 
 BundleMaker = Callable[[Variant], Path]
 
-TOKENS = 64
+TOKENS = part(16, whole=64)
 PROMPT_LENGTHS = (1, 5, 17, 33, 70)
 LOGPROB_TOLERANCE = 2e-3
 

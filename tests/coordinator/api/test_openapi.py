@@ -14,9 +14,10 @@ from schemathesis.schemas import APIOperation, BaseSchema
 from jangtq_coordinator.api.app import create_app
 from jangtq_coordinator.engine.engine import Engine
 from jangtq_coordinator.engine.engine_config import EngineSettings
+from tests.support.mutations import scaled
 from tests.support.tiny_model import loader
 
-EXAMPLES = 15
+EXAMPLES = scaled(4)
 CONTEXT_LENGTH = 128
 Operation = APIOperation[Any, Any, Any, Any]
 

@@ -1,12 +1,14 @@
 """Coordinators that cannot start: what they say, in one message a person can act on."""
 
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from jangtq_coordinator.cli.demo.processes import Children
+from jangtq_coordinator.cli.main import main
 from jangtq_proto.addresses import Address
 from tests.support.cluster_processes import run_coordinator, running_workers, start_alone
 from tests.support.reference_bundles import Variant
@@ -54,6 +56,14 @@ def test_a_port_in_use_is_said(demo_bundle: Path) -> None:
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in said
 
 
+def refused_here(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The same of the command in this process, for what is refused before anything starts."""
+    with pytest.raises(SystemExit) as ended:
+        sys.exit(main(arguments))
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -64,9 +74,9 @@ def test_a_port_in_use_is_said(demo_bundle: Path) -> None:
     ],
 )
 def test_a_coordinator_that_cannot_start_says_why(
-    demo_bundle: Path, arguments: list[str], message: str
+    demo_bundle: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert message in refused("serve", "--model", str(demo_bundle), "--port", "0", *arguments)
+    assert message in refused_here(capsys, "serve", "--model", str(demo_bundle), "--port", "0", *arguments)
 
 
 def test_a_prompt_cache_in_use_is_said_with_its_user(demo_bundle: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from jangtq_kernels.weights import ExpertWeights
 from tests.support.kernel_backends import Asked, sums_of
 from tests.support.metal_cases import FIRST_EXPERT, metal_backend, random_layer, random_rows
 from tests.support.metal_simulator import MetalSimulator
+from tests.support.products import part, product
 
 simulated_only = pytest.mark.skipif(sys.platform == "darwin", reason="asks the simulator what it ran")
 
@@ -34,19 +35,25 @@ def relative_error(weights: ExpertWeights, request: Request) -> float:
     return float(np.abs(got - expected).max() / np.abs(expected).max())
 
 
-@pytest.mark.parametrize("bits", [(2, 2), (3, 3), (4, 4), (2, 4), (4, 3)])
-@pytest.mark.parametrize("rows", [1, 5, 40])
+BITS = [(2, 2), (3, 3), (4, 4), (2, 4), (4, 3)]
+
+
+@pytest.mark.parametrize(("bits", "rows"), product(BITS, [1, 5, 40]))
 def test_decode_and_prefill_equal_the_reference(bits: tuple[int, int], rows: int) -> None:
     assert relative_error(random_layer(200, 136, bits=bits), random_rows(rows, 200)) < 1e-5
 
 
-@pytest.mark.parametrize("rows", [1, 9])
+@pytest.mark.parametrize("rows", part([1], whole=[1, 9]))
 def test_the_sizes_of_minimax(rows: int) -> None:
     weights = random_layer(3072, 1536, experts=2)
     assert relative_error(weights, random_rows(rows, 3072, experts=2)) < 1e-5
 
 
-@pytest.mark.parametrize(("hidden", "intermediate", "rows"), [(6144, 96, 1), (128, 6144, 3), (320, 200, 512)])
+# Of 70 rows for two experts, some tiles are whole and some are not, as of 512.
+ENDS = [(6144, 96, 1), (128, 6144, 3), (320, 200, part(70, whole=512))]
+
+
+@pytest.mark.parametrize(("hidden", "intermediate", "rows"), ENDS)
 def test_sizes_and_batches_at_the_ends_of_their_ranges(hidden: int, intermediate: int, rows: int) -> None:
     weights = random_layer(hidden, intermediate, experts=2, bits=(3, 4))
     assert relative_error(weights, random_rows(rows, hidden, experts=2)) < 1e-5

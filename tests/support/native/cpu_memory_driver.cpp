@@ -90,10 +90,10 @@ void compare(const Sums& sums, const Sums& first) {
     std::exit(1);
 }
 
-// Every size, width of codes and batch.
-std::vector<Sums> run_all(JangtqPool* pool) {
+// Every width of codes and batch.
+std::vector<Sums> run_all(JangtqPool* pool, const std::vector<int64_t>& sizes) {
     std::vector<Sums> sums;
-    for (const int64_t size : {2, 31, 100, 128, 330})
+    for (const int64_t size : sizes)
         for (const int64_t bits : {2, 3, 4})
             for (const int64_t rows : {0, 1, 3, 40})
                 sums.push_back(run_forwards(pool, size, 433 - size, bits, rows));
@@ -102,7 +102,10 @@ std::vector<Sums> run_all(JangtqPool* pool) {
 
 }  // namespace
 
-int main() {
+// arguments: the sizes to try.
+int main(int count, char** arguments) {
+    std::vector<int64_t> sizes;
+    for (int index = 1; index < count; ++index) sizes.push_back(std::atoll(arguments[index]));
     const std::string names = jangtq_isas();
     size_t forwards = 0;
     std::vector<Sums> of_first[2];
@@ -112,7 +115,7 @@ int main() {
             for (const char* vendor : {"GenuineIntel", "AuthenticAMD"}) {
                 JangtqPool* pool = jangtq_open_pool(3, names.substr(start, end - start).c_str(), int8, vendor);
                 if (pool == nullptr) return 1;
-                const std::vector<Sums> sums = run_all(pool);
+                const std::vector<Sums> sums = run_all(pool, sizes);
                 if (of_first[int8].empty()) of_first[int8] = sums;
                 for (size_t request = 0; request < sums.size(); ++request)
                     compare(sums[request], of_first[int8][request]);
