@@ -55,6 +55,20 @@ class UnknownRequestError(RequestError):
 class ContextOverflowError(RequestError):
     """Prompt and answer together do not fit the model's context."""
 
+    @classmethod
+    def of(cls, *, prompt_tokens: int, context_length: int, hint: str = "") -> "ContextOverflowError":
+        """Says so in the words by which clients recognise it, since no code is read by all of them.
+
+        Claude Code and pydantic-ai look for "prompt is too long: N tokens > M maximum", LangChain for its
+        first words, LiteLLM and qwen-code for "maximum context length is M tokens ... resulted in N tokens".
+        """
+        return cls(
+            f"This model's maximum context length is {context_length} tokens. However, your prompt is too "
+            f"long: {prompt_tokens} tokens > {context_length - 1} maximum (your messages resulted in "
+            f"{prompt_tokens} tokens, and the answer needs at least one){hint}.",
+            param="messages",
+        )
+
 
 class QueueFullError(JangtqError):
     """Too many requests wait already."""

@@ -56,7 +56,7 @@ class ActiveRequests:
         request.admitted = request.admitted or time.monotonic()
         if not request.answer.has_begun:
             request.answer.cached_tokens = step.cached
-            self._outbox.put(request.stream, PrefillProgress(step.done, step.total))
+            self._outbox.put(request.stream, PrefillProgress(step.done, step.total, step.cached))
 
     def take_token(self, step: TokenStep) -> Finished | Failed | None:
         """Send a token's events; returns the last event of the answer once it has ended."""

@@ -21,10 +21,11 @@ class Usage:
 
 @dataclass(frozen=True)
 class PrefillProgress:
-    """`done` of `total` prompt tokens are in the KV cache."""
+    """`done` of `total` prompt tokens are in the KV cache, `cached` of them since an earlier request."""
 
     done: int
     total: int
+    cached: int = 0
 
 
 @dataclass(frozen=True)

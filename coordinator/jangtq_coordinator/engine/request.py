@@ -16,7 +16,7 @@ class GenerationRequest:
     Without an `opening` the answer is plain text, markers of reasoning included. `tool_calls` says whether to
     parse tool calls; otherwise they are text. `choice` distinguishes several answers to one prompt with
     one seed. A constraint has a state and serves one request only. `speculation` overrides the engine's own,
-    unless that is off.
+    unless that is off. `stop_tokens` end the answer beside those of the model.
     """
 
     prompt: tuple[int, ...]
@@ -28,6 +28,7 @@ class GenerationRequest:
     choice: int = 0
     constraint: Constraint | None = None
     speculation: Speculation | None = None
+    stop_tokens: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.prompt:
@@ -51,8 +52,5 @@ def room_after(prompt_tokens: int, context_length: int) -> int:
     """Tokens that a prompt leaves for its answer. Raises ContextOverflowError where it leaves none."""
     room = context_length - prompt_tokens
     if room < 1:
-        raise ContextOverflowError(
-            f"the prompt has {prompt_tokens} tokens; the model's context is {context_length} tokens, "
-            "one of them for the answer"
-        )
+        raise ContextOverflowError.of(prompt_tokens=prompt_tokens, context_length=context_length)
     return room

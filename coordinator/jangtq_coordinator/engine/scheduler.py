@@ -102,11 +102,19 @@ class Scheduler:
         max_tokens: int,
         picker: SequenceSampler,
         speculation: Speculation | None = None,
+        stop_tokens: frozenset[int] = frozenset(),
     ) -> int:
         """Append a sequence to the wait queue; returns its uid. Alone it must fit the memory for KV."""
         uid, self._next_uid = self._next_uid, self._next_uid + 1
         self._queue.append(
-            TokenSequence(uid, prompt, max_tokens=max_tokens, picker=picker, speculation=speculation)
+            TokenSequence(
+                uid,
+                prompt,
+                max_tokens=max_tokens,
+                picker=picker,
+                speculation=speculation,
+                stop_tokens=stop_tokens,
+            )
         )
         return uid
 

@@ -34,13 +34,15 @@ class TokenSequence:
         max_tokens: int,
         picker: SequenceSampler,
         speculation: Speculation | None = None,
+        stop_tokens: frozenset[int] = frozenset(),
     ) -> None:
-        """`speculation` overrides the engine's setting; None keeps it."""
+        """`speculation` overrides the engine's setting, None keeps it; `stop_tokens` end it beside the model's."""
         self.uid = uid
         self.speculation = speculation
         self.tokens = list(prompt)
         self.limit = len(prompt) + max_tokens
         self.picker = picker
+        self._stop_tokens = stop_tokens
         self._prompt_tokens = len(prompt)
         self.cached_tokens = 0
         """How many tokens of the prompt came from the prefix cache."""
@@ -57,6 +59,6 @@ class TokenSequence:
         self.tokens.append(pick.token)
         self.picker.take(pick.token)
         reason: FinishReason | None = "length" if len(self.tokens) >= self.limit else None
-        if pick.token in stop_tokens:
+        if pick.token in stop_tokens or pick.token in self._stop_tokens:
             reason = "stop"
         return TokenStep(self.uid, pick.token, reason, logprobs=pick.logprobs)

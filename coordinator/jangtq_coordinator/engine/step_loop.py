@@ -76,9 +76,10 @@ class StepLoop:
     def check_memory(self, request: GenerationRequest) -> None:
         """Raise ContextOverflowError for a prompt that can never fit the memory for KV."""
         if len(request.prompt) >= self._context_length:
-            raise ContextOverflowError(
-                f"the prompt has {len(request.prompt)} tokens; the memory for KV has room for "
-                f"{self._context_length} tokens, one of them for the answer (--kv-memory)"
+            raise ContextOverflowError.of(
+                prompt_tokens=len(request.prompt),
+                context_length=self._context_length,
+                hint=f"; the memory for KV has room for {self._context_length} tokens (--kv-memory)",
             )
 
     def close(self) -> None:
@@ -147,6 +148,7 @@ class StepLoop:
                 max_tokens=request.token_budget(self._context_length),
                 picker=request.new_picker(),
                 speculation=request.speculation,
+                stop_tokens=request.stop_tokens,
             )
         except Exception as error:
             self._requests.refuse(stream, error)

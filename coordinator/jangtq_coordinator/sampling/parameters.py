@@ -27,7 +27,7 @@ class SamplingParameters:
     top_k 0, top_p 1 and min_p 0 switch that cut off. Presence and frequency penalties count the answer's
     tokens, the repetition penalty (1: off) also the prompt's. `logit_bias` pairs token ids with what is
     added. top_logprobs None asks for no log-probabilities, 0 for the picked token's alone. Equal seeds give
-    equal answers to equal prompts.
+    equal answers to equal prompts. The tokens in `withheld` may not come among the first `min_tokens`.
     """
 
     temperature: float = 1.0
@@ -40,6 +40,8 @@ class SamplingParameters:
     repetition_penalty: float = 1.0
     logit_bias: tuple[tuple[int, float], ...] = ()
     top_logprobs: int | None = None
+    min_tokens: int = 0
+    withheld: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
@@ -60,7 +62,7 @@ class SamplingParameters:
     def adjusts(self) -> bool:
         """Whether single logits change before the draw."""
         penalties = self.presence_penalty or self.frequency_penalty or self.repetition_penalty != 1
-        return bool(penalties or self.logit_bias)
+        return bool(penalties or self.logit_bias or self.min_tokens)
 
     def override(self, **given: Unpack["SamplingChanges"]) -> "SamplingParameters":
         """These parameters where nothing else, or None, is given. Raises RequestError."""
@@ -81,6 +83,8 @@ class SamplingChanges(TypedDict, total=False):
     repetition_penalty: float | None
     logit_bias: tuple[tuple[int, float], ...] | None
     top_logprobs: int | None
+    min_tokens: int | None
+    withheld: tuple[int, ...] | None
 
 
 def cut_candidates(logits: mx.array, parameters: SamplingParameters) -> tuple[mx.array, mx.array]:

@@ -1,6 +1,7 @@
 """The tokens of one pass: from logits and each row's own state to picks. Knows no batch and no model."""
 
 import hashlib
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -116,6 +117,8 @@ class SequenceSampler:
         for token, bias in parameters.logit_bias:
             factor, added = changes.get(token, (1.0, 0.0))
             changes[token] = (factor, added + bias)
+        if self._position + len(ahead) < parameters.min_tokens:
+            changes |= dict.fromkeys(parameters.withheld, (1.0, -math.inf))
         return changes
 
 

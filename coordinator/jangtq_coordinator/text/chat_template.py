@@ -8,7 +8,8 @@ from typing import Final
 from jinja2 import TemplateError
 
 from jangtq_coordinator.mlx_lm import TokenizerWrapper
-from jangtq_coordinator.text.reasoning import Channel, Opening, ReasoningMarkers
+from jangtq_coordinator.text.answer_start import AnswerStart
+from jangtq_coordinator.text.reasoning import Opening, ReasoningMarkers
 from jangtq_proto.errors import RequestError
 
 Message = Mapping[str, object]
@@ -37,6 +38,9 @@ _RESERVED: Final = frozenset(
 )
 
 
+_AS_THE_TEMPLATE_SAYS: Final = AnswerStart()
+
+
 @dataclass(frozen=True)
 class ChatPrompt:
     """Prompt tokens, and how the answer to them begins."""
@@ -59,6 +63,7 @@ class ChatTemplate:
         variables: Mapping[str, object] | None = None,
         *,
         tools: Sequence[Message] = (),
+        start: AnswerStart = _AS_THE_TEMPLATE_SAYS,
     ) -> ChatPrompt:
         """The prompt for the next turn of `messages`, with `tools` and more `variables` for the template.
 
@@ -78,8 +83,8 @@ class ChatTemplate:
                     add_generation_prompt=True,
                     **variables,
                 )
+                text, opening = start.apply(text, self._markers)
                 tokens = self._tokenizer.encode(text, add_special_tokens=False)
         except (TemplateError, TypeError, ValueError) as error:
             raise RequestError(f"the model's chat template refuses the messages: {error}") from error
-        opening = self._markers.opening(text) if self._markers else Opening(Channel.CONTENT)
         return ChatPrompt(tuple(tokens), opening)

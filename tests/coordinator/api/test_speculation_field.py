@@ -31,6 +31,6 @@ async def test_requests_wish_for_more_guesses_or_none() -> None:
 def answer_in(value: object) -> object:
     """What is said, under whatever names, without what differs from answer to answer."""
     if isinstance(value, dict):
-        differing = ("id", "created", "created_at", "usage", "prompt_tokens_details")
+        differing = ("id", "created", "created_at", "completed_at", "usage", "prompt_tokens_details")
         return {key: answer_in(one) for key, one in value.items() if key not in differing}
     return [answer_in(one) for one in value] if isinstance(value, list) else value

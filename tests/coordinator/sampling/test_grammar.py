@@ -104,7 +104,7 @@ def test_calls_of_the_offered_tools(grammars: Grammars, seed: int, several: bool
     head, found, rest = text.partition(BLOCK_START)
     assert found and not head.strip("\n")
     block = ToolBlock()
-    transcript = AnswerBlocks(TOOLS)
+    transcript = AnswerBlocks(TOOLS, lambda token: b"")
     pieces = [Piece(Channel.TOOL, part.text, part.step) for part in (*block.feed(rest), *block.finish())]
     transcript.add(TokenGenerated(0, tuple(pieces)))
     calls = transcript.calls

@@ -24,6 +24,7 @@ def health_router(engine: Engine, cluster_health: Callable[[], ClusterHealth]) -
     """
     router = APIRouter()
 
+    @router.get("/v1/health", include_in_schema=False, response_model=None)
     @router.get("/health", response_model=None)
     async def get_health() -> Response:
         """200 while requests are taken and can be answered, else 503; with all that is known."""

@@ -1,90 +1,37 @@
 """The body of a request to Anthropic's messages API, checked, and the chat request that it stands for."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
-from jangtq_coordinator.api.chat.chat_messages import CalledFunction, ChatMessage, Strict, Text, Unicode
+from jangtq_coordinator.api.anthropic.message_blocks import AssistantTurn, SystemTurn, UserTurn, add_turn
+from jangtq_coordinator.api.anthropic.system_text import join_system
+from jangtq_coordinator.api.chat.chat_messages import ChatMessage, Strict, Unicode
 from jangtq_coordinator.api.chat.chat_schema import ChatRequest, NamedSchema, SchemaFormat
-from jangtq_coordinator.api.chat.generation_fields import SpeculationWish, check_stop
+from jangtq_coordinator.api.chat.foreign_items import keep_functions
+from jangtq_coordinator.api.chat.generation_fields import SpeculationWish, check_stop, only
 from jangtq_coordinator.api.chat.message_builder import MessageBuilder
 from jangtq_coordinator.api.chat.tools import NAME_PATTERN, Function, Tool, ToolChoice
 
 
-class TextBlock(Strict):
-    """Something said."""
-
-    type: Literal["text"]
-    text: Unicode
-
-
-class ThinkingBlock(Strict):
-    """Reasoning of an earlier answer, given back; its signature is not needed here."""
-
-    type: Literal["thinking"]
-    thinking: Unicode
-
-
-class RedactedThinkingBlock(Strict):
-    """Reasoning of another model, which nobody here can read."""
-
-    type: Literal["redacted_thinking"]
-
-
-class ToolUseBlock(Strict):
-    """A call of an earlier answer."""
-
-    type: Literal["tool_use"]
-    id: Unicode
-    name: Unicode
-    input: dict[str, JsonValue]
-
-
-class ToolResultBlock(Strict):
-    """What a call returned."""
-
-    type: Literal["tool_result"]
-    tool_use_id: Unicode
-    content: Text | None = None
-
-
-def as_blocks(content: object) -> object:
-    """A plain text is one block."""
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
-UserBlock = Annotated[TextBlock | ToolResultBlock, Field(discriminator="type")]
-AssistantBlock = Annotated[
-    TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock, Field(discriminator="type")
-]
-
-
-class UserTurn(Strict):
-    """What the user said, and what calls returned."""
-
-    role: Literal["user"]
-    content: Annotated[
-        list[UserBlock], BeforeValidator(as_blocks, json_schema_input_type=str | list[UserBlock])
-    ]
-
-
-class AssistantTurn(Strict):
-    """An earlier answer."""
-
-    role: Literal["assistant"]
-    content: Annotated[
-        list[AssistantBlock], BeforeValidator(as_blocks, json_schema_input_type=str | list[AssistantBlock])
-    ]
-
-
 class CustomTool(Strict):
-    """A function that the model may call; tools that a server would run are refused."""
+    """A function that the model may call."""
 
     type: Literal["custom"] | None = None
     name: str = Field(pattern=NAME_PATTERN)
     description: Unicode | None = None
     input_schema: dict[str, JsonValue]
     strict: bool | None = None
+
+
+def keep_custom(tools: object) -> object:
+    """Without the tools that Anthropic runs or knows the schema of."""
+    return keep_functions(tools, _is_custom)
+
+
+def _is_custom(tool: Mapping[str, object]) -> bool:
+    return tool.get("type") in (None, "custom")
 
 
 class Choosing(Strict):
@@ -98,7 +45,8 @@ class Choosing(Strict):
 class Thinking(Strict):
     """Whether to think first. How long is the model's own decision."""
 
-    type: Literal["enabled", "adaptive", "disabled"]
+    type: Literal["enabled", "adaptive", "between_tools", "disabled"]
+    display: Literal["summarized", "omitted"] | None = None
 
 
 class JsonFormat(NamedSchema):
@@ -116,19 +64,29 @@ class OutputOptions(Strict):
 class PromptRequest(Strict):
     """What makes up a prompt, and all that is needed to count its tokens."""
 
-    messages: list[Annotated[UserTurn | AssistantTurn, Field(discriminator="role")]] = Field(min_length=1)
+    messages: list[Annotated[UserTurn | AssistantTurn | SystemTurn, Field(discriminator="role")]] = Field(
+        min_length=1
+    )
     model: str | None = None
-    system: Text | None = None
-    tools: list[CustomTool] | None = None
+    system: Annotated[Unicode, BeforeValidator(join_system, json_schema_input_type=JsonValue)] | None = None
+    tools: Annotated[list[CustomTool], BeforeValidator(keep_custom)] | None = None
     tool_choice: Choosing | None = None
     thinking: Thinking | None = None
     output_config: OutputOptions | None = None
+    output_format: JsonFormat | None = None
+
+    container: Annotated[JsonValue, only()] = None
+    mcp_servers: Annotated[JsonValue, only([])] = None
+
+    @property
+    def thinks(self) -> bool:
+        """As with Anthropic, only who asks for thinking gets it."""
+        return self.thinking is not None and self.thinking.type != "disabled"
 
     def chat(self) -> ChatRequest:
-        """The same as a chat request. As with Anthropic, only who asks for thinking gets it."""
-        thinks = self.thinking is not None and self.thinking.type != "disabled"
+        """The same as a chat request."""
         choice = self.tool_choice or Choosing(type="auto")
-        form = self.output_config and self.output_config.format
+        form = (self.output_config and self.output_config.format) or self.output_format
         return ChatRequest(
             model=self.model,
             messages=self._messages(),
@@ -136,7 +94,7 @@ class PromptRequest(Strict):
             tool_choice=_choice(choice),
             parallel_tool_calls=not choice.disable_parallel_tool_use,
             response_format=SchemaFormat(type="json_schema", json_schema=form) if form else None,
-            chat_template_kwargs=None if thinks else {"enable_thinking": False},
+            enable_thinking=self.thinks,
         )
 
     def _messages(self) -> list[ChatMessage]:
@@ -144,10 +102,7 @@ class PromptRequest(Strict):
         if self.system:
             conversation.say("system", self.system)
         for turn in self.messages:
-            if isinstance(turn, UserTurn):
-                _add_user(conversation, turn)
-            else:
-                _add_assistant(conversation, turn)
+            add_turn(conversation, turn)
         return conversation.messages
 
 
@@ -179,28 +134,6 @@ class MessageRequest(PromptRequest):
         )
 
 
-def _add_user(conversation: MessageBuilder, turn: UserTurn) -> None:
-    """Results first, which is where templates want them; the texts beside them are one message."""
-    texts = [block.text for block in turn.content if isinstance(block, TextBlock)]
-    for block in turn.content:
-        if isinstance(block, ToolResultBlock):
-            conversation.result(block.content or "", block.tool_use_id)
-    if texts:
-        conversation.say("user", "".join(texts))
-
-
-def _add_assistant(conversation: MessageBuilder, turn: AssistantTurn) -> None:
-    conversation.say("assistant", "")
-    for block in turn.content:
-        match block:
-            case TextBlock():
-                conversation.say("assistant", block.text)
-            case ThinkingBlock():
-                conversation.think(block.thinking)
-            case ToolUseBlock():
-                conversation.call(CalledFunction(name=block.name, arguments=block.input), block.id)
-
-
 def _tool(tool: CustomTool) -> Tool:
     members = tool.model_dump(include={"name", "description", "strict"}, exclude_none=True)
     return Tool(type="function", function=Function(parameters=tool.input_schema, **members))
@@ -209,7 +142,7 @@ def _tool(tool: CustomTool) -> Tool:
 def _choice(choice: Choosing) -> ToolChoice:
     match choice.type:
         case "tool":
-            return ToolChoice(mode="required", name=choice.name or "")
+            return ToolChoice(mode="required", names=(choice.name or "",))
         case "any":
             return ToolChoice(mode="required")
         case other:

@@ -1,13 +1,12 @@
 """What one choice of a turn has said, as blocks of one kind each, and what each event adds. Knows no API."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from jangtq_coordinator.api.chat.chat_messages import AssistantMessage, CalledFunction, ToolCall
-from jangtq_coordinator.engine.events import Finished, TokenGenerated, Usage
-from jangtq_coordinator.sampling.sampler import TokenLogprobs
+from jangtq_coordinator.api.chat.content_logprobs import ContentLogprobs, Logged, TokenBytes
+from jangtq_coordinator.engine.events import Finished, TokenGenerated
 from jangtq_coordinator.text.reasoning import Channel, Piece
 from jangtq_coordinator.text.tool_arguments import ArgumentWriter, Schema
 from jangtq_coordinator.text.tool_calls import CallStep
@@ -48,46 +47,45 @@ class Change:
 class AnswerBlocks:
     """`schemas` are those of the offered functions; of others every argument is a string."""
 
-    def __init__(self, schemas: Mapping[str, Schema]) -> None:
+    def __init__(self, schemas: Mapping[str, Schema], token_bytes: TokenBytes) -> None:
         self._schemas = schemas
+        self._logprobs = ContentLogprobs(token_bytes)
         self._open: AnswerBlock | None = None
         self._arguments = ArgumentWriter({})
         self.blocks: list[AnswerBlock] = []
-        self.logprobs: list[tuple[int, TokenLogprobs]] = []
+        self.tokens = 0
+        """How many the answer has so far."""
+        self._untold: list[Logged] = []
         self.end: Finished | None = None
 
     def add(self, event: TokenGenerated | Finished) -> list[Change]:
         """What an event changes, in order."""
         if isinstance(event, Finished):
             self.end = event
-        elif event.logprobs is not None:
-            self.logprobs.append((event.token, event.logprobs))
+        else:
+            self.tokens += 1
+            if event.logprobs is not None:
+                self._logprobs.add(event.token, event.logprobs)
+        content = "".join(piece.text for piece in event.pieces if piece.channel is Channel.CONTENT)
+        self._untold += self._logprobs.release(content, last=self.end is not None)
         changes: list[Change] = []
         for piece in event.pieces:
             changes += self._grow(piece.channel, piece.text) if piece.step is None else self._call(piece)
         return changes + (self._close() if self.end else [])
 
+    @property
+    def logprobs(self) -> list[Logged]:
+        """Of the content so far, token by token."""
+        return self._logprobs.told
+
+    def take_logprobs(self) -> list[Logged]:
+        """Of the content since this was asked for the last time."""
+        untold, self._untold = self._untold, []
+        return untold
+
     def text(self, channel: Channel) -> str:
         """All text of a channel."""
         return "".join(block.text for block in self.blocks if block.channel is channel)
-
-    @property
-    def message(self) -> AssistantMessage:
-        """The answer as a later turn's history has it."""
-        calls = [
-            ToolCall(
-                id=f"call_{call.id}",
-                function=CalledFunction.model_validate({"name": call.name, "arguments": call.text}),
-            )
-            for call in self.calls
-            if call.whole
-        ]
-        return AssistantMessage(
-            role="assistant",
-            content=self.text(Channel.CONTENT),
-            reasoning_content=self.text(Channel.REASONING) or None,
-            tool_calls=calls or None,
-        )
 
     @property
     def calls(self) -> list[AnswerBlock]:
@@ -125,15 +123,3 @@ class AnswerBlocks:
     def _close(self) -> list[Change]:
         block, self._open = self._open, None
         return [] if block is None else [Change(Step.STOP, block)]
-
-
-def total_usage(choices: Sequence[AnswerBlocks], *, per_prompt: int) -> Usage:
-    """The tokens of all choices; each prompt counts once, however many answers it has."""
-    usages = [choice.end.usage for choice in choices if choice.end]
-    prompts = usages[::per_prompt]
-    return Usage(
-        prompt_tokens=sum(usage.prompt_tokens for usage in prompts),
-        completion_tokens=sum(usage.completion_tokens for usage in usages),
-        reasoning_tokens=sum(usage.reasoning_tokens for usage in usages),
-        cached_tokens=sum(usage.cached_tokens for usage in prompts),
-    )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from jangtq_coordinator.api.chat.answer_form import JsonForm
 from jangtq_coordinator.api.chat.chat_schema import ChatRequest
 from jangtq_coordinator.sampling.tool_grammar import answer_grammar, block_grammar
 from jangtq_coordinator.text.tool_arguments import Schema
@@ -25,13 +26,16 @@ def demand_of(body: ChatRequest, *, reasoning_ends: str | None) -> AnswerGrammar
     """
     calls, several = demanded_calls(body), body.parallel_tool_calls is not False
     waits = () if reasoning_ends is None else (reasoning_ends,)
-    schema, required = body.answer_schema, body.choice.mode == "required"
-    if required or schema is not None:
-        schema = None if required else schema
+    form, required = body.answer_form, body.choice.mode == "required"
+    if required or isinstance(form, JsonForm):
+        json = form if isinstance(form, JsonForm) and not required else None
+        schema = None if json is None else json.schema
         grammar = answer_grammar(schema, calls, several=several, after_reasoning=bool(waits))
-        return AnswerGrammar(grammar, "tools" if required else "response_format", waits)
+        return AnswerGrammar(grammar, json.param if json else "tools", waits)
+    if form is not None:
+        return AnswerGrammar(form.grammar(after_reasoning=bool(waits)), form.param, waits)
     strict = any(tool.function.strict for tool in body.offered_tools)
-    if calls and (strict or not several):
+    if calls and (strict or not several or body.choice.names is not None):
         return AnswerGrammar(block_grammar(calls, several=several), "tools", (*waits, BLOCK_START))
     return None
 
@@ -39,11 +43,13 @@ def demand_of(body: ChatRequest, *, reasoning_ends: str | None) -> AnswerGrammar
 def demanded_calls(body: ChatRequest) -> dict[str, Schema]:
     """The functions that may be called. Raises RequestError where a call is demanded and none can be."""
     calls, choice = body.schemas, body.choice
-    if choice.name is not None and choice.name not in calls:
+    if choice.mode == "required" and choice.names is None and not calls:
+        raise RequestError("tool_choice: a call is required and no tools are offered", param="tool_choice")
+    if choice.names is None:
+        return calls
+    if unknown := [name for name in choice.names if name not in calls]:
         names = ", ".join(calls) or "none"
         raise RequestError(
-            f"tool_choice: no function {choice.name!r} is offered: {names}", param="tool_choice"
+            f"tool_choice: no function {unknown[0]!r} is offered: {names}", param="tool_choice"
         )
-    if choice.mode == "required" and not calls:
-        raise RequestError("tool_choice: a call is required and no tools are offered", param="tool_choice")
-    return calls if choice.name is None else {choice.name: calls[choice.name]}
+    return {name: calls[name] for name in choice.names}

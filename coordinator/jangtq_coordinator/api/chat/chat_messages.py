@@ -1,13 +1,12 @@
 """The messages of a conversation as clients send them, checked. Knows no other field of a request."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
-from jangtq_coordinator.text.tool_arguments import parse_json
-
-# OpenAI's responses tell apart who wrote a text.
-_TEXT_KINDS: Final = ("text", "input_text", "output_text", "reasoning_text", "summary_text")
+from jangtq_coordinator.api.chat.assistant_parts import join_details, lift_thoughts, split_thoughts
+from jangtq_coordinator.api.chat.content_parts import check_unicode, join_result_text, join_text
+from jangtq_coordinator.api.chat.replayed_arguments import read_arguments
 
 
 class Strict(BaseModel):
@@ -23,34 +22,11 @@ class TextPart(Strict):
     text: str
 
 
-def join_text(content: object) -> object:
-    """The text of a list of text parts; other values as they are."""
-    if not isinstance(content, list):
-        return content
-    return "".join(_text_of(part) for part in content)
-
-
-def _text_of(part: object) -> str:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if kind not in (None, *_TEXT_KINDS):
-        raise ValueError(f"a content part of type {kind!r} is not supported: this model reads text only")
-    text = part.get("text") if isinstance(part, dict) else None
-    if kind is None or not isinstance(text, str):
-        raise ValueError('a content part must be an object like {"type": "text", "text": "..."}')
-    return text
-
-
-def check_unicode(text: str) -> str:
-    """JSON can escape half of a surrogate pair, which no tokenizer takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"not valid Unicode: a lone surrogate at character {error.start}") from None
-    return text
-
-
 Unicode = Annotated[str, AfterValidator(check_unicode)]
 Text = Annotated[Unicode, BeforeValidator(join_text, json_schema_input_type=str | list[TextPart])]
+ResultText = Annotated[
+    Unicode, BeforeValidator(join_result_text, json_schema_input_type=str | list[TextPart])
+]
 
 
 class SystemMessage(Strict):
@@ -67,19 +43,9 @@ class UserMessage(Strict):
     content: Text
 
 
-def parse_arguments(arguments: object) -> object:
-    """The object that a call's arguments are the JSON text of; other values as they are."""
-    if not isinstance(arguments, str):
-        return arguments
-    value = parse_json(arguments) if arguments.strip() else {}
-    if not isinstance(value, dict):
-        raise ValueError(f"the arguments of a tool call must be a JSON object, not {arguments!r}")
-    return value
-
-
 Arguments = Annotated[
     dict[str, JsonValue],
-    BeforeValidator(parse_arguments, json_schema_input_type=str | dict[str, JsonValue]),
+    BeforeValidator(read_arguments, json_schema_input_type=JsonValue),
 ]
 
 
@@ -87,7 +53,7 @@ class CalledFunction(Strict):
     """What was called; clients send the arguments as JSON text, some as an object."""
 
     name: Unicode
-    arguments: Arguments
+    arguments: Arguments = Field(default_factory=dict)
 
 
 class ToolCall(Strict):
@@ -99,20 +65,42 @@ class ToolCall(Strict):
 
 
 class AssistantMessage(Strict):
-    """An earlier answer, with its reasoning where the client kept it, under either of the two usual names."""
+    """An earlier answer, with its reasoning where the client kept it, in whatever form it was kept."""
 
     role: Literal["assistant"]
     content: Text | None = None
     reasoning_content: Unicode | None = None
     reasoning: Unicode | None = None
+    reasoning_details: JsonValue = None
+    refusal: Unicode | None = None
     tool_calls: list[ToolCall] | None = None
+    prefix: bool | None = None
+    """DeepSeek's way to ask for a continuation of this message, where it is the last."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lift_thoughts(cls, given: object) -> object:
+        return lift_thoughts(given)
+
+    @property
+    def thoughts(self) -> str:
+        """The reasoning."""
+        kept = self.reasoning_content or self.reasoning or join_details(self.reasoning_details)
+        return kept or split_thoughts(self.content or "")[0]
+
+    @property
+    def said(self) -> str:
+        """The answer itself."""
+        if self.reasoning_content or self.reasoning:
+            return self.content or self.refusal or ""
+        return split_thoughts(self.content or "")[1] or self.refusal or ""
 
 
 class ToolMessage(Strict):
     """What a call returned."""
 
     role: Literal["tool"]
-    content: Text
+    content: ResultText
     tool_call_id: Unicode | None = None
 
 

@@ -30,10 +30,10 @@ class Tool(Strict):
 
 
 class ToolChoice(Strict):
-    """Whether the model may or must call, and which function; None lets it choose."""
+    """Whether the model may or must call, and which functions; None lets it choose among all."""
 
     mode: Literal["none", "auto", "required"] = "auto"
-    name: str | None = None
+    names: tuple[str, ...] | None = None
 
 
 def parse_choice(value: object) -> object:
@@ -42,8 +42,29 @@ def parse_choice(value: object) -> object:
         return ToolChoice.model_validate({"mode": value})
     if value is None or isinstance(value, ToolChoice):
         return value
+    if isinstance(value, dict) and value.get("type") == "allowed_tools":
+        return _parse_allowed(value.get("allowed_tools", value))
+    if (name := _function_name(value)) is None:
+        raise ValueError(
+            f"{value!r}: allowed are 'none', 'auto', 'required', one function by its name, and allowed_tools"
+        )
+    return ToolChoice(mode="required", names=(name,))
+
+
+def _parse_allowed(allowed: object) -> ToolChoice:
+    """OpenAI's allowed_tools; its members stand beside the type or, as in chat, in an object."""
+    tools = allowed.get("tools") if isinstance(allowed, dict) else None
+    mode = allowed.get("mode") if isinstance(allowed, dict) else None
+    if not isinstance(tools, list) or not tools or mode not in ("auto", "required"):
+        raise ValueError("allowed_tools needs a mode, 'auto' or 'required', and a list of tools")
+    names = [_function_name(tool) for tool in tools]
+    if wrong := [tool for tool, name in zip(tools, names, strict=True) if name is None]:
+        raise ValueError(f"{wrong[0]!r} is no function: allowed_tools takes functions by their names")
+    return ToolChoice(mode=mode, names=tuple(map(str, names)))
+
+
+def _function_name(value: object) -> str | None:
     inner = value.get("function", value) if isinstance(value, dict) else None
     name = inner.get("name") if isinstance(inner, dict) else None
-    if not isinstance(value, dict) or value.get("type") != "function" or not isinstance(name, str):
-        raise ValueError(f"{value!r}: allowed are 'none', 'auto', 'required' and one function by its name")
-    return ToolChoice(mode="required", name=name)
+    named = isinstance(value, dict) and value.get("type") == "function" and isinstance(name, str)
+    return str(name) if named else None

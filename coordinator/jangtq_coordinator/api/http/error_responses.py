@@ -136,7 +136,11 @@ def problem_of_validation(error: RequestValidationError) -> Problem:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return Problem(400, f"the body is not valid JSON: {first['ctx']['error']}")
-    path = [str(part) for part in first["loc"] if part != "body"]
+    path = [str(part) for part in first["loc"] if part not in ("body", "query")]
+    if not path and first["type"] == "value_error":
+        # Of fields that make no sense together; the message begins with the name of one.
+        message = str(first["ctx"]["error"])
+        return Problem(400, message, param=message.partition(":")[0])
     if not path:
         return Problem(400, "the body must be a JSON object, sent as application/json")
     param = ".".join(path)

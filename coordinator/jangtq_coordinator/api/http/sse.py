@@ -39,6 +39,10 @@ class AnswerWriter(Protocol):
         """The first frames."""
         ...
 
+    def prefilled(self, progress: PrefillProgress) -> Sequence[Frame]:
+        """The frames that wait until it is known how much of the prompt was cached; there may be none."""
+        ...
+
     def write(self, choice: int, event: TokenGenerated | Finished) -> Sequence[Frame]:
         """The frames of one event; there may be none."""
         ...
@@ -127,6 +131,8 @@ class _Wire:
 
     def frames(self, choice: int, event: GenerationEvent) -> Sequence[Frame]:
         """What a choice's token or end brings, and with the last of them the end of all."""
+        if isinstance(event, PrefillProgress):
+            return self._writer.prefilled(event)
         if not isinstance(event, TokenGenerated | Finished):
             return ()
         frames = self._writer.write(choice, event)
@@ -136,7 +142,8 @@ class _Wire:
     def _write(self, choice: int, event: GenerationEvent) -> bytes:
         match event:
             case PrefillProgress():
-                return f": prefill {event.done}/{event.total}\n\n".encode()
+                told = f": prefill {event.done}/{event.total}\n\n".encode()
+                return told + b"".join(map(self._encode, self.frames(choice, event)))
             case Failed():
                 self.over = True
                 return self._encode(self._writer.fail(problem_of(event.error)))

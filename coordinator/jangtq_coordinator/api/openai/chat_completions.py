@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from jangtq_coordinator.api.chat.answer_blocks import AnswerBlock, AnswerBlocks, Change, Step, total_usage
+from jangtq_coordinator.api.chat.answer_blocks import AnswerBlock, AnswerBlocks, Change, Step
 from jangtq_coordinator.api.chat.chat_schema import ChatRequest
-from jangtq_coordinator.api.chat.generation import Generation, Generations
+from jangtq_coordinator.api.chat.content_logprobs import Logged
+from jangtq_coordinator.api.chat.generation import Generation, Generations, usage_so_far
 from jangtq_coordinator.api.http.error_responses import Problem
 from jangtq_coordinator.api.http.sse import Answering, Frame
-from jangtq_coordinator.api.openai.logprobs import Logged, token_logprobs
+from jangtq_coordinator.api.openai.logprobs import token_logprobs
 from jangtq_coordinator.api.openai.replies import (
     AssistantReply,
     ChatCompletion,
@@ -19,7 +20,8 @@ from jangtq_coordinator.api.openai.replies import (
     ToolCallReply,
     UsageReply,
 )
-from jangtq_coordinator.engine.events import Finished, TokenGenerated
+from jangtq_coordinator.api.openai.text_packets import Packet, TextPackets
+from jangtq_coordinator.engine.events import Finished, PrefillProgress, TokenGenerated
 from jangtq_coordinator.text.reasoning import Channel
 
 
@@ -31,7 +33,7 @@ def chat_router(turns: Generations, answering: Answering) -> APIRouter:
     async def complete_chat(body: ChatRequest, request: Request) -> Response:
         """Continue a conversation by answers of the model."""
         turn = await turns.begin(body)
-        writer = ChatWriter(turn, include_usage=body.include_usage)
+        writer = ChatWriter(turn, body)
         return await answering.answer(turn.stream, writer, request, streaming=bool(body.stream))
 
     return router
@@ -43,10 +45,11 @@ class ChatWriter:
     named = False
     closing = b"data: [DONE]\n\n"
 
-    def __init__(self, turn: Generation, *, include_usage: bool) -> None:
+    def __init__(self, turn: Generation, asked: ChatRequest) -> None:
         self._turn = turn
-        self._include_usage = include_usage
-        self._choices = [AnswerBlocks(turn.schemas) for _ in range(len(turn.stream))]
+        self._asked = asked
+        self._choices = [AnswerBlocks(turn.schemas, turn.token_bytes) for _ in range(len(turn.stream))]
+        self._packets = [TextPackets() for _ in self._choices]
         self._head: Frame = {
             "id": f"chatcmpl-{turn.id}",
             "object": "chat.completion.chunk",
@@ -59,24 +62,25 @@ class ChatWriter:
         start = {"role": "assistant", "content": ""}
         return [self._chunk(choice, start) for choice in range(len(self._choices))]
 
+    def prefilled(self, progress: PrefillProgress) -> Sequence[Frame]:
+        return ()
+
     def write(self, choice: int, event: TokenGenerated | Finished) -> Sequence[Frame]:
-        transcript = self._choices[choice]
-        deltas = [delta for change in transcript.add(event) if (delta := _delta(change, transcript))]
+        blocks, packets = self._choices[choice], self._packets[choice]
+        frames: list[Frame] = []
+        for change in blocks.add(event):
+            if change.block.channel is not Channel.TOOL:
+                frames += self._grow(choice, change)
+            elif (delta := _call_delta(change, blocks)) is not None:
+                frames += [*self._told(choice, packets.flush()), self._chunk(choice, delta)]
         if isinstance(event, Finished):
-            end = self._chunk(choice, {}, finish_reason=event.reason)
-            return [*(self._chunk(choice, delta) for delta in deltas), end]
-        if event.logprobs is None:
-            return [self._chunk(choice, delta) for delta in deltas]
-        first, *others = deltas or [{"content": ""}]
-        logged = self._logprobs([(event.token, event.logprobs)])
-        return [
-            self._chunk(choice, first, logprobs=logged),
-            *(self._chunk(choice, delta) for delta in others),
-        ]
+            frames += self._told(choice, packets.flush())
+            frames.append(self._chunk(choice, {}, finish_reason=event.reason))
+        return frames
 
     def end(self) -> Sequence[Frame]:
         usage = {**self._head, "choices": [], "usage": self._usage().model_dump()}
-        return [usage] if self._include_usage else []
+        return [usage] if self._asked.include_usage else []
 
     def fail(self, problem: Problem) -> Frame:
         return problem.body()
@@ -92,17 +96,38 @@ class ChatWriter:
             usage=self._usage(),
         ).model_dump()
 
-    def _choice(self, index: int, transcript: AnswerBlocks) -> Choice:
-        content, calls = transcript.text(Channel.CONTENT), [call_reply(call) for call in transcript.calls]
+    def _grow(self, choice: int, change: Change) -> list[Frame]:
+        """The packets that more text fills."""
+        if change.step is not Step.DELTA:
+            return []
+        is_content = change.block.channel is Channel.CONTENT
+        member = "content" if is_content else "reasoning_content"
+        logprobs = self._choices[choice].take_logprobs() if is_content else []
+        return self._told(choice, self._packets[choice].add(member, change.text, logprobs))
+
+    def _told(self, choice: int, packets: Sequence[Packet]) -> list[Frame]:
+        return [
+            self._chunk(
+                choice,
+                {one.member: one.text},
+                logprobs=self._logprobs(one.logprobs) if one.logprobs else None,
+            )
+            for one in packets
+        ]
+
+    def _choice(self, index: int, blocks: AnswerBlocks) -> Choice:
+        content, calls = blocks.text(Channel.CONTENT), [call_reply(call) for call in blocks.calls]
+        reasoning = blocks.text(Channel.REASONING) or None
         return Choice(
             index=index,
             message=AssistantReply(
                 content=None if calls and not content else content,
-                reasoning_content=transcript.text(Channel.REASONING) or None,
-                tool_calls=calls or None,
+                reasoning_content=reasoning,
+                reasoning=reasoning,
+                tool_calls=calls,
             ),
-            finish_reason=transcript.end.reason if transcript.end else "stop",
-            logprobs=self._logprobs(transcript.logprobs) if transcript.logprobs else None,
+            finish_reason=blocks.end.reason if blocks.end else "stop",
+            logprobs=None if self._asked.wanted_logprobs is None else self._logprobs(blocks.logprobs),
         )
 
     def _chunk(
@@ -114,13 +139,14 @@ class ChatWriter:
         logprobs: Mapping[str, object] | None = None,
     ) -> Frame:
         one = {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
-        return {**self._head, "choices": [one]}
+        frame = {**self._head, "choices": [one]}
+        return frame | ({"usage": self._usage().model_dump()} if self._asked.usage_in_every_chunk else {})
 
     def _logprobs(self, logged: Sequence[Logged]) -> dict[str, object]:
         return {"content": token_logprobs(logged, self._turn.token_bytes), "refusal": None}
 
     def _usage(self) -> UsageReply:
-        return UsageReply.of(total_usage(self._choices, per_prompt=self._turn.choices_per_prompt))
+        return UsageReply.of(usage_so_far(self._choices, self._turn))
 
 
 def call_reply(block: AnswerBlock) -> ToolCallReply:
@@ -128,20 +154,14 @@ def call_reply(block: AnswerBlock) -> ToolCallReply:
     return ToolCallReply(id=f"call_{block.id}", function=FunctionReply(name=block.name, arguments=block.text))
 
 
-def _delta(change: Change, transcript: AnswerBlocks) -> dict[str, object] | None:
-    """What a chunk says of a change: of a call first its name, then its arguments in parts."""
-    block = change.block
-    if block.channel is Channel.TOOL:
-        index = transcript.calls.index(block)
-        if change.step is Step.START:
-            function = {"name": block.name, "arguments": ""}
-            return _calls(
-                {"index": index, "id": f"call_{block.id}", "type": "function", "function": function}
-            )
-        if change.step is Step.DELTA:
-            return _calls({"index": index, "function": {"arguments": change.text}})
-    elif change.step is Step.DELTA:
-        return {"reasoning_content" if block.channel is Channel.REASONING else "content": change.text}
+def _call_delta(change: Change, blocks: AnswerBlocks) -> dict[str, object] | None:
+    """What a chunk says of a call: first its name, then its arguments in parts."""
+    block, index = change.block, blocks.calls.index(change.block)
+    if change.step is Step.START:
+        function = {"name": block.name, "arguments": ""}
+        return _calls({"index": index, "id": f"call_{block.id}", "type": "function", "function": function})
+    if change.step is Step.DELTA:
+        return _calls({"index": index, "function": {"arguments": change.text}})
     return None
 
 

@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from jangtq_coordinator.api.chat.answer_blocks import AnswerBlocks, total_usage
+from jangtq_coordinator.api.chat.answer_blocks import AnswerBlocks
 from jangtq_coordinator.api.chat.completion_schema import CompletionRequest
-from jangtq_coordinator.api.chat.generation import Generation, Generations
+from jangtq_coordinator.api.chat.content_logprobs import Logged
+from jangtq_coordinator.api.chat.generation import Generation, Generations, usage_so_far
 from jangtq_coordinator.api.http.error_responses import Problem
 from jangtq_coordinator.api.http.sse import Answering, Frame
-from jangtq_coordinator.api.openai.logprobs import Logged, completion_logprobs
+from jangtq_coordinator.api.openai.logprobs import completion_logprobs
 from jangtq_coordinator.api.openai.replies import UsageReply
-from jangtq_coordinator.engine.events import Finished, TokenGenerated
+from jangtq_coordinator.engine.events import Finished, PrefillProgress, TokenGenerated
 from jangtq_coordinator.text.reasoning import Channel
 
 
@@ -24,7 +25,7 @@ def completions_router(turns: Generations, answering: Answering) -> APIRouter:
     async def complete_texts(body: CompletionRequest, request: Request) -> Response:
         """Continue texts as they stand, without a chat template; markers in the answer are text too."""
         turn = await turns.begin_texts(body)
-        writer = CompletionWriter(turn, include_usage=body.include_usage)
+        writer = CompletionWriter(turn, body)
         return await answering.answer(turn.stream, writer, request, streaming=bool(body.stream))
 
     return router
@@ -36,10 +37,10 @@ class CompletionWriter:
     named = False
     closing = b"data: [DONE]\n\n"
 
-    def __init__(self, turn: Generation, *, include_usage: bool) -> None:
+    def __init__(self, turn: Generation, asked: CompletionRequest) -> None:
         self._turn = turn
-        self._include_usage = include_usage
-        self._choices = [AnswerBlocks({}) for _ in range(len(turn.stream))]
+        self._asked = asked
+        self._choices = [AnswerBlocks({}, turn.token_bytes) for _ in range(len(turn.stream))]
         self._lengths = [0] * len(self._choices)
         self._head: Frame = {
             "id": f"cmpl-{turn.id}",
@@ -52,18 +53,19 @@ class CompletionWriter:
     def begin(self) -> Sequence[Frame]:
         return []
 
+    def prefilled(self, progress: PrefillProgress) -> Sequence[Frame]:
+        return ()
+
     def write(self, choice: int, event: TokenGenerated | Finished) -> Sequence[Frame]:
-        transcript = self._choices[choice]
-        transcript.add(event)
-        text = "".join(piece.text for piece in event.pieces)
+        blocks = self._choices[choice]
+        blocks.add(event)
+        text, logged = "".join(piece.text for piece in event.pieces), blocks.take_logprobs()
         offset, self._lengths[choice] = self._lengths[choice], self._lengths[choice] + len(text)
-        if isinstance(event, Finished):
-            return [self._body(choice, text, end=event.reason)]
-        logged = [] if event.logprobs is None else [(event.token, event.logprobs)]
-        return [self._body(choice, text, logged, offset=offset)] if text or logged else []
+        end = event.reason if isinstance(event, Finished) else None
+        return [self._body(choice, text, logged, offset=offset, end=end)] if text or logged or end else []
 
     def end(self) -> Sequence[Frame]:
-        return [{**self._head, "choices": [], "usage": self._usage()}] if self._include_usage else []
+        return [{**self._head, "choices": [], "usage": self._usage()}] if self._asked.include_usage else []
 
     def fail(self, problem: Problem) -> Frame:
         return problem.body()
@@ -84,7 +86,8 @@ class CompletionWriter:
         offset: int = 0,
         end: str | None = None,
     ) -> Frame:
-        return {**self._head, "choices": [self._one(choice, text, logged, offset=offset, end=end)]}
+        frame = {**self._head, "choices": [self._one(choice, text, logged, offset=offset, end=end)]}
+        return frame | ({"usage": self._usage()} if self._asked.usage_in_every_chunk else {})
 
     def _one(
         self, index: int, text: str, logged: Sequence[Logged], *, offset: int = 0, end: str | None
@@ -93,6 +96,4 @@ class CompletionWriter:
         return {"index": index, "text": text, "logprobs": told, "finish_reason": end}
 
     def _usage(self) -> dict[str, object]:
-        return UsageReply.of(
-            total_usage(self._choices, per_prompt=self._turn.choices_per_prompt)
-        ).model_dump()
+        return UsageReply.of(usage_so_far(self._choices, self._turn)).model_dump()

@@ -1,12 +1,9 @@
 """Log-probabilities of tokens in OpenAI's forms: that of chat and responses, and the older of completions."""
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
-from jangtq_coordinator.sampling.sampler import TokenLogprobs
-
-Logged = tuple[int, TokenLogprobs]
-TokenBytes = Callable[[int], bytes]
+from jangtq_coordinator.api.chat.content_logprobs import Logged, TokenBytes
 
 
 def token_logprobs(logged: Iterable[Logged], token_bytes: TokenBytes) -> list[dict[str, object]]:

@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from jangtq_coordinator.api.chat.generation import check_model
+from jangtq_coordinator.api.chat.served_names import ServedNames
 from jangtq_coordinator.api.http.error_responses import speaks_anthropic
 from jangtq_coordinator.api.openai.replies import ModelCard, ModelList
 from jangtq_coordinator.engine.engine import Engine
 
 
-def models_router(engine: Engine) -> APIRouter:
+def models_router(engine: Engine, names: ServedNames) -> APIRouter:
     """The model routes over one engine."""
     router = APIRouter()
     started = datetime.now(UTC).replace(microsecond=0)
@@ -20,28 +20,32 @@ def models_router(engine: Engine) -> APIRouter:
     async def list_models(request: Request) -> Response:
         """List the served model."""
         if not speaks_anthropic(request.scope):
-            return JSONResponse(ModelList(data=[card()]).model_dump())
-        name = engine.loaded.name
-        return JSONResponse({"data": [info()], "has_more": False, "first_id": name, "last_id": name})
+            return JSONResponse(ModelList(data=[card(name) for name in all_names()]).model_dump())
+        first, last = all_names()[0], all_names()[-1]
+        data = [info(name) for name in all_names()]
+        return JSONResponse({"data": data, "has_more": False, "first_id": first, "last_id": last})
 
     @router.get("/v1/models/{name:path}", response_model=None, responses={200: {"model": ModelCard}})
     async def get_model(name: str, request: Request) -> Response:
         """Describe the served model."""
-        check_model(name, engine.loaded)
-        return JSONResponse(info() if speaks_anthropic(request.scope) else card().model_dump())
+        names.check(name, engine.loaded)
+        return JSONResponse(info(name) if speaks_anthropic(request.scope) else card(name).model_dump())
 
-    def card() -> ModelCard:
-        loaded = engine.loaded
+    def all_names() -> tuple[str, ...]:
+        return names.all_of(engine.loaded)
+
+    def card(name: str) -> ModelCard:
+        length = engine.loaded.context_length
         return ModelCard(
-            id=loaded.name, created=int(started.timestamp()), context_length=loaded.context_length
+            id=name, created=int(started.timestamp()), context_length=length, max_model_len=length
         )
 
-    def info() -> dict[str, object]:
+    def info(name: str) -> dict[str, object]:
         loaded = engine.loaded
         return {
-            "id": loaded.name,
+            "id": name,
             "type": "model",
-            "display_name": loaded.name,
+            "display_name": name,
             "created_at": started.isoformat(),
             "lifecycle": "active",
             "max_input_tokens": loaded.context_length,

@@ -2,17 +2,18 @@
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 
 from jangtq_coordinator.engine.events import FinishReason, Usage
 
 
 class ModelCard(BaseModel):
-    """One served model."""
+    """One served model; `max_model_len` is vLLM's name of the context length."""
 
     id: str
     created: int
     context_length: int
+    max_model_len: int
     object: Literal["model"] = "model"
     owned_by: str = "jangtq-cluster"
 
@@ -72,12 +73,23 @@ class ToolCallReply(BaseModel):
 
 
 class AssistantReply(BaseModel):
-    """The answer; null stands for no reasoning, no tool calls, and no content beside tool calls."""
+    """The answer; null stands for no reasoning, and for no content beside tool calls.
+
+    The reasoning has both of its usual names.
+    """
 
     content: str | None
     reasoning_content: str | None = None
-    tool_calls: list[ToolCallReply] | None = None
+    reasoning: str | None = None
+    refusal: None = None
+    tool_calls: list[ToolCallReply] = []
     role: Literal["assistant"] = "assistant"
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_calls(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """OpenAI's schema has no empty list of calls, and no null."""
+        written: dict[str, object] = write(self)
+        return written if self.tool_calls else {key: v for key, v in written.items() if key != "tool_calls"}
 
 
 class Choice(BaseModel):

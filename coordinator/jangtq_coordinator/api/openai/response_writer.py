@@ -1,33 +1,35 @@
 """A turn as OpenAI's response: its items, and the events that bring them in order."""
 
 import itertools
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from jangtq_coordinator.api.chat.answer_blocks import AnswerBlock, AnswerBlocks, Change, Step
+from jangtq_coordinator.api.chat.carried_reasoning import pack
+from jangtq_coordinator.api.chat.content_logprobs import Logged
 from jangtq_coordinator.api.chat.generation import Generation
 from jangtq_coordinator.api.chat.tools import ToolChoice
 from jangtq_coordinator.api.http.error_responses import Problem
 from jangtq_coordinator.api.http.sse import Frame
 from jangtq_coordinator.api.openai.logprobs import token_logprobs
+from jangtq_coordinator.api.openai.response_events import Body, Event, ItemEvents
+from jangtq_coordinator.api.openai.response_tools import own_name
 from jangtq_coordinator.api.openai.responses_schema import ResponseRequest
-from jangtq_coordinator.engine.events import Finished, TokenGenerated, Usage
+from jangtq_coordinator.engine.events import Finished, PrefillProgress, TokenGenerated, Usage
 from jangtq_coordinator.text.reasoning import Channel
 
 _PREFIXES: Final = {Channel.REASONING: "rs", Channel.CONTENT: "msg", Channel.TOOL: "fc"}
 _TEXTS: Final = {Channel.REASONING: "reasoning_text", Channel.CONTENT: "output_text"}
-_ADDED: Final = "response.output_item.added"
-_DONE: Final = "response.output_item.done"
-_PLAIN: Final = {"format": {"type": "text"}}
+_PLAIN: Final = {"format": {"type": "text"}, "verbosity": "medium"}
 _ECHOED: Final = {
     "instructions",
     "previous_response_id",
     "max_output_tokens",
-    "temperature",
-    "top_p",
-    "top_logprobs",
+    "max_tool_calls",
+    "safety_identifier",
+    "prompt_cache_key",
 }
-Body = dict[str, object]
 
 
 class ResponseWriter:
@@ -43,16 +45,22 @@ class ResponseWriter:
         self._asked = asked
         self._on_end = on_end
         self._numbers = itertools.count()
-        self._untold = 0
-        self.transcript = AnswerBlocks(turn.schemas)
+        self._logged: dict[int, list[Logged]] = {}
+        self._completed_at: int | None = None
+        self._answer = AnswerBlocks(turn.schemas, turn.token_bytes)
 
     def begin(self) -> Sequence[Frame]:
-        return [
-            self._event(f"response.{step}", {"response": self.whole()}) for step in ("created", "in_progress")
-        ]
+        begun = self.whole()
+        return [self._event(f"response.{step}", {"response": begun}) for step in ("created", "in_progress")]
+
+    def prefilled(self, progress: PrefillProgress) -> Sequence[Frame]:
+        return ()
 
     def write(self, choice: int, event: TokenGenerated | Finished) -> Sequence[Frame]:
-        return [frame for change in self.transcript.add(event) for frame in self._frames(change)]
+        changes = self._answer.add(event)
+        if isinstance(event, Finished):
+            self._completed_at = int(time.time())
+        return [self._event(*told) for change in changes for told in self._events(change)]
 
     def end(self) -> Sequence[Frame]:
         self._on_end(self)
@@ -64,91 +72,89 @@ class ResponseWriter:
         return self._event("response.failed", {"response": response})
 
     def whole(self) -> Body:
-        asked, end = self._asked, self.transcript.end
+        end, sampling = self._answer.end, self._turn.sampling
         return {
             "id": f"resp_{self._turn.id}",
             "object": "response",
             "created_at": self._turn.created,
+            "completed_at": self._completed_at,
             "status": self._status,
             "error": None,
             "incomplete_details": {"reason": "max_output_tokens"} if self._status == "incomplete" else None,
             "model": self._turn.model,
-            "output": [self._item(block) for block in self.transcript.blocks],
+            "output": [self._item(block) for block in self._answer.blocks],
             "usage": _usage(end.usage) if end else None,
             "background": False,
-            "truncation": "disabled",
-            **_echo(asked),
+            "service_tier": "default",
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "presence_penalty": sampling.presence_penalty,
+            "frequency_penalty": sampling.frequency_penalty,
+            "top_logprobs": sampling.top_logprobs or 0,
+            **_echo(self._asked),
         }
 
     @property
     def _status(self) -> str:
-        end = self.transcript.end
+        end = self._answer.end
         return "in_progress" if end is None else "incomplete" if end.reason == "length" else "completed"
 
-    def _frames(self, change: Change) -> Iterator[Frame]:
+    def _events(self, change: Change) -> Iterator[Event]:
+        events = ItemEvents(_id(change.block), change.block.index)
         if change.block.channel is Channel.TOOL:
-            return self._call_frames(change)
-        return self._text_frames(change)
+            return self._call_events(change, events)
+        return self._text_events(change, events)
 
-    def _text_frames(self, change: Change) -> Iterator[Frame]:
-        block, kind = change.block, _TEXTS[change.block.channel]
-        place = {"output_index": block.index}
-        part = {"item_id": _id(block), **place, "content_index": 0}
+    def _text_events(self, change: Change, events: ItemEvents) -> Iterator[Event]:
+        block = change.block
         match change.step:
             case Step.START:
-                yield self._event(_ADDED, place | {"item": self._item(block, open=True)})
-                yield self._event("response.content_part.added", part | {"part": self._part(block)})
+                yield events.start(self._item(block))
+                yield events.start_part(self._part(block))
             case Step.DELTA:
-                untold, self._untold = self._untold, len(self.transcript.logprobs)
-                told = self._logprobs(block, untold)
-                yield self._event(f"response.{kind}.delta", part | {"delta": change.text} | told)
+                told = self._take_logprobs(block)
+                yield events.grow_part({"type": _TEXTS[block.channel]}, {"delta": change.text} | told)
             case Step.STOP:
-                text = {"text": block.text} | self._logprobs(block)
-                yield self._event(f"response.{kind}.done", part | text)
-                yield self._event("response.content_part.done", part | {"part": self._part(block)})
-                yield self._event(_DONE, place | {"item": self._item(block)})
+                yield from events.end_part(self._part(block))
+                yield events.end(self._item(block))
 
-    def _call_frames(self, change: Change) -> Iterator[Frame]:
-        block, kind = change.block, "response.function_call_arguments"
-        place = {"output_index": block.index}
-        item = {"item_id": _id(block), **place}
+    def _call_events(self, change: Change, events: ItemEvents) -> Iterator[Event]:
         match change.step:
             case Step.START:
-                yield self._event(_ADDED, place | {"item": self._item(block, open=True)})
+                yield events.start(self._item(change.block))
             case Step.DELTA:
-                yield self._event(f"{kind}.delta", item | {"delta": change.text})
+                yield events.grow_call(change.text)
             case Step.STOP:
-                yield self._event(f"{kind}.done", item | {"name": block.name, "arguments": block.text})
-                yield self._event(_DONE, place | {"item": self._item(block)})
+                item = self._item(change.block)
+                yield events.end_call(item)
+                yield events.end(item)
 
-    def _item(self, block: AnswerBlock, *, open: bool = False) -> Body:
-        status = "in_progress" if open else "completed" if block.whole else "incomplete"
-        item: Body = {"id": _id(block), "status": status}
+    def _item(self, block: AnswerBlock) -> Body:
+        item: Body = {"id": _id(block), "status": "completed" if block.whole else "incomplete"}
         match block.channel:
             case Channel.TOOL:
-                call = {"call_id": f"call_{block.id}", "name": block.name, "arguments": block.text}
-                return item | {"type": "function_call"} | call
+                call = {"call_id": f"call_{block.id}", **own_name(block.name, self._asked.tools or ())}
+                return item | {"type": "function_call"} | call | {"arguments": block.text}
             case Channel.REASONING:
-                return item | {
-                    "type": "reasoning",
-                    "summary": [],
-                    "content": [self._part(block)] * (not open),
-                }
+                packed = {"encrypted_content": pack(block.text)} if self._asked.packs_reasoning else {}
+                return item | {"type": "reasoning", "summary": [], "content": [self._part(block)]} | packed
             case Channel.CONTENT:
-                content = [self._part(block)] * (not open)
-                return item | {"type": "message", "role": "assistant", "content": content}
+                return item | {"type": "message", "role": "assistant", "content": [self._part(block)]}
 
     def _part(self, block: AnswerBlock) -> Body:
         part: Body = {"type": _TEXTS[block.channel], "text": block.text}
-        return part | (
-            {"annotations": []} | self._logprobs(block) if block.channel is Channel.CONTENT else {}
-        )
+        if block.channel is not Channel.CONTENT:
+            return part
+        logged = token_logprobs(self._logged.get(block.index, ()), self._turn.token_bytes)
+        return part | {"annotations": [], "logprobs": logged}
 
-    def _logprobs(self, block: AnswerBlock, start: int = 0) -> Body:
-        """Those from one token of the content on; reasoning has none."""
+    def _take_logprobs(self, block: AnswerBlock) -> Body:
+        """Those that a delta of the content brings; reasoning has none."""
         if block.channel is not Channel.CONTENT:
             return {}
-        return {"logprobs": token_logprobs(self.transcript.logprobs[start:], self._turn.token_bytes)}
+        new = self._answer.take_logprobs()
+        self._logged.setdefault(block.index, []).extend(new)
+        return {"logprobs": token_logprobs(new, self._turn.token_bytes)}
 
     def _event(self, kind: str, members: Mapping[str, object]) -> Frame:
         return {"type": kind, "sequence_number": next(self._numbers), **members}
@@ -161,7 +167,7 @@ def _id(block: AnswerBlock) -> str:
 def _usage(usage: Usage) -> Body:
     return {
         "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
@@ -170,15 +176,23 @@ def _usage(usage: Usage) -> Body:
 
 def _echo(asked: ResponseRequest) -> Body:
     """What was asked for, as a response repeats it."""
-    choice = asked.tool_choice or ToolChoice()
-    named = {"type": "function", "name": choice.name}
-    text = asked.text.model_dump(by_alias=True) if asked.text and asked.text.format else _PLAIN
+    form = asked.text.model_dump(by_alias=True) if asked.text and asked.text.format else {}
     return asked.model_dump(include=_ECHOED) | {
-        "tools": [tool.model_dump() for tool in asked.tools or ()],
-        "tool_choice": named if choice.name else choice.mode,
+        "tools": [tool.echo() for tool in asked.tools or ()],
+        "tool_choice": _choice(asked.tool_choice or ToolChoice()),
         "parallel_tool_calls": asked.parallel_tool_calls is not False,
-        "text": text,
+        "text": _PLAIN | form,
         "reasoning": {"effort": asked.reasoning and asked.reasoning.effort, "summary": None},
         "store": asked.store is not False,
+        "truncation": asked.truncation or "disabled",
         "metadata": asked.metadata or {},
     }
+
+
+def _choice(choice: ToolChoice) -> object:
+    if choice.names is None:
+        return choice.mode
+    tools = [{"type": "function", "name": name} for name in choice.names]
+    if choice.mode == "required" and len(tools) == 1:
+        return tools[0]
+    return {"type": "allowed_tools", "mode": choice.mode, "tools": tools}

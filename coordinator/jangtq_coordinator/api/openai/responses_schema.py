@@ -1,18 +1,11 @@
 """The body of a request to OpenAI's responses API, checked, and the chat request that it stands for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue
 
-from jangtq_coordinator.api.chat.chat_messages import (
-    Arguments,
-    CalledFunction,
-    ChatMessage,
-    Strict,
-    Text,
-    Unicode,
-)
+from jangtq_coordinator.api.chat.chat_messages import Strict, Unicode
 from jangtq_coordinator.api.chat.chat_schema import (
     ChatRequest,
     Choice,
@@ -24,66 +17,11 @@ from jangtq_coordinator.api.chat.chat_schema import (
 )
 from jangtq_coordinator.api.chat.generation_fields import SpeculationWish, only
 from jangtq_coordinator.api.chat.message_builder import MessageBuilder
-from jangtq_coordinator.api.chat.tools import Function, Tool
+from jangtq_coordinator.api.openai.response_items import InputItem, Item, ReferenceItem, as_items
+from jangtq_coordinator.api.openai.response_tools import FunctionTools
 
 _LOGPROBS = "message.output_text.logprobs"
-
-
-class MessageItem(Strict):
-    """Something said; also an answer's own item given back."""
-
-    type: Literal["message"]
-    role: Literal["user", "assistant", "system", "developer"]
-    content: Text
-
-
-class CallItem(Strict):
-    """A call of an earlier answer."""
-
-    type: Literal["function_call"]
-    call_id: Unicode
-    name: Unicode
-    arguments: Arguments
-
-
-class ResultItem(Strict):
-    """What a call returned."""
-
-    type: Literal["function_call_output"]
-    call_id: Unicode
-    output: Text
-
-
-class ReasoningItem(Strict):
-    """The reasoning of an earlier answer; a summary stands in where the text itself is missing."""
-
-    type: Literal["reasoning"]
-    content: Text | None = None
-    summary: Text | None = None
-
-
-def name_item(item: object) -> object:
-    """Messages may leave out their type."""
-    if isinstance(item, dict) and "type" not in item and "role" in item:
-        return item | {"type": "message"}
-    return item
-
-
-InputItem = Annotated[
-    Annotated[MessageItem | CallItem | ResultItem | ReasoningItem, Field(discriminator="type")],
-    BeforeValidator(name_item),
-]
-
-
-def as_items(value: object) -> object:
-    """A plain text is what the user says."""
-    return [{"type": "message", "role": "user", "content": value}] if isinstance(value, str) else value
-
-
-class FunctionTool(Function):
-    """A function that the model may call."""
-
-    type: Literal["function"]
+_ENCRYPTED = "reasoning.encrypted_content"
 
 
 class NamedSchemaFormat(NamedSchema):
@@ -130,7 +68,7 @@ class ResponseRequest(Strict):
     top_p: float | None = Field(default=None, ge=0, le=1)
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     include: list[str] | None = None
-    tools: list[FunctionTool] | None = None
+    tools: FunctionTools | None = None
     tool_choice: Choice | None = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
@@ -138,58 +76,48 @@ class ResponseRequest(Strict):
     metadata: dict[str, str] | None = None
     chat_template_kwargs: dict[str, JsonValue] | None = None
     speculation: SpeculationWish | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    max_tool_calls: int | None = None
 
     background: Annotated[JsonValue, only(False)] = None
     conversation: Annotated[JsonValue, only()] = None
     prompt: Annotated[JsonValue, only()] = None
-    truncation: Annotated[JsonValue, only("disabled")] = None
 
-    def messages(self) -> list[ChatMessage]:
-        """What the input adds to the conversation."""
+    @property
+    def packs_reasoning(self) -> bool:
+        """Whether the client keeps the reasoning itself, unread, instead of the server."""
+        return _ENCRYPTED in (self.include or ())
+
+    def referring(self, look_up: Callable[[str], Item]) -> "ResponseRequest":
+        """The same with each item in place of its reference. Raises what `look_up` raises."""
+        items = [look_up(item.id) if isinstance(item, ReferenceItem) else item for item in self.input]
+        return self.model_copy(update={"input": items})
+
+    def chat(self, earlier: Sequence[Item]) -> ChatRequest:
+        """The same as a chat request, after the items of earlier responses."""
         conversation = MessageBuilder()
-        for item in self.input:
-            match item:
-                case MessageItem():
-                    conversation.say(item.role, item.content)
-                case CallItem():
-                    function = CalledFunction(name=item.name, arguments=item.arguments)
-                    conversation.call(function, item.call_id)
-                case ResultItem():
-                    conversation.result(item.output, item.call_id)
-                case ReasoningItem():
-                    conversation.think(item.content or item.summary or "")
-        return conversation.messages
-
-    def chat(self, earlier: Sequence[ChatMessage]) -> ChatRequest:
-        """The same as a chat request, after the messages of an earlier response."""
-        start = MessageBuilder()
         if self.instructions is not None:
-            start.say("system", self.instructions)
-        variables = self.chat_template_kwargs or {}
-        if self.reasoning is not None and self.reasoning.effort == "none":
-            variables = {"enable_thinking": False} | variables
+            conversation.say("system", self.instructions)
+        for item in (*earlier, *self.input):
+            item.add_to(conversation)
         return ChatRequest(
             model=self.model,
-            messages=_one_system([*start.messages, *earlier, *self.messages()]),
+            messages=conversation.messages,
             max_tokens=self.max_output_tokens,
             temperature=self.temperature,
             top_p=self.top_p,
             logprobs=_LOGPROBS in (self.include or ()) or self.top_logprobs is not None,
             top_logprobs=self.top_logprobs,
-            tools=[Tool(type="function", function=tool) for tool in self.tools or ()],
+            tools=[tool.offered() for tool in self.tools or ()],
             tool_choice=self.tool_choice,
             parallel_tool_calls=self.parallel_tool_calls,
             response_format=self.text.response_format if self.text else None,
-            chat_template_kwargs=variables,
+            reasoning_effort=self.reasoning.effort if self.reasoning else None,
+            chat_template_kwargs=self.chat_template_kwargs,
+            # An answer that stands at the end is an earlier response's: this one is the next.
+            continue_final_message=False,
+            drops_oldest=self.truncation == "auto",
             speculation=self.speculation,
         )
-
-
-def _one_system(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-    """The system messages at the beginning as one, which is all that templates take."""
-    conversation = MessageBuilder()
-    count = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
-    texts = [message.content or "" for message in messages[:count]]
-    if texts:
-        conversation.say("system", "\n\n".join(texts))
-    return [*conversation.messages, *messages[count:]]

@@ -133,10 +133,11 @@ async def test_errors_have_anthropics_form() -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "user", "content": [image]}]}, "'image'"),
-        ({"messages": [{"role": "system", "content": "x"}]}, "'system'"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "'robot'"),
         ({"messages": [{"role": "user", "content": "x" * 5000}]}, "1024 tokens"),
         ({"max_tokens": 0}, "max_tokens"),
-        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "custom"),
+        ({"tools": [{"name": "f"}]}, "input_schema"),
+        ({"mcp_servers": [{"type": "url", "url": "x", "name": "x"}]}, "mcp_servers"),
         ({"tool_choice": {"type": "any"}}, "no tools are offered"),
         ({"tool_choice": {"type": "tool", "name": "f"}, "tools": TOOLS}, "'f'"),
         ({"stop_sequences": [""]}, "empty stop string"),

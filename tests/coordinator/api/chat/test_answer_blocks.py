@@ -69,7 +69,7 @@ def tell(parts: Sequence[bytes], stops: Sequence[str] = ()) -> Told:
     )
     answer, transcript, streamed = (
         RequestOutput(text, prompt_tokens=1),
-        AnswerBlocks(SCHEMAS),
+        AnswerBlocks(SCHEMAS, lambda token: [*parts, b""][token]),
         dict[int, str](),
     )
     for token in range(len(parts) + 1):

@@ -10,10 +10,11 @@ from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolPara
 from jangtq_coordinator.api.app import ApiSettings
 from jangtq_coordinator.api.chat.chat_messages import AssistantMessage, ChatMessage, ToolMessage
 from jangtq_coordinator.api.chat.chat_schema import ChatRequest
-from jangtq_coordinator.api.chat.generation import message_for_template, order_results
+from jangtq_coordinator.api.chat.conversation import order_results
+from jangtq_coordinator.api.chat.generation import message_for_template
 from jangtq_coordinator.text.chat_template import ChatTemplate
 from jangtq_coordinator.text.reasoning import ReasoningMarkers
-from tests.support.api_server import Served, answering, serving
+from tests.support.api_server import Served, answering
 from tests.support.tiny_model import MODEL_NAME, load_tiny_tokenizer
 
 ASK: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Weather?"}]
@@ -193,13 +194,3 @@ def test_results_of_no_known_call_come_last() -> None:
         *(ToolMessage(role="tool", content=text, tool_call_id=id) for text, id in [("x", "?"), ("y", "a")]),
     ]
     assert [message.content for message in order_results(messages)] == [None, "y", "x"]
-
-
-@pytest.mark.parametrize("arguments", ["{", "[]", '{"x": 1e999}', 5])
-async def test_wrong_arguments_in_the_history_are_refused(arguments: object) -> None:
-    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": arguments}}
-    messages = [*ASK, {"role": "assistant", "tool_calls": [call]}]
-    async with serving() as served:
-        reply = await served.http.post("/v1/chat/completions", json={"messages": messages})
-    assert reply.status_code == 400
-    assert "messages.1.assistant.tool_calls.0.function.arguments" in reply.json()["error"]["param"]

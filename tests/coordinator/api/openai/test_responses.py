@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from jangtq_coordinator.api.chat.chat_messages import UserMessage
+from jangtq_coordinator.api.openai.response_items import MessageItem
 from jangtq_coordinator.api.openai.response_store import ResponseStore
 from jangtq_coordinator.api.openai.responses_schema import ResponseRequest
 from tests.coordinator.api.http.test_error_responses import json_values
@@ -96,7 +96,10 @@ async def test_kept_responses() -> None:
 
 
 def test_the_store_is_bounded_and_tells_owners_apart() -> None:
-    store, said = ResponseStore(max_count=3, max_bytes=1880), [UserMessage(role="user", content="x")]
+    store, said = (
+        ResponseStore(max_count=3, max_bytes=1880),
+        [MessageItem(type="message", role="user", content="x")],
+    )
     for name in "abcd":
         store.put("me", {"id": name}, said)
     assert store.get("me", "a") is None and store.get("you", "b") is None
@@ -146,12 +149,12 @@ async def test_what_is_refused() -> None:
             {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]},
             "'input_image' is not supported",
         ),
-        ({"input": [{"type": "item_reference", "id": "x"}]}, "item_reference"),
-        ({"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "["}]}, "arguments"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "no item 'x' is kept here"),
+        ({"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]}, "'c' names no call"),
         ({"background": True}, "background: True is not supported"),
         ({"conversation": "c"}, "conversation"),
-        ({"truncation": "auto"}, "truncation"),
-        ({"tools": [{"type": "web_search", "name": "x"}]}, "'function'"),
+        ({"truncation": "both"}, "truncation"),
+        ({"tools": [{"type": "function"}]}, "name"),
         ({"tool_choice": "required"}, "no tools are offered"),
         ({"text": {"format": {"type": "json_schema", "name": "x", "schema": {"type": "strin"}}}}, "strin"),
     ]
