@@ -191,6 +191,13 @@ class ServeSettings(Settings):
     insecure: bool = Option(
         "--insecure", group=Group.API, help="allow an address that other machines reach, without a key"
     ).default(False)
+    aliases: tuple[str, ...] = Option(
+        "--alias",
+        group=Group.API,
+        placeholder="NAME",
+        otherwise="none",
+        help="another name by which clients may ask for the model; may be repeated",
+    ).default(())
     engine: EngineSettings = EngineSettings()
     api_keys: Path | None = API_KEYS.default(None)
     allowed_origins: tuple[str, ...] = Option(

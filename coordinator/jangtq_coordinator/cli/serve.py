@@ -23,6 +23,7 @@ from jangtq_coordinator.api.admin.prometheus import ClusterCollector, EngineColl
 from jangtq_coordinator.api.admin.trace_endpoint import trace_router
 from jangtq_coordinator.api.admin.workers_endpoint import workers_router
 from jangtq_coordinator.api.app import ApiSettings, create_app
+from jangtq_coordinator.api.chat.served_names import ServedNames
 from jangtq_coordinator.api.http.access import Access
 from jangtq_coordinator.api.http.api_keys import KeyFile
 from jangtq_coordinator.api.http.connections import protocol_within
@@ -175,7 +176,8 @@ class _Server(uvicorn.Server):
 
 
 def _api_settings(settings: ServeSettings, keys: KeyFile | None) -> ApiSettings:
-    return ApiSettings(settings.max_body_bytes, access=Access(keys, settings.allowed_origins))
+    access = Access(keys, settings.allowed_origins)
+    return ApiSettings(settings.max_body_bytes, access=access, names=ServedNames(settings.aliases))
 
 
 def _app(engine: Engine, cluster: Cluster, bundle: Bundle, settings: ApiSettings) -> FastAPI:

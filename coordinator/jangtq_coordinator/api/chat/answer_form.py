@@ -93,9 +93,9 @@ def _form(kind: str, param: str, value: object) -> AnswerForm:
         case "choice" if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
             return GrammarForm(f"start: {' | '.join(map(json.dumps, value))}\n", param)
         case "grammar" if isinstance(value, str):
-            return GrammarForm(any_to_lark(value), param)
+            return GrammarForm(_lark(value, param), param)
     known = "json, json_object, regex, choice (a list of texts) and grammar (Lark or GBNF)"
-    raise ValueError(f"{param} cannot be obeyed: this server knows {known}")
+    raise ValueError(f"{param}: cannot be obeyed; this server knows {known}")
 
 
 def _schema(value: object, param: str) -> Schema:
@@ -103,8 +103,16 @@ def _schema(value: object, param: str) -> Schema:
     if isinstance(value, str):
         value = json.loads(value)
     if not isinstance(value, dict):
-        raise ValueError(f"{param} must be a JSON schema, an object")
+        raise ValueError(f"{param}: must be a JSON schema, an object")
     return value
+
+
+def _lark(grammar: str, param: str) -> str:
+    """A grammar in Lark's form or in GBNF."""
+    try:
+        return any_to_lark(grammar)
+    except Exception as error:  # The library raises nothing more special.
+        raise ValueError(f"{param}: cannot be read as Lark or GBNF: {error}") from error
 
 
 def _escape_slashes(pattern: str) -> str:

@@ -137,7 +137,6 @@ async def test_errors_have_anthropics_form() -> None:
         ({"messages": [{"role": "user", "content": "x" * 5000}]}, "1024 tokens"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"tools": [{"name": "f"}]}, "input_schema"),
-        ({"mcp_servers": [{"type": "url", "url": "x", "name": "x"}]}, "mcp_servers"),
         ({"tool_choice": {"type": "any"}}, "no tools are offered"),
         ({"tool_choice": {"type": "tool", "name": "f"}, "tools": TOOLS}, "'f'"),
         ({"stop_sequences": [""]}, "empty stop string"),

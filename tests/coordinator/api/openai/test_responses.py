@@ -97,7 +97,7 @@ async def test_kept_responses() -> None:
 
 def test_the_store_is_bounded_and_tells_owners_apart() -> None:
     store, said = (
-        ResponseStore(max_count=3, max_bytes=1880),
+        ResponseStore(max_count=3, max_bytes=1910),
         [MessageItem(type="message", role="user", content="x")],
     )
     for name in "abcd":
