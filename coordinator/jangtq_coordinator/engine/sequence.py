@@ -36,7 +36,7 @@ class TokenSequence:
         speculation: Speculation | None = None,
         stop_tokens: frozenset[int] = frozenset(),
     ) -> None:
-        """`speculation` overrides the engine's setting, None keeps it; `stop_tokens` end it beside the model's."""
+        """`speculation` overrides the engine's; `stop_tokens` end it beside the model's."""
         self.uid = uid
         self.speculation = speculation
         self.tokens = list(prompt)
