@@ -7,6 +7,6 @@ from jangtq_kernels.command_buffers import lift_limit
 from jangtq_kernels.errors import BackendMissingError
 
 lift_limit()
-# Here, because any module of this package may be the first to import MLX; who loads a model tells of failure.
+# Here, because any module of this package may import MLX first. Loading a model reports a failure.
 with suppress(BackendMissingError):
     stand_before_mlx()

@@ -43,8 +43,8 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         facts = _id_of(record) | facts_of(record)
-        told = "".join(f" {name}={_plain(value)}" for name, value in facts.items() if value is not None)
-        return super().formatMessage(record) + told
+        shown = "".join(f" {name}={_plain(value)}" for name, value in facts.items() if value is not None)
+        return super().formatMessage(record) + shown
 
 
 def configure(form: LogFormat) -> None:
@@ -56,18 +56,18 @@ def configure(form: LogFormat) -> None:
 
 
 def facts_of(record: logging.LogRecord) -> dict[str, object]:
-    """What was logged beside the message, by `extra={"facts": ...}`."""
+    """The facts logged beside the message, by `extra={"facts": ...}`."""
     facts = getattr(record, "facts", None)
     return facts if isinstance(facts, dict) else {}
 
 
 def _plain(value: object) -> str:
-    """One word as it is, all else quoted."""
+    """A single word as it is, other text quoted."""
     text = str(value)
     return text if text.isprintable() and " " not in text else json.dumps(text)
 
 
 def _id_of(record: logging.LogRecord) -> dict[str, object]:
-    """Taken where the line is written, which is the task that logs."""
+    """The id of the task that logs, since it formats the line."""
     current = request_id.get()
     return {"request_id": current} if current else {}

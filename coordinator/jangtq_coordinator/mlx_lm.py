@@ -1,4 +1,4 @@
-"""The one door to mlx-lm: its import would lower the limit of open files for good, and load PyTorch.
+"""The only import of mlx-lm, which would lower the limit of open files for good, and load PyTorch.
 
 transformers, which it imports, loads PyTorch wherever that is installed: two seconds, for nothing used here.
 """
@@ -12,7 +12,7 @@ from unittest import mock
 
 @contextmanager
 def _without_torch() -> Iterator[None]:
-    """PyTorch counts as not installed, unless the process has loaded it already."""
+    """Make PyTorch look not installed, unless the process has loaded it already."""
     if "torch" in sys.modules:
         yield
         return

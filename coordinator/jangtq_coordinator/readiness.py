@@ -1,4 +1,4 @@
-"""Where engine and cluster hear of each other: is the cluster complete, and shall a pass wait for it?
+"""What engine and cluster ask each other: is the cluster complete, should a pass go on waiting?
 
 Knows neither side.
 """
@@ -11,7 +11,7 @@ def _nothing() -> None:
 
 
 class Readiness:
-    """Each side says what it is asked by the other; whatever is asked answers at once, or raises."""
+    """Each side registers functions that the other calls; these answer at once, or raise."""
 
     def __init__(self) -> None:
         self._check_waiting = _nothing
@@ -19,23 +19,23 @@ class Readiness:
         self._ask_crowded: Callable[[], bool] = bool
 
     def while_waiting(self, check: Callable[[], None]) -> None:
-        """From now on the cluster calls this again and again while a pass waits, in its thread."""
+        """Register what the cluster calls repeatedly, in the pass's thread, while a pass waits."""
         self._check_waiting = check
 
     def before_requests(self, check: Callable[[], None]) -> None:
-        """From now on the engine calls this before it takes a request, in any thread."""
+        """Register what the engine calls in any thread before it takes a request."""
         self._check_complete = check
 
-    def when_crowded(self, ask: Callable[[], bool]) -> None:
-        """From now on the engine asks this before it begins with a prompt, in the pass's thread."""
+    def when_overloaded(self, ask: Callable[[], bool]) -> None:
+        """Register what the engine asks in the pass's thread before it starts a prompt."""
         self._ask_crowded = ask
 
-    def is_crowded(self) -> bool:
-        """Whether prompts should wait, because a worker had too much to do."""
+    def is_overloaded(self) -> bool:
+        """Whether prompts should wait because a worker is overloaded."""
         return self._ask_crowded()
 
     def check_waiting(self) -> None:
-        """Raises whatever shall end the waiting."""
+        """Raises what should end the waiting."""
         self._check_waiting()
 
     def check_complete(self) -> None:

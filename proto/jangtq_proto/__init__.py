@@ -7,5 +7,5 @@ import os
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 # Read then, too. A cipher suite that no certificate can use leaves nothing of TLS 1.2; TLS 1.3 ignores it.
 os.environ["GRPC_SSL_CIPHER_SUITES"] = "ECDHE-PSK-AES256-CBC-SHA"
-# Read then, too. Whatever matters of its notes reaches users in our own errors.
+# Read then, too. What matters of its log reaches users in our own errors.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

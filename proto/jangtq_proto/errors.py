@@ -11,9 +11,9 @@ JangtqError
 ├── QueueFullError              too many requests wait already; the client may come back
 ├── EngineUnavailableError      the engine takes no requests, or ended one early
 └── ClusterError                coordinator and workers cannot work together
-    ├── WorkerUnreachableError  nobody answers, or the answer came too late
+    ├── WorkerUnreachableError  no answer, or one that came too late
     ├── WorkerMismatchError     other bundle, other protocol, other sizes
-    ├── CoverageError           some experts are held by nobody
+    ├── CoverageError           no worker holds some experts
     ├── CallRejectedError       the worker found the call malformed
     ├── WorkerBusyError         the worker is loading, or its streams are full
     └── WorkerFaultError        the worker failed while computing
@@ -87,7 +87,7 @@ class ClusterError(JangtqError):
 
 
 class WorkerUnreachableError(ClusterError):
-    """Nobody answers at an address, or the answer came too late."""
+    """No answer from an address, or one that came too late."""
 
 
 class WorkerMismatchError(ClusterError):
@@ -95,7 +95,7 @@ class WorkerMismatchError(ClusterError):
 
 
 class CoverageError(ClusterError):
-    """Some experts of the bundle are held by nobody."""
+    """No worker holds some experts of the bundle."""
 
 
 class CallRejectedError(ClusterError):

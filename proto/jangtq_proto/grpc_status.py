@@ -39,7 +39,7 @@ _STATUS_BY_NUMBER: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def error_of(status: grpc.StatusCode, message: str) -> ClusterError:
-    """The error that a gRPC status stands for; whatever has no meaning of its own is a worker's fault."""
+    """The error that a gRPC status stands for; any other status is a worker's fault."""
     return _STATUS_TO_ERROR.get(status, WorkerFaultError)(message)
 
 
@@ -49,7 +49,7 @@ def error_of_number(number: int, message: str) -> ClusterError:
 
 
 def status_of(error: ClusterError) -> grpc.StatusCode:
-    """The gRPC status that tells the other side of an error."""
+    """The gRPC status that reports an error to the other side."""
     return _ERROR_TO_STATUS.get(type(error), grpc.StatusCode.INTERNAL)
 
 

@@ -1,4 +1,4 @@
-"""Standard input as a lifeline: a process started by another ends when the other does, however that died."""
+"""Standard input as a lifeline: a process ends when the one that started it ends, in whatever way."""
 
 import os
 import sys

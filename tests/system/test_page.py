@@ -137,7 +137,7 @@ def test_the_cluster_is_shown_as_it_runs(page: Page) -> None:
 def test_a_lost_worker_is_told_and_its_return_is_enough(page: Page, shown: Shown) -> None:
     shown.second.process.kill()
     shown.second.process.wait()
-    expect(page.locator("#health")).to_have_text("degraded: nobody holds experts 128-255")
+    expect(page.locator("#health")).to_have_text("degraded: no worker holds experts 128-255")
     expect(page.locator(".worker.lost")).to_contain_text(shown.second_address)
     expect(page.locator("#ruler i")).to_have_count(1)
     ask(page, QUESTION)

@@ -1,4 +1,4 @@
-"""Brings the cluster together: finds and checks the workers, loads local experts, makes the dispatcher."""
+"""Connects to the cluster: finds and checks the workers, loads local experts, makes the dispatcher."""
 
 import logging
 import time
@@ -42,7 +42,7 @@ _log = logging.getLogger("jangtq.cluster")
 
 @dataclass(frozen=True)
 class Cluster:
-    """Who belongs to it, who looks after them, and the dispatcher that asks them."""
+    """The members, their health checks, and the dispatcher that calls them."""
 
     membership: Membership
     health_monitor: HealthMonitor
@@ -55,11 +55,11 @@ class Cluster:
 
     @property
     def workers(self) -> tuple[WorkerInfo, ...]:
-        """Those that serve."""
+        """The workers that serve."""
         return tuple(member.info for member in self.membership.placement.members)
 
     def close(self) -> None:
-        """Leave the workers."""
+        """Close all connections and stop all threads."""
         if self.rebalancer is not None:
             self.rebalancer.stop()
         self.health_monitor.stop()
@@ -68,7 +68,7 @@ class Cluster:
 
 
 def connect(bundle: Bundle, settings: ClusterSettings, *, row_type: RowType) -> Cluster:
-    """Find everybody and check that they fit. Raises one ClusterError that names all that is wrong."""
+    """Find all workers and check that they fit. Raises one ClusterError that names every problem."""
     connection_settings = ConnectionSettings(
         hidden_size=bundle.config.hidden_size,
         row_type=row_type,
@@ -109,7 +109,7 @@ def _check(workers: Sequence[WorkerInfo], bundle: Bundle) -> None:
 def _connection_opener(
     connection_settings: ConnectionSettings, settings: ClusterSettings, local: LocalExperts | None
 ) -> OpenConnection:
-    """Makes what expert calls to a member travel over."""
+    """A function that opens the connection for expert calls to a member."""
 
     def open_connection(member: Member) -> Connection:
         if member.name == LOCAL:
@@ -129,7 +129,7 @@ def _connection_opener(
 
 
 def describe_all(connections: list[GrpcConnection]) -> list[WorkerInfo]:
-    """Ask all workers at once; waits for those that still load. Raises one error for all that fail."""
+    """Describe all workers at once; waits for those that still load. Raises one error for all failures."""
     if not connections:
         return []
     with ThreadPoolExecutor(len(connections)) as pool:
@@ -141,14 +141,14 @@ def describe_all(connections: list[GrpcConnection]) -> list[WorkerInfo]:
 
 
 def _describe(connection: GrpcConnection) -> WorkerInfo | ClusterError:
-    told = False
+    logged = False
     while True:
         try:
             return connection.describe()
         except WorkerBusyError as error:
-            if not told:
+            if not logged:
                 _log.info("waiting: %s", error)
-            told = True
+            logged = True
             time.sleep(_LOADING_PAUSE_SECONDS)
         except ClusterError as error:
             return error
@@ -168,9 +168,9 @@ def _assemble(
     )
     readiness = Readiness()
     readiness.before_requests(membership.check_covered)
-    readiness.when_crowded(membership.is_crowded)
+    readiness.when_overloaded(membership.is_overloaded)
     load = ExpertLoad(bundle.config.layer_count, bundle.config.expert_count)
-    # Without workers nobody computes while attention does.
+    # Without workers nothing computes while attention does.
     overlap = OverlapChooser(settings.overlap if settings.workers else OverlapMode.OFF)
     dispatcher = Dispatcher(
         membership,
@@ -183,7 +183,7 @@ def _assemble(
         audit=settings.audit,
     )
     for address in settings.workers:
-        health_monitor.look_after(address)
+        health_monitor.watch(address)
     rebalancer = _start_rebalancer(bundle, settings, membership, takeover)
     return Cluster(membership, health_monitor, dispatcher, load, overlap, readiness, takeover, rebalancer)
 

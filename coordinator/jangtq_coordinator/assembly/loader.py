@@ -1,4 +1,4 @@
-"""Puts bundle, cluster and model together into what the engine loads."""
+"""Makes the loaded model of bundle and cluster."""
 
 import logging
 from collections.abc import Callable
@@ -20,17 +20,17 @@ _log = logging.getLogger("jangtq.bundle")
 
 
 def row_type_of(settings: ClusterSettings) -> RowType:
-    """What the coordinator computes in and rows travel as."""
+    """The type in which the coordinator computes and rows travel."""
     return settings.wire_dtype or default_row_type()
 
 
 def model_name(bundle: Bundle) -> str:
-    """What clients call the model: the name of its folder."""
+    """The model's name for clients: that of its folder."""
     return bundle.path.resolve().name
 
 
 def kv_shape(config: ModelConfig, row_type: RowType) -> KvShape:
-    """What a token of this model leaves in the KV cache."""
+    """The sizes of a token in the KV cache."""
     attention = config.attention
     return KvShape(config.layer_count, attention.key_value_head_count, attention.head_size, row_type)
 
@@ -58,7 +58,10 @@ def _shares_gpu(worker: WorkerInfo) -> bool:
 
 
 def loader(bundle: Bundle, cluster: Cluster, settings: ClusterSettings) -> Callable[[], LoadedModel]:
-    """What the engine runs in its own thread, the only one that may touch MLX. It raises BundleError."""
+    """The function that loads the model in the engine's thread, the only one that may use MLX.
+
+    It raises BundleError.
+    """
 
     def load() -> LoadedModel:
         tokenizer = read_tokenizer(bundle)

@@ -1,4 +1,4 @@
-"""Asks a running coordinator over HTTP, for the commands that act on one."""
+"""HTTP requests to a running coordinator, for the commands that act on one."""
 
 import os
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ _MARGIN_SECONDS: Final = 30
 
 
 class CoordinatorAnswerError(JangtqError):
-    """The coordinator could not be asked, or did not do as it was asked."""
+    """The coordinator gave no answer, or an error."""
 
 
 def get(url: str, path: str, parameters: Mapping[str, str | float], *, seconds: float = 0) -> bytes:
-    """The body of an answer that may take `seconds` by intent. Raises CoordinatorAnswerError."""
+    """The body of an answer, which may take `seconds` more than usual. Raises CoordinatorAnswerError."""
     return _ask(httpx.Request("GET", url.rstrip("/") + path, params=dict(parameters)), seconds)
 
 
 def post(url: str, path: str, body: Mapping[str, object]) -> bytes:
-    """The same for a request that changes something."""
+    """The body of the answer to a POST. Raises CoordinatorAnswerError."""
     return _ask(httpx.Request("POST", url.rstrip("/") + path, json=dict(body)), 0)
 
 
@@ -43,7 +43,7 @@ def _ask(request: httpx.Request, seconds: float) -> bytes:
 
 
 def _message_of(response: httpx.Response, *, had_key: bool) -> str:
-    """The server's own, but for keys, which it knows as headers and the user as a variable."""
+    """The server's message, except for keys: the server names the header, the user knows the variable."""
     if response.status_code == httpx.codes.UNAUTHORIZED:
         if had_key:
             return f"the API key in the environment variable {KEY_VARIABLE} is not known there"

@@ -13,7 +13,7 @@ _ANY_PORT = 1
 
 
 def make_certificates(settings: CertsSettings) -> None:
-    """Do what was asked and print what to copy where. Raises ConfigurationError."""
+    """Make the certificates and print what to copy where. Raises ConfigurationError."""
     folder = CertificateFolder(settings.folder)
     authority = _authority(folder, settings)
     there = {subject.folder: subject for subject in folder.subjects()}
@@ -36,7 +36,7 @@ def _authority(folder: CertificateFolder, settings: CertsSettings) -> Authority:
 
 
 def _asked_for(settings: CertsSettings, there: dict[str, Subject]) -> tuple[Subject, ...]:
-    """A coordinator comes by itself with the first certificates."""
+    """The requested subjects; the first run adds a coordinator by itself."""
     name = settings.coordinator or (None if there else Role.COORDINATOR.value)
     coordinators = (Subject(Role.COORDINATOR, (name,)),) if name else ()
     workers = (Subject(Role.WORKER, tuple(map(_host, names))) for names in settings.workers)
@@ -53,7 +53,7 @@ def _host(name: str) -> str:
 
 def _report(folder: CertificateFolder, subjects: list[Subject]) -> None:
     root = folder.root
-    print(f"{root / 'authority'} stays here: whoever has its key can make certificates")
+    print(f"{root / 'authority'} stays here: its key can make certificates")
     for subject in subjects:
         print(f"{root / subject.folder} is for {subject}, good until {folder.end_of(subject)}")
     print(

@@ -59,7 +59,7 @@ def serve(cluster_settings: ClusterSettings, settings: ServeSettings) -> None:
         )
         try:
             engine.start()
-            # What start-up made stays: a collection that walked it all would hold up every stream.
+            # Start-up objects stay: a collection that walks them would delay every stream.
             gc.collect()
             gc.freeze()
             announce(listener, bundle, cluster, scheme="https" if settings.tls_key else "http")
@@ -73,20 +73,20 @@ def serve(cluster_settings: ClusterSettings, settings: ServeSettings) -> None:
 
 
 def listen(settings: ServeSettings) -> socket.socket:
-    """Take the port before anything is loaded. Raises ConfigurationError when it is in use."""
+    """Bind the port before anything is loaded. Raises ConfigurationError if it is in use."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=1024)
     except OSError as error:
         address = Address(settings.host, settings.port)
         raise ConfigurationError(f"cannot listen on {address}: {error.strerror}") from error
-    # Connections inherit it. Tokens must not wait until a client acknowledges those before.
+    # Connections inherit it. A token must not wait for the acknowledgement of earlier ones.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 def check_tls(settings: ServeSettings) -> None:
-    """Raise ConfigurationError when HTTPS is wanted with files that cannot be used."""
+    """Raise ConfigurationError if the files for HTTPS cannot be used."""
     if settings.tls_certificate is None or settings.tls_key is None:
         return
     try:
@@ -98,7 +98,7 @@ def check_tls(settings: ServeSettings) -> None:
 
 
 def warn_of_plain_keys(settings: ServeSettings) -> None:
-    """Say in the log that keys travel where others may read them."""
+    """Warn in the log if keys travel unencrypted."""
     reachable = not Address(settings.host, settings.port).is_loopback
     if settings.api_keys is not None and settings.tls_certificate is None and reachable:
         _log.warning(
@@ -109,7 +109,7 @@ def warn_of_plain_keys(settings: ServeSettings) -> None:
 
 
 def announce(listener: socket.socket, bundle: Bundle, cluster: Cluster, *, scheme: str) -> None:
-    """Say where the API is and what stands behind it."""
+    """Print where the API listens, and the model and workers behind it."""
     host, port = listener.getsockname()[:2]
     print(f"listening on {scheme}://{Address(host, port)}", flush=True)
     print(
@@ -120,7 +120,7 @@ def announce(listener: socket.socket, bundle: Bundle, cluster: Cluster, *, schem
 
 
 def server_config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
-    """uvicorn under limits, with its lines in our log, and without what this API has no use for."""
+    """uvicorn with these limits and our log, without features that this API does not use."""
     limits = settings.limits
     config = uvicorn.Config(
         app,
@@ -144,7 +144,7 @@ def server_config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
 
 
 def run_server(config: uvicorn.Config, listener: socket.socket, *, engine: Engine, watch_stdin: bool) -> None:
-    """Run uvicorn on a socket that listens already, until a signal; then running answers may finish."""
+    """Run uvicorn on a listening socket until a signal; then running answers may finish."""
     server = _Server(config, engine)
     if watch_stdin:
         stop_at_end_of_stdin(server.ask_to_stop)
@@ -152,14 +152,17 @@ def run_server(config: uvicorn.Config, listener: socket.socket, *, engine: Engin
 
 
 class _Server(uvicorn.Server):
-    """Ends with status 0 when asked to: uvicorn's own handling would raise the signal again at the end."""
+    """Ends with status 0 after a signal: uvicorn itself would raise the signal again at the end."""
 
     def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
         super().__init__(config)
         self._engine = engine
 
     def ask_to_stop(self) -> None:
-        """Streams that outlive the engine's grace get a clear error instead of a cut connection."""
+        """Stop engine and server.
+
+        Streams that outlive the grace end with an error, not with a cut connection.
+        """
         threading.Thread(target=self._engine.stop, daemon=True).start()
         self.should_exit = True
 

@@ -8,7 +8,7 @@ _DIM, _PLAIN, _ANEW = "\033[2m", "\033[0m", "\r\033[K"
 
 
 class Printer(Protocol):
-    """Takes the pieces of an answer in their order; either may be empty."""
+    """Takes the pieces of an answer in order; a piece may be empty."""
 
     def reasoning(self, text: str) -> None: ...
 
@@ -16,26 +16,26 @@ class Printer(Protocol):
 
 
 class AnswerPrinter:
-    """Keeps the two channels apart by an empty line."""
+    """Separates reasoning and content by an empty line."""
 
     def __init__(self) -> None:
         self._reasoned = False
 
     def reasoning(self, text: str) -> None:
-        """Dimmed where the terminal can."""
+        """Dimmed, if the terminal can."""
         if text:
             self._reasoned = True
             show(dim(text))
 
     def content(self, text: str) -> None:
-        """As it is, after an empty line where reasoning came before."""
+        """Plain, after an empty line if reasoning came before."""
         if text:
             show(f"\n\n{text}" if self._reasoned else text)
             self._reasoned = False
 
 
 class FoldingPrinter:
-    """Where the terminal can, shows the newest line of the reasoning; at its end one line stands for all."""
+    """Shows the newest line of the reasoning, if the terminal can; one line replaces it at its end."""
 
     def __init__(self) -> None:
         self._reasoning = ""
@@ -52,7 +52,7 @@ class FoldingPrinter:
             show(text)
 
     def fold(self) -> None:
-        """End the reasoning, if there is any left."""
+        """End the reasoning, if it is still shown."""
         lines = len(self._reasoning.strip().splitlines())
         if lines:
             anew = _ANEW if sys.stdout.isatty() else ""
@@ -62,7 +62,7 @@ class FoldingPrinter:
 
 
 def dim(text: str) -> str:
-    """For a terminal that can."""
+    """Dimmed text, if the terminal can."""
     return f"{_DIM}{text}{_PLAIN}" if sys.stdout.isatty() else text
 
 

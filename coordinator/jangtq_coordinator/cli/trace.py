@@ -11,7 +11,7 @@ from jangtq_proto.errors import ConfigurationError
 
 
 def save_trace(settings: TraceSettings) -> None:
-    """Write the file and say how much is in it. Raises JangtqError."""
+    """Write the file and print how much is in it. Raises JangtqError."""
     trace = get(settings.url, "/trace", settings.parameters, seconds=settings.seconds or 0)
     try:
         settings.output.write_bytes(trace)
@@ -25,7 +25,7 @@ def save_trace(settings: TraceSettings) -> None:
 
 
 def warnings_of(notes: TraceNotes) -> list[str]:
-    """What is missing in a trace because it was too long ago, one line each."""
+    """A line for each part that is missing because it is too old."""
     kept = notes["kept"]
     warnings = [
         f"{one['what']}: of {one['passes']} passes, {one['with_layers']} have all their layers and "

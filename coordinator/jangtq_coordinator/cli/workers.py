@@ -1,4 +1,4 @@
-"""`jangtq-coord add` and `drain`: change who belongs to a running cluster."""
+"""`jangtq-coord add` and `drain`: add and drain workers of a running cluster."""
 
 import json
 from typing import Final, Literal
@@ -10,6 +10,6 @@ _PATHS: Final = {"add": "/cluster/workers", "drain": "/cluster/workers/drain"}
 
 
 def change_worker(settings: WorkerSettings, change: Literal["add", "drain"]) -> None:
-    """Ask for the change and say what came of it. Raises JangtqError."""
+    """Request the change and print the worker's new state. Raises JangtqError."""
     answer = json.loads(post(settings.url, _PATHS[change], {"worker": settings.worker}))
     print(f"worker {answer['worker']} with experts {answer['experts']} is {answer['state']}", flush=True)

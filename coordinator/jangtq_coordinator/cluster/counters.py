@@ -1,16 +1,16 @@
-"""What happened to the cluster since the start, as plain numbers for whoever exports them."""
+"""What happened to the cluster since the start, as plain numbers."""
 
 from dataclasses import dataclass
 
 
 @dataclass
 class ClusterCounters:
-    """Written by the threads of engine and health_monitor, each field by one of them; read by any.
+    """Totals. The engine's thread or the health monitors write a field; any thread reads it.
 
-    failovers: parts of a layer that another worker answered. retries: parts asked again of the same one.
-    second_asks: rows asked for once more because their grid did not suit their answers.
-    departures: workers that said that they would stop.
-    paused_seconds: time in which a pass waited for experts that nobody held.
+    failovers: parts of a layer that another worker answered. retries: parts that the same worker was asked
+    for again. second_asks: rows computed again because their grid did not suit their answers. departures:
+    workers that said that they would stop. paused_seconds: time in which a pass waited for experts that no
+    worker served.
     """
 
     failovers: int = 0

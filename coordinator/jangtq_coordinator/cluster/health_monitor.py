@@ -1,4 +1,4 @@
-"""Looks after the workers: notices who fell silent, and lets back in who answers again. Knows no calls."""
+"""Health checks of workers: a silent worker is lost, one that answers again is admitted. Knows no calls."""
 
 import logging
 import threading
@@ -18,9 +18,10 @@ _log = logging.getLogger("jangtq.cluster")
 
 @dataclass(frozen=True)
 class ProbeIntervals:
-    """Seconds between two questions to a worker that serves, and to one that is lost; and for an answer.
+    """Seconds between two probes of a worker that serves, and of a lost one; and the timeout of a probe.
 
-    A worker that is lost again and again is asked ever later, unless nobody else has its experts.
+    A worker that is lost repeatedly is probed less and less often, unless no other worker has its experts.
+    silences: failed probes in a row after which a worker is lost.
     """
 
     serving_seconds: float = 1.0
@@ -31,7 +32,10 @@ class ProbeIntervals:
 
 
 class HealthMonitor:
-    """A thread for each worker. `ask` raises ClusterError, `check` too where a worker does not fit."""
+    """Probes each worker in a thread of its own.
+
+    `ask` raises ClusterError without an answer; `check` raises it for a worker that does not fit.
+    """
 
     def __init__(
         self,
@@ -39,92 +43,92 @@ class HealthMonitor:
         *,
         ask: Callable[[Address, float], WorkerInfo],
         check: Callable[[WorkerInfo], None],
-        rhythm: ProbeIntervals | None = None,
+        intervals: ProbeIntervals | None = None,
     ) -> None:
         self._membership = membership
         self._ask = ask
         self._check = check
-        self._rhythm = rhythm or ProbeIntervals()
+        self._intervals = intervals or ProbeIntervals()
         self._stopped = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
 
-    def look_after(self, address: Address) -> None:
-        """From now on, until it is removed or the health_monitor stops. May be repeated."""
+    def watch(self, address: Address) -> None:
+        """Start to probe a worker, until it is removed or the monitor stops. May be repeated."""
         name = str(address)
         known = self._threads.get(name)
         if known is None or not known.is_alive():
             thread = threading.Thread(
-                target=self._watch, args=(address,), name=f"health_monitor of {name}", daemon=True
+                target=self._run, args=(address,), name=f"health of {name}", daemon=True
             )
             self._threads[name] = thread
             thread.start()
 
     def admit(self, address: Address) -> WorkerInfo:
-        """Let a worker in because somebody asked for it. Raises ClusterError where it does not fit."""
-        worker = self._ask(address, self._rhythm.answer_seconds)
+        """Admit a worker on request. Raises ClusterError if it does not fit."""
+        worker = self._ask(address, self._intervals.answer_seconds)
         self._check(worker)
         self._membership.admit(worker, asked_for=True)
-        self.look_after(address)
+        self.watch(address)
         return worker
 
     def stop(self) -> None:
-        """Ask nobody any more."""
+        """Stop all probes."""
         self._stopped.set()
         for thread in self._threads.values():
             thread.join()
 
-    def _watch(self, address: Address) -> None:
-        visit = _WorkerHealth()
+    def _run(self, address: Address) -> None:
+        health = _WorkerHealth()
         while not self._stopped.is_set():
             member = self._membership.member(str(address))
             if member is None:
                 return
-            if self._sleep(member, visit):
+            if self._sleep(member, health):
                 continue
             if member.state is MemberState.SERVING or member.state in _AWAY:
-                self._visit(address, member, visit)
+                self._probe(address, member, health)
 
-    def _sleep(self, member: Member, visit: "_WorkerHealth") -> bool:
+    def _sleep(self, member: Member, health: "_WorkerHealth") -> bool:
         """Whether the placement changed meanwhile, so that the member may be lost by now."""
         placement = self._membership.placement
-        seconds = self._rhythm.serving_seconds
+        seconds = self._intervals.serving_seconds
         if member.state in _AWAY:
             alone = any(not placement.workers_of[expert] for expert in expert_ids(member.info.ranges))
-            doubled = self._rhythm.lost_seconds * 2.0 ** (0 if alone else visit.returns)
-            seconds = min(doubled, self._rhythm.longest_lost_seconds)
+            doubled = self._intervals.lost_seconds * 2.0 ** (0 if alone else health.returns)
+            seconds = min(doubled, self._intervals.longest_lost_seconds)
             return self._stopped.wait(seconds)
         return self._membership.wait_for_change(placement, seconds)
 
-    def _visit(self, address: Address, member: Member, visit: "_WorkerHealth") -> None:
+    def _probe(self, address: Address, member: Member, health: "_WorkerHealth") -> None:
         try:
-            worker = self._ask(address, self._rhythm.answer_seconds)
+            worker = self._ask(address, self._intervals.answer_seconds)
         except ClusterError as error:
-            visit.silences += 1
+            health.silences += 1
             self._membership.explain(member, str(error))
-            if visit.silences >= self._rhythm.silences:
+            if health.silences >= self._intervals.silences:
                 self._membership.lose(member, str(error))
             return
-        visit.silences = 0
+        health.silences = 0
         if worker.leaving:
             self._membership.leave(member)
         elif member.state in _AWAY or not member.info.is_same(worker):
-            self._readmit(member, worker, visit)
+            self._readmit(member, worker, health)
         else:
-            visit.note_health()
+            health.note_health()
 
-    def _readmit(self, member: Member, worker: WorkerInfo, visit: "_WorkerHealth") -> None:
+    def _readmit(self, member: Member, worker: WorkerInfo, health: "_WorkerHealth") -> None:
         try:
             self._check(worker)
             self._membership.admit(worker)
         except ClusterError as error:
-            visit.complain(str(error))
+            health.complain(str(error))
             self._membership.lose(member, str(error))
         else:
-            visit.note_return()
+            health.note_return()
 
 
 class _WorkerHealth:
-    """What the health_monitor remembers of one worker."""
+    """The probes of one worker so far."""
 
     _HEALTHY_VISITS = 10
 
@@ -139,13 +143,13 @@ class _WorkerHealth:
         self._healthy = 0
 
     def note_health(self) -> None:
-        """Seen well often enough, earlier losses are forgiven."""
+        """After enough good probes, earlier losses no longer count."""
         self._healthy += 1
         if self._healthy >= self._HEALTHY_VISITS:
             self.returns = 0
 
     def complain(self, words: str) -> None:
-        """Once for each different complaint."""
+        """Log each different reason once."""
         if words != self._complaint:
             self._complaint = words
-            _log.warning("not let in: %s", words)
+            _log.warning("not admitted: %s", words)

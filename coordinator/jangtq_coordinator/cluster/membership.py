@@ -1,6 +1,6 @@
-"""Who belongs to the cluster and in which state, and the placement that follows from it. Knows no network.
+"""The members of the cluster, their states, and the placement that follows. Knows no network.
 
-Any thread may ask and change; the placement is swapped as a whole, so that readers need no lock.
+Safe in any thread. The placement is swapped as a whole, so that readers need no lock.
 """
 
 import logging
@@ -15,12 +15,12 @@ from jangtq_coordinator.transport.worker_info import LOCAL, WorkerInfo
 from jangtq_proto.errors import ConfigurationError, CoverageError
 from jangtq_proto.ranges import expert_ids, format_ranges, ranges_of
 
-_CROWDED_SECONDS = 1.0
+_OVERLOADED_SECONDS = 1.0
 _log = logging.getLogger("jangtq.cluster")
 
 
 class Membership:
-    """Begins with everybody serving. Raises WorkerMismatchError for an expert that the model has not."""
+    """All workers serve at first. Raises WorkerMismatchError for an expert that the model does not have."""
 
     def __init__(self, workers: Sequence[WorkerInfo], expert_count: int) -> None:
         self.counters = ClusterCounters()
@@ -32,13 +32,13 @@ class Membership:
         self._pushed_back_at = float("-inf")
 
     def note_pushback(self) -> None:
-        """A member had too much to do."""
+        """A member refused a call because it had too many."""
         self.counters.pushbacks += 1
         self._pushed_back_at = time.monotonic()
 
-    def is_crowded(self) -> bool:
-        """Whether some member lately had too much to do, so that nothing new should begin."""
-        return time.monotonic() - self._pushed_back_at < _CROWDED_SECONDS
+    def is_overloaded(self) -> bool:
+        """Whether a member refused a call lately, so that no new prompt should start."""
+        return time.monotonic() - self._pushed_back_at < _OVERLOADED_SECONDS
 
     @property
     def placement(self) -> Placement:
@@ -46,26 +46,26 @@ class Membership:
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """Everybody, whatever the state."""
+        """All members, in any state."""
         with self._changed:
             return tuple(self._members.values())
 
     def member(self, name: str) -> Member | None:
-        """Somebody by name."""
+        """The member of this name, if any."""
         return self._members.get(name)
 
     def uncovered_seconds(self) -> float:
-        """How long some expert has been without a worker."""
+        """How long an expert has been without a worker."""
         since = self._uncovered_since
         return 0.0 if since is None else time.monotonic() - since
 
     def is_lost(self, member: Member) -> bool:
-        """Whether this member answers no call any more; one that drains or leaves still does."""
+        """Whether this member answers no calls any more; one that drains or leaves still answers."""
         now = self._members.get(member.name)
         return now is None or now.generation != member.generation or now.state is MemberState.LOST
 
     def admit(self, worker: WorkerInfo, *, asked_for: bool = False) -> bool:
-        """Let a worker in, or in again. Who drains or is in quarantine comes back only when asked for."""
+        """Admit a worker, or readmit it. A drained or quarantined one returns only if `asked_for`."""
         with self._changed:
             known = self._members.get(worker.name)
             if known and known.state in (MemberState.DRAINING, MemberState.QUARANTINED) and not asked_for:
@@ -76,7 +76,7 @@ class Membership:
             return True
 
     def lose(self, member: Member, reason: str) -> None:
-        """A member fell silent, left or broke; news of an earlier generation change nothing."""
+        """A member is silent, gone or broken. Reports about an earlier generation are ignored."""
         with self._changed:
             now = self._members.get(member.name)
             if now is None or now.generation != member.generation:
@@ -87,7 +87,7 @@ class Membership:
                 self._set(replace(now, state=MemberState.LOST, reason=reason))
 
     def leave(self, member: Member) -> None:
-        """A member said that it is about to stop: ask it nothing more until it is let in again."""
+        """A member announced that it stops: send it no calls until it is admitted again."""
         with self._changed:
             now = self._members.get(member.name)
             if now is None or now.generation != member.generation or now.state is not MemberState.SERVING:
@@ -96,14 +96,17 @@ class Membership:
             self._set(replace(now, state=MemberState.LEAVING, reason="it is stopping"))
 
     def explain(self, member: Member, reason: str) -> None:
-        """Why somebody is still lost, which may say more than how it was noticed first."""
+        """Update the reason of a loss; a later probe may know more than the first failure."""
         with self._changed:
             now = self._members.get(member.name)
             if now is not None and now.generation == member.generation and now.state is MemberState.LOST:
                 self._members = self._members | {now.name: replace(now, reason=reason)}
 
     def drain(self, name: str) -> Member:
-        """Ask a member nothing more. Raises ConfigurationError, CoverageError when nobody can replace it."""
+        """Send a member no more calls.
+
+        Raises ConfigurationError, and CoverageError if no other can replace it.
+        """
         with self._changed:
             member = self._known(name)
             if member.state is MemberState.SERVING:
@@ -113,7 +116,7 @@ class Membership:
             return drained
 
     def quarantine(self, member: Member, reason: str) -> bool:
-        """Ask a member nothing more because of what it answered; False where nobody else has its experts."""
+        """Send a member no more calls because of a wrong answer; False if no other has its experts."""
         with self._changed:
             now = self._members.get(member.name)
             if now is None or now.state is not MemberState.SERVING or now.name == LOCAL:
@@ -125,20 +128,20 @@ class Membership:
             return True
 
     def check_covered(self) -> None:
-        """Raise CoverageError while nobody serves some expert, naming them and who is away."""
+        """Raise CoverageError, with the experts and the absent members, while no worker serves an expert."""
         placement = self._placement
         if placement.uncovered:
             raise CoverageError(
-                f"nobody serves experts {format_ranges(placement.uncovered)}; {self.tell_away()}"
+                f"no worker serves experts {format_ranges(placement.uncovered)}; {self.absences()}"
             )
 
-    def tell_away(self) -> str:
-        """Who does not serve, and why."""
+    def absences(self) -> str:
+        """The members that do not serve, and why."""
         away = [member for member in self.members if member.state is not MemberState.SERVING]
         return "; ".join(f"{member.name} is {member.state}: {member.reason}" for member in away)
 
     def wait_for_change(self, placement: Placement, timeout_seconds: float) -> bool:
-        """Whether the placement became another one."""
+        """Wait until the placement is another one; False after the timeout."""
         with self._changed:
             return self._changed.wait_for(lambda: self._placement is not placement, timeout_seconds)
 
@@ -160,7 +163,7 @@ class Membership:
             )
 
     def _set(self, member: Member) -> None:
-        """Called with the lock held. A member that does not fit the model leaves everything as it was."""
+        """Call with the lock held. A member that does not fit the model changes nothing."""
         members = self._members | {member.name: member}
         placement = make_placement(list(members.values()), self._expert_count)
         self._members, self._placement = members, placement
@@ -179,4 +182,4 @@ class Membership:
         held = format_ranges(member.info.ranges)
         _log.log(level, "worker %s with experts %s is %s%s", member.name, held, member.state, why)
         if self._placement.uncovered:
-            _log.warning("nobody serves experts %s", format_ranges(self._placement.uncovered))
+            _log.warning("no worker serves experts %s", format_ranges(self._placement.uncovered))

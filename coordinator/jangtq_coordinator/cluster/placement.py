@@ -11,7 +11,7 @@ from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges, ranges_o
 
 
 class MemberState(StrEnum):
-    """Only members that are SERVING are asked. Who is LEAVING or LOST is let in when it is back."""
+    """Only SERVING members get calls. A LEAVING or LOST one is admitted again when it is back."""
 
     SERVING = "serving"
     LEAVING = "leaving"
@@ -22,7 +22,7 @@ class MemberState(StrEnum):
 
 @dataclass(frozen=True)
 class Member:
-    """A worker of the cluster. `generation` counts how often it was let in: older connections are stale."""
+    """A worker of the cluster. `generation` counts its admissions: connections of older ones are stale."""
 
     info: WorkerInfo
     generation: int = 0
@@ -36,36 +36,36 @@ class Member:
 
 @dataclass(frozen=True)
 class Placement:
-    """The members that serve, in order, and of each expert the positions of those that hold it."""
+    """The members that serve, in order, and for each expert the positions of those that hold it."""
 
     members: tuple[Member, ...]
     workers_of: tuple[tuple[int, ...], ...]
 
     @cached_property
     def uncovered(self) -> tuple[ExpertRange, ...]:
-        """Experts that nobody serves."""
+        """Experts that no member serves."""
         return ranges_of(expert for expert, workers in enumerate(self.workers_of) if not workers)
 
     @cached_property
     def has_replicas(self) -> bool:
-        """Whether some expert can be asked of several members."""
+        """Whether several members hold some expert."""
         return any(len(workers) > 1 for workers in self.workers_of)
 
     def can_spare(self, name: str, experts: Iterable[int]) -> bool:
-        """Whether all these experts are held by somebody else, too."""
+        """Whether other members hold all these experts, too."""
         return all(
             any(self.members[worker].name != name for worker in self.workers_of[expert]) for expert in experts
         )
 
     def check_covered(self) -> None:
-        """Raise one CoverageError that lists the experts held by nobody and what each member has."""
+        """Raise one CoverageError that lists the experts without a worker and what each member has."""
         if self.uncovered:
             held = "; ".join(f"{m.name} holds {format_ranges(m.info.ranges)}" for m in self.members)
-            raise CoverageError(f"experts {format_ranges(self.uncovered)} are held by nobody; {held}")
+            raise CoverageError(f"no worker holds experts {format_ranges(self.uncovered)}; {held}")
 
 
 def make_placement(members: Sequence[Member], expert_count: int) -> Placement:
-    """The placement of the members that serve. Raises WorkerMismatchError for a foreign expert."""
+    """The placement of the members that serve. Raises WorkerMismatchError for an unknown expert."""
     serving = tuple(member for member in members if member.state is MemberState.SERVING)
     workers_of: list[list[int]] = [[] for _ in range(expert_count)]
     for position, member in enumerate(serving):

@@ -1,6 +1,6 @@
-"""Has takeover load what nobody serves any more, and let go of it when its owner is back.
+"""Has workers load experts that no worker serves any more, and drop them when their owner is back.
 
-Who takes and gives what is decided purely; a thread acts on it.
+Pure functions decide who takes and drops what; a thread acts on it.
 """
 
 import logging
@@ -22,9 +22,9 @@ _Shares = dict[str, tuple[int, ...]]
 
 
 def share_out(lost: Sequence[int], room: Mapping[str, int], *, own_room: int = 0) -> _Shares:
-    """Which lost experts each worker takes: as evenly as `room`, a count of experts each, allows.
+    """Which lost experts each worker takes, as evenly as `room` (a count of experts for each) allows.
 
-    Neighbours stay together. The coordinator, with `own_room`, takes what is left over; the rest is left out.
+    Neighbours stay together. The coordinator takes up to `own_room` of what is left; the rest stays lost.
     """
     left = list(lost)
     shares: _Shares = {}
@@ -40,7 +40,7 @@ def share_out(lost: Sequence[int], room: Mapping[str, int], *, own_room: int = 0
 
 
 def to_give_back(workers: Iterable[WorkerInfo]) -> _Shares:
-    """What each worker took over that somebody holds as his own."""
+    """What each worker took over and an owner serves again."""
     serving = list(workers)
     taken = {worker.name: set(expert_ids(worker.taken_over)) for worker in serving}
     owned = {
@@ -50,7 +50,7 @@ def to_give_back(workers: Iterable[WorkerInfo]) -> _Shares:
 
 
 class Rebalancer:
-    """Acts when experts had no worker, or one too many, for `after_seconds`.
+    """Acts when experts had no worker, or a superfluous one, for `after_seconds`.
 
     expert_bytes: of one expert in all layers.
     """
@@ -65,7 +65,7 @@ class Rebalancer:
         self._asked: dict[str, float] = {}
         self._superfluous: _Shares = {}
         self._superfluous_since = 0.0
-        self._told = ""
+        self._logged = ""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="rebalancer", daemon=True)
 
@@ -73,7 +73,7 @@ class Rebalancer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask nobody any more."""
+        """Stop the thread."""
         self._stopped.set()
         self._thread.join()
 
@@ -86,7 +86,7 @@ class Rebalancer:
                 self._look_for_superfluous()
 
     def _rebalance(self) -> None:
-        """A member that was asked is given time to load before somebody else is asked for the same."""
+        """A member that was asked gets time to load before another is asked for the same experts."""
         now = time.monotonic()
         if any(now - asked < _LOADING_SECONDS for asked in self._asked.values()):
             return
@@ -95,13 +95,15 @@ class Rebalancer:
         own_room = self._takeover.own_spare_bytes // self._expert_bytes
         shares = share_out(expert_ids(placement.uncovered), room, own_room=own_room)
         if not shares:
-            self._tell(f"nobody may take over experts {format_ranges(placement.uncovered)}: see --spare-gb")
+            self._log_once(
+                f"no worker may take over experts {format_ranges(placement.uncovered)}: see --spare-gb"
+            )
         for name, experts in shares.items():
             if self._ask(self._takeover.take_over, "takes over", name, ranges_of(experts)):
                 self._asked[name] = now
 
     def _look_for_superfluous(self) -> None:
-        """Give back what stayed superfluous for a while: its owner might come and go."""
+        """Give back what stayed superfluous for a while, since an owner might come and go."""
         found = to_give_back(member.info for member in self._membership.placement.members)
         now = time.monotonic()
         if found != self._superfluous:
@@ -121,13 +123,13 @@ class Rebalancer:
         try:
             change(name, ranges)
         except ClusterError as error:
-            self._tell(f"not so: {name} {words} experts {format_ranges(ranges)}: {error}")
+            self._log_once(f"failed: {name} {words} experts {format_ranges(ranges)}: {error}")
             return False
         _log.warning("%s %s experts %s", name, words, format_ranges(ranges))
         return True
 
-    def _tell(self, words: str) -> None:
-        """Once for each different trouble."""
-        if words != self._told:
-            self._told = words
+    def _log_once(self, words: str) -> None:
+        """Log each different problem once."""
+        if words != self._logged:
+            self._logged = words
             _log.warning("%s", words)

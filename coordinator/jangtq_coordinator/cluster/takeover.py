@@ -1,4 +1,4 @@
-"""How those who are left are told to take over experts, or to give them back: workers, and this process."""
+"""Asks workers, or this process, to take over experts and to give them back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,31 +12,31 @@ from jangtq_proto.ranges import ExpertRange
 
 @dataclass(frozen=True)
 class Takeover:
-    """Members by name. May be used by any thread."""
+    """Members by name. Safe in any thread."""
 
     prober: ControlClient
     local: LocalExperts | None = None
 
     @property
     def own_spare_bytes(self) -> int:
-        """Bytes of experts that may still be taken over here."""
+        """Bytes of experts that this process may still take over."""
         return self.local.spare_bytes if self.local else 0
 
     def take_over(self, name: str, ranges: Sequence[ExpertRange]) -> None:
-        """Have a member begin to load more experts. Raises ClusterError that says who."""
+        """Have a member start to load more experts. Raises ClusterError that names it."""
         if name == LOCAL and self.local:
             self.local.take_over(ranges)
         else:
             self.prober.take_over(parse_address(name), ranges)
 
     def give_back(self, name: str, ranges: Sequence[ExpertRange]) -> None:
-        """Have a member let go of experts that it took over. Raises ClusterError that says who."""
+        """Have a member drop experts that it took over. Raises ClusterError that names it."""
         if name == LOCAL and self.local:
             self.local.give_back(ranges)
         else:
             self.prober.give_back(parse_address(name), ranges)
 
     def stop(self) -> None:
-        """Take over nothing more here."""
+        """Stop loading here."""
         if self.local:
             self.local.stop()

@@ -136,7 +136,7 @@ class Failover:
             return
         raise CoverageError(
             f"experts {format_ranges(placement.uncovered)} had no worker for more than "
-            f"{self._worker_timeout_seconds:g} s; {self._membership.tell_away()}"
+            f"{self._worker_timeout_seconds:g} s; {self._membership.absences()}"
         )
 
 

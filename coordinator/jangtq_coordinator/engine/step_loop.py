@@ -160,7 +160,9 @@ class StepLoop:
             self._take_token(step)
 
     def _prefill(self) -> None:
-        if self._scheduler.decoding and (self._retry_window.is_tried or self._loaded.readiness.is_crowded()):
+        if self._scheduler.decoding and (
+            self._retry_window.is_tried or self._loaded.readiness.is_overloaded()
+        ):
             return
         others_wait, began = self._scheduler.decoding > 0, time.perf_counter_ns()
         steps = self._try("prefill", self._scheduler.prefill, self._scheduler.drop_prefill)

@@ -12,7 +12,9 @@ class DirectoryLock:
     """Held until `release`, or until the process ends, however it ends."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises BlockingIOError that names the worker, and OSError where the directory cannot be written."""
+        """Raises BlockingIOError that names the holding process, and OSError if the directory cannot be
+        written.
+        """
         self._file = os.open(directory / _NAME, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -27,5 +29,5 @@ class DirectoryLock:
         os.write(self._file, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
-        """Let others have it. The file stays: removing it could take it from the next worker."""
+        """Release the directory. The file stays: removing it could take the lock from the next process."""
         os.close(self._file)

@@ -132,7 +132,7 @@ class DiskStore:
                 block.written = False
 
     def close(self) -> None:
-        """Write what is waiting, end the thread, and let others have the directory."""
+        """Write what is waiting, end the thread, and release the directory."""
         self._queue.put(None)
         self._writer.join()
         self._lock_file.release()

@@ -95,7 +95,7 @@ class PrefixCache:
             self._insert(tokens, span, piece)
 
     def shrink(self, limit_bytes: int, *, keep: Collection[PrefixBlock[CachedBlock]] = ()) -> None:
-        """Let go of the least recently used until `limit_bytes` are enough, where `keep` allows it."""
+        """Drop the least recently used blocks that `keep` allows, until `limit_bytes` are enough."""
         if self._nbytes <= limit_bytes:
             return
         for block in self._tree:

@@ -1,4 +1,4 @@
-"""A private authority, and the certificates that it makes for workers and coordinators. Opens no file."""
+"""A private authority, and the certificates that it issues for workers and coordinators. Opens no file."""
 
 import ipaddress
 import re
@@ -38,7 +38,7 @@ class PemPair(NamedTuple):
 
 @dataclass(frozen=True)
 class Subject:
-    """Whom a certificate is for: host names or IP addresses, by the first of which we call it."""
+    """The subject of a certificate: host names or IP addresses; the first is its name."""
 
     role: Role
     names: tuple[str, ...]
@@ -52,7 +52,7 @@ class Subject:
 
     @property
     def folder(self) -> str:
-        """A file name for it."""
+        """The name of its folder."""
         name = self.names[0].replace(":", "-")
         return name if name == self.role else f"{self.role}-{name}"
 
@@ -62,14 +62,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class Authority:
-    """Its own certificate, signed by itself, and the key that signs others."""
+    """The self-signed certificate, and the key that signs others."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
 
     @classmethod
     def create(cls) -> "Authority":
-        """Good for ten years. Each has a name of its own, so that two can be told apart."""
+        """Valid for ten years. Each has a name of its own, so that two differ."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name(f"authority {x509.random_serial_number():040x}"[:30])
         builder = _builder(name, key.public_key(), timedelta(days=AUTHORITY_DAYS)).issuer_name(name)
@@ -97,7 +97,7 @@ class Authority:
         return _pems(self.certificate, self.key)
 
     def issue(self, subject: Subject, *, days: int) -> PemPair:
-        """A new key and its certificate. Raises ConfigurationError when it would outlive the authority."""
+        """A new key and its certificate. Raises ConfigurationError if it would outlive the authority."""
         if datetime.now(UTC) + timedelta(days=days) > self.certificate.not_valid_after_utc:
             end = self.certificate.not_valid_after_utc
             raise ConfigurationError(
@@ -119,7 +119,7 @@ class Authority:
         return _pems(certificate, key)
 
     def issued(self, certificate: x509.Certificate) -> bool:
-        """Whether it signed a certificate."""
+        """Whether this authority signed a certificate."""
         try:
             certificate.verify_directly_issued_by(self.certificate)
         except (ValueError, TypeError, InvalidSignature):
@@ -128,7 +128,7 @@ class Authority:
 
 
 def subject_of(certificate: x509.Certificate) -> Subject:
-    """Whom a certificate of ours is for. Raises ConfigurationError for anybody else's."""
+    """The subject of a certificate of this project. Raises ConfigurationError for any other."""
     try:
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

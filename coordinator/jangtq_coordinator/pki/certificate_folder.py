@@ -1,4 +1,4 @@
-"""The folder that `jangtq-coord certs` keeps: the authority, and a folder to be copied for each machine."""
+"""The folder of `jangtq-coord certs`: the authority, and a folder to copy to each machine."""
 
 import os
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ class CertificateFolder:
         self._authority_folder = root / _AUTHORITY_FOLDER
 
     def authority(self) -> Authority | None:
-        """The one that signs now; None where there is none yet."""
+        """The authority that signs now; None if there is none yet."""
         certificate = self._authority_folder / CERTIFICATE_FILE
         if not certificate.exists():
             return None
@@ -34,11 +34,11 @@ class CertificateFolder:
 
     @property
     def trusts_two(self) -> bool:
-        """Whether the authority before this one is trusted as well."""
+        """Whether the previous authority is trusted, too."""
         return (self._authority_folder / _OLD_FILE).exists()
 
     def replace_authority(self, authority: Authority) -> None:
-        """Sign with this one from now on; the one before it stays trusted until `drop_old`."""
+        """Sign with this authority from now on; the previous one stays trusted until `drop_old`."""
         before = self.authority()
         if before is not None:
             if self.trusts_two:
@@ -51,14 +51,14 @@ class CertificateFolder:
         _write(self._authority_folder / CERTIFICATE_FILE, authority.pems.certificate)
 
     def drop_old(self, authority: Authority) -> None:
-        """Trust the old authority no more; nobody may still need it."""
+        """Stop to trust the old authority; no certificate in use may need it."""
         for folder, certificate in self._certificates():
             if not authority.issued(certificate):
                 raise ConfigurationError(f"{folder} holds a certificate of the old authority: --renew first")
         (self._authority_folder / _OLD_FILE).unlink(missing_ok=True)
 
     def subjects(self) -> list[Subject]:
-        """Everybody who has a certificate here."""
+        """The subjects of all certificates in the folder."""
         return [subject_of(certificate) for _, certificate in self._certificates()]
 
     def end_of(self, subject: Subject) -> str:
@@ -66,12 +66,12 @@ class CertificateFolder:
         return f"{_load(self.root / subject.folder / CERTIFICATE_FILE).not_valid_after_utc:%Y-%m-%d}"
 
     def store(self, subject: Subject, pems: PemPair) -> None:
-        """Key first: until both are there, whoever reads the folder finds that they do not fit."""
+        """The key first: until both files are there, a reader finds that they do not fit."""
         _write(self.root / subject.folder / KEY_FILE, pems.key)
         _write(self.root / subject.folder / CERTIFICATE_FILE, pems.certificate)
 
     def spread_trust(self) -> None:
-        """Put the authorities that are trusted now into every folder."""
+        """Write the trusted authorities into every folder."""
         files = (CERTIFICATE_FILE, _OLD_FILE)
         paths = [self._authority_folder / name for name in files]
         trusted = b"".join(path.read_bytes() for path in paths if path.exists())
@@ -92,7 +92,7 @@ def _load(path: Path) -> x509.Certificate:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all, for its owner only."""
+    """Write a file atomically, readable by its owner only."""
     draft = path.with_name(f".{path.name}")
     try:
         for folder in (path.parent.parent, path.parent):

@@ -1,4 +1,4 @@
-"""Certificates as this project wants them: who may act as what, and until when. Opens no file."""
+"""Checks of certificates: their role, and until when they are valid. Opens no file."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -26,7 +26,7 @@ KEY_USAGE: Final[dict[Role, ObjectIdentifier]] = {
 
 
 def check_certificate(certificate: bytes, key: bytes, *, role: Role) -> datetime:
-    """When a PEM certificate ends, found to fit its key and its role. Raises ConfigurationError."""
+    """The end of a PEM certificate that fits its key and its role. Raises ConfigurationError."""
     try:
         first = x509.load_pem_x509_certificates(certificate)[0]
         private = serialization.load_pem_private_key(key, password=None)
@@ -41,7 +41,7 @@ def check_certificate(certificate: bytes, key: bytes, *, role: Role) -> datetime
 
 
 def refusal(certificate: x509.Certificate, authorities: bytes) -> str | None:
-    """Why a certificate that was let in before would not be today; None where it would."""
+    """Why a certificate that was accepted before is refused now; None if it still is accepted."""
     try:
         check_time(certificate)
     except ConfigurationError as error:
@@ -66,7 +66,7 @@ def check_authorities(trusted: bytes) -> None:
 
 
 def _other_use(usages: tuple[ObjectIdentifier, ...], wanted: Role) -> str:
-    """What to say of a certificate that is not for the role that is wanted."""
+    """The message about a certificate for another role."""
     for role in Role:
         if KEY_USAGE[role] in usages:
             return (
@@ -99,7 +99,7 @@ def _key_usages(certificate: x509.Certificate) -> tuple[ObjectIdentifier, ...]:
 
 
 def check_time(certificate: x509.Certificate) -> None:
-    """Raises ConfigurationError before and after the days that a certificate is for."""
+    """Raises ConfigurationError outside a certificate's time."""
     now = datetime.now(UTC)
     if certificate.not_valid_after_utc < now:
         raise ConfigurationError(f"the certificate expired on {certificate.not_valid_after_utc:%Y-%m-%d}")

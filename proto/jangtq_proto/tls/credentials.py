@@ -1,4 +1,4 @@
-"""What one side shows of itself and whom it trusts, from three files that are read again when they change.
+"""One side's certificate and trusted authorities, from three files that are read again after changes.
 
 Knows no address and no transport.
 """
@@ -26,7 +26,7 @@ _log = logging.getLogger("jangtq.tls")
 
 @dataclass(frozen=True, eq=False)
 class TlsFiles:
-    """The three files at one moment, PEM, and a context made of them; a new object whenever they change."""
+    """The three files at one moment, PEM, and a context made of them; a new object after each change."""
 
     authorities: bytes
     certificate: bytes
@@ -45,7 +45,7 @@ class Credentials:
         self._files = _read(self._folder, role)
 
     def current(self) -> TlsFiles:
-        """What the files say now, or said last when they fit together."""
+        """The current files, or the last ones that fitted together."""
         with self._lock:
             stamp = _stamp(self._folder)
             if stamp != self._stamp:
@@ -77,14 +77,14 @@ def _read(folder: Path, role: Role) -> TlsFiles:
 
 
 def _make_context(folder: Path, role: Role) -> ssl.SSLContext:
-    """For sockets of our own; TLS 1.3 only, and nobody without a certificate of the other role."""
+    """The context of express sockets: TLS 1.3 only, and only peers with a certificate of the other role."""
     if role is Role.WORKER:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.verify_mode = ssl.CERT_REQUIRED
-        context.num_tickets = 0  # a session taken up again would outlive a certificate that is revoked
+        context.num_tickets = 0  # a resumed session would outlive a revoked certificate
     else:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.set_alpn_protocols(["h2"])  # gRPC lets nobody in who does not offer it
+        context.set_alpn_protocols(["h2"])  # gRPC refuses peers that do not offer it
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(folder / CERTIFICATE_FILE, folder / KEY_FILE)
     context.load_verify_locations(folder / AUTHORITIES_FILE)
@@ -104,7 +104,7 @@ def _read_file(path: Path) -> bytes:
 def check_key_is_private(path: Path) -> None:
     """Raises ConfigurationError where others may read it.
 
-    Somebody else's file, such as one that systemd hands over, may have the modes that they chose.
+    A file of another user, such as one from systemd, may have any mode.
     """
     found = path.stat()
     if found.st_uid == os.getuid() and found.st_mode & 0o077:

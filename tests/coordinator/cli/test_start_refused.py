@@ -37,7 +37,7 @@ def test_nobody_there_is_said_for_every_worker(demo_bundle: Path) -> None:
 def test_experts_held_by_nobody_are_named(demo_bundle: Path) -> None:
     with running_workers(demo_bundle, ["0-99", "130-255"]) as workers:
         said = refused(*serve_arguments(demo_bundle, *workers))
-    assert f"experts 100-129 are held by nobody; {workers[0]} holds 0-99; {workers[1]} holds 130-255" in said
+    assert f"no worker holds experts 100-129; {workers[0]} holds 0-99; {workers[1]} holds 130-255" in said
 
 
 def test_workers_of_two_bundles_are_refused(

@@ -95,10 +95,10 @@ class Kept:
             self.membership,
             ask=self.workers.ask,
             check=lambda found: check_workers([found], fingerprint="f", protocol_version=1),
-            rhythm=QUICK,
+            intervals=QUICK,
         )
         for name in "ab":
-            self.health_monitor.look_after(Address(name, 1))
+            self.health_monitor.watch(Address(name, 1))
 
     def state(self, name: str) -> MemberState:
         return member_of(self.membership, name).state

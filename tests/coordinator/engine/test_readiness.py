@@ -110,7 +110,7 @@ async def test_no_prompt_begins_beside_a_running_answer_while_a_worker_has_too_m
     with running_engine() as (engine, _):
         crowded = threading.Event()
         crowded.set()
-        engine.loaded.readiness.when_crowded(crowded.is_set)
+        engine.loaded.readiness.when_overloaded(crowded.is_set)
         first = engine.submit(request(max_tokens=300))
         await anext(first)
         second = engine.submit(request(PROMPTS[1]))

@@ -30,7 +30,7 @@ def test_every_expert_gets_its_workers() -> None:
 def test_missing_experts_are_named_with_what_everybody_holds() -> None:
     with pytest.raises(CoverageError) as caught:
         membership_of({"a:1": "0-3", "b:1": "6"}, 8).placement.check_covered()
-    assert str(caught.value) == "experts 4-5,7 are held by nobody; a:1 holds 0-3; b:1 holds 6"
+    assert str(caught.value) == "no worker holds experts 4-5,7; a:1 holds 0-3; b:1 holds 6"
 
 
 def test_an_expert_outside_the_model_is_named() -> None:

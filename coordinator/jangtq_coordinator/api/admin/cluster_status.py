@@ -1,4 +1,4 @@
-"""What the coordinator tells of its cluster: workers, experts, and where each layer's time goes."""
+"""GET /cluster: the workers, their experts, and where each layer's time goes."""
 
 from dataclasses import asdict
 
@@ -16,7 +16,7 @@ from jangtq_proto.ranges import format_ranges
 
 
 class WorkerTimes(BaseModel):
-    """Milliseconds of a worker's newest calls: what was waited, and what of it its own time leaves."""
+    """Milliseconds of a worker's newest calls: from call to answer, and without the worker's own time."""
 
     wait_p50_ms: float
     wait_p99_ms: float
@@ -32,7 +32,7 @@ class WorkerTimes(BaseModel):
 
 
 class WorkerStatus(BaseModel):
-    """One process that holds experts. Bytes as it described itself when it was found."""
+    """One process that holds experts; bytes as it reported them when it was admitted."""
 
     name: str
     state: MemberState
@@ -77,7 +77,7 @@ class LayerStatus(BaseModel):
 
 
 class OverlapStatus(BaseModel):
-    """Whether passes of a kind, of up to `most_rows` rows, run as two halves, and the times that say so."""
+    """Whether passes of a kind, of up to `most_rows` rows, run as two halves, and the times behind that."""
 
     kind: str
     most_rows: int
@@ -91,7 +91,7 @@ class OverlapStatus(BaseModel):
 
 
 class HeatStatus(BaseModel):
-    """How often each expert was picked in the last `window_seconds`, a row of numbers for each layer."""
+    """How often each expert was picked in the last `window_seconds`: a row for each layer."""
 
     window_seconds: int
     layers: list[list[int]]
@@ -113,7 +113,7 @@ def cluster_router(cluster: Cluster, fingerprint: str) -> APIRouter:
 
     @router.get("/cluster")
     async def get_cluster() -> ClusterStatus:
-        """Who holds which experts, and where each layer's time goes."""
+        """Which worker holds which experts, and where each layer's time goes."""
         return ClusterStatus(
             fingerprint=fingerprint,
             workers=[WorkerStatus.of(m, traffic.of(m.name)) for m in cluster.membership.members],
@@ -130,7 +130,9 @@ def cluster_router(cluster: Cluster, fingerprint: str) -> APIRouter:
 
 
 def health_of(cluster: Cluster) -> ClusterHealth:
-    """What /health says of the cluster: who serves what, who is away and why, and what nobody serves."""
+    """The cluster's part of /health: who serves what, who is absent and why, and which experts no worker
+    serves.
+    """
     placement = cluster.membership.placement
     details: dict[str, object] = {
         "experts": {m.name: format_ranges(m.info.ranges) for m in placement.members}

@@ -1,4 +1,7 @@
-"""GET /health and its short forms: whether requests are taken, and how the cluster is. Knows no worker."""
+"""GET /health and its short forms: whether requests are taken, and the state of the cluster.
+
+Knows no worker.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,7 +14,7 @@ from jangtq_coordinator.engine.engine import Engine, EngineState
 
 @dataclass(frozen=True)
 class ClusterHealth:
-    """Whether all experts can be reached, with details fit for JSON."""
+    """Whether all experts can be reached, with details for JSON."""
 
     serving: bool = True
     details: Mapping[str, object] = field(default_factory=dict)
@@ -20,14 +23,14 @@ class ClusterHealth:
 def health_router(engine: Engine, cluster_health: Callable[[], ClusterHealth]) -> APIRouter:
     """The health routes; `cluster_health` must answer at once.
 
-    Live is who would not gain from a restart; ready is who should get requests now.
+    Live: a restart would not help. Ready: requests should be sent here now.
     """
     router = APIRouter()
 
     @router.get("/v1/health", include_in_schema=False, response_model=None)
     @router.get("/health", response_model=None)
     async def get_health() -> Response:
-        """200 while requests are taken and can be answered, else 503; with all that is known."""
+        """200 while requests are taken and can be answered, else 503; with all details."""
         state, cluster = engine.state, cluster_health()
         body = {
             "status": _status(state, cluster),
@@ -42,12 +45,14 @@ def health_router(engine: Engine, cluster_health: Callable[[], ClusterHealth]) -
 
     @router.get("/health/live", response_model=None)
     async def get_live() -> Response:
-        """503 once the engine broke, which only a restart mends; also while it loads or stops 200."""
+        """503 once the engine failed, which only a restart mends; 200 otherwise, also while it loads or
+        stops.
+        """
         return JSONResponse({"engine": engine.state}, _code(engine.state is not EngineState.FAILED))
 
     @router.get("/health/ready", response_model=None)
     async def get_ready() -> Response:
-        """The status of /health without the details, for who has no key."""
+        """The status of /health without details, for callers without a key."""
         status = _status(engine.state, cluster_health())
         return JSONResponse({"status": status}, _code(status == "ok"))
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told of engine and cluster: read from their own counters when it asks."""
+"""Metrics of engine and cluster for Prometheus, read from their own counters at each scrape."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
@@ -38,7 +38,7 @@ class EngineCollector(Collector):
             {"active": load.active_bytes, "kept": load.kept_bytes},
         )
         yield GaugeMetricFamily("jangtq_kv_budget_bytes", "Most bytes of the KV cache.", load.budget_bytes)
-        for name, told, value in (
+        for name, help_text, value in (
             ("admitted_prompt_tokens", "Prompt tokens of admitted requests.", done.prompt_tokens),
             ("cached_prompt_tokens", "Of these, the ones whose KV had been kept.", done.cached_tokens),
             ("draft_tokens", "Tokens guessed by prompt lookup.", done.drafted_tokens),
@@ -48,7 +48,7 @@ class EngineCollector(Collector):
             ("requests_refused", "Requests that found the queue full.", done.refused),
             ("requests_preempted", "Requests sent back to the queue for lack of memory.", done.preempted),
         ):
-            yield CounterMetricFamily(f"jangtq_{name}", told, value)
+            yield CounterMetricFamily(f"jangtq_{name}", help_text, value)
         yield held_up(done.held_up)
 
 
@@ -80,23 +80,25 @@ class ClusterCollector(Collector):
         paused = events.pop("paused_seconds")
         yield counter("jangtq_cluster_events", "What happened to the cluster, by kind.", "kind", events)
         yield CounterMetricFamily(
-            "jangtq_paused_seconds", "Seconds in which passes waited for experts that nobody held.", paused
+            "jangtq_paused_seconds",
+            "Seconds in which passes waited for experts that no worker served.",
+            paused,
         )
         uncovered = sum(len(held) == 0 for held in membership.placement.workers_of)
-        yield GaugeMetricFamily("jangtq_uncovered_experts", "Experts that nobody serves.", uncovered)
+        yield GaugeMetricFamily("jangtq_uncovered_experts", "Experts that no worker serves.", uncovered)
 
 
-def counter(name: str, told: str, label: str, values: Mapping[str, float]) -> Metric:
+def counter(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:
     """One counter with a value for each value of its label."""
-    family = CounterMetricFamily(name, told, labels=(label,))
+    family = CounterMetricFamily(name, help_text, labels=(label,))
     for given, value in values.items():
         family.add_metric((given,), value)
     return family
 
 
-def gauge(name: str, told: str, label: str, values: Mapping[str, float]) -> Metric:
+def gauge(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:
     """One gauge with a value for each value of its label."""
-    family = GaugeMetricFamily(name, told, labels=(label,))
+    family = GaugeMetricFamily(name, help_text, labels=(label,))
     for given, value in values.items():
         family.add_metric((given,), value)
     return family

@@ -1,6 +1,6 @@
-"""GET /trace: what the engine did of late, for Perfetto. Knows no worker.
+"""GET /trace: the engine's recent past, for Perfetto. Knows no worker.
 
-Traces have up to a quarter of a million events: they are made in a thread, for other answers not to wait.
+Traces have up to a quarter of a million events; a thread builds them, so that other answers need not wait.
 """
 
 import time
@@ -49,7 +49,7 @@ def _request(timeline: Timeline, request_id: str | None) -> JsonReply:
 
 
 def _streams(record: Record, request_id: str | None) -> tuple[RequestSpan, ...]:
-    """All of the newest request, which run together: its id may have been used before.
+    """All streams of the newest request with this id, which may have been used before.
 
     Raises UnknownRequestError.
     """

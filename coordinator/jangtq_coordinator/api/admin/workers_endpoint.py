@@ -15,13 +15,13 @@ from jangtq_proto.ranges import format_ranges
 
 
 class WorkerName(BaseModel):
-    """Which worker, as HOST:PORT."""
+    """A worker, as HOST:PORT."""
 
     worker: str
 
 
 class WorkerChange(BaseModel):
-    """What became of it."""
+    """The worker's new state."""
 
     worker: str
     experts: str
@@ -29,19 +29,19 @@ class WorkerChange(BaseModel):
 
 
 def workers_router(membership: Membership, health_monitor: HealthMonitor, *, default_port: int) -> APIRouter:
-    """The routes that change who belongs to the cluster."""
+    """The routes that add and drain workers."""
     router = APIRouter(dependencies=[Depends(require_admin)])
 
     @router.post("/cluster/workers")
     def post_worker(body: WorkerName) -> WorkerChange:
-        """Let a worker in, a new one, or one that was drained or in quarantine."""
+        """Admit a worker: a new one, or one that was drained or quarantined."""
         with _as_http():
             worker = health_monitor.admit(parse_address(body.worker, default_port=default_port))
         return WorkerChange(worker=worker.name, experts=format_ranges(worker.ranges), state="serving")
 
     @router.post("/cluster/workers/drain")
     def post_drain(body: WorkerName) -> WorkerChange:
-        """Ask a worker nothing more, so that it may be stopped; others must hold all of its experts."""
+        """Send a worker no more calls, so that it can be stopped; others must hold all of its experts."""
         with _as_http():
             name = str(parse_address(body.worker, default_port=default_port))
             member = membership.drain(name)

@@ -1,4 +1,4 @@
-"""Who may call the API: workers of a key where there are keys, and no web page of another site."""
+"""Who may call the API: clients with a key, if there are keys, and no web page of another site."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from jangtq_coordinator.api.http.error_responses import Problem
 from jangtq_proto.addresses import Address, is_ip_address
 
 OPEN_PATHS: Final = frozenset({"/", "/health/live", "/health/ready"})
-"""What needs no key: the page asks for one itself, and probes have none."""
+"""Paths that need no key: the page asks for one itself, and probes have none."""
 
 _LOCAL_SUFFIXES: Final = (".local", ".localhost", ".lan", ".internal", ".home.arpa")
 
 
 @dataclass(frozen=True)
 class Access:
-    """`origins` are those of web pages that may call; "*" stands for all. None for `keys` asks for no key."""
+    """`origins` are the web pages that may call ("*": all). With None for `keys`, no key is needed."""
 
     keys: KeyFile | None = None
     origins: tuple[str, ...] = ()
@@ -48,10 +48,10 @@ class KeyCheck:
 
 
 class OriginCheck:
-    """ASGI middleware that keeps other sites' pages out, which browsers let send without asking.
+    """ASGI middleware that refuses pages of other sites, since browsers send their requests without asking.
 
-    Without keys the name in the Host header must be a local one too: by a name of its own that points to
-    this machine, a page would be of the same origin.
+    Without keys the Host header must name this machine or an address: a page whose own host name points to
+    this machine would be of the same origin (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, *, origins: Sequence[str], any_host: bool) -> None:
@@ -83,13 +83,13 @@ class OriginCheck:
 
 
 def given_key(headers: Headers) -> str | None:
-    """The key of a request, as OpenAI's or as Anthropic's clients send it."""
+    """The key of a request, in the header of OpenAI's or of Anthropic's clients."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key")
 
 
 def key_name_of(scope: Scope) -> str | None:
-    """Whose key a request brought, where there are keys."""
+    """The name of a request's key, if there are keys."""
     name = scope.get("state", {}).get("key_name")
     return name if isinstance(name, str) else None
 
@@ -104,7 +104,7 @@ def require_admin(request: Request) -> None:
 
 
 def is_local_name(host: str) -> bool:
-    """Whether a Host header names an address, or something that public name servers cannot answer for."""
+    """Whether a Host header names an address, or a name that public name servers do not serve."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
     except ValueError:

@@ -1,7 +1,7 @@
 """API keys: made here, shown once, and kept as hashes in a file that may change while it is used.
 
-A line of the file is `NAME sha256:HEX`. Keys are 256 random bits, which no guessing reaches, so a plain
-hash of them is enough; passwords would need a slow one. Knows no HTTP.
+A line of the file is `NAME sha256:HEX`. Keys are 256 random bits, which cannot be guessed, so that a plain
+hash is enough; passwords would need a slow one. Knows no HTTP.
 """
 
 import hashlib
@@ -24,14 +24,14 @@ _log = logging.getLogger("jangtq.keys")
 
 
 def new_key() -> str:
-    """A key that nobody had before."""
+    """A new random key."""
     return _PREFIX + secrets.token_urlsafe(32)
 
 
 def add_key(path: Path, name: str) -> str:
-    """Append a new key's hash to the file, made where there is none, and return the key itself.
+    """Append a new key's hash to the file, which is made if it is missing; returns the key.
 
-    Raises ConfigurationError for a name that cannot be one or that has a key already.
+    Raises ConfigurationError for a bad name, and for one that has a key already.
     """
     if not _NAME.fullmatch(name):
         raise ConfigurationError(f"name {name!r}: allowed are 1 to 64 letters, digits and . _ @ -")
@@ -49,7 +49,7 @@ def add_key(path: Path, name: str) -> str:
 
 
 def parse_keys(text: str, path: Path) -> dict[str, str]:
-    """The name of each hash; # starts a remark. Raises ConfigurationError for any other line."""
+    """The name of each hash; # starts a comment. Raises ConfigurationError for any other line."""
     names: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         line = line.strip()
@@ -65,10 +65,10 @@ def parse_keys(text: str, path: Path) -> dict[str, str]:
 
 
 class KeyFile:
-    """The keys of one file, read again whenever it has changed. May be used by any thread."""
+    """The keys of one file, read again after each change. Safe in any thread."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ConfigurationError when nobody could get in by this file."""
+        """Raises ConfigurationError if the file cannot be read or has no key."""
         self._path = path
         self._lock = threading.Lock()
         self._stamp = _stamp(path)
@@ -82,7 +82,7 @@ class KeyFile:
             )
 
     def name_of(self, key: str) -> str | None:
-        """Whose key it is, or None. Takes as long for a wrong key as for a right one."""
+        """The name of a key, or None. A wrong key takes as long as a right one."""
         given = _hash(key)
         found = None
         for known, name in self._current().items():
@@ -91,7 +91,7 @@ class KeyFile:
         return found
 
     def _current(self) -> dict[str, str]:
-        """A file that cannot be used leaves the keys before it in force, and says so once."""
+        """If the file becomes unusable, the last good keys stay in force and a warning is logged once."""
         with self._lock:
             stamp = _stamp(self._path)
             if stamp != self._stamp:
@@ -118,7 +118,7 @@ def _read(path: Path) -> str:
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Differs after every change of the file; None while there is none."""
+    """A value that differs after each change of the file; None while it is missing."""
     try:
         status = path.stat()
     except OSError:

@@ -10,12 +10,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from jangtq_coordinator.api.http.error_responses import Problem
 
 _MOST_AT_ONCE: Final = 8
-"""All requests that are being answered may together have this many times the bytes of the largest body."""
+"""The bodies of all requests in progress together may have this many times --max-body-bytes."""
 _SOON: Final = {"Retry-After": "1"}
 
 
 class BodyLimit:
-    """ASGI middleware. Believes a Content-Length that is too large, and counts bytes in any case."""
+    """ASGI middleware. Refuses a Content-Length that is too large, and counts the bytes in any case."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
@@ -46,7 +46,7 @@ class BodyLimit:
             if self._held > self._max_bytes * _MOST_AT_ONCE:
                 raise HTTPException(503, "too many large requests at once", {"Connection": "close"} | _SOON)
             if body.taken > self._max_bytes:
-                # FastAPI passes an HTTPException on from where it reads the body.
+                # FastAPI lets an HTTPException pass where it reads the body.
                 raise HTTPException(413, self._message("more"), {"Connection": "close"})
             return message
 
@@ -58,6 +58,6 @@ class BodyLimit:
 
 @dataclass
 class _Body:
-    """Bytes of one request's body that came so far."""
+    """The bytes of one request's body received so far."""
 
     taken: int = 0

@@ -1,4 +1,4 @@
-"""HTTP connections under limits: how many, how long a request may take to come, and an answer to be read."""
+"""HTTP connections under limits: their number, and the time to send a request and to read an answer."""
 
 import asyncio
 import logging
@@ -16,19 +16,19 @@ _MAY_ANSWER: Final = (h11.IDLE, h11.SEND_RESPONSE)
 
 
 def protocol_within(limits: ConnectionLimits) -> type[H11Protocol]:
-    """uvicorn's protocol for a server with these limits."""
+    """uvicorn's protocol class with these limits."""
     return type("LimitedProtocol", (_LimitedProtocol,), {"limits": limits})
 
 
 class _Alarm:
-    """Does something once after some seconds, unless it is stopped before."""
+    """Calls a function once after some seconds, unless it is stopped before."""
 
     def __init__(self, action: Callable[[], None]) -> None:
         self._action = action
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, seconds: float) -> None:
-        """Leaves an alarm alone that runs already."""
+        """Does nothing if the alarm runs already."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(seconds, self._action)
 
@@ -46,7 +46,7 @@ class _LimitedProtocol(H11Protocol):
         self._stall = _Alarm(self._give_up_stalled)
         super().connection_made(transport)
         # Any unsent data pauses writing, so that a client that reads nothing is noticed at once. Not 0:
-        # TLS would take an empty buffer for one that is too full.
+        # with TLS an empty buffer would then count as too full.
         transport.set_write_buffer_limits(high=1)
         if len(self.connections) > self.limits.most:
             self._refuse(
@@ -69,7 +69,7 @@ class _LimitedProtocol(H11Protocol):
             self._arrival.stop()
 
     def _should_upgrade(self) -> bool:
-        """Never, and not worth the two warnings that uvicorn writes for each client that asks."""
+        """Never upgrade, and skip the two warnings that uvicorn logs for each client that asks."""
         return False
 
     def pause_writing(self) -> None:
@@ -81,7 +81,7 @@ class _LimitedProtocol(H11Protocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Called for what is not HTTP, and for heads above the limit."""
+        """Called for bytes that are not HTTP, and for heads above the limit."""
         limit = f"heads may have {self.limits.header_bytes} bytes"
         self._refuse(Problem(400, f"this is not a valid HTTP request; {limit}"))
 
@@ -94,7 +94,7 @@ class _LimitedProtocol(H11Protocol):
         self.transport.abort()
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer outside of the application, where an answer is possible still, and close the connection."""
+        """Answer without the application, if an answer is still possible, and close the connection."""
         if self.conn.our_state in _MAY_ANSWER:
             body = bytes(problem.response().body)
             head = h11.Response(
@@ -112,7 +112,7 @@ class _LimitedProtocol(H11Protocol):
         return self.conn.our_state is h11.SEND_RESPONSE and self.scope["method"] == "HEAD"
 
     def _leave_application(self) -> None:
-        """To a request that is being served, the client is gone: what it still says would not be allowed."""
+        """For a request in progress the client is gone; what it still sends is not allowed."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()

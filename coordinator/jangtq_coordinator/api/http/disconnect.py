@@ -1,4 +1,4 @@
-"""Cancels a request whose client has gone away while nothing is being sent to it."""
+"""Cancels a request whose client disconnects while nothing is being sent to it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from jangtq_coordinator.engine.streams import StreamGroup
 
 @asynccontextmanager
 async def cancelled_on_disconnect(stream: StreamGroup, request: Request) -> AsyncIterator[None]:
-    """While the block runs, the stream ends as soon as the client is gone. The body must be read already."""
+    """While the block runs, a disconnect cancels the stream. The body must be read before."""
     watcher = asyncio.create_task(_watch(stream, request))
     try:
         yield

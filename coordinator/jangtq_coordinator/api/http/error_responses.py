@@ -52,10 +52,10 @@ class Problem:
         return {"type": "error", "error": error, "request_id": logs.request_id.get()}
 
     def response(self, headers: Mapping[str, str] | None = None) -> Response:
-        told = dict(headers or {})
+        answer_headers = dict(headers or {})
         if self.retry_after_seconds is not None:
-            told["Retry-After"] = str(self.retry_after_seconds)
-        return _ProblemResponse(self, told)
+            answer_headers["Retry-After"] = str(self.retry_after_seconds)
+        return _ProblemResponse(self, answer_headers)
 
 
 _ANTHROPIC_TYPES: Final = {
@@ -69,7 +69,7 @@ _ANTHROPIC_TYPES: Final = {
 
 
 class _ProblemResponse(Response):
-    """OpenAI's form, or Anthropic's for who speaks that."""
+    """OpenAI's form, or Anthropic's for clients of that API."""
 
     def __init__(self, problem: Problem, headers: Mapping[str, str] | None) -> None:
         self._problem = problem
@@ -83,7 +83,7 @@ class _ProblemResponse(Response):
 
 
 def speaks_anthropic(scope: Scope) -> bool:
-    """Whether a request is for Anthropic's API; its clients say so also where paths are shared."""
+    """Whether a request is for Anthropic's API; its clients send a header also where paths are shared."""
     path: str = scope["path"]
     return path.startswith("/v1/messages") or "anthropic-version" in Headers(scope=scope)
 
@@ -94,7 +94,7 @@ def _encode(body: dict[str, object]) -> bytes:
 
 
 def problem_of(error: Exception) -> Problem:
-    """What clients are told of an exception; the details of unforeseen ones stay in the log."""
+    """The problem that clients see for an exception; details of unforeseen ones stay in the log."""
     match error:
         case UnknownModelError():
             return Problem(404, str(error), code="model_not_found", param="model")
@@ -158,22 +158,22 @@ def _shorten(value: object) -> str:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Let no error leave in another form; those of no kind named here are RequestLog's."""
+    """Answer every error in this form; RequestLog answers kinds that are not named here."""
 
-    async def tell_validation(request: Request, error: Exception) -> Response:
+    async def answer_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         return problem_of_validation(error).response()
 
-    async def tell_http(request: Request, error: Exception) -> Response:
+    async def answer_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         message = error.detail
         if message == HTTPStatus(error.status_code).phrase:
             message = f"{message}: {request.method} {request.url.path}"
         return Problem(error.status_code, message).response(error.headers)
 
-    async def tell(request: Request, error: Exception) -> Response:
+    async def answer(request: Request, error: Exception) -> Response:
         return problem_of(error).response()
 
-    app.add_exception_handler(RequestValidationError, tell_validation)
-    app.add_exception_handler(HTTPException, tell_http)
-    app.add_exception_handler(JangtqError, tell)
+    app.add_exception_handler(RequestValidationError, answer_validation)
+    app.add_exception_handler(HTTPException, answer_http)
+    app.add_exception_handler(JangtqError, answer)

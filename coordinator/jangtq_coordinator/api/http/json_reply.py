@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse
 
 
 def encode(value: object) -> bytes:
-    """Compact UTF-8; half a surrogate pair, which a request may have escaped, goes back escaped."""
+    """Compact UTF-8; a lone surrogate, which a request may contain escaped, stays escaped."""
     try:
         return to_json(value)
     except PydanticSerializationError:

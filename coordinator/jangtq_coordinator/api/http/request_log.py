@@ -16,13 +16,13 @@ from jangtq_coordinator.api.http.request_record import RequestRecord
 from jangtq_coordinator.engine.stream_observer import new_observer
 
 ID_HEADERS: Final = ("X-Request-Id", "Request-Id")
-"""What answers carry the id in; the second is what Anthropic's clients read."""
+"""The headers with the id; Anthropic's clients read the second."""
 _USABLE_ID: Final = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _log = logging.getLogger("jangtq.api")
 
 
 class RequestLog:
-    """ASGI middleware. Takes the client's X-Request-Id where it is a plain one."""
+    """ASGI middleware. Uses the client's X-Request-Id if it is a plain word."""
 
     def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
         self._app = app
@@ -44,7 +44,7 @@ class RequestLog:
             logs.request_id.reset(id_token)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, record: RequestRecord) -> None:
-        """An answer that had begun cannot become an error any more: the server cuts its connection."""
+        """An answer that has begun cannot become an error any more: the server cuts the connection."""
         try:
             await self._app(scope, receive, send)
         except Exception as error:
@@ -72,5 +72,7 @@ def _noting(send: Send, record: RequestRecord, request_id: str) -> Send:
 
 
 def _route_of(scope: Scope) -> str:
-    """The route's template: paths that match none would let clients fill logs and metrics with names."""
+    """The route's template; unmatched paths are not logged, since clients could fill logs and metrics with
+    them.
+    """
     return getattr(scope.get("route"), "path", "unknown")

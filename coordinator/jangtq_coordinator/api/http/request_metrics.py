@@ -1,4 +1,4 @@
-"""What Prometheus is told of requests and their tokens. Knows neither HTTP nor the engine."""
+"""Metrics of requests and their tokens for Prometheus. Knows neither HTTP nor the engine."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What one HTTP request came to: its tokens and times, told to the metrics and to the access log."""
+"""The tokens and times of one HTTP request, for the metrics and for the access log."""
 
 import logging
 import time
@@ -15,7 +15,7 @@ from jangtq_coordinator.engine.events import (
 
 # The client closed the connection before its answer began; nginx's number, since HTTP has none.
 _CLIENT_GONE: Final = 499
-# Asked every few seconds by probes, by Prometheus and by the page: lines of them would hide all others.
+# Asked every few seconds by probes, by Prometheus and by the page: their lines would hide all others.
 _POLLED: Final = frozenset(
     {"/cluster", "/cluster/heat", "/health", "/health/live", "/health/ready", "/metrics"}
 )
@@ -67,7 +67,7 @@ class RequestRecord:
 
 
 class StreamRecord:
-    """What one generation came to, seen from the event loop that reads it."""
+    """The tokens and times of one generation, as the reading event loop sees them."""
 
     def __init__(self, metrics: RequestMetrics) -> None:
         self._metrics = metrics

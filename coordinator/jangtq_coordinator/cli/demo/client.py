@@ -88,6 +88,6 @@ def turn_chunks(
 
 
 def cluster_status(base_url: str) -> ClusterStatus:
-    """Who holds what, and where each layer's time goes."""
+    """Which worker holds what, and where each layer's time goes."""
     response = httpx.get(f"{base_url}/cluster", timeout=10).raise_for_status()
     return ClusterStatus.model_validate_json(response.content)

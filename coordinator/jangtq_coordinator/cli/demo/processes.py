@@ -1,4 +1,4 @@
-"""Processes started and stopped together: each prints a line when it is ready, and none outlives us."""
+"""Processes started and stopped together. Each prints a line when it is ready; none outlives this process."""
 
 import subprocess
 import sys
@@ -14,11 +14,14 @@ _READY = "ready: "
 
 
 class ChildError(JangtqError):
-    """A process that was started ended or stayed silent before it was ready."""
+    """A process ended, or printed nothing in time, before it was ready."""
 
 
 class Child:
-    """One process. Its standard input is a lifeline: when we die, it closes, and the child stops."""
+    """One process.
+
+    Its standard input is a lifeline: it closes when this process dies, and the child stops.
+    """
 
     def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
         self.name = name
@@ -42,15 +45,15 @@ class Child:
                 self.news.wait(min(left, 0.5))
 
     def listening(self, timeout_seconds: float = 180) -> str:
-        """Where it listens."""
+        """The address it listens at."""
         return self.wait_for(_LISTENING, timeout_seconds)
 
     def ready(self, timeout_seconds: float = 600) -> str:
-        """What it says of itself once it serves."""
+        """Its line once it serves."""
         return self.wait_for(_READY, timeout_seconds)
 
     def stop(self, timeout_seconds: float) -> None:
-        """End the process, gently first, and wait until it is gone."""
+        """Terminate the process, kill it after the timeout, and wait for its end."""
         self.process.terminate()
         try:
             self.process.wait(timeout_seconds)
@@ -71,7 +74,7 @@ class Child:
 
 
 class Children:
-    """`with Children() as children:` stops whatever was started in it, in reverse order."""
+    """`with Children() as children:` stops all that was started in it, in reverse order."""
 
     def __init__(self) -> None:
         self._children: list[Child] = []
@@ -85,7 +88,7 @@ class Children:
         self.stop()
 
     def start(self, name: str, module: str, arguments: Sequence[str], *, under: Sequence[str] = ()) -> Child:
-        """Start `python -m module arguments`, by another command where one is given."""
+        """Start `python -m module arguments`, after the words of `under`."""
         process = subprocess.Popen(
             [*under, sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
@@ -99,6 +102,6 @@ class Children:
         return child
 
     def stop(self, timeout_seconds: float = 15) -> None:
-        """One after the other: SIGTERM, wait, and SIGKILL for whoever is still there."""
+        """Stop one after the other: SIGTERM, wait, SIGKILL if it still runs."""
         while self._children:
             self._children.pop().stop(timeout_seconds)

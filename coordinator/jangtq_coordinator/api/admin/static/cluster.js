@@ -68,7 +68,7 @@ function tellHealth(kind, words) {
 
 function drawHealth({ status, model, cluster }) {
   if (model) $("model").textContent = document.title = model;
-  const missing = cluster?.uncovered_experts ? `: nobody holds experts ${cluster.uncovered_experts}` : "";
+  const missing = cluster?.uncovered_experts ? `: no worker holds experts ${cluster.uncovered_experts}` : "";
   tellHealth(status === "ok" ? "good" : status === "degraded" || status === "starting" ? "wait" : "bad", status === "ok" ? "ready" : `${status}${missing}`);
 }
 
@@ -163,7 +163,7 @@ function workerView(worker, index, load) {
   );
 }
 
-// Who holds which columns of the map; what nobody holds stays in the colour of an error.
+// Who holds which columns of the map; what no worker holds stays in the colour of an error.
 function drawRuler(workers) {
   if (!heat) return;
   const experts = heat.layers[0].length;
