@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 TORCH_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu --retries 1 --timeout 30
 # pytest-xdist keeps the tests of one shared cluster in one process.
 PYTEST := $(BIN)/python -m pytest -q -n auto --dist loadgroup
-NATIVE_LIBRARIES := kernels/jangtq_kernels/_native.* kernels/jangtq_kernels/_blas.* worker/jangtq_worker/_answers.* coordinator/jangtq_coordinator/dispatch/_exchange.*
+NATIVE_LIBRARIES := kernels/jangtq_kernels/_jangtq.* kernels/jangtq_kernels/_blas.*
 
 .PHONY: demo eval test test-all demo-train-test check proto format clean FORCE
 
@@ -60,7 +60,7 @@ ifeq ($(wildcard $(INSTALLED)),)
 NEW_VENV := yes
 endif
 
-$(INSTALLED): pyproject.toml constraints.txt hatch_build.py kernels/jangtq_kernels/source_digest.py $(wildcard */*/native/* */*/*/native/*)
+$(INSTALLED): pyproject.toml constraints.txt hatch_build.py kernels/jangtq_kernels/source_digest.py $(wildcard */*/native/* */*/native/*/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jangtq-cluster needs Python 3.11 or newer, this is " + sys.version.split()[0] + " (choose another with make PYTHON=...)")'
 ifeq ($(NEW_VENV),yes)
 	@echo "1/3 Creating $(VENV)"

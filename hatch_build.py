@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,9 @@ sys.path.insert(0, str(Path(__file__).parent / "kernels"))
 from jangtq_kernels.source_digest import digest_of  # noqa: E402
 
 KERNELS = Path("kernels/jangtq_kernels")
-COORDINATOR = Path("coordinator/jangtq_coordinator")
-WORKER = Path("worker/jangtq_worker")
-# What the wire looks like, for whichever component speaks it natively.
-WIRE_HEADERS = Path("proto/jangtq_proto/native")
+NATIVE = KERNELS / "native"
 # Part of every library.
-DIGEST = KERNELS / "native/source_digest.cpp"
+DIGEST = NATIVE / "source_digest.cpp"
 SUFFIX = "dylib" if sys.platform == "darwin" else "so"
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = (
@@ -51,8 +47,8 @@ AVX512 = (*AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mprefe
 class Library:
     """A shared library: the sources for every machine, and those for its instruction sets with their flags.
 
-    The sources lie in the folder `native` beside it. Baseline code is linked first: of an inline function
-    that several files hold, linkers keep the first copy, which must run on every machine of this kind.
+    Baseline code is linked first: of an inline function that several files hold, linkers keep the first copy,
+    which must run on every machine of this kind.
     """
 
     path: Path
@@ -63,8 +59,17 @@ class Library:
 
 # The name that jangtq_kernels.cpu_library looks for.
 EXPERTS = Library(
-    KERNELS / f"_native.{SUFFIX}",
-    ("experts", "quantize", "thread_pool", "kernel_portable", "kernel_portable_int8"),
+    KERNELS / f"_jangtq.{SUFFIX}",
+    (
+        "experts",
+        "quantize",
+        "thread_pool",
+        "kernel_portable",
+        "kernel_portable_int8",
+        "exchange/exchange",
+        "answer/answer",
+        "layout",
+    ),
     {
         "x86_64": {
             "kernel_avx2": AVX2,
@@ -88,18 +93,9 @@ PRODUCTS = Library(
 GPU = Library(
     KERNELS / "cuda/_gpu.so",
     ("driver", "pairs", "copies", "kernels", "gpu"),
-    headers=(KERNELS / "native",),
+    headers=(NATIVE,),
 )
-# The name that jangtq_worker.native_library looks for.
-ANSWERS = Library(
-    WORKER / f"_answers.{SUFFIX}",
-    ("admission", "answer", "conversation", "messages"),
-    headers=(WIRE_HEADERS, KERNELS / "native"),
-)
-# The name that jangtq_coordinator.dispatch.exchange_library looks for.
-EXCHANGE = Library(COORDINATOR / f"dispatch/_exchange.{SUFFIX}", ("exchange",), headers=(WIRE_HEADERS,))
-EVERYWHERE = (EXPERTS, ANSWERS, EXCHANGE)
-LIBRARIES = (*EVERYWHERE, PRODUCTS, GPU) if sys.platform == "linux" else EVERYWHERE
+LIBRARIES = (EXPERTS, PRODUCTS, GPU) if sys.platform == "linux" else (EXPERTS,)
 SAME_MACHINE = {"amd64": "x86_64", "aarch64": "arm64"}
 
 
@@ -148,14 +144,21 @@ def compile_library(root: Path, compiler: str, library: Library) -> None:
     native, headers = target.parent / "native", [root / folder for folder in library.headers]
     sources = {native / f"{name}.cpp": flags for name, flags in units.items()}
     sources[root / DIGEST] = (f'-DJANGTQ_SOURCE_DIGEST="{digest_of((native, *headers))}"',)
-    included = [f"-I{folder}" for folder in headers]
+    included = [f"-I{folder}" for folder in (native, *headers)]
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        commands = [
-            [compiler, *FLAGS, *flags, *included, "-c", str(source), "-o", f"{scratch}/{source.stem}.o"]
-            for source, flags in sources.items()
-        ]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(run, commands))
+        for source, flags in sources.items():
+            run(
+                [
+                    compiler,
+                    *FLAGS,
+                    *flags,
+                    f"-I{native}",
+                    "-c",
+                    str(source),
+                    "-o",
+                    f"{scratch}/{source.stem}.o",
+                ]
+            )
         objects = [f"{scratch}/{source.stem}.o" for source in sources]
         run([compiler, "-shared", "-pthread", *objects, "-o", f"{scratch}/library"])
         os.replace(f"{scratch}/library", target)

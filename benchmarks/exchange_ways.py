@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jangtq_coordinator.dispatch.exchange_memory import AskedRows
+from jangtq_coordinator.dispatch.native_exchange import NativeExchanges
 from numpy.typing import NDArray
 
 from benchmarks.placement import Placement
@@ -13,8 +15,6 @@ from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.dispatch.connection_pool import ConnectionPool
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
-from jangtq_coordinator.dispatch.exchange_memory import AskedRows
-from jangtq_coordinator.dispatch.native_exchange import NativeExchanges
 from jangtq_coordinator.dispatch.routes import Routes
 from jangtq_coordinator.metrics.layer_times import ExchangeTimes, LayerTimes
 from jangtq_coordinator.transport.connection import Connection, ConnectionSettings

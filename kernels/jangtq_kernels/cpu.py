@@ -150,8 +150,8 @@ class CpuLayer:
             codebook=self._keep(np.ascontiguousarray(matrix.codebook)),
             signs=self._keep(np.ascontiguousarray(matrix.signs)),
             out=out,
-            in_features=matrix.in_features,
             bits=matrix.bits,
+            **{"in": matrix.in_features},
         )
 
     def _keep(self, array: NDArray[np.generic]) -> int:

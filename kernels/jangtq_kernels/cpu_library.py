@@ -1,4 +1,4 @@
-"""The compiled kernel as Python sees it: the structures of experts.h and its functions. Computes nothing."""
+"""The compiled library as Python sees it: the structures and functions of experts.h. Computes nothing."""
 
 import ctypes
 import sys
@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jangtq_kernels.errors import BackendMissingError
+from jangtq_kernels.native_layout import check_layout
 from jangtq_kernels.source_digest import load_library
 
-LIBRARY = Path(__file__).parent / ("_native.dylib" if sys.platform == "darwin" else "_native.so")
+LIBRARY = Path(__file__).parent / ("_jangtq.dylib" if sys.platform == "darwin" else "_jangtq.so")
 
 
 class Status(IntEnum):
@@ -37,7 +38,7 @@ class Matrix(ctypes.Structure):
         ("codebook", ctypes.c_void_p),
         ("signs", ctypes.c_void_p),
         ("out", ctypes.c_int64),
-        ("in_features", ctypes.c_int64),
+        ("in", ctypes.c_int64),
         ("bits", ctypes.c_int64),
     ]
 
@@ -86,6 +87,7 @@ class NativeLibrary:
 
     def __init__(self, path: Path) -> None:
         library = load_library(path)
+        check_layout(library, Matrix, Layer, Call)
         library.jangtq_isas.restype = ctypes.c_char_p
         library.jangtq_open_pool.restype = ctypes.c_void_p
         library.jangtq_open_pool.argtypes = [
@@ -102,7 +104,8 @@ class NativeLibrary:
         library.jangtq_forward.argtypes = [ctypes.c_void_p] * 4
         library.jangtq_quantize.restype = ctypes.c_int32
         library.jangtq_quantize.argtypes = [ctypes.c_void_p]
-        self._library = library
+        self.functions = library
+        """All that the library has, for whichever module mirrors more of it."""
         self.isas: tuple[str, ...] = tuple(library.jangtq_isas().decode().split(","))
 
     def open_pool(self, threads: int, isa: str, *, int8: bool, vendor: str | None = None) -> ThreadPool:
@@ -110,34 +113,34 @@ class NativeLibrary:
 
         Raises BackendMissingError when threads cannot be had.
         """
-        handle = self._library.jangtq_open_pool(
+        handle = self.functions.jangtq_open_pool(
             threads, isa.encode(), int8, vendor.encode() if vendor else None
         )
         if not handle:
             raise BackendMissingError(f"the cpu backend cannot start {threads} threads")
-        return ThreadPool(handle, self._library.jangtq_close_pool)
+        return ThreadPool(handle, self.functions.jangtq_close_pool)
 
     @property
     def forward_address(self) -> int:
         """Of `jangtq_forward`."""
-        address = ctypes.cast(self._library.jangtq_forward, ctypes.c_void_p).value
+        address = ctypes.cast(self.functions.jangtq_forward, ctypes.c_void_p).value
         assert address is not None, "a function that was found is somewhere"
         return address
 
     def lay_out(self, codes: NDArray[np.uint32], laid_out: NDArray[np.uint32]) -> None:
         """One expert's codes [out, words] into the kernel's layout."""
         out, words = codes.shape
-        self._library.jangtq_lay_out(codes.ctypes.data, laid_out.ctypes.data, out, words)
+        self.functions.jangtq_lay_out(codes.ctypes.data, laid_out.ctypes.data, out, words)
 
     def quantize(self, job: int) -> int:
         """Run the JangtqQuantization at this address; 1 where a weight is not finite, else 0."""
-        status: int = self._library.jangtq_quantize(job)
+        status: int = self.functions.jangtq_quantize(job)
         return status
 
     def forward(self, pool: ThreadPool, layer: Layer, call: Call) -> tuple[Status, int]:
         """The status, and for an expert that is not held its place in expert_ids."""
         offender = ctypes.c_int64(0)
-        status = self._library.jangtq_forward(
+        status = self.functions.jangtq_forward(
             pool.handle, ctypes.addressof(layer), ctypes.addressof(call), ctypes.addressof(offender)
         )
         return Status(status), offender.value

@@ -9,14 +9,15 @@ from jangtq_kernels.errors import StaleLibraryError
 
 
 def digest_of(folders: Iterable[Path]) -> str | None:
-    """Of the C++ in these folders but not below, in this order; None where a folder has none."""
+    """Of the C++ in these folders and below, in this order; None where a folder has none."""
     digest = hashlib.sha256()
     for folder in folders:
-        sources = sorted(path for path in folder.glob("*") if path.suffix in (".cpp", ".h", ".inl"))
+        sources = sorted(path for path in folder.rglob("*") if path.suffix in (".cpp", ".h", ".inl"))
         if not sources:
             return None
         for source in sources:
-            digest.update(f"{source.name}\n{source.stat().st_size}\n".encode() + source.read_bytes())
+            name = source.relative_to(folder).as_posix()
+            digest.update(f"{name}\n{source.stat().st_size}\n".encode() + source.read_bytes())
     return digest.hexdigest()
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from jangtq_worker.native_admission import NativeAdmission
+from jangtq_worker.native_library import AnswerStruct, Bytes, WireCallStruct, answer_library
 from numpy.typing import NDArray
 
 from jangtq_kernels.cpu import CpuBackend
@@ -13,8 +15,6 @@ from jangtq_proto.wire.codec import CallShape, LayerCall, WireCall, encode_call
 from jangtq_proto.wire.row_type import RowType
 from jangtq_worker.device.admission import Admission
 from jangtq_worker.device.shard import Shard
-from jangtq_worker.native_admission import NativeAdmission
-from jangtq_worker.native_library import AnswerStruct, Bytes, WireCallStruct, answer_library
 from tests.support.metal_cases import FIRST_EXPERT, random_layer
 
 HIDDEN, EXPERTS, LAYERS = 64, 4, 3

@@ -6,13 +6,13 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import pytest
+from jangtq_coordinator.dispatch.exchange_library import ExchangeLibrary, exchange_library
+from jangtq_coordinator.dispatch.native_call import NativeCall
+from jangtq_coordinator.dispatch.native_exchange import NativeExchanges
 from numpy.typing import NDArray
 
 from jangtq_coordinator.dispatch import native_exchange
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
-from jangtq_coordinator.dispatch.exchange_library import ExchangeLibrary, exchange_library
-from jangtq_coordinator.dispatch.native_call import NativeCall
-from jangtq_coordinator.dispatch.native_exchange import NativeExchanges
 from jangtq_proto.wire.codec import row_dtype
 from jangtq_proto.wire.row_type import RowType
 from tests.support.fixed_cluster import fixed_dispatcher

@@ -6,6 +6,7 @@ import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
+from jangtq_worker.native_stream import ANY_ROWS, NativeStream, NoReply
 
 from jangtq_kernels.cpu_library import Status
 from jangtq_proto.errors import ClusterError
@@ -14,7 +15,6 @@ from jangtq_proto.wire.codec import answer_checksum, encode_call
 from jangtq_proto.wire.row_type import RowType
 from jangtq_worker.device.activity import StreamActivity
 from jangtq_worker.device.admission import Admission
-from jangtq_worker.native_stream import ANY_ROWS, NativeStream, NoReply
 from tests.support.mutations import Mutator, scaled
 from tests.support.native_calls import HIDDEN, LAYERS, MOST_ROWS, message_of, real_admission, some_call
 from tests.support.native_layers import ScriptedNativeLayer, scripted_admission

@@ -13,11 +13,10 @@ from jangtq_coordinator.cluster.placement import Member
 from jangtq_coordinator.cluster.rebalance import Rebalancer
 from jangtq_coordinator.cluster.takeover import Takeover
 from jangtq_coordinator.config import ClusterSettings, Transport
+from jangtq_coordinator.dispatch.codecs import open_codec
 from jangtq_coordinator.dispatch.collector import Timeouts
 from jangtq_coordinator.dispatch.connection_pool import OpenConnection
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
-from jangtq_coordinator.metrics.expert_load import ExpertLoad
-from jangtq_coordinator.metrics.layer_times import LayerTimes
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
 from jangtq_coordinator.readiness import Readiness
 from jangtq_coordinator.transport.connection import Connection, ConnectionSettings
@@ -47,7 +46,6 @@ class Cluster:
     membership: Membership
     health_monitor: HealthMonitor
     dispatcher: Dispatcher
-    load: ExpertLoad
     overlap: OverlapChooser
     readiness: Readiness
     takeover: Takeover
@@ -71,7 +69,6 @@ def connect(bundle: Bundle, settings: ClusterSettings, *, row_type: RowType) -> 
     """Find all workers and check that they fit. Raises one ClusterError that names every problem."""
     connection_settings = ConnectionSettings(
         hidden_size=bundle.config.hidden_size,
-        row_type=row_type,
         connect_timeout_seconds=settings.connect_timeout_seconds,
         call_timeout_seconds=settings.call_timeout_seconds,
         unix_sockets=settings.unix_sockets,
@@ -88,9 +85,8 @@ def connect(bundle: Bundle, settings: ClusterSettings, *, row_type: RowType) -> 
         _load_local(local, settings, membership)
     prober = ControlClient(bundle.config.hidden_size, connection_settings.credentials)
     takeover = Takeover(prober, local)
-    return _assemble(
-        bundle, settings, membership, _connection_opener(connection_settings, settings, local), takeover
-    )
+    opener = _connection_opener(connection_settings, settings, local)
+    return _assemble(bundle, settings, membership, opener, takeover, row_type=row_type)
 
 
 def _find(workers: tuple[Address, ...], connection_settings: ConnectionSettings) -> list[WorkerInfo]:
@@ -160,6 +156,8 @@ def _assemble(
     membership: Membership,
     open_connection: OpenConnection,
     takeover: Takeover,
+    *,
+    row_type: RowType,
 ) -> Cluster:
     health_monitor = HealthMonitor(
         membership,
@@ -169,15 +167,13 @@ def _assemble(
     readiness = Readiness()
     readiness.before_requests(membership.check_covered)
     readiness.when_overloaded(membership.is_overloaded)
-    load = ExpertLoad(bundle.config.layer_count, bundle.config.expert_count)
     # Without workers nothing computes while attention does.
     overlap = OverlapChooser(settings.overlap if settings.workers else OverlapMode.OFF)
     dispatcher = Dispatcher(
         membership,
         open_connection,
-        LayerTimes(bundle.config.layer_count),
+        open_codec(row_type),
         scales=bundle.layer_scales,
-        load=load,
         timeouts=Timeouts(settings.call_timeout_seconds, settings.worker_timeout_seconds),
         readiness=readiness,
         audit=settings.audit,
@@ -185,7 +181,7 @@ def _assemble(
     for address in settings.workers:
         health_monitor.watch(address)
     rebalancer = _start_rebalancer(bundle, settings, membership, takeover)
-    return Cluster(membership, health_monitor, dispatcher, load, overlap, readiness, takeover, rebalancer)
+    return Cluster(membership, health_monitor, dispatcher, overlap, readiness, takeover, rebalancer)
 
 
 def _start_rebalancer(

@@ -1,6 +1,6 @@
 """One layer's exchange: split the rows, ask every worker at once, add the partial sums on each row's grid.
 
-What is not answered is asked of somebody else; only when nobody is left does an exchange wait, or fail.
+A part that is not answered is asked of another worker; only when none is left does an exchange wait, or fail.
 """
 
 import time
@@ -13,26 +13,20 @@ from numpy.typing import NDArray
 from jangtq_coordinator.cluster.counters import ClusterCounters
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.dispatch.audit import Auditor
+from jangtq_coordinator.dispatch.codec import Codec, LayerRows, Sums
 from jangtq_coordinator.dispatch.collector import Collector, Timeouts
 from jangtq_coordinator.dispatch.connection_pool import OpenConnection
-from jangtq_coordinator.dispatch.exchange import Answered, Exchange, add_up, ask_again, slowest_of, times_of
-from jangtq_coordinator.dispatch.exchange_memory import AskedRows
-from jangtq_coordinator.dispatch.grid import (
-    expected_answer_factor,
-    find_misfits,
-    first_exponents,
-    is_prefill,
-    read_sums,
-)
-from jangtq_coordinator.dispatch.native_call import NativeCall
-from jangtq_coordinator.dispatch.recorder import Books, ExchangeRecord, Recorder
+from jangtq_coordinator.dispatch.exchange import Exchange
+from jangtq_coordinator.dispatch.grid import expected_answer_factor, is_prefill
+from jangtq_coordinator.dispatch.routes import Routes
 from jangtq_coordinator.metrics.expert_load import ExpertLoad
 from jangtq_coordinator.metrics.layer_times import LayerTimes
+from jangtq_coordinator.metrics.recorder import CallRecord, ExchangeRecord, Recorder
 from jangtq_coordinator.metrics.timeline import Timeline
 from jangtq_coordinator.metrics.worker_traffic import ClusterTraffic
 from jangtq_coordinator.readiness import Readiness
 from jangtq_proto.errors import WorkerFaultError
-from jangtq_proto.wire.codec import LayerCall, Rows
+from jangtq_proto.wire.codec import Rows
 
 MOST_ASKS: Final = 4
 """One is enough for nearly all rows, two for all while no worker changes its answers."""
@@ -41,46 +35,59 @@ MOST_ASKS: Final = 4
 class Dispatcher:
     """Used by one thread. Follows the placement of `membership`; `open_connection` makes the way to a member.
 
-    `load` counts what is picked; `readiness` is asked while an exchange waits for a worker. `audit` is the
+    `codec` makes frames and sums; `readiness` is asked while an exchange waits for a worker. `audit` is the
     share of exchanges that a second worker computes, too.
-    scales: float64 [layers] as of `Bundle.layer_scales`, ones where not given. `records` is only ever
-    false to measure what recording where time goes costs.
+    scales: float64 [layers] as of `Bundle.layer_scales`. `records` is only ever false to measure what recording
+    where time goes costs.
     """
 
     def __init__(
         self,
         membership: Membership,
         open_connection: OpenConnection,
-        times: LayerTimes,
+        codec: Codec,
         *,
-        scales: NDArray[np.float64] | None = None,
-        load: ExpertLoad | None = None,
+        scales: NDArray[np.float64],
         timeouts: Timeouts | None = None,
         readiness: Readiness | None = None,
         audit: float = 0.0,
     ) -> None:
         self._membership = membership
-        self._times = times
-        self._scales: list[float] | None = None if scales is None else scales.tolist()
-        self._load = load
-        self.timeline = Timeline()
-        self.records = True
+        self._codec = codec
+        self._scales: list[float] = scales.tolist()
+        timeouts = timeouts or Timeouts()
+        routes = Routes(membership, timeouts.call_seconds)
+        self._recorder = Recorder(len(scales), len(membership.placement.workers_of), routes.record)
         self._collector = Collector(
-            membership, open_connection, timeouts or Timeouts(), readiness or Readiness()
+            membership,
+            open_connection,
+            codec,
+            routes,
+            self._recorder,
+            timeouts=timeouts,
+            readiness=readiness or Readiness(),
         )
         self._auditor = Auditor(membership, self._collector, rate=audit)
+        self.records = True
         self._under_way = 0
         self.waited_ns = 0
         """Since the start, in which there was nothing to do but wait for workers."""
-        self._ledger = Recorder(Books(times, self.timeline, self.traffic, load), self._collector.record_pace)
 
     @property
     def times(self) -> LayerTimes:
-        return self._times
+        return self._recorder.times
+
+    @property
+    def timeline(self) -> Timeline:
+        return self._recorder.timeline
 
     @property
     def traffic(self) -> ClusterTraffic:
-        return self._collector.traffic
+        return self._recorder.traffic
+
+    @property
+    def load(self) -> ExpertLoad:
+        return self._recorder.load
 
     @property
     def counters(self) -> ClusterCounters:
@@ -102,21 +109,18 @@ class Dispatcher:
         """
         started_ns = time.perf_counter_ns()
         self._collector.keep_up(idle=not self._under_way)
-        scale = 1.0 if self._scales is None else self._scales[layer]
-        factor = expected_answer_factor(scale, rows.shape[1])
-        asked = AskedRows(layer, rows, expert_ids, router_weights, is_prefill(expert_ids), factor)
-        exchange = Exchange(began_ns or started_ns, started_ns)
+        factor = expected_answer_factor(self._scales[layer], rows.shape[1])
+        exponents = self._codec.choose_exponents(rows, factor)
+        asked = LayerRows(layer, rows, expert_ids, router_weights, exponents, is_prefill(expert_ids))
+        exchange = Exchange(asked, began_ns or started_ns, started_ns)
+        self._under_way += 1
         try:
-            exchange.native = self._collector.ask_natively(asked, others=self._under_way)
-            self._under_way += 1
-            if exchange.native is None or not exchange.native.is_sent:
-                self._ask(exchange, asked, scale)
-            else:
-                self._ledger.settle_many()
+            self._collector.ask(exchange)
         except BaseException:
             self.abandon()
             raise
         exchange.sent_ns = time.perf_counter_ns()
+        self._recorder.flush_many()
         return exchange
 
     def finish(self, exchange: Exchange) -> NDArray[np.float32]:
@@ -125,19 +129,19 @@ class Dispatcher:
         Raises ClusterError, and then no exchange is under way any more.
         """
         waited_ns = time.perf_counter_ns()
-        native = exchange.native
         try:
-            is_audited = self._auditor.is_due()
-            sums = None if native is None or is_audited else self._collector.collect_sums(exchange, native)
-            if sums is None:
-                sums = self._collect(exchange, waited_ns, is_audited=is_audited)
-            elif native is not None:
-                self._note(exchange, native, waited_ns)
+            sums = self._collector.collect(exchange)
+            if self._auditor.is_due() and self._auditor.audit(exchange):
+                sums = self._collector.collect(exchange)
+            read_ns = max((one.read_ns for one in exchange.answered), default=waited_ns) + sums.decode_ns
+            values = self._with_suitable_grids(exchange.rows, sums)
         except BaseException:
             self.abandon()
             raise
         self._under_way = max(0, self._under_way - 1)
-        return sums
+        self.waited_ns += max(0, read_ns - waited_ns)
+        self._note(exchange, sums, waited_ns, max(read_ns, waited_ns))
+        return values
 
     def forward(
         self,
@@ -170,60 +174,47 @@ class Dispatcher:
         """Close every connection."""
         self._collector.close()
 
-    def _ask(self, exchange: Exchange, asked: AskedRows, scale: float) -> None:
-        """Worker by worker, whoever was not asked yet."""
-        if exchange.native is None:
-            layer, rows, expert_ids, router_weights, prefill, _ = asked
-            exponents = first_exponents(rows, scale)
-            exchange.given = LayerCall(layer, rows, expert_ids, router_weights, exponents, prefill)
-        self._collector.ask(exchange)
+    def _with_suitable_grids(self, asked: LayerRows, sums: Sums, *, asks: int = 1) -> NDArray[np.float32]:
+        """The sums, after rows whose grid did not suit their answers were asked for again on the finest."""
+        unfit = list(sums.unfit)
+        if not unfit:
+            return sums.values
+        if asks == MOST_ASKS:
+            raise WorkerFaultError(f"layer {asked.layer}: answers change whenever they are asked for")
+        self._membership.counters.second_asks += len(unfit)
+        now = time.perf_counter_ns()
+        picked = asked._replace(
+            rows=asked.rows[unfit],
+            expert_ids=asked.expert_ids[unfit],
+            router_weights=asked.router_weights[unfit],
+            exponents=sums.finest[unfit],
+        )
+        again = Exchange(picked, now, now)
+        self._collector.ask(again)
+        found = self._collector.collect(again)
+        sums.values[unfit] = self._with_suitable_grids(again.rows, found, asks=asks + 1)
+        return sums.values
 
-    def _note(self, exchange: Exchange, native: NativeCall, waited_ns: int) -> None:
-        """Positions and no names, since this is done for every layer."""
-        self.waited_ns += native.read_ns - waited_ns
-        asked = native.asked
-        self._ledger.note(
+    def _note(self, exchange: Exchange, sums: Sums, waited_ns: int, read_ns: int) -> None:
+        calls = tuple(
+            CallRecord(member.name, part.row_count, part.picks, part.distinct, sent_ns, call_read_ns, *times)
+            for (part, member, _, sent_ns, call_read_ns), times in zip(
+                exchange.answered, sums.times, strict=True
+            )
+        )
+        rows = exchange.rows
+        self._recorder.note(
             ExchangeRecord(
-                native.ways.placement,
-                asked.layer,
-                asked.expert_ids,
+                rows.layer,
+                rows.expert_ids,
                 exchange.began_ns,
                 exchange.started_ns,
                 exchange.sent_ns,
                 waited_ns,
+                read_ns,
                 time.perf_counter_ns(),
-                native.told,
+                sums.decode_ns,
+                calls,
                 self.records,
             )
         )
-
-    def _collect(self, exchange: Exchange, waited_ns: int, *, is_audited: bool) -> NDArray[np.float32]:
-        """Answers one by one, whatever happens to them."""
-        self._ledger.settle()
-        if self._load is not None:
-            # Counted while the workers are busy already.
-            self._load.record(exchange.whole.layer, exchange.whole.expert_ids)
-        answered = self._collector.collect(exchange)
-        if is_audited:
-            self._auditor.audit(exchange, answered)
-        read_ns = time.perf_counter_ns()
-        self.waited_ns += read_ns - waited_ns
-        sums = self._settle(exchange.whole, answered)
-        if self.records:
-            times = times_of(exchange, slowest_of(answered), waited_ns=waited_ns, read_ns=read_ns)
-            self._times.record(times)
-            self.timeline.record_exchange(times)
-        return sums
-
-    def _settle(self, whole: LayerCall, answered: list[Answered], *, asks: int = 1) -> NDArray[np.float32]:
-        """The sums, after rows whose grid did not suit their answers were asked for again."""
-        units, finest = add_up(whole, answered)
-        sums = read_sums(units, whole.exponents)
-        if misfits := find_misfits(whole.exponents, finest):
-            if asks == MOST_ASKS:
-                raise WorkerFaultError(f"layer {whole.layer}: answers change whenever they are asked for")
-            self._membership.counters.second_asks += len(misfits)
-            again = ask_again(whole, misfits, finest)
-            self._collector.ask(again)
-            sums[misfits] = self._settle(again.whole, self._collector.collect(again), asks=asks + 1)
-        return sums

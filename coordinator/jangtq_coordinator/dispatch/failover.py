@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.cluster.placement import Member, Placement
+from jangtq_coordinator.dispatch.codec import Part
 from jangtq_coordinator.dispatch.exchange import Exchange, Failure
-from jangtq_coordinator.dispatch.router import WorkerRows
 from jangtq_coordinator.readiness import Readiness
 from jangtq_proto.errors import (
     CallRejectedError,
@@ -114,7 +114,7 @@ class Failover:
         hopeful = {position for position, m in enumerate(placement.members) if faults[m.name] < most}
         return all(
             not placement.workers_of[expert] or hopeful.intersection(placement.workers_of[expert])
-            for expert in _experts((failure.part,))
+            for expert in failure.part.own_experts()
         )
 
     def _wait_for_room(self, exchange: Exchange, failures: list[Failure]) -> None:
@@ -147,9 +147,9 @@ def _check_losses(failures: list[Failure]) -> None:
         raise failures[-1].error
 
 
-def _experts(parts: Iterable[WorkerRows]) -> set[int]:
-    return {expert for part in parts for expert in part.expert_ids.ravel().tolist() if expert >= 0}
+def _experts(parts: Iterable[Part]) -> set[int]:
+    return set().union(*(part.own_experts() for part in parts))
 
 
-def _covers(placement: Placement, parts: Iterable[WorkerRows]) -> bool:
+def _covers(placement: Placement, parts: Iterable[Part]) -> bool:
     return not placement.uncovered or all(placement.workers_of[expert] for expert in _experts(parts))

@@ -2,20 +2,21 @@
 
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.cluster.placement import Member
-from jangtq_coordinator.dispatch.router import Router
+from jangtq_coordinator.dispatch.router import Router, work
 from jangtq_coordinator.dispatch.worker_speed import WorkerSpeed
+from jangtq_coordinator.metrics.recorder import CallRecord
 
 _EXCHANGES_A_SPEED = 256
 
 
 class Routes:
-    """Used by the thread that dispatches."""
+    """Used by the thread that dispatches; `record` by any."""
 
     def __init__(self, membership: Membership, call_seconds: float) -> None:
         """`call_seconds` is the deadline of a member that nothing is known of."""
         self._membership = membership
         self._call_seconds = call_seconds
-        self._paces: dict[str, WorkerSpeed] = {}
+        self._speeds: dict[str, WorkerSpeed] = {}
         self._exchanges = 0
         self.placement = membership.placement
         self.router = self.router_around(frozenset())
@@ -32,27 +33,28 @@ class Routes:
         if self._membership.placement is not self.placement:
             self.placement = self._membership.placement
             self.router = self.router_around(frozenset())
-        known = [pace.seconds_per_cost for pace in self._paces.values() if pace.seconds_per_cost]
+        known = [s.seconds_per_cost for s in tuple(self._speeds.values()) if s.seconds_per_cost]
         usual = sum(known) / len(known) if known else 1.0
         members = self.placement.members
-        speeds = [self._pace(member).seconds_per_cost or usual for member in members]
+        speeds = [self._speed(member.name).seconds_per_cost or usual for member in members]
         positions = frozenset(i for i, member in enumerate(members) if member.name in avoid)
         return Router(self.placement, seconds_per_cost=speeds, avoid=positions)
 
-    def record(
-        self, member: Member, rows: int, *, waited_seconds: float, compute_ns: int, cost: float
-    ) -> None:
-        """What one answer took; `cost` is that of `routing.work`."""
-        self._pace(member).record(
-            rows, waited_seconds=waited_seconds, compute_seconds=compute_ns / 1e9, cost=cost
+    def record(self, call: CallRecord, waited_seconds: float) -> None:
+        """What one answer took."""
+        self._speed(call.worker).record(
+            call.row_count,
+            waited_seconds=waited_seconds,
+            compute_seconds=call.compute_ns / 1e9,
+            cost=work(call.distinct, call.picks),
         )
 
     def deadline_seconds(self, member: Member, rows: int) -> float:
         """How long a member may take for a call of so many rows where somebody else could answer."""
-        return self._pace(member).deadline_seconds(rows)
+        return self._speed(member.name).deadline_seconds(rows)
 
-    def _pace(self, member: Member) -> WorkerSpeed:
-        pace = self._paces.get(member.name)
-        if pace is None:
-            pace = self._paces[member.name] = WorkerSpeed(self._call_seconds)
-        return pace
+    def _speed(self, worker: str) -> WorkerSpeed:
+        known = self._speeds.get(worker)
+        if known is None:
+            known = self._speeds[worker] = WorkerSpeed(self._call_seconds)
+        return known

@@ -7,8 +7,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_coordinator.metrics.layer_times import nothing_to_catch_up
-
 WINDOW_SECONDS: Final = 300
 _SLICES: Final = 30
 _SLICE_SECONDS: Final = WINDOW_SECONDS // _SLICES
@@ -28,7 +26,6 @@ class ExpertLoad:
         self._ring = np.zeros((_SLICES, layer_count, expert_count), dtype=np.uint32)
         self._numbers = np.full(_SLICES, -_SLICES, dtype=np.int64)
         self._totals = np.zeros(expert_count, dtype=np.int64)
-        self.catch_up: Callable[[], None] = nothing_to_catch_up
 
     def record(self, layer: int, expert_ids: NDArray[np.int32]) -> None:
         """The experts picked for a layer's rows, int32 [rows, slots], all of them experts of the model."""
@@ -38,12 +35,10 @@ class ExpertLoad:
 
     def totals(self) -> NDArray[np.int64]:
         """Picks of each expert since the start over all layers, int64 [experts]."""
-        self.catch_up()
         return self._totals.copy()
 
     def recent(self) -> NDArray[np.int64]:
         """Picks of the last WINDOW_SECONDS, int64 [layers, experts]."""
-        self.catch_up()
         fresh = self._numbers > self._number() - _SLICES
         picks: NDArray[np.int64] = self._ring[fresh].sum(axis=0, dtype=np.int64)
         return picks

@@ -1,8 +1,5 @@
 """Where each layer's time goes, as counters that any thread may read. Knows no network and no clock."""
 
-import threading
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -12,7 +9,6 @@ from numpy.typing import NDArray
 STAGES: Final = ("attention", "encode", "wire", "queue", "compute", "decode", "reduce")
 _FIRST_BOUND_BITS: Final = 10
 _BOUNDS: Final = 24
-_COUNTED_AT_ONCE: Final = 64
 UPPER_BOUNDS_SECONDS: Final = tuple(2 ** (_FIRST_BOUND_BITS + i) / 1e9 for i in range(_BOUNDS))
 """Of the histograms' buckets: 1.024 us, and each twice the one before, up to 8.6 s."""
 
@@ -21,10 +17,6 @@ def bucket_of(nanoseconds: int) -> int:
     """The histogram's bucket: the first whose bound is not smaller, or one past the last."""
     bucket = (nanoseconds - 1 >> _FIRST_BOUND_BITS).bit_length() if nanoseconds > 0 else 0
     return bucket if bucket < _BOUNDS else _BOUNDS
-
-
-def nothing_to_catch_up() -> None:
-    """Whoever notes what is written down later has this replaced by what writes it down."""
 
 
 class ExchangeTimes(NamedTuple):
@@ -88,26 +80,22 @@ class StageHistogram:
 
 
 class LayerTimes:
-    """Histograms of every stage of every layer. The engine thread records, any may read."""
+    """Histograms of every stage of every layer. One thread at a time records, any may read."""
 
     def __init__(self, layer_count: int) -> None:
         # Lists, because NumPy takes three times as long to count one.
         self._counts = [[[0] * (_BOUNDS + 1) for _ in STAGES] for _ in range(layer_count)]
         self._sums = [[0] * len(STAGES) for _ in range(layer_count)]
-        self._uncounted: deque[ExchangeTimes] = deque()
-        self._counting = threading.Lock()
-        self.catch_up: Callable[[], None] = nothing_to_catch_up
 
     def record(self, times: ExchangeTimes) -> None:
-        """Take note of one exchange; counting many at once costs a fraction of counting each by itself."""
-        self._uncounted.append(times)
-        if len(self._uncounted) >= _COUNTED_AT_ONCE:
-            self._count()
+        """Count one exchange."""
+        counts, sums = self._counts[times.layer], self._sums[times.layer]
+        for stage, nanoseconds in enumerate(times.stages()):
+            counts[stage][bucket_of(nanoseconds)] += 1
+            sums[stage] += nanoseconds
 
     def histograms(self) -> tuple[StageHistogram, ...]:
         """One a stage, over all layers, since the start."""
-        self.catch_up()
-        self._count()
         counts = np.array(self._counts, dtype=np.int64).sum(axis=0)
         sums = np.array(self._sums, dtype=np.int64).sum(axis=0)
         return tuple(
@@ -117,20 +105,9 @@ class LayerTimes:
 
     def splits(self) -> tuple[LayerSplit, ...]:
         """The means since the start, for every layer that ran."""
-        self.catch_up()
-        self._count()
         return tuple(
             self._split(layer, sum(counts[0])) for layer, counts in enumerate(self._counts) if any(counts[0])
         )
-
-    def _count(self) -> None:
-        with self._counting:
-            for _ in range(len(self._uncounted)):
-                times = self._uncounted.popleft()
-                counts, sums = self._counts[times.layer], self._sums[times.layer]
-                for stage, nanoseconds in enumerate(times.stages()):
-                    counts[stage][bucket_of(nanoseconds)] += 1
-                    sums[stage] += nanoseconds
 
     def _split(self, layer: int, passes: int) -> LayerSplit:
         means: NDArray[np.float64] = np.array(self._sums[layer]) / passes / 1e6

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from jangtq_coordinator.metrics.layer_times import ExchangeTimes, nothing_to_catch_up
+from jangtq_coordinator.metrics.layer_times import ExchangeTimes
 
 MOST_EXCHANGES: Final = 1 << 15
 MOST_PASSES: Final = 1 << 13
@@ -59,16 +59,19 @@ class Record:
 
 
 class Timeline:
-    """Written by the engine thread, read by any: a deque's append and its copy are each one step."""
+    """Written by the engine thread, read by any: a deque's append and its copy are each one step.
 
-    def __init__(self) -> None:
+    before_copy: has `record_exchange` called for exchanges that ended and were not recorded yet.
+    """
+
+    def __init__(self, before_copy: Callable[[], object] = lambda: None) -> None:
+        self._before_copy = before_copy
         self._exchanges: deque[ExchangeTimes] = deque(maxlen=MOST_EXCHANGES)
         self._passes: deque[PassSpan] = deque(maxlen=MOST_PASSES)
         self._requests: deque[RequestSpan] = deque(maxlen=MOST_REQUESTS)
         self._running: dict[int, RequestSpan] = {}
         self.passes_made = 0
         self.record_exchange = self._exchanges.append
-        self.catch_up: Callable[[], None] = nothing_to_catch_up
 
     def begin_request(self, number: int, request_id: str) -> None:
         """A request was taken; `number` is the engine's own."""
@@ -99,7 +102,7 @@ class Timeline:
         requests = tuple(replace(request) for request in self._requests.copy())
         passes = tuple(self._passes.copy())
         # After the passes, all of whose layers are then there.
-        self.catch_up()
+        self._before_copy()
         exchanges = tuple(self._exchanges.copy())
         # The pass of the oldest layer that is kept may lack some; all after it are whole.
         layers_from = exchanges[0].ended if len(exchanges) == self._exchanges.maxlen else 0

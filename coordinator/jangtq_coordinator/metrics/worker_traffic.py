@@ -1,17 +1,14 @@
 """How much each worker was asked, and how long its answers took, since the start and lately."""
 
-import threading
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
-from jangtq_coordinator.metrics.layer_times import UPPER_BOUNDS_SECONDS, bucket_of, nothing_to_catch_up
+from jangtq_coordinator.metrics.layer_times import UPPER_BOUNDS_SECONDS, bucket_of
 
 _RECENT: Final = 2048
-_COUNTED_AT_ONCE: Final = 64
 
 
 @dataclass(frozen=True)
@@ -54,48 +51,21 @@ class WorkerTraffic:
         return RecentTimes(p50, p99, float(np.median(np.maximum(calls[:, 0] - calls[:, 1], 0))))
 
 
-class AnsweredCall(NamedTuple):
-    """What one call to a worker took; `worker_ns` is what the worker says of its own time."""
-
-    worker: str
-    picks: int
-    wait_ns: int
-    worker_ns: int
-
-
 class ClusterTraffic:
     """Of each worker by its name, also of those that left. Written by the engine's thread, read by any."""
 
     def __init__(self) -> None:
         self._workers: dict[str, WorkerTraffic] = {}
-        self._uncounted: deque[AnsweredCall] = deque()
-        self.catch_up: Callable[[], None] = nothing_to_catch_up
-        self._counting = threading.Lock()
 
     def record(self, worker: str, picks: int, *, wait_ns: int, worker_ns: int) -> None:
-        """One answered call; counting many at once costs a fraction of counting each by itself."""
-        self._uncounted.append(AnsweredCall(worker, picks, wait_ns, worker_ns))
-        if len(self._uncounted) >= _COUNTED_AT_ONCE:
-            self._count()
+        """One answered call."""
+        self.of(worker).record(picks, wait_ns=wait_ns, worker_ns=worker_ns)
 
     def of(self, worker: str) -> WorkerTraffic:
         """Of one that was never asked all is zero."""
-        self.catch_up()
-        self._count()
-        return self._of(worker)
-
-    def all(self) -> dict[str, WorkerTraffic]:
-        """A copy that stays as it is when others are asked."""
-        self.catch_up()
-        self._count()
-        return self._workers.copy()
-
-    def _of(self, worker: str) -> WorkerTraffic:
         known = self._workers.get(worker)
         return self._workers.setdefault(worker, WorkerTraffic()) if known is None else known
 
-    def _count(self) -> None:
-        with self._counting:
-            for _ in range(len(self._uncounted)):
-                call = self._uncounted.popleft()
-                self._of(call.worker).record(call.picks, wait_ns=call.wait_ns, worker_ns=call.worker_ns)
+    def all(self) -> dict[str, WorkerTraffic]:
+        """A copy that stays as it is when others are asked."""
+        return self._workers.copy()

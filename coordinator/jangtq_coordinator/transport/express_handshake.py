@@ -45,7 +45,7 @@ def enter(door: ExpressEndpoint, ticket: bytes, settings: ExpressSettings) -> Fr
             sock = settings.credentials.current().context.wrap_socket(sock, server_hostname=door.host)
         frames = FrameSocket(sock, poll_us=settings.poll_us)
         frames.set_timeout(_GREETING_SECONDS)
-        frames.send((greeting(ticket),))
+        frames.send(greeting(ticket))
         _read_welcome(frames)
     except BaseException:
         sock.close()

@@ -5,22 +5,17 @@ from pathlib import Path
 import grpc
 from google.protobuf.message import DecodeError
 
-from jangtq_coordinator.transport.answer_decoding import decode_answer
-from jangtq_coordinator.transport.connection import ConnectionSettings, GiveUp, LayerAnswer, never
+from jangtq_coordinator.transport.connection import ConnectionSettings, GiveUp, never
 from jangtq_coordinator.transport.grpc_channel import WorkerChannel, open_local_channel
 from jangtq_coordinator.transport.grpc_stream import ExpertStream, StreamBrokenError
 from jangtq_coordinator.transport.pending_calls import PendingCalls
-from jangtq_coordinator.transport.plain_answers import read_plain_answer
 from jangtq_coordinator.transport.worker_info import WorkerInfo, check_unchanged, worker_from
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ClusterError, WorkerFaultError
-from jangtq_proto.grpc_status import error_of, error_of_number
+from jangtq_proto.grpc_status import error_of
 from jangtq_proto.sockets.local_sockets import SocketFolder
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
-from jangtq_proto.wire.codec import LayerCall
-from jangtq_proto.wire.messages import CallWriter
-from jangtq_proto.wire.row_type import RowType
 
 _RECONNECT_SECONDS = 2.0
 _SILENCE = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
@@ -41,10 +36,7 @@ class GrpcConnection:
         self._local_channel: grpc.Channel | None = None
         self._local_path: Path | None = None
         self._stream: ExpertStream | None = None
-        self._unread: bytes | None = None
-        self._writer = CallWriter(settings.row_type)
-        self.newest_call_id = 0
-        self._pending = PendingCalls(self._name, self._decode)
+        self._pending = PendingCalls(self._name)
 
     def describe(self, *, timeout_seconds: float | None = None) -> WorkerInfo:
         """Ask the worker what it holds. Raises WorkerUnreachableError naming the address."""
@@ -58,11 +50,6 @@ class GrpcConnection:
             raise self.explain(error.code(), str(error.details()), waited_seconds=timeout) from error
         self._local_path = self.local_path(reply.local_socket)
         return worker_from(str(self._address), reply)
-
-    @property
-    def row_type(self) -> RowType:
-        """How rows are sent."""
-        return self._settings.row_type
 
     @property
     def address(self) -> Address:
@@ -92,90 +79,29 @@ class GrpcConnection:
             return path
         return None
 
-    def next_call_id(self) -> int:
-        """One that no call to this worker had before."""
-        self.newest_call_id += 1
-        return self.newest_call_id
-
     @property
     def calls_under_way(self) -> int:
         """How many answers are missing."""
         return len(self._pending)
 
     @property
-    def is_secured(self) -> bool:
-        """Whether there are certificates, which may change."""
-        return self._settings.credentials is not None
-
-    @property
     def is_outdated(self) -> bool:
         """Whether other certificates are to be shown and trusted than when the connection was made."""
         return self._channel.is_outdated()
 
-    def send(self, call: LayerCall) -> int:
+    def send(self, call_id: int, frame: bytes) -> None:
         if not self._pending and self.is_outdated:
             self.abandon()
-        call_id = self.next_call_id()
-        message = self._writer.write(call_id, call)
         stream = self._stream or self._open_stream()
-        self._pending.begin(call_id, (call.rows.shape[0], call.rows.shape[1]))
+        self._pending.begin(call_id)
         try:
-            stream.send(message)
+            stream.send(pb.Frame(data=frame).SerializeToString())
         except StreamBrokenError as error:
-            raise self.break_off(error) from error
-        return call_id
+            raise self._break_off(error) from error
 
-    @property
-    def plain_stream(self) -> ExpertStream | None:
-        """The stream where `send_message` may use it: open, and not about to be replaced."""
-        return None if not self._pending and self.is_outdated else self._stream
-
-    def skip_to(self, call_id: int) -> None:
-        """Somebody else sent calls with ids up to this one over `plain_stream`, and read their answers."""
-        self.newest_call_id = max(self.newest_call_id, call_id)
-        self._pending.skip_to(call_id)
-
-    def carries(self, stream: ExpertStream) -> bool:
-        """Whether calls still go over this stream."""
-        return self._stream is stream
-
-    def begin_call(self, call_id: int, shape: tuple[int, int]) -> None:
-        """Somebody else sent a call over `plain_stream`, whose answer will have this shape."""
-        self.newest_call_id = call_id
-        self._pending.begin(call_id, shape)
-
-    def reads_next(self, stream: ExpertStream, call_id: int) -> bool:
-        """Whether the next message to be read of this stream is the answer to this call."""
-        return self._stream is stream and self._unread is None and self._pending.awaits_next(call_id)
-
-    def _receive_message(self, give_up: GiveUp) -> bytes:
-        """The next message, of whatever call. Raises ClusterError, and then all calls are lost."""
-        if self._unread is not None:
-            data, self._unread = self._unread, None
-            return data
-        assert self._stream is not None, "a call under way has a stream"
+    def receive(self, call_id: int, give_up: GiveUp = never) -> bytes:
         try:
-            return self._stream.receive(give_up)
-        except StreamBrokenError as error:
-            raise self.break_off(error) from error
-
-    def put_back(self, message: bytes) -> None:
-        """What was received is to be looked at by `receive`."""
-        self._unread = message
-
-    def end_call(self, call_id: int) -> None:
-        """Somebody else read its answer."""
-        self._pending.end(call_id)
-
-    def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
-        try:
-            if (shape := self._pending.awaited(call_id)) is not None:
-                data = self._receive_message(give_up)
-                if (answer := read_plain_answer(data, call_id, shape)) is not None:
-                    self._pending.end(call_id)
-                    return answer
-                self._unread = data
-            return self._pending.wait(call_id, lambda: self._read(give_up))
+            return self._pending.take(call_id, lambda: self._read(give_up))
         except ClusterError:
             if call_id in self._pending:  # nothing that follows can be trusted
                 self.abandon()
@@ -183,7 +109,6 @@ class GrpcConnection:
 
     def abandon(self) -> None:
         self._pending.clear()
-        self._unread = None
         if self._stream is not None:
             self._stream.close()
             self._stream = None
@@ -208,19 +133,16 @@ class GrpcConnection:
                 raise
         return self._stub().Describe(pb.DescribeRequest(), timeout=timeout_seconds, wait_for_ready=True)
 
-    def _read(self, give_up: GiveUp) -> pb.ExpertReply:
-        data = self._receive_message(give_up)
+    def _read(self, give_up: GiveUp) -> bytes:
+        assert self._stream is not None, "a call under way has a stream"
         try:
-            return pb.ExpertReply.FromString(data)
+            return pb.Frame.FromString(self._stream.receive(give_up)).data
+        except StreamBrokenError as error:
+            raise self._break_off(error) from error
         except DecodeError as error:
-            raise WorkerFaultError(f"{self._name} sent no ExpertReply: {error}") from error
+            raise WorkerFaultError(f"{self._name} sent no Frame: {error}") from error
 
-    def _decode(self, reply: pb.ExpertReply, shape: tuple[int, int]) -> LayerAnswer:
-        if reply.WhichOneof("result") == "failure":
-            raise error_of_number(reply.failure.status, f"{self._name}: {reply.failure.message}")
-        return decode_answer(reply, reply.partial_sums, reply.finest, shape=shape, worker=self._name)
-
-    def break_off(self, error: StreamBrokenError) -> ClusterError:
+    def _break_off(self, error: StreamBrokenError) -> ClusterError:
         """The stream broke, and all calls with it: how to tell."""
         self.abandon()
         return self.explain(error.status, error.details, waited_seconds=error.waited_seconds)

@@ -1,6 +1,5 @@
 """Experts that the coordinator holds itself, behind the same connection as a worker's."""
 
-import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -10,13 +9,15 @@ import psutil
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.extension import Extension, Layers
 from jangtq_bundle.loading import check_kernels, load_layers
-from jangtq_coordinator.transport.connection import GiveUp, LayerAnswer, never
+from jangtq_coordinator.transport.connection import GiveUp, never
 from jangtq_coordinator.transport.worker_info import LOCAL, WorkerInfo
 from jangtq_kernels.backend import Backend
 from jangtq_kernels.errors import KernelInputError
+from jangtq_kernels.native_answers import NativeAnswers, open_native_answers
 from jangtq_proto.errors import CallRejectedError, WorkerFaultError, WorkerUnreachableError
 from jangtq_proto.ranges import ExpertRange, expert_ids
-from jangtq_proto.wire.codec import PROTOCOL_VERSION, LayerCall
+from jangtq_proto.wire.codec import PROTOCOL_VERSION, CallShape, LayerCall, decode_call
+from jangtq_proto.wire.frames import answer_frame, read_call
 
 _log = logging.getLogger("jangtq.cluster")
 
@@ -83,7 +84,8 @@ class LocalExperts:
 
     def connection(self) -> "LocalConnection":
         """The way to them, whatever they are at the time of a call."""
-        return LocalConnection(lambda: self._layers)
+        config = self._bundle.config
+        return LocalConnection(lambda: self._layers, CallShape(config.layer_count, config.hidden_size))
 
     def stop(self) -> None:
         """Load nothing more, and let go of everything."""
@@ -95,34 +97,41 @@ class LocalExperts:
 class LocalConnection:
     """Computes in `receive`, so that workers compute meanwhile."""
 
-    def __init__(self, layers: Callable[[], Layers]) -> None:
+    def __init__(self, layers: Callable[[], Layers], shape: CallShape) -> None:
         self._layers = layers
-        self._ids = itertools.count(1)
-        self._calls: dict[int, LayerCall] = {}
+        self._shape = shape
+        self._native: NativeAnswers | None = None
+        self._of: Layers = ()
+        self._calls: dict[int, bytes] = {}
 
-    def send(self, call: LayerCall) -> int:
-        call_id = next(self._ids)
-        self._calls[call_id] = call
-        return call_id
+    def send(self, call_id: int, frame: bytes) -> None:
+        self._calls[call_id] = frame
 
-    def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
-        call = self._calls.pop(call_id, None)
-        if call is None:
+    def receive(self, call_id: int, give_up: GiveUp = never) -> bytes:
+        frame = self._calls.pop(call_id, None)
+        if frame is None:
             raise WorkerUnreachableError(
                 "local experts: the call was given up when what is held here changed"
             )
-        started = time.perf_counter_ns()
-        try:
-            found = self._layers()[call.layer].forward(call)
-        except KernelInputError as error:
-            raise CallRejectedError(f"layer {call.layer}, local experts: {error}") from error
-        except OverflowError as error:
-            raise WorkerFaultError(f"layer {call.layer}, local experts: {error}") from error
-        compute_ns = time.perf_counter_ns() - started
-        return LayerAnswer(found.sums, found.finest, queue_ns=0, compute_ns=compute_ns)
+        layers = self._layers()
+        if layers is not self._of:
+            self._of, self._native = layers, open_native_answers(layers)
+        native = None if self._native is None else self._native.answer(frame)
+        return native or self._compute(call_id, decode_call(read_call(frame), self._shape))
 
     def abandon(self) -> None:
         self._calls.clear()
 
     def close(self) -> None:
         self.abandon()
+
+    def _compute(self, call_id: int, call: LayerCall) -> bytes:
+        started = time.perf_counter_ns()
+        try:
+            found = self._of[call.layer].forward(call)
+        except KernelInputError as error:
+            raise CallRejectedError(f"layer {call.layer}, local experts: {error}") from error
+        except OverflowError as error:
+            raise WorkerFaultError(f"layer {call.layer}, local experts: {error}") from error
+        compute_ns = time.perf_counter_ns() - started
+        return answer_frame(call_id, found.sums, found.finest, queue_ns=0, compute_ns=compute_ns)

@@ -1,91 +1,63 @@
-"""The calls of one connection that wait for their answers, matched by id. Knows no transport."""
+"""The calls of one connection that wait for their answers, which come in the order of the calls."""
 
+from collections import deque
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
 
-from jangtq_coordinator.transport.connection import LayerAnswer
-from jangtq_proto.errors import ClusterError, WorkerFaultError, WorkerUnreachableError
-
-
-class _Message(Protocol):
-    @property
-    def call_id(self) -> int: ...
+from jangtq_proto.errors import CallRejectedError, WorkerFaultError, WorkerUnreachableError
+from jangtq_proto.wire.frames import NO_CALL, read_answer, read_answer_id
 
 
-Message = TypeVar("Message", bound=_Message)
+class PendingCalls:
+    """`worker` is what errors call the other side. Knows no transport."""
 
-
-class PendingCalls(Generic[Message]):
-    """`worker` is what errors call the other side.
-
-    decode: the answer to a call of some shape, [rows, hidden], that a message holds; may raise ClusterError.
-    """
-
-    def __init__(self, worker: str, decode: Callable[[Message, tuple[int, int]], LayerAnswer]) -> None:
+    def __init__(self, worker: str) -> None:
         self._worker = worker
-        self._decode = decode
-        self._newest = 0
-        self._shapes: dict[int, tuple[int, int]] = {}
-        self._early: dict[int, LayerAnswer | ClusterError] = {}
+        self._waiting: deque[int] = deque()
+        self._early: dict[int, bytes] = {}
 
     def __contains__(self, call_id: int) -> bool:
-        return call_id in self._shapes
+        return call_id in self._waiting or call_id in self._early
 
     def __len__(self) -> int:
-        return len(self._shapes)
+        """How many answers are still to be read."""
+        return len(self._waiting)
 
-    def begin(self, call_id: int, shape: tuple[int, int]) -> None:
-        """A call with an answer of this shape, [rows, hidden], is about to leave."""
-        self._newest = call_id
-        self._shapes[call_id] = shape
+    def begin(self, call_id: int) -> None:
+        """A call left, after all others that wait."""
+        self._waiting.append(call_id)
 
-    def skip_to(self, call_id: int) -> None:
-        """Calls up to this id were asked and answered by somebody else."""
-        self._newest = max(self._newest, call_id)
+    def take(self, call_id: int, read: Callable[[], bytes]) -> bytes:
+        """The answer to a call; `read` gives the next frame, and answers to other calls are kept for them.
 
-    def wait(self, call_id: int, read: Callable[[], Message]) -> LayerAnswer:
-        """The answer to a call, reading what comes until it is there. Raises ClusterError."""
+        Raises ClusterError, of `read` or because the frame is not the answer that is next. Then no frame that
+        follows can be trusted.
+        """
         while call_id not in self._early:
-            shape = self._shapes.get(call_id)
-            if shape is None:
+            if call_id not in self._waiting:
                 raise WorkerUnreachableError(f"{self._worker}: the call was lost with its connection")
-            message = read()
-            if message.call_id == call_id:
-                del self._shapes[call_id]
-                return self._decode(message, shape)
-            self._keep(message)
-        del self._shapes[call_id]
-        result = self._early.pop(call_id)
-        if isinstance(result, ClusterError):
-            raise result
-        return result
-
-    def awaited(self, call_id: int) -> tuple[int, int] | None:
-        """The shape of an answer that did not come, [rows, hidden]; None where it came early or is lost."""
-        return None if call_id in self._early else self._shapes.get(call_id)
-
-    def awaits_next(self, call_id: int) -> bool:
-        """Whether the next answer to come is that to this call, and none waits that came before its turn."""
-        return not self._early and next(iter(self._shapes), None) == call_id
-
-    def end(self, call_id: int) -> None:
-        """Its answer was read by somebody else."""
-        del self._shapes[call_id]
+            frame = read()
+            expected = self._waiting[0]
+            self._check(frame, expected)
+            self._waiting.popleft()
+            if expected == call_id:
+                return frame
+            self._early[expected] = frame
+        return self._early.pop(call_id)
 
     def clear(self) -> None:
         """Forget them all."""
-        self._shapes.clear()
+        self._waiting.clear()
         self._early.clear()
 
-    def _keep(self, message: Message) -> None:
-        """Answers to calls that were given up are dropped; one that nobody ever asked for is a fault."""
-        if message.call_id > self._newest or message.call_id < 1:
-            raise WorkerFaultError(
-                f"{self._worker} answered call {message.call_id}, the newest is {self._newest}"
-            )
-        if message.call_id not in self._shapes:
-            return
+    def _check(self, frame: bytes, expected: int) -> None:
         try:
-            self._early[message.call_id] = self._decode(message, self._shapes[message.call_id])
-        except ClusterError as error:
-            self._early[message.call_id] = error
+            found = read_answer_id(frame)
+            if found == NO_CALL:
+                failure = read_answer(frame).failure()
+                raise type(failure)(f"{self._worker}: {failure}")
+        except CallRejectedError as error:
+            raise WorkerFaultError(f"{self._worker} sent no answer: {error}") from error
+        if found != expected:
+            raise WorkerFaultError(
+                f"{self._worker} answered call {found}, the next to be answered is {expected}"
+            )

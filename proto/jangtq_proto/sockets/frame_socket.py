@@ -8,10 +8,9 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from jangtq_proto.sockets.socket_options import poll, set_kernel_timeout
-from jangtq_proto.wire.frames import LENGTH, Frame
+from jangtq_proto.wire.frames import LENGTH
 
 _FIRST_BUFFER_BYTES = 1 << 16
 _CHECK_SECONDS = 0.05
@@ -20,15 +19,6 @@ _TAKES_NOTHING = "the other side takes nothing"
 
 class FrameLimitError(OSError):
     """The other side announced a frame larger than is allowed; nothing after it can be read."""
-
-
-class LentBuffer(NamedTuple):
-    """A blocking socket, for how many nanoseconds it is polled, and its buffer with what was read already."""
-
-    descriptor: int
-    poll_ns: int
-    view: memoryview
-    filled: int
 
 
 def _never() -> bool:
@@ -46,7 +36,6 @@ class FrameSocket:
         self._poller.register(sock, select.POLLIN)
         self._view = memoryview(bytearray(_FIRST_BUFFER_BYTES))
         self._filled = 0
-        self._frame = memoryview(b"")
         self._frame_size = 0
         self._deadline = math.inf
         self._give_up = _never
@@ -62,44 +51,22 @@ class FrameSocket:
             set_kernel_timeout(self._socket, socket.SO_SNDTIMEO, seconds or 0.0)
             set_kernel_timeout(self._socket, socket.SO_RCVTIMEO, min(seconds or 0.0, _CHECK_SECONDS))
 
-    @property
-    def descriptor(self) -> tuple[int, int]:
-        """The file descriptor, and for how many nanoseconds it is polled."""
-        return self._socket.fileno(), self._poll_ns
-
-    @property
-    def has_unread(self) -> bool:
-        """Whether something was read of the frame to come."""
-        return self._filled > self._frame_size
-
-    def put_back(self, data: bytes) -> None:
-        """What somebody else read of the connection comes before all that will be read; nothing is unread."""
-        self._drop_frame()
-        if len(data) > len(self._view):
-            self._grow(len(data))
-        self._view[: len(data)] = data
-        self._filled = len(data)
-
-    def send(self, frame: Frame, *, reading_up_to: int = 0, sent_bytes: int = 0) -> None:
-        """Send all parts as one, without the first bytes where these were sent by somebody else.
-
-        Where the other side may be sending, too, and takes nothing until it is heard, up to `reading_up_to`
-        bytes of what it says are read meanwhile.
+    def send(self, frame: bytes, *, reading_up_to: int = 0) -> None:
+        """Where the other side may be sending, too, and takes nothing until it is heard, up to
+        `reading_up_to` bytes of what it says are read meanwhile.
         """
         if reading_up_to:
-            self._send_reading(memoryview(_join(frame))[sent_bytes:], reading_up_to)
-        elif self._is_tls:
-            self._socket.sendall(_join(frame))
-        elif sent_bytes:
-            self._send_all(_join(frame)[sent_bytes:])
-        else:
-            self._send_parts(frame)
+            self._send_reading(memoryview(frame), reading_up_to)
+            return
+        try:
+            self._socket.sendall(frame)
+        except BlockingIOError as error:
+            raise TimeoutError(_TAKES_NOTHING) from error
 
     def receive(self, limit_bytes: int, give_up: Callable[[], bool] = _never) -> memoryview | None:
         """The next frame with its length, good until the next call; None where the connection ended.
 
-        A frame as large as the last one in the same memory is the same object. Where there is a timeout,
-        `give_up` is asked now and then, and ends the wait like the timeout.
+        Where there is a timeout, `give_up` is asked now and then, and ends the wait like the timeout.
         """
         self._drop_frame()
         self._deadline, self._give_up = math.inf, give_up
@@ -111,23 +78,7 @@ class FrameSocket:
         if self._filled < size:
             self._fill(size)
         self._frame_size = size
-        if len(self._frame) != size:
-            self._frame = self._view[:size].toreadonly()
-        return self._frame
-
-    def lend(self) -> LentBuffer:
-        """For somebody else to read frames from a plain socket until `take_back`; the one before is gone."""
-        self._drop_frame()
-        return LentBuffer(self._socket.fileno(), self._poll_ns, self._view, self._filled)
-
-    def take_back(self, filled: int) -> None:
-        """The first `filled` bytes of what was lent are to be received now."""
-        self._filled = filled
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether what the socket carries is what is said."""
-        return not self._is_tls
+        return self._view[:size].toreadonly()
 
     def interrupt(self) -> None:
         """End the connection, so that whoever waits for it wakes up."""
@@ -137,20 +88,6 @@ class FrameSocket:
 
     def close(self) -> None:
         self._socket.close()
-
-    def _send_parts(self, frame: Frame) -> None:
-        try:
-            sent = self._socket.sendmsg(frame)
-        except BlockingIOError as error:
-            raise TimeoutError(_TAKES_NOTHING) from error
-        if sent < LENGTH.size + int(LENGTH.unpack_from(frame[0])[0]):
-            self._send_all(_join(frame)[sent:])
-
-    def _send_all(self, data: bytes) -> None:
-        try:
-            self._socket.sendall(data)
-        except BlockingIOError as error:
-            raise TimeoutError(_TAKES_NOTHING) from error
 
     def _send_reading(self, data: memoryview, most_unread: int) -> None:
         self._socket.setblocking(False)
@@ -227,7 +164,6 @@ class FrameSocket:
         view = memoryview(bytearray(size))
         view[: self._filled] = self._view[: self._filled]
         self._view = view
-        self._frame = memoryview(b"")
 
     def _wait_for_tls(self, sock: ssl.SSLSocket) -> None:
         """Looks before it reads, because a timeout of the encryption would hold for sending, too."""
@@ -238,7 +174,3 @@ class FrameSocket:
         if self._timeout_seconds is not None:
             while not sock.pending() and not self._poller.poll(_CHECK_SECONDS * 1000):
                 self._check_deadline("the other side stayed silent")
-
-
-def _join(parts: Frame) -> bytes:
-    return b"".join(memoryview(part).cast("B") for part in parts)

@@ -106,52 +106,8 @@ class ExpertRange(_message.Message):
     last: int
     def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
 
-class ExpertCall(_message.Message):
-    __slots__ = ("call_id", "layer", "row_count", "slot_count", "row_type", "rows", "expert_ids", "router_weights", "exponents", "prefill")
-    CALL_ID_FIELD_NUMBER: _ClassVar[int]
-    LAYER_FIELD_NUMBER: _ClassVar[int]
-    ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
-    SLOT_COUNT_FIELD_NUMBER: _ClassVar[int]
-    ROW_TYPE_FIELD_NUMBER: _ClassVar[int]
-    ROWS_FIELD_NUMBER: _ClassVar[int]
-    EXPERT_IDS_FIELD_NUMBER: _ClassVar[int]
-    ROUTER_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
-    EXPONENTS_FIELD_NUMBER: _ClassVar[int]
-    PREFILL_FIELD_NUMBER: _ClassVar[int]
-    call_id: int
-    layer: int
-    row_count: int
-    slot_count: int
-    row_type: RowType
-    rows: bytes
-    expert_ids: bytes
-    router_weights: bytes
-    exponents: bytes
-    prefill: bool
-    def __init__(self, call_id: _Optional[int] = ..., layer: _Optional[int] = ..., row_count: _Optional[int] = ..., slot_count: _Optional[int] = ..., row_type: _Optional[_Union[RowType, str]] = ..., rows: _Optional[bytes] = ..., expert_ids: _Optional[bytes] = ..., router_weights: _Optional[bytes] = ..., exponents: _Optional[bytes] = ..., prefill: bool = ...) -> None: ...
-
-class ExpertReply(_message.Message):
-    __slots__ = ("call_id", "partial_sums", "failure", "queue_ns", "compute_ns", "finest", "checksum")
-    CALL_ID_FIELD_NUMBER: _ClassVar[int]
-    PARTIAL_SUMS_FIELD_NUMBER: _ClassVar[int]
-    FAILURE_FIELD_NUMBER: _ClassVar[int]
-    QUEUE_NS_FIELD_NUMBER: _ClassVar[int]
-    COMPUTE_NS_FIELD_NUMBER: _ClassVar[int]
-    FINEST_FIELD_NUMBER: _ClassVar[int]
-    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
-    call_id: int
-    partial_sums: bytes
-    failure: Failure
-    queue_ns: int
-    compute_ns: int
-    finest: bytes
-    checksum: int
-    def __init__(self, call_id: _Optional[int] = ..., partial_sums: _Optional[bytes] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., queue_ns: _Optional[int] = ..., compute_ns: _Optional[int] = ..., finest: _Optional[bytes] = ..., checksum: _Optional[int] = ...) -> None: ...
-
-class Failure(_message.Message):
-    __slots__ = ("status", "message")
-    STATUS_FIELD_NUMBER: _ClassVar[int]
-    MESSAGE_FIELD_NUMBER: _ClassVar[int]
-    status: int
-    message: str
-    def __init__(self, status: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+class Frame(_message.Message):
+    __slots__ = ("data",)
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    def __init__(self, data: _Optional[bytes] = ...) -> None: ...

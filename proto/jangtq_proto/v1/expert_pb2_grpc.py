@@ -41,8 +41,8 @@ class ExpertServiceStub(object):
                 _registered_method=True)
         self.Forward = channel.stream_stream(
                 '/jangtq_proto.v1.ExpertService/Forward',
-                request_serializer=jangtq__proto_dot_v1_dot_expert__pb2.ExpertCall.SerializeToString,
-                response_deserializer=jangtq__proto_dot_v1_dot_expert__pb2.ExpertReply.FromString,
+                request_serializer=jangtq__proto_dot_v1_dot_expert__pb2.Frame.SerializeToString,
+                response_deserializer=jangtq__proto_dot_v1_dot_expert__pb2.Frame.FromString,
                 _registered_method=True)
         self.OpenExpress = channel.unary_unary(
                 '/jangtq_proto.v1.ExpertService/OpenExpress',
@@ -72,7 +72,7 @@ class ExpertServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Forward(self, request_iterator, context):
-        """One stream a coordinator, open for as long as both live. Replies come in any order, by call_id.
+        """One stream a coordinator, open for as long as both live. Answers come in the order of the calls.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -110,8 +110,8 @@ def add_ExpertServiceServicer_to_server(servicer, server):
             ),
             'Forward': grpc.stream_stream_rpc_method_handler(
                     servicer.Forward,
-                    request_deserializer=jangtq__proto_dot_v1_dot_expert__pb2.ExpertCall.FromString,
-                    response_serializer=jangtq__proto_dot_v1_dot_expert__pb2.ExpertReply.SerializeToString,
+                    request_deserializer=jangtq__proto_dot_v1_dot_expert__pb2.Frame.FromString,
+                    response_serializer=jangtq__proto_dot_v1_dot_expert__pb2.Frame.SerializeToString,
             ),
             'OpenExpress': grpc.unary_unary_rpc_method_handler(
                     servicer.OpenExpress,
@@ -181,8 +181,8 @@ class ExpertService(object):
             request_iterator,
             target,
             '/jangtq_proto.v1.ExpertService/Forward',
-            jangtq__proto_dot_v1_dot_expert__pb2.ExpertCall.SerializeToString,
-            jangtq__proto_dot_v1_dot_expert__pb2.ExpertReply.FromString,
+            jangtq__proto_dot_v1_dot_expert__pb2.Frame.SerializeToString,
+            jangtq__proto_dot_v1_dot_expert__pb2.Frame.FromString,
             options,
             channel_credentials,
             insecure,

@@ -33,8 +33,8 @@ class ExpertServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ExpertServiceAsyncStub: ...
     Describe: _grpc.UnaryUnaryMultiCallable[_expert_pb2.DescribeRequest, _expert_pb2.DescribeReply]
     """Says what the worker holds. Asked once a connection, before any call."""
-    Forward: _grpc.StreamStreamMultiCallable[_expert_pb2.ExpertCall, _expert_pb2.ExpertReply]
-    """One stream a coordinator, open for as long as both live. Replies come in any order, by call_id."""
+    Forward: _grpc.StreamStreamMultiCallable[_expert_pb2.Frame, _expert_pb2.Frame]
+    """One stream a coordinator, open for as long as both live. Answers come in the order of the calls."""
     OpenExpress: _grpc.UnaryUnaryMultiCallable[_expert_pb2.OpenExpressRequest, _expert_pb2.OpenExpressReply]
     """Hands out the way to one express connection: a socket that carries expert calls and answers as frames."""
     TakeOver: _grpc.UnaryUnaryMultiCallable[_expert_pb2.TakeOverRequest, _expert_pb2.TakeOverReply]
@@ -49,8 +49,8 @@ class ExpertServiceAsyncStub(ExpertServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Describe: _aio.UnaryUnaryMultiCallable[_expert_pb2.DescribeRequest, _expert_pb2.DescribeReply]  # type: ignore[assignment]
     """Says what the worker holds. Asked once a connection, before any call."""
-    Forward: _aio.StreamStreamMultiCallable[_expert_pb2.ExpertCall, _expert_pb2.ExpertReply]  # type: ignore[assignment]
-    """One stream a coordinator, open for as long as both live. Replies come in any order, by call_id."""
+    Forward: _aio.StreamStreamMultiCallable[_expert_pb2.Frame, _expert_pb2.Frame]  # type: ignore[assignment]
+    """One stream a coordinator, open for as long as both live. Answers come in the order of the calls."""
     OpenExpress: _aio.UnaryUnaryMultiCallable[_expert_pb2.OpenExpressRequest, _expert_pb2.OpenExpressReply]  # type: ignore[assignment]
     """Hands out the way to one express connection: a socket that carries expert calls and answers as frames."""
     TakeOver: _aio.UnaryUnaryMultiCallable[_expert_pb2.TakeOverRequest, _expert_pb2.TakeOverReply]  # type: ignore[assignment]
@@ -72,10 +72,10 @@ class ExpertServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def Forward(
         self,
-        request_iterator: _MaybeAsyncIterator[_expert_pb2.ExpertCall],
+        request_iterator: _MaybeAsyncIterator[_expert_pb2.Frame],
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_expert_pb2.ExpertReply], _abc.AsyncIterator[_expert_pb2.ExpertReply]]:
-        """One stream a coordinator, open for as long as both live. Replies come in any order, by call_id."""
+    ) -> _typing.Union[_abc.Iterator[_expert_pb2.Frame], _abc.AsyncIterator[_expert_pb2.Frame]]:
+        """One stream a coordinator, open for as long as both live. Answers come in the order of the calls."""
 
     @_abc_1.abstractmethod
     def OpenExpress(

@@ -1,9 +1,9 @@
-"""Rows, expert ids and router weights as bytes on the wire, and the checks of whatever arrives."""
+"""Rows, expert ids and router weights of a call, and the checks of whatever arrives."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import ml_dtypes
 import numpy as np
@@ -15,10 +15,11 @@ from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.wire.limits import MAX_ROWS_PER_CALL, MAX_SLOTS
 from jangtq_proto.wire.row_type import RowType
 
-PROTOCOL_VERSION: Final = 4
+PROTOCOL_VERSION: Final = 5
 NO_COMPRESSION: Final = 1
 """As gRPC's set of algorithms: neither side compresses, and what is compressed may become anything."""
 _MESSAGE_OVERHEAD: Final = 4096
+"""For headers, and for what protobuf puts around a frame."""
 
 Rows = NDArray[np.generic]
 Bytes = bytes | memoryview
@@ -29,10 +30,10 @@ _WIRE: Final[Mapping[RowType, pb.RowType]] = {
     RowType.FLOAT16: pb.ROW_TYPE_FLOAT16,
     RowType.BFLOAT16: pb.ROW_TYPE_BFLOAT16,
 }
-_DTYPE: Final[Mapping[pb.RowType, np.dtype[np.generic]]] = {
-    pb.ROW_TYPE_FLOAT32: np.dtype("<f4"),
-    pb.ROW_TYPE_FLOAT16: np.dtype("<f2"),
-    pb.ROW_TYPE_BFLOAT16: np.dtype(ml_dtypes.bfloat16),
+_DTYPE: Final[Mapping[int, np.dtype[np.generic]]] = {
+    int(pb.ROW_TYPE_FLOAT32): np.dtype("<f4"),
+    int(pb.ROW_TYPE_FLOAT16): np.dtype("<f2"),
+    int(pb.ROW_TYPE_BFLOAT16): np.dtype(ml_dtypes.bfloat16),
 }
 
 _EXPERT_ID: Final = np.dtype(np.int32).newbyteorder("<")
@@ -50,34 +51,24 @@ class CallShape:
     hidden_size: int
 
 
-class WireCall(Protocol):
-    """An expert call as it arrived, with nothing checked. Fields as in ExpertCall."""
+class WireCall(NamedTuple):
+    """An expert call as it arrived, unchecked; its arrays are bytes. row_type: as in expert.proto."""
 
-    @property
-    def call_id(self) -> int: ...
-    @property
-    def layer(self) -> int: ...
-    @property
-    def row_count(self) -> int: ...
-    @property
-    def slot_count(self) -> int: ...
-    @property
-    def row_type(self) -> pb.RowType: ...
-    @property
-    def rows(self) -> Bytes: ...
-    @property
-    def expert_ids(self) -> Bytes: ...
-    @property
-    def router_weights(self) -> Bytes: ...
-    @property
-    def exponents(self) -> Bytes: ...
-    @property
-    def prefill(self) -> bool: ...
+    call_id: int
+    layer: int
+    row_count: int
+    slot_count: int
+    row_type: int
+    rows: Bytes
+    expert_ids: Bytes
+    router_weights: Bytes
+    exponents: Bytes
+    prefill: bool
 
 
 @dataclass(frozen=True)
 class LayerCall:
-    """One layer's rows for one worker, or for all; members as in jangtq_kernels.backend.ExpertRows."""
+    """One layer's rows for one worker; members as in jangtq_kernels.backend.ExpertRows."""
 
     layer: int
     rows: Rows
@@ -99,43 +90,27 @@ def wire_row_type(row_type: RowType) -> pb.RowType:
 
 def row_dtype(row_type: RowType) -> np.dtype[np.generic]:
     """The NumPy dtype of rows on the wire."""
-    return _DTYPE[_WIRE[row_type]]
+    return _DTYPE[int(_WIRE[row_type])]
 
 
-def encode_call(call_id: int, call: LayerCall, row_type: RowType) -> pb.ExpertCall:
-    """The message for a call; rows are converted to `row_type`."""
-    return pb.ExpertCall(
-        call_id=call_id,
-        layer=call.layer,
-        row_count=call.rows.shape[0],
-        slot_count=call.expert_ids.shape[1],
-        row_type=_WIRE[row_type],
-        rows=call.rows.astype(row_dtype(row_type), copy=False).tobytes(),
-        expert_ids=call.expert_ids.tobytes(),
-        router_weights=call.router_weights.tobytes(),
-        exponents=call.exponents.tobytes(),
-        prefill=call.prefill,
-    )
-
-
-def decode_call(message: WireCall, shape: CallShape) -> LayerCall:
-    """Check a message field by field; the arrays are read-only views of it.
+def decode_call(call: WireCall, shape: CallShape) -> LayerCall:
+    """Check a call field by field; the arrays are read-only views of its bytes.
 
     Raises CallRejectedError naming the field.
     """
-    layer, row_count = message.layer, message.row_count
+    layer, row_count = call.layer, call.row_count
     if layer >= shape.layer_count:
         raise CallRejectedError(f"layer {layer}: this model has layers 0-{shape.layer_count - 1}")
     _check_count("row_count", row_count, MAX_ROWS_PER_CALL)
-    _check_count("slot_count", message.slot_count, MAX_SLOTS)
-    slots = (row_count, message.slot_count)
+    _check_count("slot_count", call.slot_count, MAX_SLOTS)
+    slots = (row_count, call.slot_count)
     return LayerCall(
         layer,
-        _decode("rows", message.rows, _dtype_of(message.row_type), (row_count, shape.hidden_size)),
-        _decode("expert_ids", message.expert_ids, _EXPERT_ID, slots),
-        _decode("router_weights", message.router_weights, _ROUTER_WEIGHT, slots),
-        _decode("exponents", message.exponents, _EXPONENT, (row_count,)),
-        prefill=message.prefill,
+        _decode("rows", call.rows, _dtype_of(call.row_type), (row_count, shape.hidden_size)),
+        _decode("expert_ids", call.expert_ids, _EXPERT_ID, slots),
+        _decode("router_weights", call.router_weights, _ROUTER_WEIGHT, slots),
+        _decode("exponents", call.exponents, _EXPONENT, (row_count,)),
+        prefill=call.prefill,
     )
 
 
@@ -145,16 +120,16 @@ def answer_checksum(call_id: int, partial_sums: Bytes, finest: Bytes) -> int:
 
 
 def decode_partial_sums(data: Bytes, shape: tuple[int, int]) -> NDArray[np.int32]:
-    """Partial sums of a reply, int32 [rows, hidden]. Raises CallRejectedError for a wrong length."""
+    """Partial sums of an answer, int32 [rows, hidden]. Raises CallRejectedError for a wrong length."""
     return _decode("partial_sums", data, _SUM, shape)
 
 
 def decode_finest(data: Bytes, row_count: int) -> NDArray[np.int8]:
-    """Finest exponents of a reply, int8 [rows]. Raises CallRejectedError for a wrong length."""
+    """Finest exponents of an answer, int8 [rows]. Raises CallRejectedError for a wrong length."""
     return _decode("finest", data, _EXPONENT, (row_count,))
 
 
-def _dtype_of(row_type: pb.RowType) -> np.dtype[np.generic]:
+def _dtype_of(row_type: int) -> np.dtype[np.generic]:
     dtype = _DTYPE.get(row_type)
     if dtype is None:
         raise CallRejectedError(f"row_type {row_type}: allowed are {sorted(_DTYPE)}")

@@ -1,23 +1,25 @@
-"""Expert calls and answers as frames of the express transport: a fixed header, then arrays. Knows no socket.
+"""Expert calls and answers as frames, which gRPC and express connections carry alike. Knows no socket.
 
-All numbers are little-endian; every frame begins with the count of bytes that follow, uint32.
+A frame is a fixed header, then arrays. All numbers are little-endian; every frame begins with the count of
+bytes that follow, uint32. `jangtq_kernels/native/wire/frame_heads.h` has the same headers for native code.
 """
 
 import struct
-from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_proto.errors import CallRejectedError
-from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.errors import CallRejectedError, ClusterError
+from jangtq_proto.grpc_status import error_of_number
 from jangtq_proto.wire.codec import (
     Bytes,
     LayerCall,
-    Rows,
+    WireCall,
     answer_checksum,
+    decode_finest,
+    decode_partial_sums,
     message_limit,
     row_dtype,
     wire_row_type,
@@ -28,34 +30,19 @@ LENGTH: Final = struct.Struct("<I")
 # length, layer, call id, row count, slot count, row type, prefill, bytes of router weights, expert ids, rows
 # and exponents
 _CALL: Final = struct.Struct("<IIQIIIIIIII")
-_CALL_HEAD: Final = struct.Struct("<IIQ32s")
 # length, status, call id, queue and compute nanoseconds, checksum
 _ANSWER: Final = struct.Struct("<IIQQQI")
+# length, layer or status, call id and, of calls, row count
+_HEAD: Final = struct.Struct("<IIQI")
 _GREETING: Final = struct.Struct("<I8s32s")
-_MAGIC: Final = b"JANGTQX4"
+_MAGIC: Final = b"JANGTQX5"
 
 TICKET_BYTES: Final = 32
 GREETING_LIMIT: Final = _GREETING.size
+ANSWER_HEAD_BYTES: Final = _ANSWER.size
 OK: Final = 0
 NO_CALL: Final = 0
 """The call id of what answers no call in particular."""
-
-Frame = Sequence[Bytes]
-
-
-class CallFrame(NamedTuple):
-    """An expert call as it arrived; its bytes are views of the frame. Fields as in ExpertCall."""
-
-    call_id: int
-    layer: int
-    row_count: int
-    slot_count: int
-    row_type: pb.RowType
-    rows: memoryview
-    expert_ids: memoryview
-    router_weights: memoryview
-    exponents: memoryview
-    prefill: bool
 
 
 class AnswerFrame(NamedTuple):
@@ -68,18 +55,22 @@ class AnswerFrame(NamedTuple):
     compute_ns: int
     checksum: int
 
+    def failure(self) -> ClusterError:
+        """The error that a status other than 0 stands for."""
+        return error_of_number(self.status, bytes(self.payload).decode(errors="replace"))
+
 
 def frame_limit(hidden_size: int) -> int:
-    """Bytes of the largest frame, the same as of the largest message over gRPC."""
+    """Bytes of the largest frame."""
     return message_limit(hidden_size)
 
 
 def greeting(ticket: bytes) -> bytes:
-    """What whoever connects says first."""
+    """What the side that connects says first."""
     return _GREETING.pack(_GREETING.size - LENGTH.size, _MAGIC, ticket)
 
 
-def read_greeting(frame: memoryview) -> bytes:
+def read_greeting(frame: Bytes) -> bytes:
     """The ticket in a greeting. Raises CallRejectedError."""
     if len(frame) != _GREETING.size:
         raise CallRejectedError(f"a greeting has {_GREETING.size} bytes, not {len(frame)}")
@@ -89,51 +80,45 @@ def read_greeting(frame: memoryview) -> bytes:
     return bytes(ticket)
 
 
-def call_frame(call_id: int, call: LayerCall, row_type: RowType) -> Frame:
-    """A call to be sent as one; rows are converted to `row_type`, and nothing else is copied."""
-    rows = call.rows.astype(row_dtype(row_type), order="C", copy=False)
-    weights, ids = np.ascontiguousarray(call.router_weights), np.ascontiguousarray(call.expert_ids)
-    exponents = np.ascontiguousarray(call.exponents)
-    row_count, slot_count = ids.shape
+def call_frame(call_id: int, call: LayerCall, row_type: RowType) -> bytes:
+    """A call; rows are converted to `row_type`."""
+    rows = call.rows.astype(row_dtype(row_type), copy=False).tobytes()
+    weights, ids = call.router_weights.tobytes(), call.expert_ids.tobytes()
+    exponents = call.exponents.tobytes()
+    row_count, slot_count = call.expert_ids.shape
+    sizes = len(weights), len(ids), len(rows), len(exponents)
     header = _CALL.pack(
-        _CALL.size - LENGTH.size + weights.nbytes + ids.nbytes + rows.nbytes + exponents.nbytes,
+        _CALL.size - LENGTH.size + sum(sizes),
         call.layer,
         call_id,
         row_count,
         slot_count,
         wire_row_type(row_type),
         call.prefill,
-        weights.nbytes,
-        ids.nbytes,
-        rows.nbytes,
-        exponents.nbytes,
+        *sizes,
     )
-    return header, weights.data, ids.data, _plain(rows), exponents.data
+    return b"".join((header, weights, ids, rows, exponents))
 
 
-def read_call_id(frame: memoryview) -> int:
-    """Which call this is. Raises CallRejectedError for a frame that cannot be one."""
-    _check_holds_call(frame)
-    call_id: int = _CALL_HEAD.unpack_from(frame)[2]
-    return call_id
+def read_call_head(frame: Bytes) -> tuple[int, int]:
+    """Id and row count of a call, unchecked. Raises CallRejectedError for a frame that cannot be one."""
+    _check_size(frame, "a call", _CALL.size)
+    _, _, call_id, row_count = _HEAD.unpack_from(frame)
+    return call_id, row_count
 
 
-def read_layer_and_layout(frame: memoryview) -> tuple[int, bytes]:
-    """The layer of a call, and all else that tells how to read it. Raises CallRejectedError."""
-    _check_holds_call(frame)
-    _, layer, _, layout = _CALL_HEAD.unpack_from(frame)
-    return layer, layout
-
-
-def read_call(frame: memoryview) -> CallFrame:
-    """The fields of a call, unchecked but for the lengths. Raises CallRejectedError."""
-    _check_holds_call(frame)
-    _, layer, call_id, row_count, slot_count, row_type, prefill, *sizes = _CALL.unpack_from(frame)
+def read_call(frame: Bytes) -> WireCall:
+    """The fields of a call, unchecked but for the lengths; views of the frame. Raises CallRejectedError."""
+    _check_size(frame, "a call", _CALL.size)
+    length, layer, call_id, row_count, slot_count, row_type, prefill, *sizes = _CALL.unpack_from(frame)
     ends = list(accumulate(sizes, initial=_CALL.size))
-    if ends[-1] != len(frame):
-        raise CallRejectedError(f"a call of {len(frame)} bytes says it holds {sizes} after {_CALL.size}")
-    weights, ids, rows, exponents = (frame[start:end] for start, end in pairwise(ends))
-    return CallFrame(
+    if not ends[-1] == len(frame) == length + LENGTH.size:
+        raise CallRejectedError(
+            f"a call of {len(frame)} bytes says it has {length + LENGTH.size}, {sizes} after {_CALL.size}"
+        )
+    view = memoryview(frame)
+    weights, ids, rows, exponents = (view[start:end] for start, end in pairwise(ends))
+    return WireCall(
         call_id,
         layer,
         row_count,
@@ -154,40 +139,51 @@ def answer_frame(
     *,
     queue_ns: int,
     compute_ns: int,
-) -> Frame:
+) -> bytes:
     """An answer with partial sums and finest exponents."""
-    sums, exponents = np.ascontiguousarray(partial_sums).data, np.ascontiguousarray(finest).data
-    length = _ANSWER.size - LENGTH.size + sums.nbytes + exponents.nbytes
+    sums, exponents = partial_sums.tobytes(), finest.tobytes()
+    length = _ANSWER.size - LENGTH.size + len(sums) + len(exponents)
     checksum = answer_checksum(call_id, sums, exponents)
-    return _ANSWER.pack(length, OK, call_id, queue_ns, compute_ns, checksum), sums, exponents
+    head = _ANSWER.pack(length, OK, call_id, queue_ns, compute_ns, checksum)
+    return b"".join((head, sums, exponents))
 
 
-def failure_frame(call_id: int, status: int, message: str) -> Frame:
+def failure_frame(call_id: int, status: int, message: str) -> bytes:
     """An answer that says why there are no partial sums."""
     text = message.encode()
-    return (_ANSWER.pack(_ANSWER.size - LENGTH.size + len(text), status, call_id, 0, 0, 0) + text,)
+    return _ANSWER.pack(_ANSWER.size - LENGTH.size + len(text), status, call_id, 0, 0, 0) + text
 
 
-def read_answer(frame: memoryview) -> AnswerFrame:
+def read_answer(frame: Bytes) -> AnswerFrame:
     """The fields of an answer. Raises CallRejectedError."""
-    if len(frame) < _ANSWER.size:
-        raise CallRejectedError(f"an answer has at least {_ANSWER.size} bytes, not {len(frame)}")
-    _, status, call_id, queue_ns, compute_ns, checksum = _ANSWER.unpack_from(frame)
-    return AnswerFrame(call_id, status, frame[_ANSWER.size :], queue_ns, compute_ns, checksum)
+    _check_size(frame, "an answer", _ANSWER.size)
+    length, status, call_id, queue_ns, compute_ns, checksum = _ANSWER.unpack_from(frame)
+    if length + LENGTH.size != len(frame):
+        raise CallRejectedError(f"an answer of {len(frame)} bytes says it has {length + LENGTH.size}")
+    payload = memoryview(frame)[_ANSWER.size :]
+    return AnswerFrame(call_id, status, payload, queue_ns, compute_ns, checksum)
 
 
-def split_answer(payload: Bytes, row_count: int) -> tuple[memoryview, memoryview]:
-    """The partial sums and the finest exponents of an answer to so many rows, not copied and unchecked."""
-    view = memoryview(payload)
-    finest_at = max(len(view) - row_count, 0)
-    return view[:finest_at], view[finest_at:]
+def read_answer_id(frame: Bytes) -> int:
+    """Which call is answered. Raises CallRejectedError for a frame that cannot be an answer."""
+    _check_size(frame, "an answer", _ANSWER.size)
+    call_id: int = _HEAD.unpack_from(frame)[2]
+    return call_id
 
 
-def _check_holds_call(frame: memoryview) -> None:
-    if len(frame) < _CALL.size:
-        raise CallRejectedError(f"a call has at least {_CALL.size} bytes, not {len(frame)}")
+def decode_answer(answer: AnswerFrame, shape: tuple[int, int]) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
+    """Partial sums [rows, hidden] and finest exponents [rows] of an answer of status 0, views of its payload.
+
+    Raises CallRejectedError for a wrong size or checksum.
+    """
+    finest_at = max(len(answer.payload) - shape[0], 0)
+    sums, finest = answer.payload[:finest_at], answer.payload[finest_at:]
+    decoded = decode_partial_sums(sums, shape), decode_finest(finest, shape[0])
+    if answer_checksum(answer.call_id, sums, finest) != answer.checksum:
+        raise CallRejectedError("the answer was damaged on its way, its checksum is wrong")
+    return decoded
 
 
-def _plain(array: Rows) -> memoryview:
-    """The same memory, of bfloat16 as bytes, since that has no buffer format of its own."""
-    return array.data if array.dtype.kind == "f" else array.view(np.uint8).data
+def _check_size(frame: Bytes, what: str, least: int) -> None:
+    if len(frame) < least:
+        raise CallRejectedError(f"{what} has at least {least} bytes, not {len(frame)}")

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-
-from jangtq_coordinator.cluster.placement import Member
 from jangtq_coordinator.dispatch.exchange_library import PartStruct, Summary
 from jangtq_coordinator.dispatch.recorder import Books, ExchangeRecord, Recorder
+
+from jangtq_coordinator.cluster.placement import Member
 from jangtq_coordinator.metrics.expert_load import ExpertLoad
 from jangtq_coordinator.metrics.layer_times import LayerTimes
 from jangtq_coordinator.metrics.timeline import Timeline

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jangtq_proto.wire.call_reader import CallReader
 
 from jangtq_proto.errors import CallRejectedError
-from jangtq_proto.wire.call_reader import CallReader
 from jangtq_proto.wire.codec import CallShape, LayerCall, decode_call
 from jangtq_proto.wire.frames import call_frame, read_call
 from jangtq_proto.wire.row_type import RowType

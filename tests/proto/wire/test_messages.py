@@ -6,14 +6,14 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
-
 from jangtq_coordinator.transport.answer_decoding import decode_answer
-from jangtq_coordinator.transport.connection import LayerAnswer
 from jangtq_coordinator.transport.plain_answers import read_plain_answer
+from jangtq_proto.wire.messages import CallWriter, varint
+
+from jangtq_coordinator.transport.connection import LayerAnswer
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.wire.codec import LayerCall, answer_checksum, encode_call
-from jangtq_proto.wire.messages import CallWriter, varint
 from jangtq_proto.wire.row_type import RowType
 from tests.support.mutations import Mutator, scaled
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import grpc
 import numpy as np
 import pytest
+from jangtq_worker.native_stream import NativeStream
 
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.v1 import expert_pb2 as pb
@@ -17,7 +18,6 @@ from jangtq_proto.wire.codec import LayerCall, encode_call
 from jangtq_proto.wire.row_type import RowType
 from jangtq_worker.device.activity import StreamActivity
 from jangtq_worker.device.admission import InFlight
-from jangtq_worker.native_stream import NativeStream
 from jangtq_worker.transport import grpc_stream as call_stream
 from jangtq_worker.transport.grpc_stream import QUICK_NS, SHORT_BYTES, CallStream
 from tests.support.native_layers import ScriptedNativeLayer, scripted_admission

@@ -1,6 +1,5 @@
-"""Who asked lately, stream by stream, so that long calls let others by. Knows no transport."""
+"""What the open streams asked lately, so that long calls let others by. Knows no transport."""
 
-import ctypes
 import threading
 import time
 from collections.abc import Iterator
@@ -8,45 +7,52 @@ from contextlib import contextmanager
 from typing import Final
 
 LATELY_NS: Final = 1_000_000_000
-"""Coordinators that decode ask every few milliseconds: who was quiet for so long waits for nothing here."""
+"""Coordinators that decode ask every few milliseconds: no call waits for a stream quiet for so long."""
+ALONE_NS: Final = 5_000_000
+"""Coordinators that decode at once ask more often than this."""
 _NEVER: Final = -(1 << 62)
 
 
 class StreamActivity:
-    """One stream. Native code, too, writes when it asked for something short last, as time.monotonic_ns."""
+    """One stream: when it asked last, for anything and for something short, as time.monotonic_ns."""
+
+    __slots__ = ("asked_ns", "asked_short_ns")
 
     def __init__(self) -> None:
-        self._asked_ns = ctypes.c_int64(_NEVER)
-        self.address: int = ctypes.addressof(self._asked_ns)
+        self.asked_ns = self.asked_short_ns = _NEVER
 
-    @property
-    def asked_ns(self) -> int:
-        return self._asked_ns.value
-
-    def note(self) -> None:
-        """It asks for something short now."""
-        self._asked_ns.value = time.monotonic_ns()
+    def note(self, *, is_long: bool) -> None:
+        """It asks now."""
+        self.asked_ns = time.monotonic_ns()
+        if not is_long:
+            self.asked_short_ns = self.asked_ns
 
 
 class Activity:
     """The streams that are open. Thread-safe."""
 
     def __init__(self) -> None:
-        self._askers: tuple[StreamActivity, ...] = ()
+        self._streams: tuple[StreamActivity, ...] = ()
         self._change = threading.Lock()
 
     @contextmanager
-    def joined_by(self, asker: StreamActivity) -> Iterator[None]:
-        """It is one of them for as long as the block lasts."""
+    def stream(self) -> Iterator[StreamActivity]:
+        """A stream that is open for as long as the block lasts."""
+        stream = StreamActivity()
         with self._change:
-            self._askers += (asker,)
+            self._streams += (stream,)
         try:
-            yield
+            yield stream
         finally:
             with self._change:
-                self._askers = tuple(other for other in self._askers if other is not asker)
+                self._streams = tuple(other for other in self._streams if other is not stream)
 
-    def is_kept_by_others(self, asker: StreamActivity | None) -> bool:
-        """Whether any other than this one asked lately for something short."""
+    def is_alone(self, stream: StreamActivity) -> bool:
+        """Whether no other stream asked for ALONE_NS: the thread that reads for all may answer this one."""
+        since = time.monotonic_ns() - ALONE_NS
+        return all(other is stream or other.asked_ns < since for other in self._streams)
+
+    def is_kept_by_others(self, stream: StreamActivity | None) -> bool:
+        """Whether any other stream asked lately for something short."""
         since = time.monotonic_ns() - LATELY_NS
-        return any(other is not asker and other.asked_ns >= since for other in self._askers)
+        return any(other is not stream and other.asked_short_ns >= since for other in self._streams)

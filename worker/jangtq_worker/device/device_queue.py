@@ -30,7 +30,6 @@ class DeviceQueue(Generic[Call, Answer]):
     A call that is alone may be answered by None: it takes one more turn.
     goes_along: whether a waiting call may be computed together with these.
     is_long: whether short calls are let by after each of its turns.
-    until_free: waits for those who use the device without a place in the queue.
     """
 
     def __init__(
@@ -43,7 +42,6 @@ class DeviceQueue(Generic[Call, Answer]):
         self._compute = compute
         self._goes_along = goes_along
         self._is_long = is_long
-        self.until_free: Callable[[], None] = lambda: None
         self._state = threading.Lock()
         self._is_taken = False
         self._waiting: deque[_Place[Call, Answer]] = deque()
@@ -61,11 +59,24 @@ class DeviceQueue(Generic[Call, Answer]):
             if not is_first:
                 place.woken.acquire()
                 self._waiting.append(place)
-        if is_first:
-            self.until_free()
-        else:
+        if not is_first:
             place.woken.acquire()
         return self._outcome(place)
+
+    def try_take(self) -> bool:
+        """Take the device for a call without a place in the queue, if it is free; then `pass_on` it."""
+        with self._state:
+            is_free = not self._is_taken
+            self._is_taken = True
+            return is_free
+
+    def pass_on(self) -> None:
+        """The device goes to the call that waits longest, or is free."""
+        with self._state:
+            if self._waiting:
+                self._waiting.popleft().woken.release()
+            else:
+                self._is_taken = False
 
     def _outcome(self, place: _Place[Call, Answer]) -> Answer:
         while place.outcome is None:
@@ -94,16 +105,9 @@ class DeviceQueue(Generic[Call, Answer]):
         if together[0].outcome is None:
             self._let_by(together[0])
             return
-        self._pass_on()
+        self.pass_on()
         for place in together[1:]:
             place.woken.release()
-
-    def _pass_on(self) -> None:
-        with self._state:
-            if self._waiting:
-                self._waiting.popleft().woken.release()
-            else:
-                self._is_taken = False
 
     def _let_by(self, place: _Place[Call, Answer]) -> None:
         """Let by who waits; returns when it is this one's turn again."""

@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 from jangtq_kernels.backend import LoadedLayer, PartialSums
 from jangtq_kernels.errors import KernelInputError
+from jangtq_kernels.native_answers import open_native_answers
 from jangtq_proto.errors import CallRejectedError, WorkerFaultError
 from jangtq_proto.wire.codec import LayerCall
+from jangtq_proto.wire.frames import read_answer
 from jangtq_worker.device.call_batch import goes_along, join, split
-from jangtq_worker.device.chunks import slice_rows
+from jangtq_worker.device.chunks import SLICE_ROWS, slice_rows
 from jangtq_worker.device.device_queue import DeviceQueue
 from jangtq_worker.device.work import Computed, Work
 
@@ -32,7 +34,7 @@ class Shard:
     """
 
     def __init__(self, layers: tuple[LoadedLayer, ...]) -> None:
-        self.layers = layers
+        self.hold(layers)
         self._row_ns = 0.0
         """What a row of a long call took last."""
         self._turns = DeviceQueue(self._compute, _goes_along, is_long=lambda work: work.is_long)
@@ -40,10 +42,7 @@ class Shard:
     def hold(self, layers: tuple[LoadedLayer, ...]) -> None:
         """From the next call on ask these layers instead."""
         self.layers = layers
-
-    def share_device(self, until_free: Callable[[], None]) -> None:
-        """With others, for whom `until_free` waits."""
-        self._turns.until_free = until_free
+        self._native = open_native_answers(layers)
 
     @property
     def weight_bytes(self) -> int:
@@ -53,6 +52,23 @@ class Shard:
     def waiting(self) -> int:
         """Calls that wait for the device now."""
         return self._turns.waiting
+
+    def answer_at_once(self, frame: bytes, row_count: int) -> bytes | None:
+        """The frame that answers a call's, computed in native code.
+
+        None, and the call was never asked, where the device is not free, or where only Python can ask the
+        layer or say what is wrong.
+        """
+        native = self._native
+        if native is None or not self._turns.try_take():
+            return None
+        try:
+            answer = native.answer(frame)
+        finally:
+            self._turns.pass_on()
+        if answer is not None and row_count > SLICE_ROWS:
+            self._row_ns = read_answer(answer).compute_ns / row_count
+        return answer
 
     def forward(self, call: LayerCall, has_others: Callable[[], bool]) -> ShardAnswer:
         """Raises CallRejectedError for a malformed call and WorkerFaultError for answers out of range.

@@ -5,24 +5,12 @@ from typing import Final
 
 import grpc
 
-from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerBusyError
+from jangtq_proto.errors import CallRejectedError, WorkerBusyError
 from jangtq_proto.grpc_status import status_number
 from jangtq_proto.sockets.frame_socket import FrameLimitError, FrameSocket
-from jangtq_proto.wire.call_reader import CallReader
-from jangtq_proto.wire.frames import (
-    GREETING_LIMIT,
-    NO_CALL,
-    OK,
-    Frame,
-    answer_frame,
-    failure_frame,
-    frame_limit,
-    read_call_id,
-    read_greeting,
-)
+from jangtq_proto.wire.frames import GREETING_LIMIT, NO_CALL, OK, failure_frame, frame_limit, read_greeting
 from jangtq_worker.device.activity import StreamActivity
 from jangtq_worker.device.admission import Admission
-from jangtq_worker.native_session import NativeSession
 from jangtq_worker.transport.tickets import Tickets
 
 GREETING_SECONDS: Final = 5.0
@@ -36,14 +24,7 @@ class ExpressSession:
     def __init__(self, frames: FrameSocket, admission: Admission) -> None:
         self._frames = frames
         self._admission = admission
-        self._reader = CallReader(admission.shape)
         self._limit = frame_limit(admission.shape.hidden_size)
-        self._asker = StreamActivity()
-        self._native = (
-            NativeSession(admission.native, frames, self._asker)
-            if admission.native and frames.is_plain
-            else None
-        )
 
     def run(self, tickets: Tickets) -> None:
         """Until the other side leaves. Raises OSError when the connection breaks."""
@@ -53,9 +34,9 @@ class ExpressSession:
             return
         self._frames.set_timeout(None)
         try:
-            with self._admission.streams, self._admission.activity.joined_by(self._asker):
+            with self._admission.streams, self._admission.activity.stream() as stream:
                 self._frames.send(failure_frame(NO_CALL, OK, ""))
-                self._answer_calls()
+                self._answer_calls(stream)
         except WorkerBusyError as error:
             self._frames.send(failure_frame(NO_CALL, status_number(error), str(error)))
 
@@ -66,28 +47,10 @@ class ExpressSession:
         except (CallRejectedError, FrameLimitError):
             return False
 
-    def _answer_calls(self) -> None:
+    def _answer_calls(self, stream: StreamActivity) -> None:
         try:
-            while (frame := self._next()) is not None:
+            while (frame := self._frames.receive(self._limit)) is not None:
                 with self._admission.in_flight:
-                    self._frames.send(self._answer(frame))
+                    self._frames.send(self._admission.answer(bytes(frame), stream))
         except FrameLimitError as error:
             self._frames.send(failure_frame(NO_CALL, _TOO_LARGE, str(error)))
-
-    def _next(self) -> memoryview | None:
-        """The next frame that was not answered by native code."""
-        if self._native is not None:
-            self._native.answer_calls()
-        return self._frames.receive(self._limit)
-
-    def _answer(self, frame: memoryview) -> Frame:
-        call_id = NO_CALL
-        try:
-            call_id = read_call_id(frame)
-            answer = self._admission.answer(self._reader.read(frame), self._asker)
-        except ClusterError as error:
-            return failure_frame(call_id, status_number(error), str(error))
-        found = answer.partial_sums
-        return answer_frame(
-            call_id, found.sums, found.finest, queue_ns=answer.queue_ns, compute_ns=answer.compute_ns
-        )

@@ -12,15 +12,13 @@ import psutil
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.extension import Extension
 from jangtq_proto.errors import CallRejectedError, ClusterError, ConfigurationError
-from jangtq_proto.grpc_status import status_number, status_of
+from jangtq_proto.grpc_status import status_of
 from jangtq_proto.ranges import ExpertRange
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
-from jangtq_proto.wire.codec import PROTOCOL_VERSION, answer_checksum
+from jangtq_proto.wire.codec import PROTOCOL_VERSION
 from jangtq_proto.wire.range_messages import read_ranges, write_ranges
-from jangtq_worker.device.activity import StreamActivity
 from jangtq_worker.device.admission import Admission
-from jangtq_worker.native_stream import open_native_stream
 from jangtq_worker.transport.express_listener import ExpressListener
 from jangtq_worker.transport.grpc_stream import CallStream
 
@@ -112,38 +110,19 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
             context.abort(status_of(error), str(error))
 
     def Forward(
-        self, request_iterator: Iterator[pb.ExpertCall], context: grpc.ServicerContext
-    ) -> Iterator[pb.ExpertReply]:
-        admission, asker = self._admission, StreamActivity()
+        self, request_iterator: Iterator[pb.Frame], context: grpc.ServicerContext
+    ) -> Iterator[pb.Frame]:
+        admission = self._admission
         try:
-            with admission.streams, admission.activity.joined_by(asker):
+            with admission.streams, admission.activity.stream() as stream:
                 CallStream(
-                    partial(self._answer, asker),
+                    partial(admission.answer, stream=stream),
                     admission.in_flight,
-                    lambda: admission.is_quiet_for(asker),
-                    native=open_native_stream(
-                        admission.native, partial(admission.askers.is_alone, asker), asker
-                    ),
+                    partial(admission.is_quiet_for, stream),
                 ).run(context)
         except ClusterError as error:
             context.abort(status_of(error), str(error))
         return iter(())
-
-    def _answer(self, asker: StreamActivity, message: pb.ExpertCall) -> pb.ExpertReply:
-        try:
-            answer = self._admission.compute(message, asker)
-        except ClusterError as error:
-            failure = pb.Failure(status=status_number(error), message=str(error))
-            return pb.ExpertReply(call_id=message.call_id, failure=failure)
-        sums, finest = answer.partial_sums.sums.tobytes(), answer.partial_sums.finest.tobytes()
-        return pb.ExpertReply(
-            call_id=message.call_id,
-            partial_sums=sums,
-            finest=finest,
-            checksum=answer_checksum(message.call_id, sums, finest),
-            queue_ns=answer.queue_ns,
-            compute_ns=answer.compute_ns,
-        )
 
 
 def _ranges_of(request: pb.TakeOverRequest | pb.GiveBackRequest) -> tuple[ExpertRange, ...]:

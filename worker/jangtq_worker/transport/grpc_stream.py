@@ -15,8 +15,8 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.v1 import expert_pb2 as pb
+from jangtq_proto.wire.frames import read_answer, read_call_head
 from jangtq_worker.device.admission import InFlight
-from jangtq_worker.native_stream import ANY_ROWS, NativeStream, NoReply
 
 QUICK_NS: Final = 2_000_000
 SHORT_BYTES: Final = 1 << 16
@@ -41,27 +41,21 @@ class _Call(Protocol):
 
 
 class CallStream:
-    """`is_alone` tells whether nobody else would have to wait for a call that is answered at once.
+    """`answer` makes the frame of an answer from that of a call.
 
-    native: what answers ordinary calls before `answer` is asked, where there is something.
+    is_alone: whether no other stream would have to wait for a call that is answered at once.
     """
 
     def __init__(
-        self,
-        answer: Callable[[pb.ExpertCall], pb.ExpertReply],
-        in_flight: InFlight,
-        is_alone: Callable[[], bool],
-        *,
-        native: NativeStream | None = None,
+        self, answer: Callable[[bytes], bytes], in_flight: InFlight, is_alone: Callable[[], bool]
     ) -> None:
         self._answer = answer
         self._in_flight = in_flight
         self._is_alone = is_alone
-        self._native = native
         self._until_sent = ExitStack()
-        self._handed_over: queue.SimpleQueue[bytes | pb.ExpertCall | Exception | None] = queue.SimpleQueue()
+        self._handed_over: queue.SimpleQueue[bytes | Exception | None] = queue.SimpleQueue()
         self._most_rows = 0
-        """That are quick, by the time that the call before took; before the first nobody knows."""
+        """That are quick, by the time that the call before took; before the first that is not known."""
 
     def run(self, context: grpc.ServicerContext) -> None:
         """Until the other side leaves. Raises CallRejectedError for bytes that are no call."""
@@ -71,10 +65,7 @@ class CallStream:
         while (work := self._handed_over.get()) is not None:
             if isinstance(work, Exception):
                 raise work
-            if isinstance(work, pb.ExpertCall):
-                self._reply(work)
-            elif self._reply_natively(work, ANY_ROWS) is not None:
-                self._reply(_read(work))
+            self._reply(work)
 
     def _on_received(self, event: _Event) -> _Finished:
         """Runs in the thread that reads the sockets, which no exception may end."""
@@ -87,38 +78,19 @@ class CallStream:
     def _take(self, data: bytes | None) -> None:
         if data is None:
             self._handed_over.put(None)
-        elif self._native is None:
-            self._take_call(_read(data))
-        elif self._most_rows and self._native.asks_alone():
-            if (no_reply := self._reply_natively(data, self._most_rows)) is NoReply.TOO_LONG:
-                self._handed_over.put(data)
-            elif no_reply is not None:
-                self._take_call(_read(data))
+            return
+        frame = _read(data)
+        if read_call_head(frame)[1] <= self._most_rows and self._is_alone():
+            self._reply(frame)
         else:
-            self._handed_over.put(data)
+            self._handed_over.put(frame)
 
-    def _take_call(self, call: pb.ExpertCall) -> None:
-        if call.row_count <= self._most_rows and self._is_alone():
-            self._reply(call)
-        else:
-            self._handed_over.put(call)
-
-    def _reply_natively(self, data: bytes, most_rows: int) -> NoReply | None:
-        """None where a reply was sent."""
-        assert self._native is not None, "who replies natively has it"
+    def _reply(self, frame: bytes) -> None:
         with self._in_flight:
-            reply = self._native.answer(data, most_rows)
-            if isinstance(reply, NoReply):
-                return reply
-            self._most_rows = _quick_rows(self._native.row_ns.value)
-            self._send(reply)
-            return None
-
-    def _reply(self, call: pb.ExpertCall) -> None:
-        with self._in_flight:
-            reply = self._answer(call)
-            self._most_rows = _quick_rows(reply.compute_ns / max(call.row_count, 1))
-            self._send(reply.SerializeToString())
+            answer = self._answer(frame)
+            row_ns = read_answer(answer).compute_ns / max(read_call_head(frame)[1], 1)
+            self._most_rows = int(QUICK_NS / max(row_ns, 1))
+            self._send(pb.Frame(data=answer).SerializeToString())
 
     def _send(self, data: bytes) -> None:
         """Send a reply, and await the next call; a short one together, which spares gRPC a turn."""
@@ -139,17 +111,12 @@ class CallStream:
         return _NOTHING_FINISHED
 
 
-def _read(data: bytes) -> pb.ExpertCall:
-    """Raises CallRejectedError for bytes that are no call."""
+def _read(data: bytes) -> bytes:
+    """Raises CallRejectedError for bytes that are no Frame."""
     try:
-        return pb.ExpertCall.FromString(data)
+        return pb.Frame.FromString(data).data
     except DecodeError as error:
-        raise CallRejectedError(f"the message is no ExpertCall: {error}") from error
-
-
-def _quick_rows(row_ns: float) -> int:
-    """How many rows are quick where each takes so long."""
-    return int(QUICK_NS / max(row_ns, 1))
+        raise CallRejectedError(f"the message is no Frame: {error}") from error
 
 
 def _receiving() -> object:

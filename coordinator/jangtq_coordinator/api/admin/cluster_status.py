@@ -124,7 +124,7 @@ def cluster_router(cluster: Cluster, fingerprint: str) -> APIRouter:
     @router.get("/cluster/heat")
     async def get_heat() -> HeatStatus:
         """How often each expert of each layer was picked lately."""
-        return HeatStatus(window_seconds=WINDOW_SECONDS, layers=cluster.load.recent().tolist())
+        return HeatStatus(window_seconds=WINDOW_SECONDS, layers=cluster.dispatcher.load.recent().tolist())
 
     return router
 

@@ -1,0 +1,80 @@
+"""Answers calls without the interpreter: a call's frame becomes that of its answer. Knows no queue."""
+
+import ctypes
+from collections.abc import Sequence
+
+import numpy as np
+
+from jangtq_kernels.backend import LoadedLayer, NativelyAsked
+from jangtq_kernels.cpu_library import native_library
+from jangtq_kernels.native_layout import check_layout
+
+_FIRST_ROWS = 16
+
+
+class NativeLayer(ctypes.Structure):
+    """JangtqNativeLayer."""
+
+    _fields_ = [("forward", ctypes.c_void_p), ("pool", ctypes.c_void_p), ("layer", ctypes.c_void_p)]
+
+
+class NativeAnswers:
+    """Of layers with equal rows, some of which native code may ask. Used by one thread at a time."""
+
+    def __init__(self, layers: Sequence[LoadedLayer], hidden_size: int) -> None:
+        functions = native_library().functions
+        check_layout(functions, NativeLayer)
+        self._answer = functions.jangtq_answer
+        self._answer.restype = ctypes.c_int64
+        self._answer.argtypes = [
+            ctypes.c_void_p,
+            ctypes.c_int64,
+            ctypes.c_int64,
+            ctypes.c_char_p,
+            ctypes.c_int64,
+            ctypes.c_void_p,
+            ctypes.c_int64,
+        ]
+        self._kept = tuple(layers)
+        self._hidden_size = hidden_size
+        self._layers = (NativeLayer * len(layers))(*(_struct(layer, hidden_size) for layer in layers))
+        self._address = ctypes.addressof(self._layers)
+        self._grow(36 + _FIRST_ROWS * (hidden_size * 4 + 1))
+
+    def answer(self, frame: bytes) -> bytes | None:
+        """The answer to a call that did not wait; None where Python has to answer or to say what is wrong."""
+        size = self._call(frame)
+        if size < 0:
+            self._grow(-size)
+            size = self._call(frame)
+        return self._memory[:size].tobytes() if size > 0 else None
+
+    def _call(self, frame: bytes) -> int:
+        return int(
+            self._answer(
+                self._address,
+                len(self._kept),
+                self._hidden_size,
+                frame,
+                len(frame),
+                self._memory_at,
+                len(self._memory),
+            )
+        )
+
+    def _grow(self, nbytes: int) -> None:
+        self._buffer = np.empty(nbytes, dtype=np.uint8)
+        self._memory, self._memory_at = self._buffer.data, self._buffer.ctypes.data
+
+
+def open_native_answers(layers: Sequence[LoadedLayer]) -> NativeAnswers | None:
+    """None where native code can ask none of the layers."""
+    sizes = (layer.native.hidden_size for layer in layers if isinstance(layer, NativelyAsked))
+    hidden_size = next(sizes, None)
+    return None if hidden_size is None else NativeAnswers(layers, hidden_size)
+
+
+def _struct(layer: LoadedLayer, hidden_size: int) -> NativeLayer:
+    if not isinstance(layer, NativelyAsked) or layer.native.hidden_size != hidden_size:
+        return NativeLayer()
+    return NativeLayer(layer.native.forward, layer.native.pool, layer.native.layer)
