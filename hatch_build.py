@@ -146,19 +146,12 @@ def compile_library(root: Path, compiler: str, library: Library) -> None:
     sources[root / DIGEST] = (f'-DJANGTQ_SOURCE_DIGEST="{digest_of((native, *headers))}"',)
     included = [f"-I{folder}" for folder in (native, *headers)]
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        for source, flags in sources.items():
-            run(
-                [
-                    compiler,
-                    *FLAGS,
-                    *flags,
-                    f"-I{native}",
-                    "-c",
-                    str(source),
-                    "-o",
-                    f"{scratch}/{source.stem}.o",
-                ]
-            )
+        commands = [
+            [compiler, *FLAGS, *flags, f"-I{native}", "-c", str(source), "-o", f"{scratch}/{source.stem}.o"]
+            for source, flags in sources.items()
+        ]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(run, commands))
         objects = [f"{scratch}/{source.stem}.o" for source in sources]
         run([compiler, "-shared", "-pthread", *objects, "-o", f"{scratch}/library"])
         os.replace(f"{scratch}/library", target)

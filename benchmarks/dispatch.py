@@ -19,6 +19,7 @@ import psutil
 from benchmarks.exchange_floors import FloorPeers, bare_stream_way, raw_block_way, raw_way
 from benchmarks.exchange_ways import (
     CONNECTIONS,
+    HIDDEN,
     MOE_BLOCK,
     POLL_US,
     POLLING,
@@ -30,7 +31,6 @@ from benchmarks.exchange_ways import (
     block_exchange,
     block_way,
     connection_way,
-    native_way,
     start_workers,
     write_bundle,
 )
@@ -38,9 +38,9 @@ from benchmarks.placement import Placement
 from benchmarks.prefill_bytes import prefill_text
 from benchmarks.results import benchmark_options, cores, publish
 from jangtq_coordinator.cli.demo.processes import Children
-from jangtq_coordinator.metrics.layer_times import LayerTimes
-from jangtq_coordinator.transport.connection import GiveUp, LayerAnswer, never
-from jangtq_proto.wire.codec import LayerCall
+from jangtq_coordinator.transport.connection import GiveUp, never
+from jangtq_proto.wire.codec import WireCall
+from jangtq_proto.wire.frames import answer_frame, read_call
 
 TURN = 250
 RECORDING_TURNS = 20
@@ -123,11 +123,11 @@ def run(exchanges: int, placement: Placement) -> tuple[list[Times], str]:
             bare_stream_way(peers),
         ]
         for workers, choices in ((echoes, CONNECTIONS), (polling, POLLING)):
-            ways += [native_way(stack, workers, choice) for choice in choices]
-        ways += [connection_way(stack, echoes, choice) for choice in CONNECTIONS]
+            ways += [connection_way(stack, workers, choice) for choice in choices]
         ways.append(raw_block_way(peers, bundle))
-        for workers, choices in ((real, CONNECTIONS), (real_polling, POLLING)):
-            ways += [block_way(stack, workers, choice) for choice in choices]
+        for natively in (True, False):
+            for workers, choices in ((real, CONNECTIONS), (real_polling, POLLING)):
+                ways += [block_way(stack, workers, choice, natively=natively) for choice in choices]
         over_tcp = [choice for choice in CONNECTIONS if not choice.unix]
         return measure(ways, exchanges), prefill_text(echoes, over_tcp)
 
@@ -136,16 +136,16 @@ class ReadyConnection:
     """Answers zeros at once."""
 
     def __init__(self) -> None:
-        self._call: LayerCall | None = None
+        self._call: WireCall | None = None
 
-    def send(self, call: LayerCall) -> int:
-        self._call = call
-        return 1
+    def send(self, call_id: int, frame: bytes) -> None:
+        self._call = read_call(frame)
 
-    def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
+    def receive(self, call_id: int, give_up: GiveUp = never) -> bytes:
         assert self._call is not None
-        sums = np.zeros(self._call.rows.shape, dtype=np.int32)
-        return LayerAnswer(sums, self._call.exponents, queue_ns=0, compute_ns=1)
+        sums = np.zeros((self._call.row_count, HIDDEN), dtype=np.int32)
+        finest = np.frombuffer(self._call.exponents, dtype=np.int8)
+        return answer_frame(call_id, sums, finest, queue_ns=0, compute_ns=1)
 
     def abandon(self) -> None:
         pass
@@ -156,7 +156,7 @@ class ReadyConnection:
 
 def recording_us() -> tuple[float, float]:
     """Microseconds of processor time of a block whose times are recorded, and of one without; in turns."""
-    ways = [block_dispatcher([ReadyConnection(), ReadyConnection()], LayerTimes(1)) for _ in range(2)]
+    ways = [block_dispatcher([ReadyConnection(), ReadyConnection()]) for _ in range(2)]
     ways[1].records = False
     best = [float("inf")] * len(ways)
     exchanges = [block_exchange(dispatcher, peers=2) for dispatcher in ways]

@@ -18,7 +18,7 @@ from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_coordinator.transport.grpc_channel import open_channel
 from jangtq_coordinator.transport.grpc_stream import ExpertStream
 from jangtq_proto.addresses import parse_address
-from jangtq_proto.wire.frames import LENGTH, Frame, answer_frame, call_frame
+from jangtq_proto.wire.frames import answer_frame, call_frame
 from jangtq_proto.wire.row_type import RowType
 
 _TIMEOUT_SECONDS = 60
@@ -124,10 +124,4 @@ def _frames() -> tuple[bytes, bytes]:
     call = some_call(0)
     sums = np.zeros(call.rows.shape, dtype=np.int32)
     answer = answer_frame(1, sums, call.exponents, queue_ns=0, compute_ns=0)
-    return _join(call_frame(1, call, RowType.FLOAT32)), _join(answer)
-
-
-def _join(frame: Frame) -> bytes:
-    data = b"".join(memoryview(part).cast("B") for part in frame)
-    assert len(data) == LENGTH.size + LENGTH.unpack_from(data)[0]
-    return data
+    return call_frame(1, call, RowType.FLOAT32), answer

@@ -1,28 +1,28 @@
 """Ways to exchange one row with one or two workers: every connection, or as a block. Measures nothing."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jangtq_coordinator.dispatch.exchange_memory import AskedRows
-from jangtq_coordinator.dispatch.native_exchange import NativeExchanges
 from numpy.typing import NDArray
 
 from benchmarks.placement import Placement
 from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_coordinator.cluster.membership import Membership
-from jangtq_coordinator.dispatch.connection_pool import ConnectionPool
+from jangtq_coordinator.dispatch.codec import Codec
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
-from jangtq_coordinator.dispatch.routes import Routes
-from jangtq_coordinator.metrics.layer_times import ExchangeTimes, LayerTimes
+from jangtq_coordinator.dispatch.native_codec import NativeCodec
+from jangtq_coordinator.dispatch.numpy_codec import NumpyCodec
 from jangtq_coordinator.transport.connection import Connection, ConnectionSettings
 from jangtq_coordinator.transport.express_connection import ExpressConnection
 from jangtq_coordinator.transport.express_handshake import ExpressSettings
 from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.wire.codec import LayerCall, Rows
+from jangtq_proto.wire.frames import call_frame
 from jangtq_proto.wire.row_type import RowType
 
 HIDDEN = 3072
@@ -33,7 +33,7 @@ HALVES = ("0-15", "16-31")
 POLL_US = 2000
 RAW = "raw TCP"
 MOE_BLOCK = ", MoE block"
-BY_CONNECTIONS = ", without native code"
+IN_NUMPY = ", without native code"
 _TIMEOUT_SECONDS = 60
 
 
@@ -106,96 +106,81 @@ def start_workers(
     return workers
 
 
-def native_way(stack: ExitStack, workers: Sequence[Child], choice: ConnectionChoice) -> Way:
-    """Connections of this kind as native code exchanges rows, without a block's work before and after."""
-    return Way(
-        choice.name,
-        tuple(_native(stack, workers[:count], choice) for count in range(1, len(workers) + 1)),
-    )
-
-
-def _native(stack: ExitStack, workers: Sequence[Child], choice: ConnectionChoice) -> Exchange:
-    connections = [open_connection(worker, choice) for worker in workers]
-    book = ConnectionPool(lambda member: connections[int(member.name)])
-    stack.callback(book.close)
-    routes = Routes(_members(len(connections)), _TIMEOUT_SECONDS)
-    for peer, member in enumerate(routes.placement.members):
-        connection = book.connection(member)
-        connection.receive(connection.send(some_call(peer)))
-    row, ids, weights = _some_row(len(connections))
-    asked = AskedRows(0, row, ids, weights, prefill=False, factor=0.0)
-    exchanges = NativeExchanges(book)
-
-    def exchange() -> None:
-        call = exchanges.ask(asked, routes.router, routes.placement, others=0)
-        assert call is not None, "the connections are open"
-        sums = exchanges.collect(call, lambda position: False)
-        assert sums is not None, "nothing unusual happens"
-
-    return Exchange(exchange)
-
-
 def connection_way(stack: ExitStack, workers: Sequence[Child], choice: ConnectionChoice) -> Way:
-    """Over connections of this kind to these workers, without native code."""
+    """Over connections of this kind: frames that are ready, and nothing is done with answers."""
     connections = [open_connection(worker, choice) for worker in workers]
     for connection in connections:
         stack.callback(connection.close)
-    calls = [some_call(peer) for peer in range(len(connections))]
+    ids = itertools.count(1)
+    frames = [call_frame(1, some_call(peer), RowType.FLOAT32) for peer in range(len(connections))]
 
     def exchange_with(count: int) -> Exchange:
         def exchange() -> None:
-            asked = [
-                (connection, connection.send(call))
-                for connection, call in zip(connections[:count], calls, strict=False)
-            ]
-            for connection, call_id in asked:
+            call_id = next(ids)
+            for connection, frame in zip(connections[:count], frames, strict=False):
+                connection.send(call_id, with_call_id(frame, call_id))
+            for connection in connections[:count]:
                 connection.receive(call_id)
 
         return Exchange(exchange)
 
-    return Way(choice.name + BY_CONNECTIONS, tuple(exchange_with(count) for count in (1, 2)))
+    return Way(choice.name, tuple(exchange_with(count) for count in (1, 2)))
 
 
-def block_way(stack: ExitStack, workers: Sequence[Child], choice: ConnectionChoice) -> Way:
+def with_call_id(frame: bytes, call_id: int) -> bytes:
+    """The same call under another id."""
+    return frame[:8] + call_id.to_bytes(8, "little") + frame[16:]
+
+
+def block_way(
+    stack: ExitStack, workers: Sequence[Child], choice: ConnectionChoice, *, natively: bool = True
+) -> Way:
     """Whole MoE blocks over such connections: eight experts of one row, split, asked for and added up."""
+    name = choice.name + MOE_BLOCK + ("" if natively else IN_NUMPY)
     return Way(
-        choice.name + MOE_BLOCK,
-        tuple(_block(stack, workers[:count], choice) for count in range(1, len(workers) + 1)),
+        name,
+        tuple(
+            _block(stack, workers[:count], choice, natively=natively) for count in range(1, len(workers) + 1)
+        ),
     )
 
 
-def _block(stack: ExitStack, workers: Sequence[Child], choice: ConnectionChoice) -> Exchange:
-    times = ComputedTimes(1)
-    dispatcher = block_dispatcher([open_connection(worker, choice) for worker in workers], times)
+def _block(
+    stack: ExitStack, workers: Sequence[Child], choice: ConnectionChoice, *, natively: bool
+) -> Exchange:
+    connections = [open_connection(worker, choice) for worker in workers]
+    return exchange_of(stack, block_dispatcher(connections, natively=natively), peers=len(workers))
+
+
+def exchange_of(stack: ExitStack, dispatcher: Dispatcher, *, peers: int) -> Exchange:
+    """A dispatcher's blocks, and what their slowest workers computed."""
     stack.callback(dispatcher.close)
-    return Exchange(block_exchange(dispatcher, peers=len(workers)), computed=times.take_computed)
+    seen = 0
+
+    def take_computed() -> Sequence[int]:
+        nonlocal seen
+        exchanges = dispatcher.timeline.copy().exchanges
+        new = [times.queue + times.compute for times in exchanges if times.ended > seen]
+        seen = exchanges[-1].ended if exchanges else 0
+        return new
+
+    return Exchange(block_exchange(dispatcher, peers=peers), computed=take_computed)
 
 
-class ComputedTimes(LayerTimes):
-    """Remembers of each exchange what its slowest worker computed, too."""
-
-    def __init__(self, layer_count: int) -> None:
-        super().__init__(layer_count)
-        self._computed: list[int] = []
-
-    def record(self, times: ExchangeTimes) -> None:
-        self._computed.append(times.queue + times.compute)
-        super().record(times)
-
-    def take_computed(self) -> Sequence[int]:
-        """Nanoseconds, of all exchanges since the last time."""
-        self.catch_up()
-        taken, self._computed = self._computed, []
-        return taken
-
-
-def block_dispatcher(connections: Sequence[Connection], times: LayerTimes) -> Dispatcher:
+def block_dispatcher(connections: Sequence[Connection], *, natively: bool = True) -> Dispatcher:
     """Over as many halves of the experts as there are connections."""
-    # Experts of zeros answer on the finest grid; any other would have them asked twice.
-    scales = np.zeros(1)
     return Dispatcher(
-        _members(len(connections)), lambda member: connections[int(member.name)], times, scales=scales
+        _members(len(connections)),
+        lambda member: connections[int(member.name)],
+        codec(natively=natively),
+        # Experts of zeros answer on the finest grid; any other would have them asked twice.
+        scales=np.zeros(1),
     )
+
+
+def codec(*, natively: bool) -> Codec:
+    """Of float32 rows."""
+    return NativeCodec(RowType.FLOAT32) if natively else NumpyCodec(RowType.FLOAT32)
 
 
 def _members(count: int) -> Membership:
@@ -221,7 +206,7 @@ def _some_row(peers: int) -> tuple[Rows, NDArray[np.int32], NDArray[np.float32]]
 
 def open_connection(worker: Child, choice: ConnectionChoice) -> Connection:
     """To a worker that serves."""
-    settings = ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, _TIMEOUT_SECONDS, unix_sockets=choice.unix)
+    settings = ConnectionSettings(HIDDEN, 10, _TIMEOUT_SECONDS, unix_sockets=choice.unix)
     connection = GrpcConnection(parse_address(worker.listening()), settings)
     connection.expect(connection.describe())
     if not choice.express:

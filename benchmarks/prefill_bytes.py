@@ -15,7 +15,6 @@ from benchmarks.exchange_ways import (
     open_connection,
 )
 from jangtq_coordinator.cli.demo.processes import Child
-from jangtq_coordinator.metrics.layer_times import LayerTimes
 
 ROWS = 2048
 _CHUNK_ROWS = 512
@@ -42,7 +41,7 @@ def _bytes_a_row(workers: Sequence[Child], choice: ConnectionChoice) -> float:
     rows = random.standard_normal((ROWS, HIDDEN)).astype(np.float32)
     weights = random.random(ids.shape, dtype=np.float32)
     connections = [open_connection(worker, choice) for worker in workers]
-    with closing(block_dispatcher(connections, LayerTimes(1))) as dispatcher:
+    with closing(block_dispatcher(connections)) as dispatcher:
 
         def ask(first: int) -> None:
             part = slice(first, first + _CHUNK_ROWS)

@@ -17,8 +17,8 @@ from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.errors import WorkerBusyError
 from jangtq_proto.ranges import parse_ranges
-from jangtq_proto.wire.row_type import RowType
 from tests.support.cluster_processes import start_worker
+from tests.support.connection_answers import CallConnection
 from tests.support.harmful_relay import Harm, HarmfulRelay
 from tests.support.leaping_clock import Clock, seconds_ahead
 from tests.support.network_hosts import Host
@@ -153,7 +153,7 @@ class Chaos:
 
     def crowd(self, worker: Worker) -> None:
         """Somebody else asks the worker for so much that it pushes back."""
-        connection = GrpcConnection(worker.address, ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, 30))
+        connection = CallConnection(GrpcConnection(worker.address, ConnectionSettings(HIDDEN, 10, 30)))
         end = time.monotonic() + 1.0
         call = some_call(rows=1024)
         held = np.full_like(call.expert_ids, parse_ranges(worker.experts)[0].first)

@@ -89,7 +89,7 @@ def conversing(admission: Admission, *, poll_us: int = 0) -> Iterator[Caller]:
 
 def frame_of(call: LayerCall, *, call_id: int = 9, row_type: RowType = RowType.FLOAT32) -> bytes:
     """A call as it travels."""
-    return b"".join(memoryview(part).cast("B") for part in call_frame(call_id, call, row_type))
+    return call_frame(call_id, call, row_type)
 
 
 def with_length(frame: bytes) -> bytes:

@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from jangtq_coordinator.cluster.membership import Membership
+from jangtq_coordinator.dispatch.codecs import open_codec
 from jangtq_coordinator.dispatch.collector import Timeouts
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
-from jangtq_coordinator.metrics.layer_times import LayerTimes
 from jangtq_coordinator.readiness import Readiness
 from jangtq_coordinator.transport.connection import Connection
 from jangtq_coordinator.transport.worker_info import WorkerInfo
 from jangtq_proto.ranges import parse_ranges, ranges_of
+from jangtq_proto.wire.row_type import RowType
+from tests.support.connection_answers import Answering, framed
 
 
 def worker(name: str, ranges: str = "0", *, instance: str = "first") -> WorkerInfo:
@@ -24,18 +28,20 @@ def membership_of(ranges: Mapping[str, str], experts: int) -> Membership:
 
 def dispatcher_of(
     membership: Membership,
-    connections: Mapping[str, Connection],
+    connections: Mapping[str, Connection | Answering],
     *,
     layers: int = 1,
     timeouts: Timeouts | None = None,
     readiness: Readiness | None = None,
     audit: float = 0.0,
+    row_type: RowType = RowType.FLOAT32,
 ) -> Dispatcher:
     """A dispatcher that reaches each member over the connection of its name."""
     return Dispatcher(
         membership,
-        lambda member: connections[member.name],
-        LayerTimes(layers),
+        lambda member: framed(connections[member.name]),
+        open_codec(row_type),
+        scales=np.ones(layers),
         timeouts=timeouts,
         readiness=readiness,
         audit=audit,
@@ -43,7 +49,11 @@ def dispatcher_of(
 
 
 def fixed_dispatcher(
-    owner: Sequence[int], connections: Sequence[Connection], *, layers: int = 1
+    owner: Sequence[int],
+    connections: Sequence[Connection | Answering],
+    *,
+    layers: int = 1,
+    row_type: RowType = RowType.FLOAT32,
 ) -> Dispatcher:
     """Expert `e` is held by `connections[owner[e]]` alone."""
     held = {
@@ -51,4 +61,4 @@ def fixed_dispatcher(
     }
     ranges = {name: ",".join(map(str, ranges_of(experts))) for name, experts in held.items() if experts}
     by_name = {str(number): connection for number, connection in enumerate(connections)}
-    return dispatcher_of(membership_of(ranges, len(owner)), by_name, layers=layers)
+    return dispatcher_of(membership_of(ranges, len(owner)), by_name, layers=layers, row_type=row_type)

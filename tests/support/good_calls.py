@@ -1,8 +1,8 @@
-"""Good calls of several shapes as frames and messages; short ones, so that most mutations meet a field."""
+"""Good calls of several shapes as frames; short ones, so that most mutations meet a field."""
 
 import numpy as np
 
-from jangtq_proto.wire.codec import LayerCall, encode_call
+from jangtq_proto.wire.codec import LayerCall
 from jangtq_proto.wire.frames import call_frame
 from jangtq_proto.wire.row_type import RowType
 from tests.support.scripted_workers import EXPERTS, HIDDEN
@@ -23,7 +23,4 @@ def good_calls() -> list[LayerCall]:
     ]
 
 
-FRAMES = [
-    b"".join(bytes(part) for part in call_frame(7, call, kind)) for call in good_calls() for kind in RowType
-]
-MESSAGES = [encode_call(7, call, kind).SerializeToString() for call in good_calls() for kind in RowType]
+FRAMES = [call_frame(7, call, kind) for call in good_calls() for kind in RowType]

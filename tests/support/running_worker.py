@@ -12,8 +12,9 @@ from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
+from jangtq_proto.wire.frames import ANSWER_HEAD_BYTES
 from tests.support.cluster_processes import start_worker
-from tests.support.good_calls import MESSAGES
+from tests.support.good_calls import FRAMES
 
 SECONDS = 30
 MOST_GROWTH_BYTES = 64 << 20
@@ -30,15 +31,15 @@ class RunningWorker:
         self._resident = process.memory_info().rss
 
     @staticmethod
-    def good_call() -> pb.ExpertCall:
-        return pb.ExpertCall.FromString(MESSAGES[0])
+    def good_call() -> pb.Frame:
+        return pb.Frame(data=FRAMES[0])
 
     def check(self) -> None:
         """It lives, answers as before, and has not grown."""
         with grpc.insecure_channel(str(self.address)) as channel:
             stub = expert_pb2_grpc.ExpertServiceStub(channel)
             (answer,) = stub.Forward(iter([self.good_call()]), timeout=SECONDS)
-        assert answer.partial_sums == self._answer.partial_sums
+        assert answer.data[ANSWER_HEAD_BYTES:] == self._answer.data[ANSWER_HEAD_BYTES:]
         assert self.process.memory_info().rss - self._resident < MOST_GROWTH_BYTES
         deadline = time.monotonic() + SECONDS
         while self.process.num_threads() > 60 or self.process.num_fds() > 60:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_coordinator.transport.connection import Connection, ConnectionSettings, GiveUp, LayerAnswer, never
+from jangtq_coordinator.transport.connection import Connection, ConnectionSettings, GiveUp, never
 from jangtq_coordinator.transport.express_connection import ExpressConnection
 from jangtq_coordinator.transport.express_handshake import ExpressSettings
 from jangtq_coordinator.transport.grpc_connection import GrpcConnection
@@ -17,13 +17,14 @@ from jangtq_kernels.backend import ExpertRows, LoadedLayer, PartialSums
 from jangtq_kernels.reference import ReferenceBackend
 from jangtq_kernels.weights import ExpertWeights
 from jangtq_proto.addresses import Address
-from jangtq_proto.errors import ClusterError, WorkerUnreachableError
+from jangtq_proto.errors import WorkerUnreachableError
 from jangtq_proto.ranges import parse_ranges
 from jangtq_proto.tls.credentials import Credentials
-from jangtq_proto.wire.codec import LayerCall, encode_call
+from jangtq_proto.wire.codec import LayerCall
 from jangtq_proto.wire.row_type import RowType
 from jangtq_worker.server import WorkerServer
 from jangtq_worker.settings import WorkerSettings
+from tests.support.connection_answers import CallConnection
 
 HIDDEN = 64
 EXPERTS = 32
@@ -122,33 +123,21 @@ def scripted_worker(
 
 
 class FakeConnection:
-    """No network: asks the admission of a worker in this process, with the same messages."""
+    """No network: asks the admission of a worker in this process, with the same frames."""
 
-    def __init__(self, worker: ScriptedWorker, row_type: RowType) -> None:
+    def __init__(self, worker: ScriptedWorker) -> None:
         self._worker = worker
-        self._row_type = row_type
-        self._newest = 0
-        self._calls: dict[int, LayerCall] = {}
+        self._calls: dict[int, bytes] = {}
 
-    def send(self, call: LayerCall) -> int:
-        self._newest += 1
-        self._calls[self._newest] = call
-        return self._newest
+    def send(self, call_id: int, frame: bytes) -> None:
+        self._calls[call_id] = frame
 
-    def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
+    def receive(self, call_id: int, give_up: GiveUp = never) -> bytes:
         if call_id not in self._calls:
             raise WorkerUnreachableError("the call was lost")
-        call = self._calls.pop(call_id)
-        worker = f"worker {self._worker.address}"
         if not self._worker.is_running:
-            raise WorkerUnreachableError(f"{worker}: it is not running")
-        message = encode_call(call_id, call, self._row_type)
-        try:
-            answer = self._worker.server.admission.compute(message)
-        except ClusterError as error:
-            raise type(error)(f"{worker}: {error}") from error
-        found = answer.partial_sums
-        return LayerAnswer(found.sums, found.finest, answer.queue_ns, answer.compute_ns)
+            raise WorkerUnreachableError(f"worker {self._worker.address}: it is not running")
+        return self._worker.server.admission.answer(self._calls.pop(call_id))
 
     def abandon(self) -> None:
         self._calls.clear()
@@ -191,20 +180,21 @@ def connection_to(
     call_timeout_seconds: float = 30,
     express: ExpressSettings = EAGER,
     credentials: Credentials | None = None,
-) -> Iterator[Connection]:
+) -> Iterator[CallConnection]:
     """A connection that has met its worker."""
+    name = f"worker {worker.address}"
     if way is FAKE:
-        yield FakeConnection(worker, row_type)
+        yield CallConnection(FakeConnection(worker), row_type, name=name)
         return
     settings = ConnectionSettings(
-        HIDDEN, row_type, 10, call_timeout_seconds, unix_sockets=way.unix, credentials=credentials
+        HIDDEN, 10, call_timeout_seconds, unix_sockets=way.unix, credentials=credentials
     )
     control = GrpcConnection(worker.address, settings)
     express = replace(express, credentials=credentials)
     connection: Connection = ExpressConnection(control, settings, express) if way.express else control
     try:
         control.expect(control.describe())
-        yield connection
+        yield CallConnection(connection, row_type, name=name)
     finally:
         connection.close()
 
@@ -221,5 +211,5 @@ def some_call(rows: int = 2, *, slots: int = 4, seed: int = 0, hidden_size: int 
     )
 
 
-def ask(connection: Connection, call: LayerCall | None = None) -> NDArray[np.int32]:
+def ask(connection: CallConnection, call: LayerCall | None = None) -> NDArray[np.int32]:
     return connection.receive(connection.send(call or some_call())).partial_sums

@@ -5,9 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from jangtq_coordinator.transport.connection import ConnectionSettings, LayerAnswer
+from jangtq_coordinator.transport.connection import ConnectionSettings
 from jangtq_coordinator.transport.express_connection import ExpressConnection
 from jangtq_coordinator.transport.express_handshake import ExpressSettings
 from jangtq_coordinator.transport.grpc_connection import GrpcConnection
@@ -15,25 +13,16 @@ from jangtq_proto.addresses import Address
 from jangtq_proto.sockets.frame_socket import FrameSocket
 from jangtq_proto.wire.codec import CallShape, LayerCall, decode_call
 from jangtq_proto.wire.frames import answer_frame, frame_limit, read_call
-from jangtq_proto.wire.row_type import RowType
-from tests.support.connection_answers import answer_on_grid
+from tests.support.connection_answers import multiply
 
 Script = Callable[[int, LayerCall], Iterable[bytes] | None]
 """What to send for a call, piece by piece; None ends the connection."""
 
 
-def multiply(call: LayerCall, loudness: float) -> LayerAnswer:
-    """Expert `e` multiplies a row by `loudness ** (e + 1)`."""
-    used = np.where(call.expert_ids >= 0, call.router_weights, np.float32(0))
-    factors = np.float32(loudness) ** (call.expert_ids + 1).astype(np.float32) * used
-    return answer_on_grid(call, factors[..., None] * call.rows.astype(np.float32)[:, None], compute_ns=1000)
-
-
 def answer_bytes(call_id: int, call: LayerCall, loudness: float = 1.2) -> bytes:
     """The frame of a right answer."""
     found = multiply(call, loudness)
-    parts = answer_frame(call_id, found.partial_sums, found.finest, queue_ns=7, compute_ns=found.compute_ns)
-    return b"".join(memoryview(part).cast("B") for part in parts)
+    return answer_frame(call_id, found.partial_sums, found.finest, queue_ns=7, compute_ns=found.compute_ns)
 
 
 def answer_rightly(call_id: int, call: LayerCall) -> Sequence[bytes]:
@@ -110,11 +99,10 @@ class SocketConnection(ExpressConnection):
         peer: SocketPeer,
         hidden: int,
         *,
-        row_type: RowType = RowType.FLOAT32,
         call_seconds: float = 30,
         poll_us: int = 0,
     ) -> None:
-        settings = ConnectionSettings(hidden, row_type, 0.1, call_seconds)
+        settings = ConnectionSettings(hidden, 0.1, call_seconds)
         express = ExpressSettings(poll_us=poll_us, retry_seconds=0)
         super().__init__(GrpcConnection(Address("127.0.0.1", 1), settings), settings, express)
         self._peer = peer

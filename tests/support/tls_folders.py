@@ -109,7 +109,7 @@ def assert_nothing_is_said(channel: grpc.Channel) -> None:
     questions: dict[str, Callable[[], object]] = {
         "Describe": lambda: service.Describe(pb.DescribeRequest(), timeout=SECONDS),
         "OpenExpress": lambda: service.OpenExpress(pb.OpenExpressRequest(), timeout=SECONDS),
-        "Forward": lambda: list(service.Forward(iter([pb.ExpertCall()]), timeout=SECONDS)),
+        "Forward": lambda: list(service.Forward(iter([pb.Frame()]), timeout=SECONDS)),
         "Health": lambda: health.Check(health_pb2.HealthCheckRequest(), timeout=SECONDS),
         "Reflection": lambda: list(
             reflection.ServerReflectionInfo(

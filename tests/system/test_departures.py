@@ -14,8 +14,8 @@ from jangtq_coordinator.transport.connection import ConnectionSettings
 from jangtq_coordinator.transport.control_client import ControlClient
 from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_proto.addresses import Address, parse_address
-from jangtq_proto.wire.row_type import RowType
 from tests.support.cluster_processes import start_coordinator, start_worker
+from tests.support.connection_answers import CallConnection
 from tests.support.scripted_workers import HIDDEN, some_call
 from tests.support.streamed_load import Load, Question
 
@@ -83,7 +83,7 @@ def test_a_worker_that_leaves_answers_until_nobody_asks_and_a_second_signal_ends
     children: Children, small_bundle: Path
 ) -> None:
     worker, address = start(children, small_bundle)
-    connection = GrpcConnection(address, ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, 30))
+    connection = CallConnection(GrpcConnection(address, ConnectionSettings(HIDDEN, 10, 30)))
     connection.receive(connection.send(some_call()))
     worker.process.terminate()
     while not ControlClient(HIDDEN).ask(address, timeout_seconds=10).leaving:
@@ -97,7 +97,7 @@ def test_a_worker_that_leaves_answers_until_nobody_asks_and_a_second_signal_ends
 
 def test_a_worker_whose_streams_are_silent_stops_by_itself(children: Children, small_bundle: Path) -> None:
     worker, address = start(children, small_bundle)
-    connection = GrpcConnection(address, ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, 30))
+    connection = CallConnection(GrpcConnection(address, ConnectionSettings(HIDDEN, 10, 30)))
     connection.receive(connection.send(some_call()))
     worker.process.terminate()
     assert worker.process.wait(60) == 0

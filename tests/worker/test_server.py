@@ -22,19 +22,11 @@ from jangtq_kernels.reference import ReferenceBackend
 from jangtq_proto.addresses import Address
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
-from jangtq_proto.wire.codec import (
-    PROTOCOL_VERSION,
-    LayerCall,
-    decode_finest,
-    decode_partial_sums,
-    encode_call,
-    row_dtype,
-)
+from jangtq_proto.wire.codec import PROTOCOL_VERSION, LayerCall, row_dtype
+from jangtq_proto.wire.frames import OK, AnswerFrame, call_frame, decode_answer, read_answer
 from jangtq_proto.wire.row_type import RowType
 from tests.support.cluster_processes import running_workers, start_worker
 from tests.support.reference_bundles import Variant
-
-Answer = Callable[[pb.ExpertCall], pb.ExpertReply]
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +58,11 @@ def some_call(bundle: Bundle, *, rows: int = 3, layer: int = 1) -> LayerCall:
     )
 
 
-def answer(stub: expert_pb2_grpc.ExpertServiceStub, *calls: pb.ExpertCall) -> list[pb.ExpertReply]:
-    return list(stub.Forward(iter(calls)))
+def answer(
+    stub: expert_pb2_grpc.ExpertServiceStub, *calls: LayerCall, row_type: RowType = RowType.FLOAT32
+) -> list[AnswerFrame]:
+    frames = (pb.Frame(data=call_frame(11, call, row_type)) for call in calls)
+    return [read_answer(found.data) for found in stub.Forward(frames)]
 
 
 def test_a_worker_describes_what_it_holds(stub: expert_pb2_grpc.ExpertServiceStub, bundle: Bundle) -> None:
@@ -90,11 +85,11 @@ def test_one_partial_sum_a_row_comes_back(
     call = some_call(bundle)
     rows = call.rows.astype(row_dtype(row_type))
     call = replace(call, rows=rows, exponents=layer.forward(call).finest + np.int8(1))
-    (reply,) = answer(stub, encode_call(11, call, row_type))
-    sums = decode_partial_sums(reply.partial_sums, (3, bundle.config.hidden_size))
+    (reply,) = answer(stub, call, row_type=row_type)
+    sums, finest = decode_answer(reply, (3, bundle.config.hidden_size))
     expected = layer.forward(call).sums
     assert np.linalg.norm(sums - expected) <= 1e-5 * np.linalg.norm(expected)
-    difference = decode_finest(reply.finest, 3) + np.int8(1) - call.exponents
+    difference = finest + np.int8(1) - call.exponents
     assert (np.abs(difference) <= 1).all()
     assert reply.call_id == 11
     assert reply.compute_ns > 0
@@ -103,23 +98,13 @@ def test_one_partial_sum_a_row_comes_back(
 def test_a_stream_answers_in_order_and_survives_a_bad_call(
     stub: expert_pb2_grpc.ExpertServiceStub, bundle: Bundle
 ) -> None:
-    good = encode_call(11, some_call(bundle), RowType.FLOAT32)
-    foreign, layerless = pb.ExpertCall(), pb.ExpertCall()
-    foreign.CopyFrom(good)
-    foreign.expert_ids = np.full((3, 4), 64, dtype=np.int32).tobytes()
-    layerless.CopyFrom(good)
-    layerless.layer = 2
-    replies = answer(stub, good, foreign, layerless, good)
-    assert [reply.WhichOneof("result") for reply in replies] == [
-        "partial_sums",
-        "failure",
-        "failure",
-        "partial_sums",
-    ]
-    assert "64" in replies[1].failure.message
-    assert replies[2].failure.message == "layer 2: this model has layers 0-1"
-    assert replies[0].partial_sums == replies[3].partial_sums
-    assert replies[1].failure.status == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    good = some_call(bundle)
+    foreign = replace(good, expert_ids=np.full((3, 4), 64, dtype=np.int32))
+    replies = answer(stub, good, foreign, replace(good, layer=2), good)
+    assert [reply.status for reply in replies] == [0, 3, 3, 0]
+    assert b"64" in bytes(replies[1].payload)
+    assert bytes(replies[2].payload) == b"layer 2: this model has layers 0-1"
+    assert replies[0].payload == replies[3].payload
 
 
 def test_rows_that_are_not_finite_are_refused(
@@ -127,9 +112,9 @@ def test_rows_that_are_not_finite_are_refused(
 ) -> None:
     call = some_call(bundle)
     call.rows[0, 0] = np.nan
-    (reply,) = answer(stub, encode_call(11, call, RowType.FLOAT32))
-    assert reply.failure.status == grpc.StatusCode.INVALID_ARGUMENT.value[0]
-    assert "finite" in reply.failure.message
+    (reply,) = answer(stub, call)
+    assert reply.status == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert b"finite" in bytes(reply.payload)
 
 
 def test_health_and_reflection_are_served(worker: Address) -> None:
@@ -147,11 +132,11 @@ def test_sigterm_finishes_what_is_in_flight(bundle: Bundle) -> None:
         worker = start_worker(children, bundle.path, "0-255", device="reference")
         worker.ready()
         with grpc.insecure_channel(worker.listening()) as channel:
-            calls = iter([encode_call(11, some_call(bundle, rows=4000), RowType.FLOAT32)])
-            replies = expert_pb2_grpc.ExpertServiceStub(channel).Forward(calls)
+            call = call_frame(11, some_call(bundle, rows=4000), RowType.FLOAT32)
+            replies = expert_pb2_grpc.ExpertServiceStub(channel).Forward(iter([pb.Frame(data=call)]))
             wait_until_computing(worker.process.pid)
             worker.process.send_signal(signal.SIGTERM)
-            assert next(replies).WhichOneof("result") == "partial_sums"
+            assert read_answer(next(replies).data).status == OK
         assert worker.process.wait(30) == 0
         worker.reader.join()
         assert worker.lines[-1] == "stopped"

@@ -36,9 +36,8 @@ class Dispatcher:
     """Used by one thread. Follows the placement of `membership`; `open_connection` makes the way to a member.
 
     `codec` makes frames and sums; `readiness` is asked while an exchange waits for a worker. `audit` is the
-    share of exchanges that a second worker computes, too.
-    scales: float64 [layers] as of `Bundle.layer_scales`. `records` is only ever false to measure what recording
-    where time goes costs.
+    share of exchanges that a second worker computes, too. scales: float64 [layers] as of
+    `Bundle.layer_scales`. `records` is only ever false to measure what recording costs.
     """
 
     def __init__(

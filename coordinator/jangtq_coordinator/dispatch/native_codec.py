@@ -154,13 +154,13 @@ class NativeCodec:
         ]
 
     def add(self, asked: LayerRows, replies: Sequence[Reply]) -> Sums:
-        shape = asked.rows.shape
+        shape, exponents = asked.rows.shape, np.ascontiguousarray(asked.exponents)
         values, finest = np.empty(shape, dtype=np.float32), np.empty(shape[0], dtype=np.int8)
         structs = (PartReply * len(replies))(*map(_struct, replies))
         decode_ns = self._add(
             ctypes.addressof(structs),
             len(replies),
-            _at(asked.exponents),
+            _at(exponents),
             *shape,
             FINEST,
             _at(values),

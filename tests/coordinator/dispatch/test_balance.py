@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jangtq_coordinator.dispatch.balance import Job, balance
-from jangtq_coordinator.dispatch.router import NOBODY, Router
+from jangtq_coordinator.dispatch.codec import NOBODY
+from jangtq_coordinator.dispatch.router import Router
 from jangtq_kernels.backend import NO_EXPERT
 from tests.support.fixed_cluster import membership_of
 
@@ -61,28 +62,18 @@ def test_a_slow_worker_gets_less() -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 5])
-def test_each_pick_is_asked_once_and_of_a_worker(rows: int) -> None:
+def test_each_picked_expert_has_an_owner_that_serves_it(rows: int) -> None:
     placement = membership_of({"a": "0-9", "b": "6-13", "c": "12-14"}, 16).placement
     random = np.random.default_rng(rows)
     ids = np.stack([random.permutation(16)[:8] for _ in range(rows)]).astype(np.int32)
     ids[0, 0] = NO_EXPERT
-    weights = random.random(ids.shape, dtype=np.float32)
-    asked = {}
-    for part in Router(placement).split(ids, weights):
-        index = range(rows) if part.row_index is None else part.row_index.tolist()
-        for row, experts, of_experts in zip(index, part.expert_ids, part.router_weights, strict=True):
-            for expert, weight in zip(experts.tolist(), of_experts.tolist(), strict=True):
-                if expert != NO_EXPERT:
-                    assert (row, expert) not in asked
-                    assert part.worker == NOBODY or part.worker in placement.workers_of[expert]
-                    assert (part.worker == NOBODY) == (expert == 15)
-                    asked[row, expert] = weight
-    pairs = zip(np.ndindex(*ids.shape), ids.ravel().tolist(), weights.ravel().tolist(), strict=True)
-    assert asked == {(at[0], expert): weight for at, expert, weight in pairs if expert != NO_EXPERT}
+    owners = Router(placement).owners(ids)
+    for expert in set(ids[ids >= 0].tolist()):
+        assert owners[expert] == NOBODY or owners[expert] in placement.workers_of[expert]
+        assert (owners[expert] == NOBODY) == (expert == 15)
 
 
-def test_whoever_is_to_be_avoided_is_asked_only_where_nobody_else_can_be() -> None:
+def test_a_worker_to_be_avoided_is_asked_only_where_no_other_can_be() -> None:
     placement = membership_of({"a": "0-3", "b": "2-5"}, 6).placement
-    ids = np.arange(6, dtype=np.int32)[None]
-    parts = Router(placement, avoid=frozenset([0])).split(ids, np.ones((1, 6), dtype=np.float32))
-    assert [part.expert_ids.tolist() for part in parts] == [[[0, 1]], [[2, 3, 4, 5]]]
+    owners = Router(placement, avoid=frozenset([0])).owners(np.arange(6, dtype=np.int32)[None])
+    assert owners.tolist() == [0, 0, 1, 1, 1, 1]

@@ -15,7 +15,7 @@ from jangtq_coordinator.cluster.placement import MemberState
 from jangtq_coordinator.dispatch.collector import Timeouts
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.readiness import Readiness
-from jangtq_coordinator.transport.connection import GiveUp, LayerAnswer, never
+from jangtq_coordinator.transport.connection import GiveUp, never
 from jangtq_proto.errors import (
     CallRejectedError,
     ClusterError,
@@ -26,7 +26,7 @@ from jangtq_proto.errors import (
     WorkerUnreachableError,
 )
 from jangtq_proto.wire.codec import LayerCall
-from tests.support.connection_answers import answer_on_grid
+from tests.support.connection_answers import LayerAnswer, answer_on_grid
 from tests.support.fixed_cluster import dispatcher_of, membership_of, worker
 
 EXPERTS, HIDDEN = 8, 4

@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from jangtq_coordinator.dispatch.grid import SLACK_BITS
-from jangtq_coordinator.dispatch.router import Router
-from jangtq_coordinator.transport.connection import GiveUp, LayerAnswer, never
+from jangtq_coordinator.transport.connection import GiveUp, never
 from jangtq_proto.errors import ClusterError, WorkerFaultError
 from jangtq_proto.wire.codec import LayerCall
-from tests.support.connection_answers import answer_on_grid
-from tests.support.fixed_cluster import fixed_dispatcher, membership_of
+from tests.support.connection_answers import LayerAnswer, answer_on_grid
+from tests.support.fixed_cluster import fixed_dispatcher
 
 HIDDEN = 4
 
@@ -123,20 +122,11 @@ def test_only_the_rows_that_a_worker_needs_travel() -> None:
 
 
 def test_a_worker_without_a_picked_expert_is_not_asked() -> None:
-    router = Router(membership_of({"a": "2", "b": "0-1"}, 3).placement)
-    parts = router.split(np.array([[0, 1]], dtype=np.int32), np.ones((1, 2), dtype=np.float32))
-    assert [part.worker for part in parts] == [1]
-
-
-@pytest.mark.parametrize("rows", [1, 5])
-def test_what_a_worker_is_asked_for_is_counted(rows: int) -> None:
-    _, ids, weights = some_rows(rows, 4, experts=6)
-    parts = Router(membership_of({"a": "0-2", "b": "3-4", "c": "5"}, 6).placement).split(ids, weights)
-    assert [part.picks for part in parts] == [np.count_nonzero(part.expert_ids >= 0) for part in parts]
-    assert sum(part.picks for part in parts) == ids.size
-    assert [part.work() for part in parts] == [
-        len(set(part.expert_ids[part.expert_ids >= 0])) + part.picks / 8 for part in parts
-    ]
+    x, _, weights = some_rows(1, 2, experts=3)
+    connections = [FakeConnection(), FakeConnection()]
+    ids = np.array([[0, 1]], dtype=np.int32)
+    fixed_dispatcher([1, 1, 0], connections).forward(0, x, expert_ids=ids, router_weights=weights)
+    assert [len(connection.calls) for connection in connections] == [0, 1]
 
 
 def test_a_failing_worker_leaves_no_half_done_call() -> None:

@@ -15,10 +15,10 @@ from jangtq_coordinator.mlx_lm import minimax
 from jangtq_coordinator.model.dense_config import DenseForm, DenseSettings
 from jangtq_coordinator.model.minimax import MoeBlock, load_model
 from jangtq_coordinator.model.routed_experts import RoutedExperts
-from jangtq_coordinator.transport.connection import GiveUp, LayerAnswer, never
+from jangtq_coordinator.transport.connection import GiveUp, never
 from jangtq_proto.wire.codec import LayerCall
 from jangtq_proto.wire.row_type import RowType
-from tests.support.connection_answers import answer_on_grid
+from tests.support.connection_answers import LayerAnswer, answer_on_grid
 from tests.support.fixed_cluster import fixed_dispatcher
 from tests.support.small_bundles import Tensors, edit_json, edit_tensors, store_matrix
 from tests.support.small_checkpoints import Sizes

@@ -13,12 +13,13 @@ from jangtq_coordinator.kv.batch_cache import BatchCache
 from jangtq_coordinator.kv.layer_cache import KvForm
 from jangtq_coordinator.model.minimax import CoordinatorModel, SharedExperts, load_model
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode
-from jangtq_coordinator.transport.connection import Connection, GiveUp, LayerAnswer, never
+from jangtq_coordinator.transport.connection import Connection, GiveUp, never
 from jangtq_coordinator.transport.local_experts import LocalConnection
 from jangtq_coordinator.transport.worker_info import LOCAL
 from jangtq_kernels.backend import ExpertRows, LoadedLayer, PartialSums
 from jangtq_kernels.reference import ReferenceBackend
-from jangtq_proto.wire.codec import LayerCall
+from jangtq_proto.wire.codec import CallShape
+from jangtq_proto.wire.frames import read_call_head
 from jangtq_proto.wire.row_type import RowType
 from tests.support.fixed_cluster import dispatcher_of, membership_of
 from tests.support.small_checkpoints import Sizes
@@ -55,13 +56,12 @@ class WorkerConnection:
     log: Log
     rows: dict[int, int] = field(default_factory=dict)
 
-    def send(self, call: LayerCall) -> int:
-        call_id = self.inner.send(call)
-        self.rows[call_id] = len(call.rows)
-        self.log.append(("call", len(call.rows)))
-        return call_id
+    def send(self, call_id: int, frame: bytes) -> None:
+        self.inner.send(call_id, frame)
+        self.rows[call_id] = read_call_head(frame)[1]
+        self.log.append(("call", self.rows[call_id]))
 
-    def receive(self, call_id: int, give_up: GiveUp = never) -> LayerAnswer:
+    def receive(self, call_id: int, give_up: GiveUp = never) -> bytes:
         self.log.append(("answer", self.rows[call_id]))
         return self.inner.receive(call_id, give_up)
 
@@ -102,9 +102,10 @@ def model_over(
 ) -> CoordinatorModel:
     """Half of the experts are local, the others a worker's, and every row picks some of each."""
     told = tuple(ToldLayer(layer, log) for layer in layers)
+    shape = CallShape(SIZES.layer_count, SIZES.hidden_size)
     connections: dict[str, Connection] = {
-        LOCAL: LocalConnection(lambda: told),
-        "worker": WorkerConnection(LocalConnection(lambda: tuple(layers)), log),
+        LOCAL: LocalConnection(lambda: told, shape),
+        "worker": WorkerConnection(LocalConnection(lambda: tuple(layers), shape), log),
     }
     membership = membership_of({LOCAL: "0-15", "worker": "16-31"}, SIZES.expert_count)
     dispatcher = dispatcher_of(membership, connections, layers=SIZES.layer_count)

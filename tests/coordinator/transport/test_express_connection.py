@@ -21,10 +21,10 @@ from jangtq_proto.errors import ConfigurationError, WorkerUnreachableError
 from jangtq_proto.ranges import parse_ranges
 from jangtq_proto.sockets.local_sockets import SocketFolder
 from jangtq_proto.v1 import expert_pb2 as pb
-from jangtq_proto.wire.row_type import RowType
 from jangtq_worker.cli import command_line
 from jangtq_worker.settings import WorkerSettings
 from tests.support.cluster_processes import run_coordinator, running_workers, start_worker
+from tests.support.connection_answers import CallConnection
 from tests.support.scripted_workers import (
     HIDDEN,
     NETWORK,
@@ -50,7 +50,7 @@ def test_a_broken_connection_is_replaced_by_grpc_and_tried_again_later(
     for retry_seconds, connections_opened in ((3600, 1), (0, 2)):
         caplog.clear()
         with connection_to(worker, TCP, express=ExpressSettings(retry_seconds=retry_seconds)) as connection:
-            assert isinstance(connection, ExpressConnection)
+            assert isinstance(connection.connection, ExpressConnection)
             ask(connection)
             worker.stop()
             with pytest.raises(WorkerUnreachableError):
@@ -94,10 +94,10 @@ def test_polling_finds_the_same_answers(small_bundle: Path) -> None:
     with Children() as children:
         process = start_worker(children, small_bundle, "0-31", options=["--poll-us", "300"])
         process.ready()
-        settings = ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, 30)
+        settings = ConnectionSettings(HIDDEN, 10, 30)
         control = GrpcConnection(parse_address(process.listening()), settings)
         control.expect(control.describe())
-        connection = ExpressConnection(control, settings, ExpressSettings(poll_us=300))
+        connection = CallConnection(ExpressConnection(control, settings, ExpressSettings(poll_us=300)))
         assert ask(connection).tolist() == ask(connection).tolist()
         connection.close()
 
@@ -108,10 +108,10 @@ def test_no_socket_is_left_or_in_the_way(small_bundle: Path, end: signal.Signals
         first = start_worker(children, small_bundle, "0-31")
         first.ready()
         address = parse_address(first.listening())
-        settings = ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, 30)
+        settings = ConnectionSettings(HIDDEN, 10, 30)
         control = GrpcConnection(address, settings)
         control.expect(control.describe())
-        connection = ExpressConnection(control, settings, ExpressSettings(retry_seconds=0))
+        connection = CallConnection(ExpressConnection(control, settings, ExpressSettings(retry_seconds=0)))
         ask(connection)
         os.kill(first.process.pid, end)
         first.process.wait(30)

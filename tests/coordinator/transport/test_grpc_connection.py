@@ -22,26 +22,28 @@ from jangtq_proto.errors import (
 )
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
-from jangtq_proto.wire.codec import LayerCall, answer_checksum
-from jangtq_proto.wire.row_type import RowType
+from jangtq_proto.wire.codec import Bytes, LayerCall, WireCall
+from jangtq_proto.wire.frames import ANSWER_HEAD_BYTES, NO_CALL, answer_frame, failure_frame, read_call
+from tests.support.connection_answers import CallConnection
 
 HIDDEN = 8
-Behaviour = Callable[[pb.ExpertCall], pb.ExpertReply]
+Behaviour = Callable[[WireCall], bytes]
 
 
-def echo(message: pb.ExpertCall) -> pb.ExpertReply:
+def echo(call: WireCall) -> bytes:
     """The bits of the rows for sums."""
-    return reply(message.call_id, message.rows, message.exponents)
+    return reply(call.call_id, call.rows, call.exponents)
 
 
-def reply(call_id: int, partial_sums: bytes, finest: bytes, *, sent_id: int | None = None) -> pb.ExpertReply:
-    return pb.ExpertReply(
-        call_id=call_id if sent_id is None else sent_id,
-        partial_sums=partial_sums,
-        finest=finest,
-        checksum=answer_checksum(call_id, partial_sums, finest),
-        compute_ns=5,
-    )
+def reply(call_id: int, partial_sums: Bytes, finest: Bytes, *, sent_id: int | None = None) -> bytes:
+    sums, exponents = np.frombuffer(partial_sums, np.uint8), np.frombuffer(finest, np.int8)
+    frame = answer_frame(call_id, sums.view(np.int8), exponents, queue_ns=0, compute_ns=5)
+    return frame if sent_id is None else frame[:8] + sent_id.to_bytes(8, "little") + frame[16:]
+
+
+def without_checksum(call: WireCall) -> bytes:
+    frame = echo(call)
+    return frame[: ANSWER_HEAD_BYTES - 4] + bytes(4) + frame[ANSWER_HEAD_BYTES:]
 
 
 class ScriptedWorker(expert_pb2_grpc.ExpertServiceServicer):
@@ -66,10 +68,10 @@ class ScriptedWorker(expert_pb2_grpc.ExpertServiceServicer):
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "nothing is given back here")
 
     def Forward(
-        self, request_iterator: Iterator[pb.ExpertCall], context: grpc.ServicerContext
-    ) -> Iterator[pb.ExpertReply]:
+        self, request_iterator: Iterator[pb.Frame], context: grpc.ServicerContext
+    ) -> Iterator[pb.Frame]:
         for message in request_iterator:
-            yield self.behaviour(message)
+            yield pb.Frame(data=self.behaviour(read_call(message.data)))
 
 
 @contextmanager
@@ -88,13 +90,19 @@ def scripted_worker(
 
 
 @contextmanager
-def connection_to(port: int, *, call_timeout_seconds: float = 30) -> Iterator[GrpcConnection]:
-    settings = ConnectionSettings(HIDDEN, RowType.FLOAT32, 10, call_timeout_seconds)
+def connection_to(port: int, *, call_timeout_seconds: float = 30) -> Iterator[CallConnection]:
+    settings = ConnectionSettings(HIDDEN, 10, call_timeout_seconds)
     connection = GrpcConnection(parse_address(f"127.0.0.1:{port}"), settings)
     try:
-        yield connection
+        yield CallConnection(connection, name=f"worker 127.0.0.1:{port}")
     finally:
         connection.close()
+
+
+def meet(connection: CallConnection) -> None:
+    control = connection.connection
+    assert isinstance(control, GrpcConnection)
+    control.expect(control.describe())
 
 
 def some_call(rows: int = 2, seed: int = 0) -> LayerCall:
@@ -108,7 +116,7 @@ def some_call(rows: int = 2, seed: int = 0) -> LayerCall:
     )
 
 
-def ask(connection: GrpcConnection, call: LayerCall | None = None) -> NDArray[np.int32]:
+def ask(connection: CallConnection, call: LayerCall | None = None) -> NDArray[np.int32]:
     return connection.receive(connection.send(call or some_call())).partial_sums
 
 
@@ -119,7 +127,7 @@ def test_many_calls_share_a_stream() -> None:
             np.testing.assert_array_equal(ask(connection, call), call.rows.view(np.int32))
 
 
-def ask_alone_for_long(connection: GrpcConnection) -> None:
+def ask_alone_for_long(connection: CallConnection) -> None:
     """From then on the connection counts on one call at a time."""
     for seed in range(LONE_CALLS + 3):
         call = some_call(seed=seed)
@@ -140,9 +148,9 @@ def test_calls_come_together_again_after_many_that_were_alone() -> None:
 def test_a_worker_that_falls_silent_or_dies_after_many_calls_is_given_up() -> None:
     go_on = threading.Event()
 
-    def fall_silent(message: pb.ExpertCall) -> pb.ExpertReply:
+    def fall_silent(call: WireCall) -> bytes:
         go_on.wait(30)
-        return echo(message)
+        return echo(call)
 
     with ExitStack() as stack:
         with scripted_worker() as (worker, port):
@@ -165,8 +173,8 @@ def test_a_large_call_passes() -> None:
 
 
 def test_a_failure_is_the_callers_error_and_the_connection_goes_on() -> None:
-    def refuse(message: pb.ExpertCall) -> pb.ExpertReply:
-        return pb.ExpertReply(call_id=message.call_id, failure=pb.Failure(status=3, message="bad rows"))
+    def refuse(call: WireCall) -> bytes:
+        return failure_frame(call.call_id, 3, "bad rows")
 
     with scripted_worker(refuse) as (worker, port), connection_to(port) as connection:
         with pytest.raises(CallRejectedError, match=f"worker 127.0.0.1:{port}: bad rows"):
@@ -178,14 +186,19 @@ def test_a_failure_is_the_callers_error_and_the_connection_goes_on() -> None:
 @pytest.mark.parametrize(
     ("lie", "words"),
     [
-        (lambda m: reply(m.call_id + 1, m.rows, m.exponents), "answered call 2, the newest is 1"),
+        (
+            lambda m: reply(m.call_id + 1, m.rows, m.exponents),
+            "answered call 2, the next to be answered is 1",
+        ),
         (lambda m: reply(m.call_id, m.rows[:-1], m.exponents), "partial_sums has 63 bytes"),
-        (lambda m: reply(m.call_id, m.rows, m.exponents[:-1]), "finest has 1 bytes"),
+        (lambda m: reply(m.call_id, m.rows, m.exponents[:-1]), "partial_sums has 63 bytes"),
         (lambda m: reply(m.call_id + 1, m.rows, m.exponents, sent_id=m.call_id), "checksum is wrong"),
-        (lambda m: pb.ExpertReply(call_id=m.call_id, partial_sums=m.rows), "checksum is wrong"),
-        (lambda m: pb.ExpertReply(call_id=m.call_id), "checksum is wrong"),
+        (without_checksum, "checksum is wrong"),
+        (lambda m: echo(m)[:ANSWER_HEAD_BYTES], f"of {ANSWER_HEAD_BYTES} bytes says it has"),
+        (lambda m: b"", "at least 36 bytes, not 0"),
+        (lambda m: failure_frame(NO_CALL, 13, "lost"), "lost"),
     ],
-    ids=["other call", "short", "short finest", "another's answer", "no checksum", "empty"],
+    ids=["other call", "short", "short finest", "another's answer", "no checksum", "cut", "empty", "no call"],
 )
 def test_a_lie_is_noticed_and_forgiven(lie: Behaviour, words: str) -> None:
     with scripted_worker(lie) as (worker, port), connection_to(port) as connection:
@@ -198,9 +211,9 @@ def test_a_lie_is_noticed_and_forgiven(lie: Behaviour, words: str) -> None:
 def test_a_silent_worker_is_given_up_and_its_late_answer_dropped() -> None:
     go_on = threading.Event()
 
-    def hang(message: pb.ExpertCall) -> pb.ExpertReply:
+    def hang(call: WireCall) -> bytes:
         go_on.wait(30)
-        return pb.ExpertReply(call_id=message.call_id, partial_sums=bytes(len(message.rows)))
+        return echo(call)
 
     with scripted_worker(hang) as (worker, port), connection_to(port, call_timeout_seconds=0.3) as connection:
         with pytest.raises(WorkerUnreachableError, match=r"no answer within 0\.3 s"):
@@ -215,7 +228,7 @@ def test_a_worker_that_dies_is_an_error_and_one_that_comes_back_is_used() -> Non
     with ExitStack() as stack:
         with scripted_worker() as (_, port):
             connection = stack.enter_context(connection_to(port))
-            connection.expect(connection.describe())
+            meet(connection)
             ask(connection)
         with pytest.raises(WorkerUnreachableError):
             ask(connection)
@@ -227,7 +240,7 @@ def test_a_worker_that_comes_back_with_another_bundle_is_refused() -> None:
     with ExitStack() as stack:
         with scripted_worker(fingerprint="one") as (_, port):
             connection = stack.enter_context(connection_to(port))
-            connection.expect(connection.describe())
+            meet(connection)
         with scripted_worker(port=port, fingerprint="two"):
             with pytest.raises(WorkerMismatchError, match="came back with bundle two, it had one"):
                 ask(connection)

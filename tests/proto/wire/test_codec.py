@@ -7,16 +7,15 @@ from hypothesis import strategies as st
 
 from jangtq_kernels.grid import SLOTS
 from jangtq_proto.errors import CallRejectedError
-from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.wire.codec import (
     CallShape,
     LayerCall,
     decode_call,
     decode_finest,
     decode_partial_sums,
-    encode_call,
     row_dtype,
 )
+from jangtq_proto.wire.frames import call_frame, read_call
 from jangtq_proto.wire.limits import MAX_ROWS_PER_CALL, MAX_SLOTS
 from jangtq_proto.wire.row_type import RowType
 
@@ -38,7 +37,7 @@ def some_call(rows: int = 3, slots: int = 2) -> LayerCall:
 @given(rows=st.integers(1, 9), slots=st.integers(1, 8), row_type=st.sampled_from(list(RowType)))
 def test_a_call_comes_back_as_it_went(rows: int, slots: int, row_type: RowType) -> None:
     call = some_call(rows, slots)
-    message = pb.ExpertCall.FromString(encode_call(7, call, row_type).SerializeToString())
+    message = read_call(call_frame(7, call, row_type))
     back = decode_call(message, SHAPE)
     assert (message.call_id, back.layer) == (7, call.layer)
     np.testing.assert_array_equal(back.rows, call.rows.astype(row_dtype(row_type)))
@@ -68,10 +67,9 @@ def test_a_call_comes_back_as_it_went(rows: int, slots: int, row_type: RowType) 
     ],
 )
 def test_a_malformed_field_is_refused(field: str, value: int | bytes) -> None:
-    message = encode_call(7, some_call(), RowType.FLOAT32)
-    setattr(message, field, value)
+    message = read_call(call_frame(7, some_call(), RowType.FLOAT32))
     with pytest.raises(CallRejectedError):
-        decode_call(message, SHAPE)
+        decode_call(message._replace(**{field: value}), SHAPE)  # type: ignore[arg-type]
 
 
 def test_partial_sums_of_the_wrong_length_are_refused() -> None:

@@ -2,31 +2,39 @@
 
 import pytest
 
-from jangtq_worker.device.admission import ALONE_NS, AskingStreams
+from jangtq_worker.device.activity import ALONE_NS, LATELY_NS, Activity
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     now = [0]
-    monkeypatch.setattr("jangtq_worker.device.admission.time.monotonic_ns", lambda: now[0])
+    monkeypatch.setattr("jangtq_worker.device.activity.time.monotonic_ns", lambda: now[0])
     return now
 
 
-def test_who_asked_last_is_alone_once_nobody_else_did_for_a_while(clock: list[int]) -> None:
-    askers = AskingStreams()
-    assert not askers.is_alone("first")
-    clock[0] = ALONE_NS - 1
-    assert not askers.is_alone("first")
-    clock[0] = ALONE_NS
-    assert askers.is_alone("first")
-    clock[0] = 1000 * ALONE_NS
-    assert askers.is_alone("first")
+def test_a_stream_is_alone_once_no_other_asked_for_a_while(clock: list[int]) -> None:
+    activity = Activity()
+    with activity.stream() as first:
+        assert activity.is_alone(first)
+        with activity.stream() as second:
+            second.note(is_long=True)
+            clock[0] = ALONE_NS
+            assert not activity.is_alone(first) and activity.is_alone(second)
+            clock[0] = ALONE_NS + 1
+            assert activity.is_alone(first)
+            second.note(is_long=True)
+            assert not activity.is_alone(first)
+        assert activity.is_alone(first), "the other one left"
 
 
-def test_neither_of_two_that_ask_in_turn_is_alone(clock: list[int]) -> None:
-    askers = AskingStreams()
-    for turn in range(10):
-        clock[0] += ALONE_NS
-        assert not askers.is_alone(turn % 2)
-    clock[0] += ALONE_NS
-    assert askers.is_alone(1)
+def test_only_short_calls_of_others_keep_long_ones_short(clock: list[int]) -> None:
+    activity = Activity()
+    with activity.stream() as first, activity.stream() as second:
+        second.note(is_long=True)
+        assert not activity.is_kept_by_others(first)
+        second.note(is_long=False)
+        assert activity.is_kept_by_others(first) and not activity.is_kept_by_others(second)
+        clock[0] = LATELY_NS
+        assert activity.is_kept_by_others(first)
+        clock[0] += 1
+        assert not activity.is_kept_by_others(first)

@@ -13,12 +13,10 @@ from hypothesis import strategies as st
 
 from jangtq_kernels.backend import NO_EXPERT, ExpertRows, LoadedLayer, PartialSums
 from jangtq_proto.wire.codec import LayerCall
-from jangtq_worker.device.activity import LATELY_NS, Activity, StreamActivity
 from jangtq_worker.device.chunks import (
     SLICE_NS,
     SLICE_ROWS,
     cut,
-    is_long,
     put_together,
     slice_end,
     slice_rows,
@@ -26,7 +24,6 @@ from jangtq_worker.device.chunks import (
 from jangtq_worker.device.shard import Shard, ShardAnswer
 from tests.support.kernel_backends import FAST_NAMES, backend
 from tests.support.metal_cases import FIRST_EXPERT, random_layer
-from tests.support.native_calls import MOST_ROWS
 from tests.worker.device.test_device_queue import until
 
 EXPERTS, HIDDEN, INTERMEDIATE = 5, 96, 64
@@ -104,10 +101,6 @@ def test_slices_follow_what_rows_took(monkeypatch: pytest.MonkeyPatch) -> None:
     row_ns[0] = SLICE_NS // 100
     held.forward(some_call(528), lambda: True)
     assert layer.asked == [176, 118, 117, 117]
-
-
-def test_what_native_code_answers_is_short() -> None:
-    assert not is_long(some_call(MOST_ROWS))
 
 
 class Layer:
@@ -225,25 +218,6 @@ def test_turns_of_others_are_waiting_and_slices_are_computing(monkeypatch: pytes
         answer = held.forward(some_call(300), lambda: True)
         assert (answer.compute_ns, answer.queue_ns) == (3000, 70)
         assert shorts[0].result(60)[1:] == (1000, 70)
-
-
-def test_company_is_who_else_asked_lately(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0]
-    monkeypatch.setattr("jangtq_worker.device.activity.time.monotonic_ns", lambda: now[0])
-    streams, first, second = Activity(), StreamActivity(), StreamActivity()
-    with streams.joined_by(first):
-        first.note()
-        assert not streams.is_kept_by_others(first)
-        with streams.joined_by(second):
-            assert streams.is_kept_by_others(second)
-            assert not streams.is_kept_by_others(first)
-            second.note()
-            now[0] = LATELY_NS
-            assert streams.is_kept_by_others(first) and streams.is_kept_by_others(None)
-            now[0] = LATELY_NS + 1
-            assert not streams.is_kept_by_others(first)
-            second.note()
-        assert not streams.is_kept_by_others(first), "it left"
 
 
 def test_a_slice_is_a_view() -> None:

@@ -234,3 +234,24 @@ def test_only_like_calls_go_along_and_not_too_many() -> None:
     many = some_call(rows=MOST_JOINED_ROWS - 2)
     assert goes_along([call], many)
     assert not goes_along([call, call], many)
+
+
+def test_a_device_is_taken_without_a_place_only_while_it_is_free() -> None:
+    order: list[str] = []
+
+    def compute(calls: Sequence[str]) -> list[str]:
+        order.extend(calls)
+        return list(calls)
+
+    device: DeviceQueue[str, str] = DeviceQueue(
+        compute, lambda calls, call: False, is_long=lambda call: False
+    )
+    assert device.try_take() and not device.try_take()
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(device.take, name) for name in ("one", "two")]
+        until(lambda: device.waiting == 2)
+        assert not device.try_take() and order == []
+        device.pass_on()
+        assert sorted(future.result(60) for future in waiting) == ["one", "two"]
+    assert device.try_take()
+    device.pass_on()

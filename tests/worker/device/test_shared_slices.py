@@ -9,13 +9,15 @@ from threading import Semaphore
 import numpy as np
 import pytest
 
-from jangtq_coordinator.transport.connection import Connection
 from jangtq_kernels.backend import ExpertRows, LoadedLayer, PartialSums
 from jangtq_proto.errors import WorkerUnreachableError
 from jangtq_proto.wire.codec import LayerCall
+from jangtq_proto.wire.frames import call_frame, read_answer
+from jangtq_proto.wire.row_type import RowType
 from jangtq_worker.device import activity as activity
 from jangtq_worker.device import chunks as slicing
 from jangtq_worker.device.chunks import SLICE_ROWS
+from tests.support.connection_answers import CallConnection
 from tests.support.native_layers import ScriptedNativeLayer
 from tests.support.scripted_workers import (
     HIDDEN,
@@ -66,7 +68,7 @@ class Scene:
     """A worker and the connections of two coordinators; the second has asked for something short already."""
 
     def __init__(
-        self, worker: ScriptedWorker, experts: Experts, connections: tuple[Connection, Connection]
+        self, worker: ScriptedWorker, experts: Experts, connections: tuple[CallConnection, CallConnection]
     ) -> None:
         self.admission = worker.server.admission
         self.experts = experts
@@ -156,8 +158,8 @@ def test_what_is_left_when_the_others_leave_is_computed_at_once(scene: Scene) ->
 def test_a_drain_waits_for_all_slices_and_lets_nobody_in_between(scene: Scene) -> None:
     long, short = scene.begin(), scene.queue_up()
     assert not scene.admission.drain(0.01)
-    with pytest.raises(WorkerUnreachableError, match="stopping"):
-        scene.admission.answer(SHORT)
+    refused = read_answer(scene.admission.answer(call_frame(9, SHORT, RowType.FLOAT32)))
+    assert isinstance(refused.failure(), WorkerUnreachableError) and b"stopping" in bytes(refused.payload)
     scene.let(SLICES + 1)
     check(scene.short.receive(short).partial_sums, SHORT)
     check(scene.long.receive(long).partial_sums, LONG)

@@ -21,7 +21,6 @@ from jangtq_proto.tls import certificates
 from jangtq_proto.tls.credentials import CERTIFICATE_FILE, KEY_FILE, Credentials
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
-from jangtq_proto.wire.row_type import RowType
 from tests.support.scripted_workers import (
     HIDDEN,
     NETWORK,
@@ -67,7 +66,7 @@ def connection_settings(
     credentials: Credentials | None, *, connect_timeout_seconds: float = 3
 ) -> ConnectionSettings:
     return ConnectionSettings(
-        HIDDEN, RowType.FLOAT32, connect_timeout_seconds, SECONDS, unix_sockets=False, credentials=credentials
+        HIDDEN, connect_timeout_seconds, SECONDS, unix_sockets=False, credentials=credentials
     )
 
 

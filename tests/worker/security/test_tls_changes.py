@@ -11,13 +11,13 @@ import grpc
 import numpy as np
 import pytest
 
-from jangtq_coordinator.transport.connection import Connection
 from jangtq_proto.errors import ConfigurationError, WorkerUnreachableError
 from jangtq_proto.tls import certificates
 from jangtq_proto.tls.certificates import Role
 from jangtq_proto.tls.credentials import CERTIFICATE_FILE, KEY_FILE, Credentials
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
+from tests.support.connection_answers import CallConnection
 from tests.support.scripted_workers import (
     HIDDEN,
     NETWORK,
@@ -74,7 +74,7 @@ def take_authority_away(folders: Folders) -> None:
 
 
 @contextmanager
-def open_connection(worker: ScriptedWorker, way: Way, folder: Path) -> Iterator[Connection]:
+def open_connection(worker: ScriptedWorker, way: Way, folder: Path) -> Iterator[CallConnection]:
     """A coordinator that shows what is in a folder, with a stream that was used already."""
     with connection_to(worker, way, credentials=Credentials(folder, Role.COORDINATOR)) as connection:
         ask(connection)
@@ -82,7 +82,7 @@ def open_connection(worker: ScriptedWorker, way: Way, folder: Path) -> Iterator[
         yield connection
 
 
-def assert_put_out(worker: ScriptedWorker, connection: Connection) -> None:
+def assert_put_out(worker: ScriptedWorker, connection: CallConnection) -> None:
     """Its stream ends by itself, and it gets no other."""
     until(lambda: worker.server.admission.streams.count == 0)
     assert refuses(connection) and refuses(connection)
@@ -135,7 +135,7 @@ def test_no_row_goes_to_a_worker_that_is_revoked(
             assert refuses(connection) and len(asked) == before
 
 
-def refuses(connection: Connection) -> bool:
+def refuses(connection: CallConnection) -> bool:
     try:
         ask(connection)
     except WorkerUnreachableError:

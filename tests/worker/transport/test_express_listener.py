@@ -93,7 +93,7 @@ def test_a_malformed_call_is_answered_and_the_connection_goes_on(listener: Expre
     reply = listener.admit()
     frames = enter(door_of(reply), reply.ticket, ExpressSettings())
     for _ in range(2):
-        frames.send((LENGTH.pack(3), b"abc"))
+        frames.send(LENGTH.pack(3) + b"abc")
         frame = frames.receive(LIMIT)
         assert frame is not None
         answer = read_answer(frame)
@@ -104,7 +104,7 @@ def test_a_malformed_call_is_answered_and_the_connection_goes_on(listener: Expre
 def test_a_call_above_the_limit_is_answered_and_ends_the_connection(listener: ExpressListener) -> None:
     reply = listener.admit()
     frames = enter(door_of(reply), reply.ticket, ExpressSettings())
-    frames.send((LENGTH.pack(2**31), b""))
+    frames.send(LENGTH.pack(2**31))
     frame = frames.receive(LIMIT)
     assert frame is not None
     assert read_answer(frame).status == 8
@@ -162,7 +162,7 @@ def test_its_tcp_port_runs_inside_tls_with_certificates(admission: Admission, tm
             inside = ExpressSettings(poll_us=poll_us, credentials=ours)
             frames = enter(door_of(reply, unix=unix), reply.ticket, inside)
             body = bytes(300_000)
-            frames.send((LENGTH.pack(len(body)), body))
+            frames.send(LENGTH.pack(len(body)) + body)
             frame = frames.receive(LIMIT)
             assert frame is not None and read_answer(frame).status == 3
             frames.close()

@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import grpc
-import numpy as np
 import pytest
 
-from jangtq_coordinator.transport.connection import LayerAnswer
 from jangtq_coordinator.transport.express_handshake import ExpressEndpoint, ExpressSettings, enter
 from jangtq_coordinator.transport.pending_calls import PendingCalls
 from jangtq_proto.errors import WorkerFaultError
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
-from jangtq_proto.wire.codec import LayerCall, encode_call
-from jangtq_proto.wire.frames import call_frame, frame_limit, read_answer, split_answer
+from jangtq_proto.wire.codec import LayerCall
+from jangtq_proto.wire.frames import call_frame, failure_frame, frame_limit, read_answer
 from jangtq_proto.wire.row_type import RowType
 from tests.support.scripted_workers import HIDDEN, ScriptedWorker, scripted_worker, some_call
 
@@ -26,9 +24,13 @@ class Answer(NamedTuple):
     """Bytes as they came; the checksum is of the id, too."""
 
     call_id: int
-    sums: bytes
-    finest: bytes
+    payload: bytes
     checksum: int
+
+
+def answer_of(frame: bytes | memoryview) -> Answer:
+    answer = read_answer(frame)
+    return Answer(answer.call_id, bytes(answer.payload), answer.checksum)
 
 
 class Wire(NamedTuple):
@@ -40,15 +42,17 @@ class Wire(NamedTuple):
 
 @contextmanager
 def grpc_wire(worker: ScriptedWorker) -> Iterator[Wire]:
-    calls: queue.SimpleQueue[pb.ExpertCall | None] = queue.SimpleQueue()
+    calls: queue.SimpleQueue[pb.Frame | None] = queue.SimpleQueue()
     with grpc.insecure_channel(str(worker.address)) as channel:
         replies = expert_pb2_grpc.ExpertServiceStub(channel).Forward(iter(calls.get, None))
 
         def receive() -> Answer:
-            reply = next(replies)
-            return Answer(reply.call_id, reply.partial_sums, reply.finest, reply.checksum)
+            return answer_of(next(replies).data)
 
-        yield Wire(lambda number, call: calls.put(encode_call(number, call, RowType.FLOAT32)), receive)
+        def send(number: int, call: LayerCall) -> None:
+            calls.put(pb.Frame(data=call_frame(number, call, RowType.FLOAT32)))
+
+        yield Wire(send, receive)
         calls.put(None)
 
 
@@ -61,9 +65,7 @@ def express_wire(worker: ScriptedWorker) -> Iterator[Wire]:
     def receive() -> Answer:
         frame = frames.receive(frame_limit(HIDDEN))
         assert frame is not None
-        answer = read_answer(frame)
-        sums, finest = split_answer(answer.payload, 2)
-        return Answer(answer.call_id, bytes(sums), bytes(finest), answer.checksum)
+        return answer_of(frame)
 
     yield Wire(lambda number, call: frames.send(call_frame(number, call, RowType.FLOAT32)), receive)
     frames.close()
@@ -96,7 +98,7 @@ def test_a_call_that_is_sent_again_is_answered_again_with_the_same_bits(
         wire.send(7, call)
         assert wire.receive() == first, "sent again after its answer"
         wire.send(7, other)
-        assert wire.receive().sums != first.sums, "an id stands for no content"
+        assert wire.receive().payload != first.payload, "an id stands for no content"
     assert first.call_id == 7
 
 
@@ -109,7 +111,7 @@ def test_ids_of_one_stream_mean_nothing_to_another(worker: ScriptedWorker, open_
         one.send(8, others)
         two.send(8, mine)
         swapped = [two.receive(), one.receive()]
-    assert [answer.sums for answer in answers] == [answer.sums for answer in swapped]
+    assert [answer.payload for answer in answers] == [answer.payload for answer in swapped]
 
 
 def test_replays_leave_nothing_behind(worker: ScriptedWorker, open_wire: Open) -> None:
@@ -124,13 +126,12 @@ def test_replays_leave_nothing_behind(worker: ScriptedWorker, open_wire: Open) -
     assert worker.server.admission.streams.wait_until_none(30)
 
 
-def test_a_coordinator_takes_the_first_answer_to_a_call_and_drops_others() -> None:
-    answers = [LayerAnswer(np.full((1, 1), n, np.int32), np.zeros(1, np.int8), 0, 0) for n in range(5)]
-    pending: PendingCalls[pb.ExpertReply] = PendingCalls("worker w", lambda reply, _: answers[reply.call_id])
-    wire = iter([pb.ExpertReply(call_id=number) for number in (1, 1, 2, 1, 4)])
+def test_a_coordinator_takes_no_answer_twice() -> None:
+    pending = PendingCalls("worker w")
+    frames = [failure_frame(number, 3, "refused") for number in (1, 1)]
+    wire = iter(frames)
     for number in (1, 2):
-        pending.begin(number, (1, 1))
-        assert pending.wait(number, lambda: next(wire)) is answers[number]
-    pending.begin(3, (1, 1))
-    with pytest.raises(WorkerFaultError, match="answered call 4, the newest is 3"):
-        pending.wait(3, lambda: next(wire))
+        pending.begin(number)
+    assert pending.take(1, lambda: next(wire)) is frames[0]
+    with pytest.raises(WorkerFaultError, match="answered call 1, the next to be answered is 2"):
+        pending.take(2, lambda: next(wire))
