@@ -1,6 +1,6 @@
 """What both codecs owe the dispatcher: one suite over C++ and NumPy, and the same bits of both."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -13,20 +13,19 @@ from jangtq_coordinator.dispatch.native_codec import NativeCodec
 from jangtq_coordinator.dispatch.numpy_codec import NumpyCodec, add_units
 from jangtq_kernels.backend import NO_EXPERT
 from jangtq_kernels.grid import COARSEST, FINEST
-from jangtq_proto.errors import CallRejectedError, WorkerBusyError, WorkerFaultError
+from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerBusyError, WorkerFaultError
 from jangtq_proto.wire.codec import CallShape, decode_call, row_dtype
 from jangtq_proto.wire.frames import ANSWER_HEAD_BYTES, answer_frame, failure_frame, read_call
 from jangtq_proto.wire.row_type import RowType
 from tests.support.mutations import Mutator, scaled
 
 EXPERTS, LAYERS, CALL = 12, 3, 2**40
-CODECS = {"native": NativeCodec, "numpy": NumpyCodec}
+CODECS: dict[str, Callable[[RowType], Codec]] = {"native": NativeCodec, "numpy": NumpyCodec}
 
 
 @pytest.fixture(params=CODECS, ids=str)
 def codec(request: pytest.FixtureRequest) -> Codec:
-    made: Codec = CODECS[request.param](RowType.FLOAT32)
-    return made
+    return CODECS[request.param](RowType.FLOAT32)
 
 
 def some_rows(rows: int, slots: int = 4, *, hidden: int = 9, seed: int = 0) -> LayerRows:
@@ -137,8 +136,11 @@ def test_an_expert_that_there_is_not_is_an_error(codec: Codec) -> None:
 
 def test_rows_and_slots_need_not_lie_side_by_side(codec: Codec) -> None:
     wide = some_rows(8, 6)
-    odd = LayerRows(*(part[::2] if isinstance(part, np.ndarray) else part for part in wide))
-    packed = LayerRows(*(part.copy() if isinstance(part, np.ndarray) else part for part in odd))
+    layer, rows, ids, weights, exponents, prefill = wide
+    odd = LayerRows(layer, rows[::2], ids[::2], weights[::2], exponents[::2], prefill)
+    packed = LayerRows(
+        layer, rows[::2].copy(), ids[::2].copy(), weights[::2].copy(), exponents[::2].copy(), prefill
+    )
     assert_same_parts(codec.encode(odd, owners_of(2), CALL), codec.encode(packed, owners_of(2), CALL))
     replies = answers_to(codec.encode(odd, owners_of(2), CALL))
     np.testing.assert_array_equal(codec.add(odd, replies).values, codec.add(packed, replies).values)
@@ -163,7 +165,7 @@ def test_exponents_follow_the_rows(codec: Codec, size: float, exponent: int) -> 
         assert FINEST <= codec.choose_exponents(np.full((1, 3), odd, np.float32), 1.0)[0] <= COARSEST
 
 
-FAULTS = {
+FAULTS: dict[str, tuple[Callable[[bytes], bytes], type[ClusterError], str]] = {
     "refused": (lambda f: failure_frame(CALL, 3, "bad rows"), CallRejectedError, "bad rows"),
     "busy": (lambda f: failure_frame(CALL, 8, "come later"), WorkerBusyError, "come later"),
     "other call": (lambda f: f[:8] + bytes(8) + f[16:], WorkerFaultError, "call 0 was answered"),

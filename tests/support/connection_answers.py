@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from jangtq_coordinator.transport.connection import Connection, GiveUp, never
 from jangtq_kernels.grid import finest_exponents, grid_scales, magnitudes_of, to_grid
 from jangtq_proto.errors import CallRejectedError, WorkerFaultError
-from jangtq_proto.grpc_status import status_number
+from jangtq_proto.grpc_status import error_of_number, status_number
 from jangtq_proto.wire.codec import CallShape, LayerCall, decode_call
 from jangtq_proto.wire.frames import (
     OK,
@@ -58,8 +58,7 @@ class CallConnection:
         except CallRejectedError as error:
             raise WorkerFaultError(f"{self._name}: {error}") from error
         if arrays is None:
-            failure = answer.failure()
-            raise type(failure)(f"{self._name}: {failure}")
+            raise error_of_number(answer.status, f"{self._name}: {answer.message}")
         return LayerAnswer(*arrays, answer.queue_ns, answer.compute_ns)
 
     def abandon(self) -> None:

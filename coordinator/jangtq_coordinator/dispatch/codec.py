@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from jangtq_kernels.backend import NO_EXPERT
 from jangtq_proto.errors import ClusterError, WorkerFaultError
+from jangtq_proto.grpc_status import error_of_number
 from jangtq_proto.wire.codec import Rows
 from jangtq_proto.wire.frames import OK, decode_answer, read_answer
 
@@ -117,7 +118,7 @@ def fault_of(reply: Reply, hidden_size: int) -> ClusterError:
     try:
         answer = read_answer(reply.frame)
         if answer.status != OK:
-            return answer.failure()
+            return error_of_number(answer.status, answer.message)
         if answer.call_id != reply.part.call_id:
             return WorkerFaultError(f"call {answer.call_id} was answered instead of {reply.part.call_id}")
         decode_answer(answer, (reply.part.row_count, hidden_size))

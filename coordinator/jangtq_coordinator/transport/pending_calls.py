@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 
 from jangtq_proto.errors import CallRejectedError, WorkerFaultError, WorkerUnreachableError
+from jangtq_proto.grpc_status import error_of_number
 from jangtq_proto.wire.frames import NO_CALL, read_answer, read_answer_id
 
 
@@ -53,8 +54,8 @@ class PendingCalls:
         try:
             found = read_answer_id(frame)
             if found == NO_CALL:
-                failure = read_answer(frame).failure()
-                raise type(failure)(f"{self._worker}: {failure}")
+                answer = read_answer(frame)
+                raise error_of_number(answer.status, f"{self._worker}: {answer.message}")
         except CallRejectedError as error:
             raise WorkerFaultError(f"{self._worker} sent no answer: {error}") from error
         if found != expected:

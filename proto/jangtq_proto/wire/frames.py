@@ -11,8 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_proto.errors import CallRejectedError, ClusterError
-from jangtq_proto.grpc_status import error_of_number
+from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.wire.codec import (
     Bytes,
     LayerCall,
@@ -55,9 +54,10 @@ class AnswerFrame(NamedTuple):
     compute_ns: int
     checksum: int
 
-    def failure(self) -> ClusterError:
-        """The error that a status other than 0 stands for."""
-        return error_of_number(self.status, bytes(self.payload).decode(errors="replace"))
+    @property
+    def message(self) -> str:
+        """What goes with a status other than 0."""
+        return bytes(self.payload).decode(errors="replace")
 
 
 def frame_limit(hidden_size: int) -> int:
