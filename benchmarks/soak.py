@@ -1,7 +1,9 @@
 """Whether a cluster stays as it is under load, while its workers are killed, stopped, drained and added.
 
-Run as `python -m benchmarks.soak [--minutes N] [--write]`. Clients ask without a pause, some leave in the
-middle of their answer. The coordinator and the worker that is never ended are sampled, and judged by a rule.
+Run as `python -m benchmarks.soak [--minutes N] [--faults N] [--write]`. Clients ask without a pause, some
+leave in the middle of their answer. The coordinator and the worker that is never ended are sampled, and
+judged by a rule. With --faults, random faults follow each other instead, and every answer must be the
+undisturbed one.
 """
 
 import asyncio
@@ -20,6 +22,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from benchmarks.replicated_cluster import REPLICAS, ReplicatedCluster, replicated_cluster
 from benchmarks.results import benchmark_options, publish
+from benchmarks.soak_faults import run_faults
 from benchmarks.soak_samples import RULE, Rest, Sample, complaints, table
 from benchmarks.stream_client import ask
 
@@ -205,7 +208,17 @@ def main() -> int:
     parser = benchmark_options(__doc__)
     parser.add_argument("--minutes", type=float, default=60.0, metavar="N", help="(default: %(default)g)")
     parser.add_argument("--event-every", type=float, default=30.0, metavar="SECONDS", help="(default: 30)")
+    parser.add_argument("--faults", type=int, metavar="N", help="this many random faults instead of minutes")
+    parser.add_argument("--transport", default="grpc", help="of --faults (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of --faults (default: %(default)s)")
     given = parser.parse_args()
+    if given.faults:
+        faults = run_faults(given.faults, seed=given.seed, transport=given.transport)
+        command = f"python -m benchmarks.soak --faults {given.faults} --transport {given.transport}"
+        publish(f"Faults over {given.transport}", command, faults.text(), write=given.write)
+        for failure in faults.failures[:10]:
+            print(f"failed: {failure}", file=sys.stderr)
+        return 0 if faults.is_clean else 1
     options = ["--kv-memory", str(KV_GIB)], ["--max-streams", str(MOST_STREAMS)]
     with replicated_cluster(REPLICAS, *options) as cluster:
         asyncio.run(warm_up(cluster))

@@ -19,10 +19,7 @@ from tests.support.needs import Need, require
 from tests.support.paths import NATIVE_PROGRAMS as NATIVE_PROGRAMS
 from tests.support.paths import ROOT
 
-COORDINATOR = ROOT / "coordinator/jangtq_coordinator/dispatch/native"
-WORKER = ROOT / "worker/jangtq_worker/native"
 KERNELS = ROOT / "kernels/jangtq_kernels/native"
-WIRE = ROOT / "proto/jangtq_proto/native"
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 _LIBFUZZER = "-fsanitize=fuzzer"
 _FUZZ_TARGET = 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }'
@@ -101,7 +98,7 @@ def _compiler_version() -> str:
 
 
 def _headers() -> Iterator[Path]:
-    for folder in (COORDINATOR, WORKER, KERNELS, WIRE, NATIVE_PROGRAMS):
+    for folder in (KERNELS, NATIVE_PROGRAMS):
         yield from sorted(folder.rglob("*.h"))
 
 

@@ -4,4 +4,4 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-NATIVE_PROGRAMS: Final = Path(__file__).parent / "native"
+NATIVE_PROGRAMS: Final = ROOT / "kernels/native_tests"

@@ -70,7 +70,7 @@ class Reply(NamedTuple):
     frame: bytes
 
 
-class WorkerTimes(NamedTuple):
+class CallTimes(NamedTuple):
     """Nanoseconds that a worker says that a call waited for its device and was computed."""
 
     queue_ns: int
@@ -90,7 +90,7 @@ class Sums(NamedTuple):
     finest: NDArray[np.int8]
     unfit: Sequence[int]
     faults: dict[int, ClusterError]
-    times: Sequence[WorkerTimes]
+    times: Sequence[CallTimes]
     decode_ns: int
 
 

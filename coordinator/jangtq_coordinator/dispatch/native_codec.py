@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_coordinator.dispatch.codec import NOBODY, LayerRows, Part, Reply, Sums, WorkerTimes, fault_of
+from jangtq_coordinator.dispatch.codec import NOBODY, CallTimes, LayerRows, Part, Reply, Sums, fault_of
 from jangtq_coordinator.dispatch.grid import EXPECTED_BITS, SLACK_BITS, find_unfit
 from jangtq_kernels.cpu_library import native_library
 from jangtq_kernels.grid import COARSEST, FINEST
@@ -38,8 +38,8 @@ class CallRows(ctypes.Structure):
     ]
 
 
-class CallPart(ctypes.Structure):
-    """JangtqCallPart."""
+class EncodedPart(ctypes.Structure):
+    """JangtqEncodedPart."""
 
     _fields_ = [
         (name, ctypes.c_int64)
@@ -62,7 +62,7 @@ class PartReply(ctypes.Structure):
     ]
 
 
-_PART_FIELDS: Final = len(CallPart._fields_)
+_PART_FIELDS: Final = len(EncodedPart._fields_)
 _GRIDS: Final = Grids(FINEST, COARSEST, SLACK_BITS, EXPECTED_BITS)
 
 
@@ -71,7 +71,7 @@ class NativeCodec:
 
     def __init__(self, row_type: RowType) -> None:
         functions = native_library().functions
-        check_layout(functions, Grids, CallRows, CallPart, PartReply)
+        check_layout(functions, Grids, CallRows, EncodedPart, PartReply)
         self._row_type = int(wire_row_type(row_type))
         self._dtype = row_dtype(row_type)
         self._choose = functions.jangtq_choose_exponents
@@ -171,7 +171,7 @@ class NativeCodec:
             for position, struct in enumerate(structs)
             if not struct.is_good
         }
-        times = [WorkerTimes(struct.queue_ns, struct.compute_ns) for struct in structs if struct.is_good]
+        times = [CallTimes(struct.queue_ns, struct.compute_ns) for struct in structs if struct.is_good]
         return Sums(values, finest, find_unfit(asked.exponents, finest), faults, times, decode_ns)
 
     def _sent(self, rows: Rows) -> Rows:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from jangtq_coordinator.dispatch.codec import (
     NOBODY,
+    CallTimes,
     LayerRows,
     Part,
     Reply,
     Sums,
-    WorkerTimes,
     fault_of,
 )
 from jangtq_coordinator.dispatch.grid import EXPECTED_BITS, find_unfit, read_sums
@@ -102,7 +102,7 @@ class _Answer(NamedTuple):
 
     sums: NDArray[np.int32]
     finest: NDArray[np.int8]
-    times: WorkerTimes
+    times: CallTimes
 
 
 def add_units(shape: tuple[int, int], replies: Sequence[Reply]) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
@@ -134,7 +134,7 @@ def _proven(reply: Reply, hidden_size: int) -> _Answer | None:
         return None
     if max(answer.queue_ns, answer.compute_ns) > _MOST_NS:
         return None
-    return _Answer(sums, finest, WorkerTimes(answer.queue_ns, answer.compute_ns))
+    return _Answer(sums, finest, CallTimes(answer.queue_ns, answer.compute_ns))
 
 
 def _exponent_for(expected_answer: float) -> int:

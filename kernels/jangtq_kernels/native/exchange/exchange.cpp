@@ -24,7 +24,7 @@ int64_t owner_of(const JangtqCallRows& asked, int32_t expert) {
 }
 
 // Counts the picks and lists the rows of each worker; false where an expert id is beyond the owners.
-bool split(const JangtqCallRows& asked, JangtqCallPart* parts, int32_t* row_index) {
+bool split(const JangtqCallRows& asked, JangtqEncodedPart* parts, int32_t* row_index) {
     for (int64_t worker = 0; worker <= asked.worker_count; ++worker)
         parts[worker] = {0, 0, 0, worker * asked.row_count, 0, 0};
     std::vector<bool> seen(static_cast<size_t>(asked.expert_count));
@@ -33,7 +33,7 @@ bool split(const JangtqCallRows& asked, JangtqCallPart* parts, int32_t* row_inde
             const int32_t expert = asked.expert_ids[row * asked.slot_count + slot];
             if (expert == kNoExpert) continue;
             if (expert < 0 || expert >= asked.expert_count) return false;
-            JangtqCallPart& part = parts[owner_of(asked, expert)];
+            JangtqEncodedPart& part = parts[owner_of(asked, expert)];
             int32_t* const index = row_index + part.index_at;
             if (part.row_count == 0 || index[part.row_count - 1] != row)
                 index[part.row_count++] = static_cast<int32_t>(row);
@@ -46,7 +46,7 @@ bool split(const JangtqCallRows& asked, JangtqCallPart* parts, int32_t* row_inde
 }
 
 // Of a single row only the worker's own slots travel, of several all of them.
-int64_t slots_of(const JangtqCallRows& asked, const JangtqCallPart& part) {
+int64_t slots_of(const JangtqCallRows& asked, const JangtqEncodedPart& part) {
     return asked.row_count == 1 ? part.picks : asked.slot_count;
 }
 
@@ -54,7 +54,7 @@ int64_t row_bytes_of(const JangtqCallRows& asked) {
     return asked.hidden * jangtq::row_value_bytes(static_cast<uint32_t>(asked.row_type));
 }
 
-int64_t frame_bytes_of(const JangtqCallRows& asked, const JangtqCallPart& part) {
+int64_t frame_bytes_of(const JangtqCallRows& asked, const JangtqEncodedPart& part) {
     const int64_t slots = slots_of(asked, part);
     return static_cast<int64_t>(sizeof(CallHead)) + part.row_count * (slots * 8 + row_bytes_of(asked) + 1);
 }
@@ -62,7 +62,7 @@ int64_t frame_bytes_of(const JangtqCallRows& asked, const JangtqCallPart& part) 
 // Writes one worker's frame: the head, router weights, expert ids, rows and exponents.
 class CallWriter {
    public:
-    CallWriter(const JangtqCallRows& asked, int64_t worker, const JangtqCallPart& part, const int32_t* index)
+    CallWriter(const JangtqCallRows& asked, int64_t worker, const JangtqEncodedPart& part, const int32_t* index)
         : asked_(asked), worker_(worker), part_(part), index_(index) {}
 
     void write(uint8_t* frame) const {
@@ -109,7 +109,7 @@ class CallWriter {
 
     const JangtqCallRows& asked_;
     const int64_t worker_;
-    const JangtqCallPart& part_;
+    const JangtqEncodedPart& part_;
     const int32_t* const index_;
 };
 
@@ -206,12 +206,12 @@ void jangtq_choose_exponents(const JangtqGrids* grids, int64_t row_type, const u
             static_cast<int8_t>(exponent_for(*grids, sum_of_squares(type, rows + row * row_bytes, hidden) * factor));
 }
 
-int64_t jangtq_encode(const JangtqCallRows* asked, JangtqCallPart* parts, int32_t* row_index, uint8_t* frames,
+int64_t jangtq_encode(const JangtqCallRows* asked, JangtqEncodedPart* parts, int32_t* row_index, uint8_t* frames,
                       int64_t capacity) {
     if (!split(*asked, parts, row_index)) return -1;
     int64_t bytes = 0;
     for (int64_t worker = 0; worker < asked->worker_count; ++worker) {
-        JangtqCallPart& part = parts[worker];
+        JangtqEncodedPart& part = parts[worker];
         if (part.row_count == 0) continue;
         part.frame_at = bytes;
         part.frame_bytes = frame_bytes_of(*asked, part);
@@ -219,7 +219,7 @@ int64_t jangtq_encode(const JangtqCallRows* asked, JangtqCallPart* parts, int32_
     }
     if (bytes > capacity) return bytes;
     for (int64_t worker = 0; worker < asked->worker_count; ++worker) {
-        const JangtqCallPart& part = parts[worker];
+        const JangtqEncodedPart& part = parts[worker];
         if (part.row_count != 0)
             CallWriter(*asked, worker, part, row_index + part.index_at).write(frames + part.frame_at);
     }

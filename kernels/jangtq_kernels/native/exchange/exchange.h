@@ -34,7 +34,7 @@ struct JangtqCallRows {
 };
 
 // What one worker is asked for; the last of all parts is of experts without an owner.
-struct JangtqCallPart {
+struct JangtqEncodedPart {
     int64_t row_count;    // rows of which it has some; nothing else means anything where there are none
     int64_t picks;        // slots that hold an expert of this worker
     int64_t distinct;     // experts among them
@@ -62,7 +62,7 @@ void jangtq_choose_exponents(const JangtqGrids* grids, int64_t row_type, const u
 
 // parts: [worker_count + 1]. row_index: [row_count * (worker_count + 1)]. Returns the bytes of all frames; they were
 // written where these fit into `capacity`. Negative where an expert id is beyond the owners.
-int64_t jangtq_encode(const JangtqCallRows* asked, JangtqCallPart* parts, int32_t* row_index, uint8_t* frames,
+int64_t jangtq_encode(const JangtqCallRows* asked, JangtqEncodedPart* parts, int32_t* row_index, uint8_t* frames,
                       int64_t capacity);
 
 // Proves and adds replies. values: float32 [row_count][hidden], in place of the sums in units of 2^exponent;
