@@ -148,7 +148,7 @@ def compile_library(root: Path, compiler: str, library: Library) -> None:
     included = [f"-I{folder}" for folder in (native, *headers)]
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         commands = [
-            [compiler, *FLAGS, *flags, f"-I{native}", "-c", str(source), "-o", f"{scratch}/{source.stem}.o"]
+            [compiler, *FLAGS, *flags, *included, "-c", str(source), "-o", f"{scratch}/{source.stem}.o"]
             for source, flags in sources.items()
         ]
         with ThreadPoolExecutor(os.cpu_count()) as pool:

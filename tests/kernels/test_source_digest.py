@@ -75,20 +75,19 @@ def test_auto_does_not_hide_a_library_of_other_sources(
 
 
 def test_names_and_content_of_sources_count(tmp_path: Path) -> None:
-    assert digest_of(tmp_path) is None
+    assert digest_of([tmp_path]) is None
     (tmp_path / "below").mkdir()
     header = tmp_path / "below/a.h"
     header.write_text("int x;")
-    known = digest_of(tmp_path)
-    assert known is not None
+    known = digest_of([tmp_path])
+    assert known is not None and digest_of([tmp_path, tmp_path]) != known
     (tmp_path / "notes.txt").write_text("no source")
-    assert digest_of(tmp_path) == known
+    assert digest_of([tmp_path]) == known
     header.write_text("int y;")
-    assert digest_of(tmp_path) != known
+    assert digest_of([tmp_path]) != known
     header.write_text("int x;")
-    assert digest_of(tmp_path) == known
     header.rename(tmp_path / "a.h")
-    assert digest_of(tmp_path) != known
+    assert digest_of([tmp_path]) != known
 
 
 def test_a_structure_that_differs_is_refused() -> None:
