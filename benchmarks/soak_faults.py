@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jangtq_bundle.writing.metadata import WriteOptions
-
+from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.writing.writer import write_bundle
 from jangtq_coordinator.cli.demo.processes import Children
 from tests.support.chaos import Chaos, Worker

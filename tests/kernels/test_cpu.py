@@ -193,7 +193,7 @@ def test_without_a_compiled_kernel_auto_falls_back_and_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(cpu_library, "LIBRARY", tmp_path / "_native.so")
+    monkeypatch.setattr(cpu_library, "LIBRARY", tmp_path / "_jangtq.so")
     native_library.cache_clear()
     try:
         with pytest.raises(BackendMissingError, match="was not compiled.*install a C"):
