@@ -73,7 +73,7 @@ def model_args(shared_intermediate_size: int) -> minimax.ModelArgs:
 def block_over(
     connection: TripleConnection, *, shared: int = 0, row_type: RowType = RowType.FLOAT32
 ) -> MoeBlock:
-    dispatcher = fixed_dispatcher([0] * EXPERTS, [connection])
+    dispatcher = fixed_dispatcher([0] * EXPERTS, [connection], row_type=row_type)
     return MoeBlock(model_args(shared), 0, RoutedExperts(dispatcher, row_type))
 
 
