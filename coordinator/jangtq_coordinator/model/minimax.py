@@ -26,7 +26,9 @@ _EXPERT_MARKS = (".switch_mlp.", ".experts.")
 
 
 def default_row_type() -> RowType:
-    """float32 where MLX computes on the CPU (its float16 is 40 times slower there), float16 on Metal."""
+    """float32 where MLX computes on the CPU (its float16 is 40 times slower there), else what GPUs like."""
+    if mx.cuda.is_available():
+        return RowType.BFLOAT16
     return RowType.FLOAT16 if mx.metal.is_available() else RowType.FLOAT32
 
 

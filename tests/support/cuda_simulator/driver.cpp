@@ -71,11 +71,8 @@ exported int cuMemFree_v2(uint64_t memory) {
 }
 exported int cuMemHostAlloc(void** memory, size_t bytes, unsigned) { return *memory = ::operator new(bytes), 0; }
 exported int cuMemFreeHost(void* memory) { return ::operator delete(memory), 0; }
-exported int cuMemcpyHtoD_v2(uint64_t to, const void* from, size_t bytes) {
-  return std::memcpy(reinterpret_cast<void*>(to), from, bytes), 0;
-}
 exported int cuMemcpyHtoDAsync_v2(uint64_t to, const void* from, size_t bytes, void*) {
-  return cuMemcpyHtoD_v2(to, from, bytes);
+  return std::memcpy(reinterpret_cast<void*>(to), from, bytes), 0;
 }
 exported int cuMemcpyDtoHAsync_v2(void* to, uint64_t from, size_t bytes, void*) {
   return std::memcpy(to, reinterpret_cast<void*>(from), bytes), 0;

@@ -35,7 +35,6 @@ Driver::Driver(const char* name) {
     find(library, "cuMemFree_v2", memory_free);
     find(library, "cuMemHostAlloc", host_take);
     find(library, "cuMemFreeHost", host_free);
-    find(library, "cuMemcpyHtoD_v2", copy_in);
     find(library, "cuMemcpyHtoDAsync_v2", begin_copy_in);
     find(library, "cuMemcpyDtoHAsync_v2", begin_copy_out);
     find(library, "cuMemsetD32Async", begin_fill);

@@ -39,7 +39,6 @@ struct Driver {
     Result (*memory_free)(DevicePointer memory);
     Result (*host_take)(void** memory, size_t bytes, unsigned flags);
     Result (*host_free)(void* memory);
-    Result (*copy_in)(DevicePointer to, const void* from, size_t bytes);
     Result (*begin_copy_in)(DevicePointer to, const void* from, size_t bytes, Handle stream);
     Result (*begin_copy_out)(void* to, DevicePointer from, size_t bytes, Handle stream);
     Result (*begin_fill)(DevicePointer memory, unsigned value, size_t words, Handle stream);

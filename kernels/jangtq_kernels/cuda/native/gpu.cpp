@@ -241,7 +241,8 @@ int32_t jangtq_gpu_free(JangtqGpu* gpu, uint64_t memory) {
 
 int32_t jangtq_gpu_copy_in(JangtqGpu* gpu, uint64_t to, const void* from, uint64_t bytes) {
     return guarded(gpu, [=]() -> int32_t {
-        gpu->driver.check(gpu->driver.copy_in(to, from, bytes), "copying to the GPU");
+        gpu->driver.check(gpu->driver.begin_copy_in(to, from, bytes, gpu->stream), "copying to the GPU");
+        gpu->driver.check(gpu->driver.stream_wait(gpu->stream), "copying to the GPU");
         return JANGTQ_OK;
     });
 }
@@ -251,8 +252,9 @@ int32_t jangtq_gpu_lay_out(JangtqGpu* gpu, const uint32_t* bundle, int64_t exper
         const int64_t words = matrix->out * ceil_div(matrix->in, 32 / matrix->bits);
         DeviceMemory copied(gpu->driver);
         copied.reserve(static_cast<size_t>(experts * words * 4));
-        gpu->driver.check(gpu->driver.copy_in(copied.get(), bundle, static_cast<size_t>(experts * words * 4)),
-                          "copying codes to the GPU");
+        // On the stream of the kernel: a copy outside it may return before its last part has arrived.
+        const auto bytes = static_cast<size_t>(experts * words * 4);
+        gpu->driver.check(gpu->driver.begin_copy_in(copied.get(), bundle, bytes, gpu->stream), "copying codes");
         gpu->kernels.lay_out(gpu->stream, copied.get(), experts, *matrix);
         gpu->driver.check(gpu->driver.stream_wait(gpu->stream), "laying out codes");
         return JANGTQ_OK;
