@@ -43,7 +43,7 @@ class RequestOutput:
         if self._text.met_stop is not None:
             events.append(self._end("stop"))
         elif finish_reason:
-            held = self._text.finish()
+            held = self._text.finish(cut=finish_reason == "length")
             self._note_calls(held)
             events.append(self._end(finish_reason, held))
         return events

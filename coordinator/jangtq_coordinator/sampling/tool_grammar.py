@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from jangtq_coordinator.sampling.string_regex import text_limits
-from jangtq_coordinator.text.tool_arguments import Schema, allowed_types, is_text
+from jangtq_coordinator.text.schema_types import Schema, allowed_types
 from jangtq_coordinator.text.tool_calls import BLOCK_END, BLOCK_START
+from jangtq_coordinator.text.tool_values import is_text
 
 _BREAK: Final = "\n"
 # Unbounded white space would let a model go on for ever without a value.

@@ -41,7 +41,7 @@ def _closed(prompt: str, markers: ReasoningMarkers) -> str:
 
 
 def _continued(prompt: str, prefill: Prefill, markers: ReasoningMarkers) -> tuple[str, Opening]:
-    (end,) = markers.markers_in(Channel.REASONING)
+    end = markers.closes
     if not prefill.reasoning:
         return prompt + prefill.content, Opening(Channel.CONTENT)
     begun = f"{prompt}{markers.start}\n{prefill.reasoning}"

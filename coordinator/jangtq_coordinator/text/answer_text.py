@@ -1,6 +1,6 @@
-"""One answer's way from tokens to pieces of text: characters, then stop strings, then channels."""
+"""One answer's way from tokens to pieces of text: characters, then channels, then stop strings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from jangtq_coordinator.text.detokenizer import Detokenizer
 from jangtq_coordinator.text.reasoning import (
@@ -29,6 +29,7 @@ class AnswerText:
         self._detokenizer = detokenizer
         self._stops = StopStrings(stops)
         self._splitter = ChannelSplitter(markers, opening, tool_calls=tool_calls)
+        self._after_reasoning = opening is not None and opening.channel is Channel.REASONING
 
     @property
     def met_stop(self) -> str | None:
@@ -42,10 +43,34 @@ class AnswerText:
 
     def feed(self, token: int) -> list[Piece]:
         """The pieces that are certain now; never any of a stop string or of what follows it."""
-        pieces = self._splitter.feed(self._stops.feed(self._detokenizer.feed(token)))
-        return join_pieces([*pieces, *self._splitter.finish()]) if self._stops.stopped else pieces
+        return self._until_stop(self._splitter.feed(self._detokenizer.feed(token)))
 
-    def finish(self) -> list[Piece]:
-        """What was held back; no further token comes."""
-        text = self._stops.feed(self._detokenizer.finish()) + self._stops.finish()
-        return join_pieces([*self._splitter.feed(text), *self._splitter.finish()])
+    def finish(self, *, cut: bool = False) -> list[Piece]:
+        """What was held back; no further token comes, because of a limit where the answer is `cut`."""
+        pieces = [*self._splitter.feed(self._detokenizer.finish()), *self._splitter.finish(cut=cut)]
+        return join_pieces([*self._until_stop(pieces), *self._content(self._stops.finish())])
+
+    def _until_stop(self, pieces: Iterable[Piece]) -> list[Piece]:
+        """Stop strings are looked for in what the reader sees as content, and nowhere else."""
+        kept: list[Piece] = []
+        for piece in pieces:
+            if self._stops.stopped:
+                break
+            if piece.channel is Channel.CONTENT:
+                kept += self._scan(piece.text)
+            else:
+                kept += [*self._content(self._stops.finish()), piece]
+                self._after_reasoning = piece.channel is Channel.REASONING
+        return join_pieces(kept)
+
+    def _scan(self, text: str) -> list[Piece]:
+        """White space between reasoning and answer is no part of the answer that a stop string could end."""
+        space = ""
+        if self._after_reasoning:
+            begun = text.lstrip()
+            space, text = text[: len(text) - len(begun)], begun
+            self._after_reasoning = not begun
+        return self._content(space + self._stops.feed(text))
+
+    def _content(self, text: str) -> list[Piece]:
+        return [Piece(Channel.CONTENT, text)] if text else []

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from jangtq_coordinator.text.stop_strings import overlap
-from jangtq_coordinator.text.tool_calls import BLOCK_START, BlockState, CallPart, CallStep, ToolBlock
+from jangtq_coordinator.text.tool_calls import (
+    BLOCK_END,
+    BLOCK_START,
+    BlockState,
+    CallPart,
+    CallStep,
+    ToolBlock,
+)
 
 
 class Channel(StrEnum):
@@ -43,6 +50,7 @@ class Marker:
 
 
 _TOOL_MARKER = Marker(BLOCK_START, Channel.TOOL, newlines_before=1)
+_LATE_BLOCK_END = Marker(BLOCK_END, Channel.CONTENT, newlines_before=1)
 
 
 @dataclass(frozen=True)
@@ -52,11 +60,13 @@ class ReasoningMarkers:
     start: str = "<think>"
     end: str = "</think>"
 
-    def markers_in(self, channel: Channel) -> tuple[Marker, ...]:
-        """The markers that mean something while in `channel`."""
-        if channel is Channel.REASONING:
-            return (Marker(self.end, Channel.CONTENT, newlines_before=1, newlines_after=2),)
-        return (Marker(self.start, Channel.REASONING, newlines_after=1),)
+    @property
+    def opens(self) -> Marker:
+        return Marker(self.start, Channel.REASONING, newlines_after=1)
+
+    @property
+    def closes(self) -> Marker:
+        return Marker(self.end, Channel.CONTENT, newlines_before=1, newlines_after=2)
 
     def opening(self, prompt: str) -> "Opening":
         """How an answer to the rendered `prompt` begins."""
@@ -77,8 +87,9 @@ class Opening:
 class ChannelSplitter:
     """Sends each character to its channel as soon as it cannot belong to a marker any more.
 
-    With `tool_calls`, the calls of a tool block leave part by part; what is no call there is content.
-    Without an opening everything is content, markers included.
+    Reasoning opens at the very beginning or never: later its markers are text. With `tool_calls`, a block
+    that begins a call ends the reasoning, and its calls leave part by part; what is no call there stays where
+    it was. Without an opening everything is content, markers included.
     """
 
     def __init__(
@@ -91,6 +102,10 @@ class ChannelSplitter:
         self._held = ""
         self._block = ToolBlock()
         self._block_start = ""
+        self._block_in = self._channel
+        self._at_start = self._markers is not None and self._channel is Channel.CONTENT
+        # End tags that are still to come, and belong to no text.
+        self._late: tuple[Marker, ...] = ()
 
     @property
     def channel(self) -> Channel:
@@ -102,15 +117,33 @@ class ChannelSplitter:
         pieces: list[Piece] = []
         while self._advance(pieces):
             pass
-        spellings = [s for m in self._current_markers() for s in m.spellings()]
-        pieces += self._release(len(self._held) - overlap(self._held, spellings))
+        if not self._waits_for_start():
+            spellings = [s for m in self._current_markers() for s in m.spellings()]
+            pieces += self._release(len(self._held) - overlap(self._held, spellings))
         return join_pieces(pieces)
 
-    def finish(self) -> list[Piece]:
-        """What was held back; the answer ends here. A tool block that has not ended leaves no tags behind."""
-        if self._channel is Channel.TOOL:
-            return self._pieces_of(self._block.finish())
-        return self._release(len(self._held))
+    def finish(self, *, cut: bool = False) -> list[Piece]:
+        """What was held back; the answer ends here. A tool block that has not ended leaves no tags behind.
+
+        A call that has begun ends with the answer, unless a limit `cut` that off.
+        """
+        pieces: list[Piece] = []
+        while self._channel is Channel.TOOL:
+            pieces += self._finish_block(cut)
+            while self._advance(pieces):
+                pass
+        return join_pieces([*pieces, *self._release(len(self._held))])
+
+    def _finish_block(self, cut: bool) -> list[Piece]:
+        """Text behind a call is left over; in reasoning, so is what turned out to be no call."""
+        text = self._block.rest
+        pieces = self._pieces_of(self._block.finish(cut=cut))
+        self._leave_block()
+        self._held = self._block.rest
+        if not self._block.called and (self._held or self._channel is Channel.REASONING):
+            self._held = self._block_start + text
+            pieces += self._release(len(self._held))
+        return pieces
 
     def _advance(self, pieces: list[Piece]) -> bool:
         """Go to the next channel, if the held text shows where that begins."""
@@ -128,12 +161,23 @@ class ChannelSplitter:
         pieces = self._pieces_of(self._block.feed(text))
         if self._block.state is BlockState.OPEN:
             return pieces
-        self._channel = Channel.CONTENT
+        self._leave_block()
         if not self._block.called:
             self._held = self._block_start
             pieces += self._release(len(self._held))
         self._held = self._block.rest
         return pieces
+
+    def _leave_block(self) -> None:
+        """To the content behind a call; to where it was found behind what was none."""
+        if not self._block.called:
+            self._channel = self._block_in
+            return
+        self._channel = Channel.CONTENT
+        if self._block_in is Channel.REASONING and self._markers:
+            self._late += (self._markers.closes,)
+        if self._block.state is not BlockState.OVER:
+            self._late += (_LATE_BLOCK_END,)
 
     def _pieces_of(self, parts: Iterable[CallPart]) -> list[Piece]:
         pieces = [Piece(Channel.TOOL, part.text, part.step) for part in parts]
@@ -142,20 +186,34 @@ class ChannelSplitter:
         return pieces
 
     def _pass_marker(self, marker: Marker, start: int, end: int) -> list[Piece]:
+        if marker.opens is Channel.REASONING:
+            self._held, start, end = self._held[start:], 0, end - start
         pieces = self._release(start)
         spelling, self._held = self._held[: end - start], self._held[end - start :]
-        self._channel = marker.opens
+        self._at_start = False
         if marker.opens is Channel.TOOL:
             # The line breaks still to drop stay counted: the block may turn out to be content.
-            self._block, self._block_start = ToolBlock(), spelling
+            self._block, self._block_start, self._block_in = ToolBlock(), spelling, self._channel
         else:
             self._newlines = marker.newlines_after
+        self._late = tuple(late for late in self._late if late != marker)
+        self._channel = marker.opens
         return pieces
 
     def _current_markers(self) -> tuple[Marker, ...]:
-        markers = self._markers.markers_in(self._channel) if self._markers else ()
-        tools = self._tool_calls and self._channel is Channel.CONTENT
-        return (*markers, _TOOL_MARKER) if tools else markers
+        tools = (_TOOL_MARKER,) if self._tool_calls else ()
+        if self._channel is Channel.REASONING and self._markers:
+            return (self._markers.closes, *tools)
+        opens = (self._markers.opens,) if self._at_start and self._markers else ()
+        return (*opens, *self._late, *tools)
+
+    def _waits_for_start(self) -> bool:
+        """Whether reasoning may still open: so far there is white space only."""
+        self._at_start = self._at_start and self._channel is Channel.CONTENT
+        if not self._at_start or self._markers is None:
+            return False
+        self._at_start = self._markers.start.startswith(self._held.lstrip())
+        return self._at_start
 
     def _find_marker(self) -> tuple[Marker, int, int] | None:
         """The marker that ends first, with start and end in the held text; the longest spelling of it."""
@@ -164,6 +222,7 @@ class ChannelSplitter:
             for marker in self._current_markers()
             for spelling in marker.spellings()
             if (start := self._held.find(spelling)) >= 0
+            and (marker.opens is not Channel.REASONING or not self._held[:start].strip())
         ]
         if not found:
             return None

@@ -1,12 +1,14 @@
 """The calls in a <minimax:tool_call> block, part by part, however it is cut. Knows no tokens, no schemas.
 
-A value ends at the first </parameter> whose next tag, white space aside, is <parameter name=" or an </invoke>
-that is itself followed by <invoke name=", by </minimax:tool_call> or by the end of the answer. Such tags
-are part of the value anywhere else.
+A value ends at the first </parameter> whose next tag, white space aside, is <parameter name=, <invoke name=,
+</minimax:tool_call> or an </invoke> that is itself followed by such a tag or by the end of the answer. Where
+none comes, it ends at the first </invoke> that could be its end. Such tags are part of the value anywhere
+else. Names may stand in double, single or no quotes, as in MiniMax's own parser.
 """
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final
 
@@ -14,19 +16,28 @@ from jangtq_coordinator.text.stop_strings import overlap
 
 BLOCK_START: Final = "<minimax:tool_call>"
 BLOCK_END: Final = "</minimax:tool_call>"
-_INVOKE: Final = '<invoke name="'
+INVOKE: Final = "<invoke name="
 _INVOKE_END: Final = "</invoke>"
-_PARAMETER: Final = '<parameter name="'
+_PARAMETER: Final = "<parameter name="
 _PARAMETER_END: Final = "</parameter>"
-_NAMED: Final = (_INVOKE, _PARAMETER)
-_NAME_END: Final = '">'
+_NAMED: Final = (INVOKE, _PARAMETER)
+_CALL_ENDS: Final = (INVOKE, BLOCK_END)
 _WHITE_SPACE: Final = " \t\r\n"
+_VALUE_ENDS: Final = (_PARAMETER_END, _INVOKE_END, "\n" + _INVOKE_END)
+_QUOTED: Final = re.compile(r"""(["'])(?P<name>(?:(?!\1).)+)\1[ \t]*>""")
+_MAY_BE_QUOTED: Final = re.compile(r"""(["'])(?:(?!\1).)*(?:\1[ \t]*)?""")
+_LOOSE: Final = re.compile(r"""[ \t]*["']?(?P<name>[^>"']+)["']?[ \t]*>""")
+_WEAK_END: Final = re.compile(
+    rf"\n?{_INVOKE_END}\s*(?:{BLOCK_END}|\Z)|{_PARAMETER_END}\s*{_INVOKE_END}(?:\s*{BLOCK_END})?"
+)
+"""Where a value ends if it ends nowhere else: a tag is missing, or text follows within the block."""
+_MAY_BE_WEAK_END: Final = re.compile(rf"\n?{_INVOKE_END}|{_PARAMETER_END}\s*{_INVOKE_END}")
 
 
 class CallStep(Enum):
     """A call is START, then for each parameter PARAMETER and any number of VALUE, then END.
 
-    It has no END where the answer ends inside it.
+    It has no END where the limit of tokens cuts it off.
     """
 
     START = auto()
@@ -90,22 +101,45 @@ class ToolBlock:
         parts, self._parts = self._parts, []
         return parts
 
-    def finish(self) -> list[CallPart]:
-        """What waited for more text; the answer ends here. Tags that are cut off are dropped."""
+    def finish(self, *, cut: bool = False) -> list[CallPart]:
+        """What waited for more text; the answer ends here. Tags that are cut off are dropped.
+
+        A call ends with the answer, unless that was `cut` off by a limit.
+        """
         self._finishing = True
         parts = self.feed("")
         if self.state is BlockState.OPEN:
-            if self._step == self._read_value and self._text and not self._text.startswith(_PARAMETER_END):
-                parts.append(CallPart(CallStep.VALUE, self._text))
-            self._text = ""
-        return parts
+            self._finish_call(cut)
+        return parts + self._parts
+
+    def _finish_call(self, cut: bool) -> None:
+        if self._step == self._read_first_tag and not cut:
+            self.called = True
+            self._parts += [CallPart(CallStep.START, self._name), CallPart(CallStep.END)]
+        elif self._step == self._read_value:
+            if not cut and (end := _WEAK_END.search(self._text)):
+                self._end_early(end)
+                return
+            if not self._text.startswith(_PARAMETER_END):
+                begun_end = 0 if cut else overlap(self._text, [_PARAMETER_END])
+                self._give(len(self._text) - (begun_end if begun_end > 1 else 0))
+            self._parts += [] if cut else [CallPart(CallStep.END)]
+        self._text = ""
+
+    def _end_early(self, end: re.Match[str]) -> None:
+        """End the call where only text follows that is no call; that text is left as the rest."""
+        self._give(end.start())
+        self._parts.append(CallPart(CallStep.END))
+        rest = self._text[end.end() - end.start() :]
+        self._text = "" if not rest.strip() else rest
+        self.state = BlockState.BROKEN
 
     def _read_between(self) -> bool:
         """Between two calls."""
-        tag = self._next_tag(0, (_INVOKE, BLOCK_END) if self.called else (_INVOKE,))
+        tag = self._next_tag(0, _CALL_ENDS if self.called else (INVOKE,))
         if tag is None:
             return False
-        if tag.text == _INVOKE:
+        if tag.text == INVOKE:
             self._name, self._name_end, self._step = tag.name, tag.end, self._read_first_tag
             return True
         self.state = BlockState.OVER if tag.text else BlockState.BROKEN
@@ -114,29 +148,38 @@ class ToolBlock:
 
     def _read_first_tag(self) -> bool:
         """After the name of a call."""
-        if (tag := self._next_in_call(self._name_end)) is None:
+        tag = self._next_tag(self._name_end, (_PARAMETER, _INVOKE_END, *_CALL_ENDS))
+        if tag is None:
             return False
         if not tag.text:
             self.state = BlockState.BROKEN
             return False
         self.called = True
         self._parts.append(CallPart(CallStep.START, self._name))
-        self._take(tag)
+        self._text = self._text[self._name_end :]
+        self._take(replace(tag, end=tag.end - self._name_end))
         return True
 
     def _read_value(self) -> bool:
         end = self._text.find(_PARAMETER_END)
-        if end < 0:
-            self._give(len(self._text) - overlap(self._text, [_PARAMETER_END]))
-            return False
-        self._give(end)
-        if (tag := self._next_in_call(len(_PARAMETER_END))) is None:
-            return False
-        if tag.text:
-            self._take(tag)
-        else:
-            self._give(1)
-        return True
+        while end >= 0:
+            behind = end + len(_PARAMETER_END)
+            if (tag := self._next_in_call(behind)) is None:
+                self._give(end if self._finishing else self._certain(end))
+                return False
+            if tag.text:
+                self._give(end)
+                self._text = self._text[len(_PARAMETER_END) :]
+                self._take(replace(tag, end=tag.end - behind))
+                return True
+            end = self._text.find(_PARAMETER_END, behind)
+        self._give(self._certain(len(self._text) - overlap(self._text, _VALUE_ENDS)))
+        return False
+
+    def _certain(self, count: int) -> int:
+        """How many of the first characters are of the value even if no end tag follows that must be one."""
+        weak = _MAY_BE_WEAK_END.search(self._text, 0, count)
+        return weak.start() if weak else count
 
     def _give(self, count: int) -> None:
         """The first characters in hand are certain to be of the value."""
@@ -145,21 +188,22 @@ class ToolBlock:
             self._parts.append(CallPart(CallStep.VALUE, value))
 
     def _take(self, tag: _Tag) -> None:
-        """Go on behind a tag inside a call."""
-        self._text = self._text[tag.end :]
+        """Go on behind a tag of a call, or before one that shows that the call has ended."""
         if tag.text == _PARAMETER:
             self._parts.append(CallPart(CallStep.PARAMETER, tag.name))
             self._step = self._read_value
         else:
             self._parts.append(CallPart(CallStep.END))
             self._step = self._read_between
+        if tag.text not in _CALL_ENDS:
+            self._text = self._text[tag.end :]
 
     def _next_in_call(self, at: int) -> _Tag | None:
         """The next tag of a call; </invoke> counts only where the call can end."""
-        tag = self._next_tag(at, (_PARAMETER, _INVOKE_END))
+        tag = self._next_tag(at, (_PARAMETER, _INVOKE_END, *_CALL_ENDS))
         if tag is None or tag.text != _INVOKE_END:
             return tag
-        following = self._next_tag(tag.end, (_INVOKE, BLOCK_END))
+        following = self._next_tag(tag.end, (*_CALL_ENDS, BLOCK_START))
         if following is None:
             return tag if self._finishing else None
         return tag if following.text else following
@@ -177,7 +221,10 @@ class ToolBlock:
 
     def _named(self, tag: str, start: int, at: int) -> _Tag | None:
         """A tag with the name that begins at `start`; without a name, or with a line break in it, none."""
-        name, end, _ = self._text[start:].partition(_NAME_END)
-        if "\n" in name or (end and not name):
-            return _Tag("", at)
-        return _Tag(tag, start + len(name) + len(end), name) if end else None
+        line, line_break, _ = self._text[start:].partition("\n")
+        found = _QUOTED.match(line)
+        if found is None and not line_break and _MAY_BE_QUOTED.fullmatch(line) and not self._finishing:
+            return None
+        if found := found or _LOOSE.match(line):
+            return _Tag(tag, start + found.end(), found["name"].strip())
+        return _Tag("", at) if line_break or ">" in line else None

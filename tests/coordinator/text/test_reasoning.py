@@ -42,17 +42,15 @@ def split(parts: Sequence[str], opening: Opening) -> list[Piece]:
 
 
 def split_whole(text: str, opening: Opening) -> list[Piece]:
-    """The same by a regular expression over the whole text; for openings without line breaks to drop."""
-    pieces = []
-    channel, rest = opening.channel, text
-    while True:
-        pattern = r"\n?</think>\n{0,2}" if channel is Channel.REASONING else r"<think>\n?"
-        found = re.search(pattern, rest)
-        pieces.append(Piece(channel, rest[: found.start()] if found else rest))
-        if not found:
-            return join_pieces([piece for piece in pieces if piece.text])
-        rest = rest[found.end() :]
-        channel = Channel.CONTENT if channel is Channel.REASONING else Channel.REASONING
+    """The same by regular expressions over the whole text; for openings without line breaks to drop."""
+    reasoning, content = "", text
+    if opening.channel is Channel.CONTENT and (found := re.match(r"\s*<think>\n?", text)):
+        opening, text = THINKING, text[found.end() :]
+    if opening.channel is Channel.REASONING:
+        found = re.search(r"\n?</think>\n{0,2}", text)
+        reasoning, content = (text[: found.start()], text[found.end() :]) if found else (text, "")
+    pieces = [Piece(Channel.REASONING, reasoning), Piece(Channel.CONTENT, content)]
+    return [piece for piece in pieces if piece.text]
 
 
 @pytest.mark.parametrize(
@@ -65,11 +63,11 @@ def split_whole(text: str, opening: Opening) -> list[Piece]:
         ("why\n\n</think>\n\n\nSo.", THINKING, [("reasoning", "why\n"), ("content", "\nSo.")]),
         ("a < b </thin", THINKING, [("reasoning", "a < b </thin")]),
         ("</think>x</think>", THINKING, [("content", "x</think>")]),
-        (
-            "x<think>y</think>z<think>",
-            ANSWERING,
-            [("content", "x"), ("reasoning", "y"), ("content", "z")],
-        ),
+        ("x<think>y</think>z<think>", ANSWERING, [("content", "x<think>y</think>z<think>")]),
+        ("y</think>z<think>w</think>", THINKING, [("reasoning", "y"), ("content", "z<think>w</think>")]),
+        ("\n <think>\ny</think>z", ANSWERING, [("reasoning", "y"), ("content", "z")]),
+        (" <thin", ANSWERING, [("content", " <thin")]),
+        ("\n", ANSWERING, [("content", "\n")]),
         ("x\n", THINKING, [("reasoning", "x\n")]),
         ("", THINKING, []),
     ],
@@ -151,17 +149,67 @@ class Letters:
         return ""
 
 
+def read_answer(
+    text: str, stops: Sequence[str], opening: Opening | None = THINKING, *, tool_calls: bool = False
+) -> tuple[list[Piece], str | None]:
+    """An answer of which each character is a token, and the stop string that it met."""
+    answer = AnswerText(Letters(), stops=stops, markers=MARKERS, opening=opening, tool_calls=tool_calls)
+    pieces: list[Piece] = []
+    for character in text:
+        pieces += answer.feed(ord(character))
+        if answer.met_stop:
+            return join_pieces(pieces), answer.met_stop
+    return join_pieces([*pieces, *answer.finish()]), answer.met_stop
+
+
 def test_an_answer_gives_all_its_certain_text_when_it_stops() -> None:
-    text = AnswerText(Letters(), stops=["END"], markers=MARKERS, opening=THINKING)
-    pieces = [piece for c in "why</think>so</ENDmore" for piece in text.feed(ord(c))]
-    assert text.met_stop == "END"
-    assert join_pieces([*pieces, *text.finish()]) == [
-        Piece(Channel.REASONING, "why"),
-        Piece(Channel.CONTENT, "so</"),
-    ]
+    pieces, met = read_answer("why</think>so</ENDmore", ["END"])
+    assert met == "END"
+    assert pieces == [Piece(Channel.REASONING, "why"), Piece(Channel.CONTENT, "so</")]
 
 
 def test_an_unfinished_marker_is_text_when_the_answer_ends() -> None:
-    text = AnswerText(Letters(), stops=["</thinking"], markers=MARKERS, opening=THINKING)
-    pieces = [piece for c in "so</thin" for piece in text.feed(ord(c))]
-    assert join_pieces([*pieces, *text.finish()]) == [Piece(Channel.REASONING, "so</thin")]
+    assert read_answer("so</thin", ["</thinking"]) == ([Piece(Channel.REASONING, "so</thin")], None)
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "content"),
+    [
+        ("why\n\nso\n</think>\n\n12\n\n13", "\n\n", "12"),
+        ("stop here</think>12 here", "here", "12 "),
+        ("why</think>\n\n\n\n 12\n", "\n", "\n\n 12"),
+        ("</think>12", "</think>", "12"),
+        ("why</think>1 2", " ", "1"),
+    ],
+)
+def test_stop_strings_look_at_the_content_only(text: str, stop: str, content: str) -> None:
+    pieces, _ = read_answer(text, [stop])
+    assert "".join(piece.text for piece in pieces if piece.channel is Channel.CONTENT) == content
+
+
+def test_stop_strings_see_white_space_where_nothing_was_thought() -> None:
+    assert read_answer("\n\nx", ["\n\n"], None) == ([], "\n\n")
+    assert read_answer("\n\nx", ["\n\n"], ANSWERING) == ([], "\n\n")
+
+
+def test_stop_strings_do_not_look_into_calls() -> None:
+    call = (
+        '<minimax:tool_call>\n<invoke name="f">\n<parameter name="x">a END b</parameter>\n</invoke>\n'
+        "</minimax:tool_call>"
+    )
+    pieces, met = read_answer(f"why</think>E{call}ND END", ["END"], tool_calls=True)
+    assert "".join(p.text for p in pieces if p.channel is Channel.CONTENT) == "END " and met == "END"
+    assert [p.text for p in pieces if p.channel is Channel.TOOL] == ["f", "x", "a END b", ""]
+
+
+@given(answers, st.lists(st.sampled_from(["\n\n", "a", "think", "é>"]), max_size=2))
+def test_an_answer_with_stops_is_the_beginning_of_that_without(text: str, strings: list[str]) -> None:
+    whole, _ = read_answer(text, [])
+    kept, met = read_answer(text, strings)
+    content = "".join(piece.text for piece in whole if piece.channel is Channel.CONTENT)
+    found = "".join(piece.text for piece in kept if piece.channel is Channel.CONTENT)
+    assert content.startswith(found)
+    assert [p for p in kept if p.channel is Channel.REASONING] == [
+        p for p in whole if p.channel is Channel.REASONING
+    ]
+    assert (met is not None) == any(string in content.lstrip() for string in strings)

@@ -52,9 +52,15 @@ def call(name: str, **parameters: str) -> str:
     return "\n".join((f'<invoke name="{name}">', *values, "</invoke>"))
 
 
-def split(parts: Sequence[str], opening: Opening = ANSWERING, *, tool_calls: bool = True) -> list[Piece]:
+THINKING = Opening(Channel.REASONING)
+
+
+def split(
+    parts: Sequence[str], opening: Opening = ANSWERING, *, tool_calls: bool = True, limit: bool = False
+) -> list[Piece]:
     splitter = ChannelSplitter(ReasoningMarkers(), opening, tool_calls=tool_calls)
-    return join_pieces([*(piece for part in parts for piece in splitter.feed(part)), *splitter.finish()])
+    pieces = [piece for part in parts for piece in splitter.feed(part)]
+    return join_pieces([*pieces, *splitter.finish(cut=limit)])
 
 
 def invoke(name: str, *parameters: tuple[str, str], whole: bool = True) -> list[Piece]:
@@ -131,7 +137,7 @@ def test_a_value_comes_as_soon_as_it_is_certain() -> None:
 )
 def test_nothing_of_a_call_that_is_cut_off_becomes_content(end: str) -> None:
     text = '<minimax:tool_call>\n<invoke name="f">\n<parameter name="x"><think>' + block(call("g"))[:-1]
-    pieces = split([text + end])
+    pieces = split([text + end], limit=True)
     value = text.partition('"x">')[2] + ("</para" if end == "</para" else "")
     assert pieces == invoke("f", ("x", value), whole=False)
 
@@ -144,9 +150,8 @@ values = st.text(max_size=20) | st.lists(
 def is_clear(value: str) -> bool:
     """Whether no tags inside it look like the end of the call."""
     packed = "".join((value + "</parameter>").split())
-    return "</parameter></invoke></minimax:tool_call>" not in packed and not packed.endswith(
-        "</parameter></invoke></parameter>"
-    )
+    ends = ("</parameter></minimax:tool_call>", "</parameter></invoke></minimax:tool_call>")
+    return not any(end in packed for end in ends) and not packed.endswith("</parameter></invoke></parameter>")
 
 
 @given(st.dictionaries(st.sampled_from("xyz"), values.filter(is_clear), max_size=3))
@@ -198,14 +203,15 @@ def test_a_whole_call_counts_without_the_end_of_its_block(end: str) -> None:
 
 def test_a_call_cut_off_after_a_whole_one() -> None:
     text = "<minimax:tool_call>\n" + call("f") + '\n<invoke name="g">\n<parameter name="x">1'
-    assert split([text]) == invoke("f") + invoke("g", ("x", "1"), whole=False)
+    assert split([text], limit=True) == invoke("f") + invoke("g", ("x", "1"), whole=False)
+    assert split([text]) == invoke("f") + invoke("g", ("x", "1"))
 
 
 @pytest.mark.parametrize(
     "end", ["", "\n", '\n<invoke name="f', '\n<invoke name="f">\n', '\n<invoke name="f">\n<para']
 )
 def test_the_beginning_of_a_call_that_is_cut_off_is_dropped(end: str) -> None:
-    assert split([f"a\n<minimax:tool_call>{end}"]) == [Piece(Channel.CONTENT, "a")]
+    assert split([f"a\n<minimax:tool_call>{end}"], limit=True) == [Piece(Channel.CONTENT, "a")]
 
 
 def test_a_parameter_without_a_name_is_part_of_the_value_before() -> None:
@@ -213,6 +219,70 @@ def test_a_parameter_without_a_name_is_part_of_the_value_before() -> None:
     assert calls_of(block(call("f", x=value))) == invoke("f", ("x", value))
 
 
-def test_blocks_in_the_reasoning_are_reasoning() -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<invoke name="f">\n<parameter name="x">1</parameter>\n</minimax:tool_call>',
+        '<invoke name="f">\n<parameter name="x">1</parameter>',
+        '<invoke name="f">\n<parameter name="x">1\n</invoke>\n</minimax:tool_call>',
+        '<invoke name="f">\n<parameter name="x">1\n</invoke>',
+        '<invoke name="f">\n<parameter name="x">1',
+        "<invoke name='f'>\n<parameter name='x'>1</parameter>\n</invoke>",
+        "<invoke name=f>\n<parameter name=x >1</parameter>\n</invoke>\n</minimax:tool_call>\n",
+        '<invoke name="f>\n<parameter name=x">1</parameter>\n</invoke>\n</minimax:tool_call>',
+        '<invoke name="f" >\n<parameter name="x" >1</parameter></invoke></minimax:tool_call>',
+    ],
+)
+def test_badly_closed_calls_are_read_as_they_are_meant(text: str) -> None:
+    text = f"<minimax:tool_call>\n{text}"
+    assert calls_of(text) == invoke("f", ("x", "1"))
+    assert content_of(text).strip() == ""
+    assert split(list(text)) == split([text])
+
+
+def test_a_missing_end_does_not_swallow_the_next_call() -> None:
+    first = '<minimax:tool_call>\n<invoke name="f">\n<parameter name="x">1</parameter>\n'
+    both = invoke("f", ("x", "1")) + invoke("g", ("y", "2"))
+    assert split([first + call("g", y="2") + "\n</minimax:tool_call>"]) == both
+    assert split([first + "</invoke>\n" + block(call("g", y="2"))]) == both
+    assert split(['<minimax:tool_call>\n<invoke name="f">\n' + call("g")]) == invoke("f") + invoke("g")
+
+
+def test_text_within_a_block_is_content_and_its_end_is_hidden() -> None:
+    text = "<minimax:tool_call>\n" + call("f", x="1") + "\nDone.\n</minimax:tool_call> Bye."
+    assert split([text]) == [*invoke("f", ("x", "1")), Piece(Channel.CONTENT, "\nDone. Bye.")]
+    assert split(list(text)) == split([text])
+    assert split([text], tool_calls=False) == [Piece(Channel.CONTENT, text)]
+
+
+@pytest.mark.parametrize("end", ["", "\n</think>\n\n", "</think>\n\nSo.", "\nSo.</think>"])
+def test_a_call_ends_the_reasoning(end: str) -> None:
+    text = "why\n" + block(call("f", x="1")) + end
+    pieces = split([text], THINKING)
+    assert pieces[:-1] == [Piece(Channel.REASONING, "why"), *invoke("f", ("x", "1"))][: len(pieces) - 1]
+    assert [piece for piece in pieces if piece.step] == invoke("f", ("x", "1"))
+    content = "".join(piece.text for piece in pieces if piece.channel is Channel.CONTENT)
+    assert content.strip() == ("So." if "So." in end else "")
+    assert split(list(text), THINKING) == pieces
+
+
+@pytest.mark.parametrize(
+    "mention",
+    [
+        "<minimax:tool_call>",
+        "<minimax:tool_call> and </minimax:tool_call>",
+        '<minimax:tool_call>\n<invoke name="f">\nx',
+        "<minimax:tool_call>\n<invoke",
+    ],
+)
+def test_a_mere_mention_stays_reasoning(mention: str) -> None:
+    for text in (f"I may write {mention}", f"I may write {mention} there.</think>Done."):
+        pieces = split([text], THINKING)
+        assert [p.text for p in pieces if p.channel is Channel.REASONING] == [text.partition("</think>")[0]]
+        assert [p.text for p in pieces if p.channel is not Channel.REASONING] == ["Done."] * ("Done" in text)
+        assert split(list(text), THINKING) == pieces
+
+
+def test_blocks_in_the_reasoning_are_reasoning_where_no_tools_are_offered() -> None:
     text = block(call("f"))
-    assert split([text], Opening(Channel.REASONING)) == [Piece(Channel.REASONING, text)]
+    assert split([text], THINKING, tool_calls=False) == [Piece(Channel.REASONING, text)]

@@ -115,16 +115,19 @@ async def test_calls_are_text_when_none_were_offered(options: dict[str, object])
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_call_that_is_cut_off_stays_a_call_whose_arguments_are_cut(stream: bool) -> None:
+@pytest.mark.parametrize("limited", [True, False])
+async def test_a_call_that_is_not_closed(limited: bool, stream: bool) -> None:
+    """A limit leaves its arguments cut; where the model ends its answer, the call ends with it."""
     cut = CALLS[: CALLS.index("</parameter>") + 8]
-    async with answering(THOUGHT + cut) as served:
-        answer = await ask(served, stream=stream)
+    limit = {"max_tokens": len((THOUGHT + cut).encode())} if limited else {}
+    async with answering(THOUGHT + (CALLS if limited else cut)) as served:
+        answer = await ask(served, stream=stream, **limit)
         parts = [c.choices[0] async for c in answer] if stream else answer.choices
     messages = [part.delta if stream else part.message for part in parts]
     assert "".join(message.content or "" for message in messages) == "I look."
-    assert parts[-1].finish_reason == "stop"
+    assert parts[-1].finish_reason == ("length" if limited else "tool_calls")
     arguments = "".join(call.function.arguments for m in messages for call in m.tool_calls or ())
-    assert arguments == '{"city": " Köln\\n</parame'
+    assert arguments == '{"city": " Köln\\n' + ("" if limited else '"}')
 
 
 async def test_an_answer_cut_in_a_later_call_keeps_the_first() -> None:
