@@ -75,16 +75,6 @@ class Bundle:
     def layout(self) -> Layout:
         return self.reader.layout
 
-    @property
-    def config_path(self) -> Path:
-        """The Hugging Face configuration, for mlx-lm."""
-        return self.path / CONFIG_FILE
-
-    @property
-    def weight_files(self) -> tuple[Path, ...]:
-        """The safetensors files with weights, without the sidecar, sorted by name."""
-        return tuple(shard.path for shard in self.inventory.shards)
-
     @cached_property
     def expert_nbytes(self) -> int:
         """Bytes of one expert of one layer: codes and norms."""

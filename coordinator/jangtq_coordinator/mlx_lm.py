@@ -23,8 +23,14 @@ def _without_torch() -> Iterator[None]:
         del sys.modules["torch"]
 
 
-with _without_torch(), mock.patch.object(resource, "setrlimit", lambda *_: None):
-    from mlx_lm.generate import BatchGenerator, generate_step, stream_generate
+@contextmanager
+def side_effects_undone() -> Iterator[None]:
+    """Import modules of mlx-lm in this block: PyTorch stays out, and the limit of open files stays."""
+    with _without_torch(), mock.patch.object(resource, "setrlimit", lambda *_: None):
+        yield
+
+
+with side_effects_undone():
     from mlx_lm.models import minimax
     from mlx_lm.models.activations import swiglu
     from mlx_lm.models.base import create_attention_mask
@@ -32,14 +38,12 @@ with _without_torch(), mock.patch.object(resource, "setrlimit", lambda *_: None)
     from mlx_lm.utils import load_model, load_tokenizer, maybe_set_recommended_wired_limit
 
 __all__ = [
-    "BatchGenerator",
     "TokenizerWrapper",
     "create_attention_mask",
-    "generate_step",
     "load_model",
     "load_tokenizer",
     "maybe_set_recommended_wired_limit",
     "minimax",
-    "stream_generate",
+    "side_effects_undone",
     "swiglu",
 ]

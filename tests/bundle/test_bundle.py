@@ -48,7 +48,7 @@ def test_configuration_of_a_reference_bundle(variant: Variant, reference_bundle:
 @pytest.mark.parametrize("variant", list(Variant))
 def test_experts_are_the_tensors_of_the_file(variant: Variant, reference_bundle: ReferenceBundle) -> None:
     bundle = Bundle.open(reference_bundle(variant))
-    tensors = load_file(bundle.weight_files[0])
+    tensors = load_file(bundle.inventory.shards[0].path)
     weights = bundle.read_experts(1, EXPERTS)
     assert weights.expert_ids == EXPERTS
     assert weights.nbytes == len(EXPERTS) * bundle.expert_nbytes

@@ -9,9 +9,9 @@ from jangtq_coordinator.engine.engine_config import EngineSettings, Speculation
 from jangtq_coordinator.engine.events import Finished, GenerationEvent, TokenGenerated
 from jangtq_coordinator.engine.request import GenerationRequest
 from jangtq_coordinator.engine.streams import GenerationStream
-from jangtq_coordinator.mlx_lm import stream_generate
 from jangtq_coordinator.sampling.parameters import SamplingParameters
 from jangtq_coordinator.text.reasoning import Channel
+from tests.support.mlx_generation import stream_generate
 from tests.support.tiny_model import CONTEXT_LENGTH, ProbedModel, load_tiny_tokenizer, loader, make_model
 
 GREEDY = SamplingParameters(temperature=0)

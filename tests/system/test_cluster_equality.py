@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.assembly.connect import connect
 from jangtq_coordinator.config import ClusterSettings
-from jangtq_coordinator.mlx_lm import generate_step, minimax
+from jangtq_coordinator.mlx_lm import minimax
 from jangtq_coordinator.model.dense_weights import fast_products
 from jangtq_coordinator.model.minimax import load_model
 from jangtq_coordinator.model.overlap import OverlapMode
 from jangtq_proto.ranges import parse_ranges
 from jangtq_proto.wire.row_type import RowType
 from tests.support.cluster_processes import running_workers
+from tests.support.mlx_generation import generate_step
 from tests.support.products import part
 from tests.support.reference_bundles import Variant, dequantized_checkpoint
 
@@ -55,7 +56,7 @@ def continue_greedily(model: nn.Module, prompt: list[int]) -> Continuation:
 
 def stock_model(bundle: Bundle) -> nn.Module:
     """mlx-lm's own model with every expert in float32."""
-    model = minimax.Model(minimax.ModelArgs.from_dict(json.loads(bundle.config_path.read_text())))
+    model = minimax.Model(minimax.ModelArgs.from_dict(json.loads((bundle.path / "config.json").read_text())))
     weights = dequantized_checkpoint(bundle.path)
     model.load_weights([(name, mx.array(value)) for name, value in weights.items()], strict=True)
     mx.eval(model.parameters())

@@ -18,7 +18,6 @@ from jangtq_coordinator.cli.certs import make_certificates
 from jangtq_coordinator.cli.command_settings import CertsSettings, parse_names
 from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.config import ClusterSettings, Transport
-from jangtq_coordinator.mlx_lm import generate_step
 from jangtq_coordinator.model.minimax import load_model
 from jangtq_coordinator.model.overlap import OverlapMode
 from jangtq_coordinator.transport.connection import ConnectionSettings
@@ -30,6 +29,7 @@ from jangtq_proto.tls.credentials import Credentials
 from jangtq_proto.wire.row_type import RowType
 from tests.support.cluster_processes import start_worker
 from tests.support.distant_workers import DistantWorker, distant_worker, other_loopback
+from tests.support.mlx_generation import generate_step
 from tests.support.network_hosts import BURST_BYTES, Host, can_make_hosts, network_hosts
 from tests.support.slow_relay import CHUNK_BYTES, Slowness
 from tests.support.small_bundles import SMALL

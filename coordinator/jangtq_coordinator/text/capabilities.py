@@ -30,14 +30,10 @@ _TOOL_PARSERS: Final[Mapping[str | None, bool]] = {
 
 @dataclass(frozen=True)
 class Capabilities:
-    """`markers` surround reasoning, where the model reasons; `calls_tools` is in MiniMax's form.
-
-    `think_in_template`: the chat template opens the reasoning, so that an answer without that has none.
-    """
+    """`markers` surround reasoning, where the model reasons; `calls_tools` is in MiniMax's form."""
 
     markers: ReasoningMarkers | None = _THINK
     calls_tools: bool = True
-    think_in_template: bool = True
 
     @property
     def markup(self) -> tuple[str, ...]:
@@ -56,7 +52,6 @@ def read_capabilities(directory: Path) -> Capabilities:
         return Capabilities(
             _parser(_REASONING_PARSERS, "reasoning_parser", given),
             _parser(_TOOL_PARSERS, "tool_parser", given),
-            given.get("think_in_template") is not False,
         )
     except FileNotFoundError:
         return Capabilities()

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from jangtq_coordinator.engine import prefill as prefilling
-from jangtq_coordinator.mlx_lm import BatchGenerator
+from tests.support.mlx_generation import BatchGenerator
 from tests.support.running_engine import stock_tokens
 from tests.support.small_generators import GREEDY, PROMPTS, new_generator, run_to_end
 from tests.support.tiny_model import ProbedModel

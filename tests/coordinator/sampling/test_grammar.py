@@ -193,7 +193,7 @@ def test_a_token_against_the_grammar_is_told_by_the_next_mask(grammars: Grammars
     [
         ({}, Capabilities()),
         ({"capabilities": {"reasoning_parser": "qwen3", "tool_parser": "minimax"}}, Capabilities()),
-        ({"capabilities": {"think_in_template": False}}, Capabilities(None, False, False)),
+        ({"capabilities": {"think_in_template": False}}, Capabilities(None, False)),
         ({"capabilities": {"reasoning_parser": None, "tool_parser": "minimax_m2"}}, Capabilities(None)),
     ],
 )

@@ -58,11 +58,6 @@ class ChatChunk(BaseModel):
     usage: ChunkUsage | None = None
 
 
-def chat_chunks(base_url: str, prompt: str, *, max_tokens: int) -> Iterator[ChatChunk]:
-    """Ask one question and give the chunks as they come. Raises WorkerFaultError for an error answer."""
-    return turn_chunks(base_url, [{"role": "user", "content": prompt}], max_tokens=max_tokens)
-
-
 def turn_chunks(
     base_url: str,
     messages: Sequence[Mapping[str, object]],
@@ -70,7 +65,10 @@ def turn_chunks(
     max_tokens: int,
     tools: Sequence[Mapping[str, object]] = (),
 ) -> Iterator[ChatChunk]:
-    """The same after any messages, with tools that may be called. Raises WorkerFaultError."""
+    """Send messages, with tools that may be called, and give the chunks as they come.
+
+    Raises WorkerFaultError for an error answer.
+    """
     body = {
         "messages": messages,
         "max_tokens": max_tokens,

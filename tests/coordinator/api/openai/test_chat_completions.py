@@ -11,9 +11,9 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from jangtq_coordinator.api.app import ApiSettings
 from jangtq_coordinator.engine.engine_config import EngineSettings
-from jangtq_coordinator.mlx_lm import stream_generate
 from jangtq_proto.errors import WorkerUnreachableError
 from tests.support.api_server import Served, serving
+from tests.support.mlx_generation import stream_generate
 from tests.support.running_engine import until
 from tests.support.tiny_model import MODEL_NAME, load_tiny_tokenizer, make_model
 

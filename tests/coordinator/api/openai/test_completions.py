@@ -6,8 +6,8 @@ from typing import Any
 import openai
 import pytest
 
-from jangtq_coordinator.mlx_lm import stream_generate
 from tests.support.api_server import Served, answering, serving
+from tests.support.mlx_generation import stream_generate
 from tests.support.tiny_model import MODEL_NAME, load_tiny_tokenizer, make_model
 
 TOKENIZER = load_tiny_tokenizer()
