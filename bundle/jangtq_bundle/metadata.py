@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from jangtq_bundle.choices import PROFILES, parse_profile
 from jangtq_bundle.vocabulary import (
     DEFAULT_SEED,
-    PROFILE_BITS,
     WEIGHT_FORMAT,
     Layout,
     Projection,
@@ -48,14 +48,19 @@ class WriteOptions:
     shard_bytes: int = 1_000_000_000
 
     def __post_init__(self) -> None:
-        if self.profile not in PROFILE_BITS:
-            raise ConfigurationError(f"profile {self.profile!r}: allowed are {', '.join(PROFILE_BITS)}")
+        try:
+            _ = self.bits
+        except ValueError as error:
+            raise ConfigurationError(f"profile {self.profile!r}: {error}") from error
         if self.shard_bytes < 1:
             raise ConfigurationError(f"shard_bytes {self.shard_bytes}: allowed are 1 or more")
 
     @property
     def bits(self) -> ProjectionBits:
-        return PROFILE_BITS[self.profile]
+        """Those of the profile; JANGTQ_2_2_3 has 2, 2 and 3."""
+        plain = self.profile.removeprefix("JANGTQ_").replace("_", "/")
+        profile = parse_profile(self.profile if self.profile in PROFILES else plain)
+        return ProjectionBits(gate=profile.gate, up=profile.up, down=profile.down)
 
 
 def padded_count(expert_count: int) -> int:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jangtq_bundle.choices import LayoutName, RoundingName
+from jangtq_bundle.choices import PROFILES, LayoutName, ProfileBits, RoundingName, parse_profile
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.options import Group, Option, Settings
 from jangtq_proto.ranges import ExpertRange, parse_ranges
@@ -64,12 +64,14 @@ class ConvertSettings(Settings):
 
     source: Path = field(metadata=Option("source", placeholder="SRC", help="a checkpoint").metadata)
     target: Path = field(metadata=Option("target", placeholder="OUT", help="a new directory").metadata)
-    profile: str = Option(
+    profile: ProfileBits = Option(
         "--profile",
         group=Group.MODEL,
         placeholder="PROFILE",
+        parse=parse_profile,
+        otherwise="JANGTQ2",
         help="JANGTQ2, JANGTQ3, JANGTQ4, JANGTQ_K (2, 2 and 4 bits), or bits of gate/up/down such as 2/2/3",
-    ).default("JANGTQ2")
+    ).default(PROFILES["JANGTQ2"])
     layout: LayoutName = Option(
         "--layout", group=Group.MODEL, help="experts of a layer in one tensor, or one by one"
     ).default(LayoutName.PRESTACKED)

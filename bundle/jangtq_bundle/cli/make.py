@@ -10,8 +10,8 @@ from jangtq_bundle.vocabulary import Layout
 def make(settings: ConvertSettings) -> None:
     """Raises JangtqError."""
     name = settings.source.resolve().name
-    write = WriteOptions(name, settings.profile, Layout(settings.layout.value))
+    write = WriteOptions(name, settings.profile.name, Layout(settings.layout.value))
     options = ConversionOptions(write, settings.rounding, settings.threads)
-    with progress_bar(f"converting {name} to {settings.profile}") as on_progress:
+    with progress_bar(f"converting {name} to {settings.profile.name}") as on_progress:
         bundle = convert(settings.source, settings.target, options, on_progress=on_progress)
-    print(f"{settings.target}: {bundle.config.profile}, fingerprint {bundle.fingerprint[:12]}")
+    print(f"{settings.target}: {settings.profile.name}, fingerprint {bundle.fingerprint[:12]}")
