@@ -16,10 +16,12 @@
 
 namespace {
 
-// Rows side by side hide the latency of sums that must not be reordered.
-constexpr int64_t kRowsAtOnce = 8;
+// Rows lie side by side, value by value: [in_features][kLanes]. Every step then works on whole vectors, sums
+// that must not be reordered too, since each row has a lane of its own.
+constexpr int64_t kLanes = 8;
+// So many values of all rows fill a part of the nearest cache only.
+constexpr int64_t kFew = 64;
 constexpr float kLeastNorm = 1e-10f;
-constexpr int64_t kLanes = 16;
 
 float from_bits(uint32_t bits) {
     float value;
@@ -91,67 +93,93 @@ bool is_finite(const float* row, int64_t in) {
     return largest < 0x7F800000;
 }
 
-// Orthonormal Walsh-Hadamard transform of a power of two, stage by stage from neighbours outwards.
-JANGTQ_WIDE void transform(float* x, int64_t size) {
+// Sums and differences of the two halves of `step` values each.
+JANGTQ_WIDE void combine_halves(float* x, int64_t step) {
+    float* high = x + step * kLanes;
+    for (int64_t i = 0; i < step * kLanes; ++i) {
+        const float a = x[i], b = high[i];
+        x[i] = a + b;
+        high[i] = a - b;
+    }
+}
+
+// Stage by stage from neighbours outwards, as the reference does.
+JANGTQ_WIDE void transform_few(float* x, int64_t size) {
     for (int64_t step = 1; step < size; step *= 2) {
         for (int64_t start = 0; start < size; start += 2 * step) {
-            float* low = x + start;
-            float* high = low + step;
-            for (int64_t i = 0; i < step; ++i) {
-                const float a = low[i], b = high[i];
+            float* low = x + start * kLanes;
+            for (int64_t i = 0; i < step * kLanes; ++i) {
+                const float a = low[i], b = low[i + step * kLanes];
                 low[i] = a + b;
-                high[i] = a - b;
+                low[i + step * kLanes] = a - b;
             }
         }
     }
-    const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(size)));
-    for (int64_t i = 0; i < size; ++i) x[i] *= scale;
+}
+
+// Walsh-Hadamard transform of a power of two: the halves first, while they are in the nearest cache. Each sum
+// has the terms and the order of going stage by stage.
+void transform(float* x, int64_t size) {
+    if (size <= kFew) return transform_few(x, size);
+    transform(x, size / 2);
+    transform(x + size / 2 * kLanes, size / 2);
+    combine_halves(x, size / 2);
+}
+
+JANGTQ_WIDE void scale(float* x, int64_t size) {
+    const float factor = static_cast<float>(1.0 / std::sqrt(static_cast<double>(size)));
+    for (int64_t i = 0; i < size * kLanes; ++i) x[i] *= factor;
 }
 
 // Blocks of the sizes that add up to `in` as powers of two, the largest first.
-void rotate(float* row, const float* signs, int64_t in) {
-    for (int64_t i = 0; i < in; ++i) row[i] *= signs[i];
+void rotate(float* rows, int64_t in) {
     int64_t start = 0;
     for (int bit = 62; bit >= 0; --bit) {
         const int64_t size = int64_t{1} << bit;
         if (!(in & size)) continue;
-        transform(row + start, size);
+        transform(rows + start * kLanes, size);
+        scale(rows + start * kLanes, size);
         start += size;
     }
 }
 
-JANGTQ_WIDE void measure(const float* rows, int64_t count, int64_t in, float* norms) {
-    float sums[kRowsAtOnce] = {};
+// The rows times their signs, value by value; lanes without a row are zeros.
+JANGTQ_WIDE void interleave(const float* values, int64_t count, int64_t in, const float* signs, float* rows) {
     for (int64_t i = 0; i < in; ++i) {
-        for (int64_t row = 0; row < count; ++row) sums[row] += rows[row * in + i] * rows[row * in + i];
+        for (int64_t lane = 0; lane < kLanes; ++lane) {
+            rows[i * kLanes + lane] = lane < count ? values[lane * in + i] * signs[i] : 0.0f;
+        }
     }
-    for (int64_t row = 0; row < count; ++row) norms[row] = std::sqrt(sums[row]);
 }
 
-// Leaves the row divided by its norm.
-JANGTQ_WIDE void encode(const JangtqQuantization& job, float* row, float norm, std::vector<uint8_t>& scratch,
-            uint32_t* words) {
-    const int64_t in = job.in_features, middles = (int64_t{1} << job.bits) - 1, per_word = 32 / job.bits;
-    const float divisor = std::max(norm, kLeastNorm);
-    for (int64_t i = 0; i < in; ++i) row[i] /= divisor;
-    int64_t i = 0;
-    for (; i + kLanes <= in; i += kLanes) {
-        int32_t above[kLanes] = {};
+// Leaves the rows divided by their norms.
+JANGTQ_WIDE void normalize(float* rows, int64_t in, float* norms) {
+    float sums[kLanes] = {};
+    for (int64_t i = 0; i < in; ++i) {
+        for (int64_t lane = 0; lane < kLanes; ++lane) {
+            sums[lane] += rows[i * kLanes + lane] * rows[i * kLanes + lane];
+        }
+    }
+    float divisors[kLanes];
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+        norms[lane] = std::sqrt(sums[lane]);
+        divisors[lane] = std::max(norms[lane], kLeastNorm);
+    }
+    for (int64_t i = 0; i < in; ++i) {
+        for (int64_t lane = 0; lane < kLanes; ++lane) rows[i * kLanes + lane] /= divisors[lane];
+    }
+}
+
+// One word of each row: the count of midpoints below each of `count` values, the first in the lowest bits.
+JANGTQ_WIDE void encode(const float* rows, int64_t count, const float* midpoints, int64_t bits, uint32_t* words) {
+    const int64_t middles = (int64_t{1} << bits) - 1;
+    for (int64_t lane = 0; lane < kLanes; ++lane) words[lane] = 0;
+    for (int64_t code = 0; code < count; ++code) {
+        uint32_t below[kLanes] = {};
         for (int64_t k = 0; k < middles; ++k) {
-            for (int64_t lane = 0; lane < kLanes; ++lane) above[lane] += row[i + lane] > job.midpoints[k];
+            for (int64_t lane = 0; lane < kLanes; ++lane) below[lane] += rows[code * kLanes + lane] > midpoints[k];
         }
-        for (int64_t lane = 0; lane < kLanes; ++lane) scratch[i + lane] = static_cast<uint8_t>(above[lane]);
-    }
-    for (; i < in; ++i) {
-        scratch[i] = 0;
-        for (int64_t k = 0; k < middles; ++k) scratch[i] += row[i] > job.midpoints[k];
-    }
-    for (int64_t word = 0; word * per_word < in; ++word) {
-        uint32_t packed = 0;
-        for (int64_t code = 0; code < per_word; ++code) {
-            packed |= static_cast<uint32_t>(scratch[word * per_word + code]) << (code * job.bits);
-        }
-        words[word] = packed;
+        for (int64_t lane = 0; lane < kLanes; ++lane) words[lane] |= below[lane] << (code * bits);
     }
 }
 
@@ -159,21 +187,23 @@ JANGTQ_WIDE void encode(const JangtqQuantization& job, float* row, float norm, s
 
 int32_t jangtq_quantize(const JangtqQuantization* job) {
     const int64_t in = job->in_features, per_word = 32 / job->bits, words = (in + per_word - 1) / per_word;
-    std::vector<float> rows(kRowsAtOnce * in);
-    // Longer than a row by less than a word, whose last codes are zeros.
-    std::vector<uint8_t> scratch(words * per_word);
-    for (int64_t first = job->first_row; first < job->end_row; first += kRowsAtOnce) {
-        const int64_t count = std::min(kRowsAtOnce, job->end_row - first);
-        for (int64_t row = 0; row < count; ++row) {
-            float* values = rows.data() + row * in;
-            widen_row(*job, first + row, values);
-            if (!is_finite(values, in)) return 1;
-            rotate(values, job->signs, in);
+    std::vector<float> values(kLanes * in), rows(kLanes * in);
+    for (int64_t first = job->first_row; first < job->end_row; first += kLanes) {
+        const int64_t count = std::min(kLanes, job->end_row - first);
+        for (int64_t lane = 0; lane < count; ++lane) {
+            widen_row(*job, first + lane, values.data() + lane * in);
+            if (!is_finite(values.data() + lane * in, in)) return 1;
         }
-        measure(rows.data(), count, in, job->norms + first);
-        for (int64_t row = 0; row < count; ++row) {
-            float* values = rows.data() + row * in;
-            encode(*job, values, job->norms[first + row], scratch, job->codes + (first + row) * words);
+        interleave(values.data(), count, in, job->signs, rows.data());
+        rotate(rows.data(), in);
+        float norms[kLanes];
+        normalize(rows.data(), in, norms);
+        std::copy_n(norms, count, job->norms + first);
+        for (int64_t word = 0; word < words; ++word) {
+            uint32_t packed[kLanes];
+            const int64_t start = word * per_word;
+            encode(rows.data() + start * kLanes, std::min(per_word, in - start), job->midpoints, job->bits, packed);
+            for (int64_t lane = 0; lane < count; ++lane) job->codes[(first + lane) * words + word] = packed[lane];
         }
     }
     return 0;
