@@ -41,19 +41,26 @@ def compile_kernel(call: Call) -> ctypes.CDLL:
 
 
 def _written(call: Call) -> str:
+    entry = 'extern "C" void run_thread(void* const* buffers, const simulator::ThreadPosition& position)'
+    return f"{function_text(call)}{entry} {{\n  {instance(call)};\n}}\n"
+
+
+def function_text(call: Call) -> str:
+    """The kernel as C++, a template where it has template arguments; lines keep their numbers."""
     kernel = call.kernel
     signature, rest = write_kernel(call).rsplit(kernel.source, 1)
     # Lines in clang's words and in reports of the runtime are those of the Metal source.
     body = THREADGROUP_VARIABLE.sub("threadgroup_variable", kernel.source)
     metal = f'{signature}\n#line 1 "{kernel.name}"\n{body}{rest}'
+    return f'#include "shim.hpp"\nnamespace {{\n{metal}}}\n'
+
+
+def instance(call: Call, *, name: str | None = None) -> str:
+    """The expression that calls it, with `buffers` and `position`; `name` is the function's, if another."""
     arguments = ", ".join(_argument(index, p.type) for index, p in enumerate(call.parameters))
-    arguments += "".join(f", position.{name}" for name in kernel.attributes)
-    instance = f"<{call.template_arguments}>" if call.template else ""
-    return (
-        f'#include "shim.hpp"\nnamespace {{\n{metal}}}\n'
-        'extern "C" void run_thread(void* const* buffers, const simulator::ThreadPosition& position) {\n'
-        f"  {call.function_name}{instance}({arguments});\n}}\n"
-    )
+    arguments += "".join(f", position.{attribute}" for attribute in call.kernel.attributes)
+    template = f"<{call.template_arguments}>" if call.template else ""
+    return f"{name or call.function_name}{template}({arguments})"
 
 
 def _argument(index: int, kind: str) -> str:
