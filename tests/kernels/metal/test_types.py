@@ -22,9 +22,7 @@ from tests.support.metal_simulator.type_check import (
     mutants,
 )
 
-pytestmark = pytest.mark.skipif(
-    sys.platform == "darwin", reason="Macs compile the kernels with Metal's compiler"
-)
+pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="Macs have Metal's own compiler")
 
 KERNELS = (
     *("rotate_rows", "rotate_rows_stepwise", "gate_up_decode", "down_decode"),
@@ -40,16 +38,21 @@ def instantiations() -> dict[str, list[Call]]:
     recorder = CallRecorder()
     for hidden, intermediate in SIZES:
         for bits in BITS if hidden < 3072 else BITS[:1]:
-            layer = MetalBackend(recorder.metal_kernel).load(
-                random_layer(hidden, intermediate, experts=1, bits=bits)
-            )
+            experts = random_layer(hidden, intermediate, experts=1, bits=bits)
+            layer = MetalBackend(recorder.metal_kernel).load(experts)
             for rows, prefill in ((1, False), (2, False), (4, False), (5, True)):
                 values, _, weights = random_rows(rows, hidden, experts=1, slots=1)
                 ids = np.full((rows, 1), FIRST_EXPERT, dtype=np.int32)
                 layer.forward(Asked(values, ids, weights, np.full(rows, -18, np.int8), prefill))
-        values = mx.zeros(hidden)
-        Rotation(recorder.metal_kernel, stepwise=True)(values, values, count=1, stride=hidden)
+        zeros = mx.zeros(hidden)
+        Rotation(recorder.metal_kernel, stepwise=True)(zeros, zeros, count=1, stride=hidden)
     return recorder.by_kernel()
+
+
+def rows_of(call: Call) -> int:
+    rows = dict(call.template).get("ROWS", 0)
+    assert isinstance(rows, int)
+    return rows
 
 
 def test_nothing_is_left_out() -> None:
@@ -79,10 +82,7 @@ def test_an_expression_that_may_be_contracted_is_found() -> None:
 
 def test_nine_of_ten_wrong_address_spaces_are_found() -> None:
     """Of all kernels together: some of a shared header's templates are used by one of them only."""
-    largest = [
-        max(calls, key=lambda call: int(dict(call.template).get("ROWS", 0)))
-        for calls in instantiations().values()
-    ]
+    largest = [max(calls, key=rows_of) for calls in instantiations().values()]
     made = [mutant for call in largest for mutant in mutants(call)]
     if not ALL:
         made = random.Random(17).sample(made, MUTANTS)

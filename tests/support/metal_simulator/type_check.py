@@ -20,7 +20,7 @@ _POINTER = re.compile(r"([^;{}()<,]*?)\b(?:u?int4?|float4?|half|Piece|simdgroup_
 
 @dataclass
 class CallRecorder:
-    """`CallRecorder().metal_kernel` takes the place of `mx.fast.metal_kernel`: notes calls, computes zeros."""
+    """Its `metal_kernel` takes the place of `mx.fast.metal_kernel`: notes calls, computes zeros."""
 
     calls: list[Call] = field(default_factory=list)
 
@@ -91,9 +91,7 @@ def _lines_of_kernel(code: str, mark: str) -> list[str]:
     found, is_ours = [], False
     for line in code.splitlines():
         if line.startswith("define "):
-            is_ours = not any(
-                other in line for other in ("simdgroup_matrix", "simdgroup_", "entry", "simulator")
-            )
+            is_ours = not any(other in line for other in ("simdgroup_", "entry", "simulator"))
         elif is_ours and mark in line:
             found.append(line.strip())
     return found
@@ -121,7 +119,9 @@ def mutants(call: Call) -> list[tuple[str, Call]]:
                 changed = text[: match.start()] + other + text[match.end() :]
                 line = text[: match.start()].count("\n") + 1
                 label = f"{kernel.name} {where}:{line} {match[0]} -> {other or 'nothing'}"
-                found.append((label, replace(call, kernel=replace(kernel, **{where: changed}))))
+                is_header = where == "header"
+                mutant = replace(kernel, header=changed) if is_header else replace(kernel, source=changed)
+                found.append((label, replace(call, kernel=mutant)))
     return found
 
 

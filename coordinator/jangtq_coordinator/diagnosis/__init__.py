@@ -1,0 +1,1 @@
+"""What `jangtq-coord doctor` finds out: measurements of this machine, and what a model expects from them."""
