@@ -12,7 +12,7 @@ TORCH_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu --retries 
 PYTEST := $(BIN)/python -m pytest -q -n auto --dist loadgroup
 NATIVE_LIBRARIES := kernels/jangtq_kernels/_jangtq.* kernels/jangtq_kernels/_blas.*
 
-.PHONY: demo eval test test-all demo-train-test check proto format clean FORCE
+.PHONY: demo eval test test-all demo-train-test check check-mac proto format clean FORCE
 
 demo: $(INSTALLED)
 	@$(BIN)/jangtq-coord demo
@@ -27,6 +27,11 @@ test: $(READY)
 # The same with the whole products of parameters and the large shapes, of which `make test` takes a part.
 test-all: $(READY)
 	JANGTQ_TESTS=all $(PYTEST)
+
+# What Linux can prove of Macs beyond `make test`: the library compiled for macOS, NEON kernels under QEMU, types for
+# darwin, and wheels for macOS of every package, which the network is asked for.
+check-mac: $(READY)
+	$(PYTEST) tests/apple
 
 # Training the demo model, the only thing here that needs PyTorch.
 demo-train-test: $(TRAINING)

@@ -26,7 +26,7 @@ ARM_LINUX = ("aarch64-linux-gnu-g++",)
 
 def build_hook() -> types.ModuleType:
     """hatch_build.py, whose base class only a build environment has."""
-    stand_ins = {
+    stand_ins: dict[str, dict[str, object]] = {
         "hatchling.builders.hooks.plugin.interface": {"BuildHookInterface": object},
         "packaging.tags": {"sys_tags": None},
     }
@@ -84,11 +84,12 @@ def exported_symbols(library: Path) -> set[str]:
     return found
 
 
-def symbols_asked_for(package: Path, library: Path) -> set[str]:
-    """What the Python files of a package that open this library ask it for."""
+def symbols_asked_for() -> set[str]:
+    """What Python asks the library of Macs for; the other two, of products and of CUDA, Linux alone has."""
     found: set[str] = set()
-    for file in package.rglob("*.py"):
-        text = file.read_text()
-        if f'"{library.stem}.' in text:
-            found |= set(re.findall(r"\blibrary\.(jangtq_\w+)", text))
-    return found
+    for package in ("kernels", "coordinator", "worker"):
+        for file in (ROOT / package).rglob("*.py"):
+            text = file.read_text()
+            if '"_blas.' not in text and '"_gpu.' not in text:
+                found |= set(re.findall(r"library\.(jangtq_\w+)", text))
+    return {name for name in found if not name.startswith(("jangtq_blas_", "jangtq_gpu_"))}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from jangtq_bundle.cli.main import program as bundle_program
 from jangtq_coordinator.cli.certs import make_certificates
 from jangtq_coordinator.cli.command_settings import CertsSettings
 from jangtq_coordinator.cli.main import program
@@ -51,6 +52,9 @@ class Machines:
             assert worker.tls is not None
             Credentials(worker.tls, Role.WORKER)
             assert self._name_in(worker.tls) == host
+        elif typed == "jangtq-bundle":
+            bundle_program().read(arguments)
+            return
         elif typed == "rsync":
             source, target = self._at(COORDINATORS_HOST, arguments[1:])
             host, _, folder = target.partition(":")

@@ -1,14 +1,16 @@
 """The options of the commands beside `serve`. Imports nothing that a `--help` need not load."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from jangtq_coordinator.config import API_KEYS, MOST_TRACE_SECONDS
 from jangtq_coordinator.pki.lifetimes import AUTHORITY_DAYS, CERTIFICATE_DAYS
 from jangtq_proto import shared_options as shared
+from jangtq_proto.addresses import DEFAULT_WORKER_PORT, Address, parse_addresses
 from jangtq_proto.errors import ConfigurationError
-from jangtq_proto.options import SECONDS, Option, Settings
+from jangtq_proto.options import SECONDS, Group, Option, Settings
 
 KEY_VARIABLE: Final = "JANGTQ_API_KEY"
 _URL: Final = Option(
@@ -42,6 +44,27 @@ class KeySettings(Settings):
 
     api_keys: Path = field(metadata=API_KEYS.metadata)
     name: str = field(metadata=Option("--name", help="whose key it is, as logs will say").metadata)
+
+
+@dataclass(frozen=True)
+class DoctorSettings(Settings):
+    """What `doctor` measures, and whom it asks."""
+
+    measure: bool = Option(
+        "--measure", help="time kernels, crossings and exchanges, and say what to expect of them"
+    ).default(False)
+    json: bool = Option("--json", help="print one JSON object instead of tables, to send").default(False)
+    workers: tuple[Address, ...] = Option(
+        "--workers",
+        group=Group.CLUSTER,
+        placeholder="HOST:PORT,...",
+        parse=partial(parse_addresses, default_port=DEFAULT_WORKER_PORT),
+        help="workers to time the exchange with",
+    ).default(())
+    device: str = shared.DEVICE.default("auto")
+    threads: int | None = shared.THREADS.default(None)
+    tls: Path | None = shared.TLS.default(None)
+    connect_timeout_seconds: float = 5.0
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from jangtq_coordinator import logs
 from jangtq_coordinator.cli.command_settings import (
     CertsSettings,
     DemoSettings,
+    DoctorSettings,
     HashSettings,
     KeySettings,
     Question,
@@ -86,6 +87,12 @@ def _save_trace(given: Chosen) -> None:
     save_trace(given[TraceSettings])
 
 
+def _diagnose(given: Chosen) -> None:
+    from jangtq_coordinator.cli.doctor import diagnose
+
+    diagnose(given[DoctorSettings])
+
+
 def _demo(given: Chosen) -> None:
     from jangtq_coordinator.cli.demo.run import run_demo
 
@@ -159,6 +166,15 @@ COMMANDS: Final = {
         (f"{_PROGRAM} trace", f"{_PROGRAM} trace --seconds 10 -o busy.json"),
         (TraceSettings,),
         _save_trace,
+    ),
+    "doctor": Command(
+        "measure this machine, and say what speed to expect of it",
+        (
+            f"{_PROGRAM} doctor --measure",
+            f"{_PROGRAM} doctor --measure --workers 10.0.0.2 --tls DIR/coordinator --json",
+        ),
+        (DoctorSettings,),
+        _diagnose,
     ),
     "demo": Command(
         "show two workers and a coordinator on this machine",

@@ -1,0 +1,74 @@
+"""`doctor --measure` runs the real measurements, small, and reports them as tables and as JSON."""
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from jangtq_coordinator.cli.command_settings import DoctorSettings
+from jangtq_coordinator.cli.doctor import diagnose
+from jangtq_coordinator.diagnosis.machine import look_at_machine
+from jangtq_coordinator.diagnosis.measurements import Measured, Measurements, Shape
+from jangtq_coordinator.diagnosis.performance_model import LAYERS, OUTSIDE_US
+from jangtq_coordinator.diagnosis.report import ExchangeTime, Report
+from jangtq_proto.addresses import parse_addresses
+from jangtq_proto.errors import ConfigurationError
+from tests.support.running_worker import running_worker
+
+SMALL = Shape(hidden=128, intermediate=64, heads=2, kv_heads=1, head_size=64, router=8, experts=8, top=2)
+
+
+def report(*exchanges: ExchangeTime) -> Report:
+    kernels = (
+        Measured("experts, 1 row", 100.0, 28_400_000, 0.5),
+        Measured("attention's products, 1 row", 200.0, 44_000_000, 0.4),
+        Measured("router, 1 row", 50.0, 3_000_000, 0.1),
+    )
+    return Report(look_at_machine(), Measurements(20.0, 500.0, "cpu", kernels), exchanges)
+
+
+def test_everything_is_measured_and_each_worker_asked(
+    small_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running_worker(small_bundle) as worker:
+        workers = parse_addresses(f"{worker.address},127.0.0.1:9", default_port=7700)
+        settings = DoctorSettings(
+            measure=True, json=True, workers=workers, device="cpu", connect_timeout_seconds=0.5
+        )
+        diagnose(settings, SMALL)
+    told = json.loads(capsys.readouterr().out)
+    reached, missing = told["exchanges"]
+    assert reached["us"] > 0 and not reached["error"]
+    assert "127.0.0.1:9" in missing["error"]
+    assert told["measurements"]["crossing_us"] > 0
+    assert len(told["measurements"]["kernels"]) == 4
+    assert told["machine"]["chip"] and told["machine"]["mlx"]
+    assert told["expectation"]["tokens_per_second"] > 0
+    assert "not a measurement" in told["expectation"]["note"]
+
+
+def test_the_expectation_adds_the_parts_and_counts_each_crossing_once() -> None:
+    times = report(ExchangeTime("a", 30.0), ExchangeTime("b", 70.0)).expectation
+    assert times.times.layer == (200 + 50 - 40) + (100 - 20) + 40 + 70
+    assert times.token_us == LAYERS * 400 + OUTSIDE_US
+
+
+def test_the_tables_name_what_was_found() -> None:
+    text = StringIO()
+    report(ExchangeTime("10.0.0.2:7700", error="nobody answers")).show(Console(file=text, width=120))
+    for words in (
+        "crossing: mx.eval and readback",
+        "experts, 1 row",
+        "284.0",
+        "50%",
+        "nobody answers",
+        "not measured",
+    ):
+        assert words in text.getvalue()
+
+
+def test_without_measure_it_says_what_to_give() -> None:
+    with pytest.raises(ConfigurationError, match="--measure"):
+        diagnose(DoctorSettings())
