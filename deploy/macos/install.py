@@ -5,8 +5,8 @@
     python3 deploy/macos/install.py coordinator -- --workers 10.0.0.2:7700 --tls ~/jangtq-certs/coordinator
     python3 deploy/macos/install.py remove worker
 
-What stands after `--` is the program's own command line. A daemon starts with the Mac, before anybody logs in,
-and is free of Local Network privacy, which agents are not. Needs nothing but the standard library of Python 3.9.
+What stands after `--` is the program's own command line. A daemon starts with the Mac, before anybody logs
+in, and is free of Local Network privacy, which agents are not. Needs nothing but Python 3.9 without packages.
 On other systems, and with --dry-run, it prints what it would do.
 """
 
