@@ -40,7 +40,7 @@ from jangtq_worker.transport.grpc_service import ExpertService, Identity
 _SERVICE = pb.DESCRIPTOR.services_by_name["ExpertService"].full_name
 _CONTROL_THREADS = 8
 _QUIET_SECONDS = 2.5
-"""Coordinators ask every second how a worker is: by then they know that it leaves."""
+"""Coordinators probe every second: by then they know that the worker leaves."""
 _MOST_LEAVING_SECONDS = 10.0
 _HANDSHAKE_MS = 10_000
 _IDLE_MS = 60_000
@@ -48,14 +48,14 @@ _log = logging.getLogger("jangtq.worker")
 
 
 class Stopped(Exception):
-    """Asked to stop before the experts were loaded."""
+    """The worker was stopped before its experts were loaded."""
 
 
 class WorkerServer:
-    """Runs in the thread that calls `run`; `stop` may be called from any thread or signal handler."""
+    """Runs in the thread that calls `run`; any thread or signal handler may call `stop`."""
 
     def __init__(self, settings: WorkerSettings, backend: Backend | None = None) -> None:
-        """Without a backend, the settings choose one."""
+        """Without `backend`, the settings choose one."""
         self.listening = settings.listen
         self._settings = settings
         self._experts = expert_ids(settings.ranges)
@@ -79,7 +79,7 @@ class WorkerServer:
         self._server = self._build()
 
     def stop(self) -> None:
-        """Ask the worker to finish what is in flight and end."""
+        """Finish the calls in flight and end."""
         self._stop.set()
 
     def run(self) -> None:
@@ -95,7 +95,7 @@ class WorkerServer:
             self.shutdown()
 
     def startup(self) -> None:
-        """Listen, NOT_SERVING."""
+        """Listen, with health NOT_SERVING."""
         self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self.listening = self._bind()
         express = ExpressSettings(
@@ -120,7 +120,7 @@ class WorkerServer:
         """Read the experts and start to serve."""
         config = self._bundle.config
         if self._backend.name == "metal":
-            from jangtq_kernels.metal.memory import limit_cache  # elsewhere MLX stays out of the process
+            from jangtq_kernels.metal.memory import limit_cache  # other devices need no MLX in the process
 
             limit_cache()
         if not self._bundle.has_hashes:
@@ -129,7 +129,7 @@ class WorkerServer:
             )
         layers = load_layers(self._bundle, self._backend, self._experts, on_layer=self._report_layer)
         _log.info("%s", check_kernels(self._bundle, self._experts, layers))
-        gc.freeze()  # or every collection would look at all that was just loaded
+        gc.freeze()  # so that collections skip everything loaded so far
         shard = Shard(layers)
         self._extension.begin_with(self._experts, layers)
         self._service.hold(self._settings.ranges)
@@ -142,14 +142,14 @@ class WorkerServer:
         )
 
     def leave(self) -> None:
-        """Tell that nothing more shall be asked here, and answer until coordinators have turned to others."""
-        _log.info("leaving: coordinators are told; a second signal ends this worker at once")
+        """Announce the end, and answer until coordinators use other workers."""
+        _log.info("leaving: coordinators are informed; a second signal ends this worker at once")
         self._health.enter_graceful_shutdown()
         self._service.leave()
         self.admission.wait_until_left(quiet_seconds=_QUIET_SECONDS, timeout_seconds=_MOST_LEAVING_SECONDS)
 
     def shutdown(self) -> None:
-        """NOT_SERVING, finish the calls in flight, close every stream."""
+        """Set health to NOT_SERVING, finish the calls in flight, close every stream."""
         self._health.enter_graceful_shutdown()
         self._extension.stop()
         if not self.admission.drain(self._settings.grace_seconds):
@@ -164,7 +164,7 @@ class WorkerServer:
         print("stopped", flush=True)
 
     def _hold(self, ranges: tuple[ExpertRange, ...], layers: tuple[LoadedLayer, ...]) -> None:
-        """Others than before: calls first, or a coordinator might ask for what is announced too early."""
+        """Change the held experts: for calls before the description, so that no call comes too early."""
         self.admission.hold(layers)
         self._service.hold(ranges)
 
@@ -190,7 +190,7 @@ class WorkerServer:
         return server
 
     def _bind(self) -> Address:
-        """Returns the address with its port."""
+        """Bind; returns the address with its port."""
         listen = self._settings.listen
         try:
             port = self._add_port(listen)
@@ -201,13 +201,13 @@ class WorkerServer:
         return listen if listen.is_unix else Address(listen.host, port)
 
     def _add_port(self, listen: Address) -> int:
-        """A Unix socket stays plain: its folder says who may enter."""
+        """A Unix socket stays plain: its folder's mode says who may connect."""
         if self._credentials is None or listen.is_unix:
             return self._server.add_insecure_port(str(listen))
         return self._server.add_secure_port(str(listen), server_credentials(self._credentials))
 
     def _bind_locally(self, listen: Address) -> None:
-        """A Unix socket beside a TCP port; last, for a worker that cannot start to leave none."""
+        """Bind a Unix socket beside the TCP port; last, so that a worker that cannot start leaves none."""
         if listen.is_unix:
             return
         try:
@@ -231,7 +231,7 @@ class WorkerServer:
 
 
 def run_until_signal(server: WorkerServer, *, watch_stdin: bool) -> None:
-    """Run until SIGTERM, SIGINT or, where asked, until standard input closes; a second signal kills."""
+    """Run until SIGTERM, SIGINT or, if `watch_stdin`, until standard input closes; a second signal kills."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         _set_handlers(signal.SIG_DFL)

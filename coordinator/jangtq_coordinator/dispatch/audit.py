@@ -1,4 +1,4 @@
-"""Asks somebody else for what was answered already, now and then, and compares to the bit."""
+"""Audits: a second worker computes a share of the exchanges, and answers are compared to the bit."""
 
 import logging
 import random
@@ -17,7 +17,7 @@ _log = logging.getLogger("jangtq.cluster")
 
 
 class Auditor:
-    """`rate` of the exchanges are audited, where members with one kind of device hold the same experts."""
+    """Audits `rate` of the exchanges, where members with the same kind of device hold the same experts."""
 
     def __init__(self, membership: Membership, collector: Collector, *, rate: float) -> None:
         self._membership = membership
@@ -26,11 +26,11 @@ class Auditor:
         self._random = random.Random(0)
 
     def is_due(self) -> bool:
-        """Whether the exchange that is about to be finished is one of those to be audited."""
+        """Whether the exchange that finishes now should be audited."""
         return self._rate > 0 and self._random.random() < self._rate
 
     def audit(self, exchange: Exchange) -> bool:
-        """Whether an answer was found to be wrong, and replaced. Raises ClusterError as any exchange does."""
+        """Whether a wrong answer was found and replaced. Raises ClusterError as any exchange does."""
         answered = exchange.answered
         if not answered:
             return False
@@ -48,7 +48,7 @@ class Auditor:
         return True
 
     def _ask_others(self, rows: LayerRows, answered: Sequence[Answered]) -> list[Answered] | None:
-        """Ask only members that did not answer already; None where that cannot be."""
+        """Ask members that have not answered yet; None if there are none."""
         placement = self._membership.placement
         asked = {one.member.name for one in answered}
         device = answered[0].member.info.device
@@ -63,7 +63,7 @@ class Auditor:
         return None if any(one.member.name in avoid for one in again.answered) else again.answered
 
     def _judge(self, rows: LayerRows, first: list[Answered], second: list[Answered]) -> list[Answered]:
-        """Those with whom a third agrees; the others are put in quarantine where one alone is to blame."""
+        """The answers with which a third worker agrees. A member that alone differs is quarantined."""
         third = self._ask_others(rows, [*first, *second])
         for right, wrong in ((first, second), (second, first)):
             if third is not None and _agree(rows, right, third):
@@ -92,7 +92,7 @@ def _names(answered: Sequence[Answered]) -> str:
 
 
 def _agree(rows: LayerRows, one: Sequence[Answered], other: Sequence[Answered]) -> bool:
-    """Sums of rows whose grid does not suit their answers have no meaning, and are not compared."""
+    """Rows whose grid does not suit their answers have meaningless sums, which are not compared."""
     (units, finest), (other_units, other_finest) = (
         add_units(rows.rows.shape, [Reply(found.part, found.frame) for found in answered])
         for answered in (one, other)

@@ -1,4 +1,4 @@
-"""Which of an expert's workers is asked, so that the slowest one is done soonest. Pure."""
+"""Chooses among an expert's workers, so that the slowest one ends soonest. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Job:
-    """One picked expert: what it costs, and the positions of those that could do it, at least one."""
+    """One picked expert: its cost, and the positions of the workers that hold it, at least one."""
 
     expert: int
     cost: float
@@ -16,10 +16,10 @@ class Job:
 def balance(
     jobs: Sequence[Job], seconds_per_cost: Sequence[float], *, fixed_costs: Sequence[float] | None = None
 ) -> dict[int, int]:
-    """The worker of each job's expert; `fixed_costs` is what each worker has to do anyway.
+    """The worker of each job's expert; `fixed_costs` is the work that each worker has in any case.
 
-    Longest jobs first to whoever would be done soonest, after those that have no choice; then the busiest
-    worker gives away jobs for as long as that lets the slowest end sooner.
+    Jobs without a choice come first, then the longest ones go to the worker that would end soonest. Then the
+    busiest worker gives away jobs as long as that lets the slowest end sooner.
     """
     fixed = fixed_costs or [0.0] * len(seconds_per_cost)
     loads = [cost * seconds for cost, seconds in zip(fixed, seconds_per_cost, strict=True)]
@@ -37,7 +37,7 @@ def balance(
 def _improve(
     jobs: Sequence[Job], chosen: dict[int, int], loads: list[float], seconds_per_cost: Sequence[float]
 ) -> bool:
-    """Move one job away from the busiest worker; False where that helps nobody."""
+    """Move one job away from the busiest worker; False if that gains nothing."""
     busiest = max(range(len(loads)), key=loads.__getitem__)
     for job in jobs:
         others = [worker for worker in job.workers if worker != busiest]

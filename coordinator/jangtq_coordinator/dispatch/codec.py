@@ -1,4 +1,4 @@
-"""What a codec does: a layer's rows become one frame a worker, and the frames of answers become sums. Pure.
+"""The interface of codecs: a layer's rows become one frame a worker, frames of answers become sums. Pure.
 
 NativeCodec and NumpyCodec give the same bytes and the same sums, to the bit; one of them is chosen at start.
 """
@@ -20,7 +20,7 @@ NOBODY: Final = -1
 
 
 class LayerRows(NamedTuple):
-    """What one layer asks of all workers together.
+    """All rows and picked experts of one layer.
 
     rows: [rows, hidden]. expert_ids: int32 [rows, slots], NO_EXPERT where a slot is unused; router_weights:
     float32 [rows, slots]. exponents: int8 [rows], of the grids on which the rows' answers are added.
@@ -35,7 +35,7 @@ class LayerRows(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What one worker is asked for.
+    """The part of an exchange for one worker.
 
     worker: an owner, or NOBODY. frame: the call; empty for NOBODY. row_index: int32 [row_count], positions in
     the layer's rows; None stands for all of them. picks: slots that hold an expert of this worker; distinct:
@@ -71,19 +71,19 @@ class Reply(NamedTuple):
 
 
 class CallTimes(NamedTuple):
-    """Nanoseconds that a worker says that a call waited for its device and was computed."""
+    """Nanoseconds that a call waited for the worker's device and was computed, as the worker reports."""
 
     queue_ns: int
     compute_ns: int
 
 
 class Sums(NamedTuple):
-    """What replies add up to.
+    """The sum of all replies.
 
-    values: float32 [rows, hidden], without meaning for rows of `unfit` and where there are faults.
-    finest: int8 [rows], the finest exponents of all answers. unfit: rows whose grid does not suit these.
-    faults: the errors of replies that are no good answers, by position. times: of each reply that is one.
-    decode_ns: what it took to prove them.
+    values: float32 [rows, hidden], without meaning for rows of `unfit` and where there are faults. finest:
+    int8 [rows], the finest exponents of all answers. unfit: rows whose grid does not suit their answers.
+    faults: the errors of invalid replies, by position. times: of each valid reply. decode_ns: the time to
+    check them.
     """
 
     values: NDArray[np.float32]
@@ -95,12 +95,12 @@ class Sums(NamedTuple):
 
 
 class Codec(Protocol):
-    """Three pure functions."""
+    """Three pure functions, the same to the bit in every codec."""
 
     def choose_exponents(self, rows: Rows, factor: float) -> NDArray[np.int8]:
-        """int8 [rows]: grids on which the largest expected answer has the bits that `grid` wants.
+        """int8 [rows]: grids that give the largest expected answer the bits that `grid` demands.
 
-        factor: what makes the sum of a row's squares its largest expected answer.
+        factor: from the sum of a row's squares to its largest expected answer.
         """
 
     def encode(self, asked: LayerRows, owners: NDArray[np.int32], call_id: int) -> Sequence[Part]:
@@ -114,7 +114,7 @@ class Codec(Protocol):
 
 
 def fault_of(reply: Reply, hidden_size: int) -> ClusterError:
-    """Why a frame is no good answer to its part."""
+    """Why a frame is not a valid answer to its part."""
     try:
         answer = read_answer(reply.frame)
         if answer.status != OK:

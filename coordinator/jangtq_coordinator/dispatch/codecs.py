@@ -1,4 +1,4 @@
-"""Which codec there is on this machine."""
+"""Chooses the codec of this machine."""
 
 from jangtq_coordinator.dispatch.codec import Codec
 from jangtq_coordinator.dispatch.native_codec import NativeCodec
@@ -9,7 +9,7 @@ from jangtq_proto.wire.row_type import RowType
 
 
 def open_codec(row_type: RowType) -> Codec:
-    """The native one, or that in NumPy where the installation had no compiler.
+    """The native codec, or the NumPy codec if the installation had no compiler.
 
     Raises InstallationError for a library of other sources.
     """

@@ -1,4 +1,4 @@
-"""Gets every part of an exchange answered, by whichever worker it takes."""
+"""Sends the parts of an exchange and collects their answers, from other workers if needed."""
 
 import itertools
 import time
@@ -23,7 +23,7 @@ _FIRST_CALL: Final = 1
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long a call may take where no other worker can be asked; how long experts may have none."""
+    """How long a call may take if no other worker has its experts; how long experts may have no worker."""
 
     call_seconds: float = 60.0
     worker_seconds: float = 60.0
@@ -65,16 +65,16 @@ class Collector:
             self._connections.retire(self._retired)
 
     def strike(self, member: Member, reason: str) -> None:
-        """A member is proven to have answered wrong."""
+        """Count a wrong answer that was proven."""
         self._failover.strike(member, reason)
 
     def ask(self, exchange: Exchange, *, avoid: frozenset[str] = frozenset()) -> None:
-        """Ask every worker of what an exchange wants; those to be avoided where no other holds an expert."""
+        """Send every part of an exchange; members in `avoid` get only experts that no other holds."""
         router = self._routes.router_around(avoid) if avoid else self._routes.router
         self._ask(exchange, exchange.rows, router)
 
     def abandon(self) -> None:
-        """Give up every exchange under way, so that no connection keeps a half-done call."""
+        """Abandon all open exchanges, so that no connection keeps an unfinished call."""
         self._connections.abandon()
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ class Collector:
         self._connections.close()
 
     def collect(self, exchange: Exchange) -> Sums:
-        """The sums of every part, of whichever worker it comes in the end. May wait; raises ClusterError."""
+        """The sums of all parts, from whichever workers answer in the end. May wait; raises ClusterError."""
         while True:
             self._receive(exchange)
             if not exchange.unanswered:
@@ -96,7 +96,7 @@ class Collector:
         return sums
 
     def _ask(self, exchange: Exchange, rows: LayerRows, router: Router) -> tuple[Part, ...]:
-        """Ask for these experts of the exchange's rows."""
+        """Encode and send these experts of the exchange's rows."""
         members = self._routes.placement.members
         parts = self._codec.encode(rows, router.owners(rows.expert_ids), next(self._call_ids))
         for part in parts:
@@ -125,7 +125,7 @@ class Collector:
                 exchange.answered.append(Answered(part, member, frame, sent_ns, time.perf_counter_ns()))
 
     def _gives_up(self, member: Member, part: Part, started: float) -> bool:
-        """Whether to wait no longer: the member is lost, or late and another worker can be asked."""
+        """Whether to stop waiting: the member is lost, or it is late and another worker has its experts."""
         if self._membership.is_lost(member):
             return True
         self._recorder.flush()
@@ -134,18 +134,18 @@ class Collector:
         return self._membership.placement.can_spare(member.name, sorted(part.own_experts()))
 
     def _drop(self, exchange: Exchange, faults: dict[int, ClusterError]) -> None:
-        """Take back the answers at these positions, which are none."""
+        """Move the invalid answers at these positions back to the unanswered parts."""
         for position, error in sorted(faults.items(), reverse=True):
             wrong = exchange.answered.pop(position)
-            told = type(error)(f"worker {wrong.member.name}: {error}")
-            self._note(exchange, Failure(wrong.part, wrong.member, told))
+            named = type(error)(f"worker {wrong.member.name}: {error}")
+            self._note(exchange, Failure(wrong.part, wrong.member, named))
 
     def _note(self, exchange: Exchange, failure: Failure) -> None:
         exchange.fail(failure)
         self._failover.judge(failure)
 
     def _ask_others(self, exchange: Exchange) -> None:
-        """Ask once more for what is missing, of workers that hold it now. May wait; raises ClusterError."""
+        """Send the missing parts to workers that hold them now. May wait; raises ClusterError."""
         self._failover.wait_for_workers(exchange)
         avoid = self._failover.to_avoid(exchange)
         router = self._routes.router_around(avoid)

@@ -9,14 +9,14 @@ OpenConnection = Callable[[Member], Connection]
 
 
 class ConnectionPool:
-    """One connection a member; a member that was let in again gets a new one."""
+    """One connection a member; a readmitted member gets a new one."""
 
     def __init__(self, open_connection: OpenConnection) -> None:
         self._open_connection = open_connection
         self._connections: dict[str, tuple[int, Connection]] = {}
 
     def connection(self, member: Member) -> Connection:
-        """The connection to a member, the same for as long as it stays."""
+        """The connection to a member, opened when first needed."""
         known = self._connections.get(member.name)
         if known is not None and known[0] == member.generation:
             return known[1]
@@ -27,18 +27,18 @@ class ConnectionPool:
         return connection
 
     def known(self, member: Member) -> Connection | None:
-        """The connection to a member where it was needed already."""
+        """The connection to a member, if it was opened before."""
         known = self._connections.get(member.name)
         return known[1] if known is not None and known[0] == member.generation else None
 
     def retire(self, placement: Placement) -> None:
-        """Close the connections to whoever is not in the placement."""
+        """Close the connections to members that left the placement."""
         names = {member.name for member in placement.members}
         for name in [name for name in self._connections if name not in names]:
             self._connections.pop(name)[1].close()
 
     def abandon(self) -> None:
-        """Give up all calls under way."""
+        """Abandon all open calls."""
         for _, connection in self._connections.values():
             connection.abandon()
 

@@ -1,6 +1,6 @@
 """One layer's exchange: split the rows, ask every worker at once, add the partial sums on each row's grid.
 
-A part that is not answered is asked of another worker; only when none is left does an exchange wait, or fail.
+A part without an answer goes to another worker; an exchange waits or fails only when none is left.
 """
 
 import time
@@ -29,14 +29,14 @@ from jangtq_proto.errors import WorkerFaultError
 from jangtq_proto.wire.codec import Rows
 
 MOST_ASKS: Final = 4
-"""One is enough for nearly all rows, two for all while no worker changes its answers."""
+"""One is enough for nearly all rows, and two for all, unless a worker changes its answers."""
 
 
 class Dispatcher:
-    """Used by one thread. Follows the placement of `membership`; `open_connection` makes the way to a member.
+    """Used by one thread. Follows the placement of `membership`; `open_connection` connects to a member.
 
-    `codec` makes frames and sums; `readiness` is asked while an exchange waits for a worker. `audit` is the
-    share of exchanges that a second worker computes, too. scales: float64 [layers] as of
+    `codec` makes frames and sums; an exchange that waits for a worker calls `readiness`. `audit` is the share
+    of exchanges that a second worker computes, too. scales: float64 [layers] as of
     `Bundle.layer_scales`. `records` is only ever false to measure what recording costs.
     """
 
@@ -68,9 +68,9 @@ class Dispatcher:
         )
         self._auditor = Auditor(membership, self._collector, rate=audit)
         self.records = True
-        self._under_way = 0
+        self._open_exchanges = 0
         self.waited_ns = 0
-        """Since the start, in which there was nothing to do but wait for workers."""
+        """Nanoseconds since the start in which the thread only waited for workers."""
 
     @property
     def times(self) -> LayerTimes:
@@ -101,18 +101,18 @@ class Dispatcher:
         router_weights: NDArray[np.float32],
         began_ns: int | None = None,
     ) -> Exchange:
-        """Ask every worker of a picked expert; several exchanges may be under way.
+        """Send a layer's calls to the workers; several exchanges may be open.
 
-        rows: [rows, hidden]; expert_ids, router_weights: [rows, slots]. `began_ns` is the stamp of
-        time.perf_counter_ns at which the caller turned to this layer.
+        rows: [rows, hidden]; expert_ids, router_weights: [rows, slots]. `began_ns` is the
+        time.perf_counter_ns at which the caller began with this layer.
         """
         started_ns = time.perf_counter_ns()
-        self._collector.keep_up(idle=not self._under_way)
+        self._collector.keep_up(idle=not self._open_exchanges)
         factor = expected_answer_factor(self._scales[layer], rows.shape[1])
         exponents = self._codec.choose_exponents(rows, factor)
         asked = LayerRows(layer, rows, expert_ids, router_weights, exponents, is_prefill(expert_ids))
         exchange = Exchange(asked, began_ns or started_ns, started_ns)
-        self._under_way += 1
+        self._open_exchanges += 1
         try:
             self._collector.ask(exchange)
         except BaseException:
@@ -123,9 +123,9 @@ class Dispatcher:
         return exchange
 
     def finish(self, exchange: Exchange) -> NDArray[np.float32]:
-        """Wait for its answers: the weighted sum of the picked experts of each row, float32 [rows, hidden].
+        """Wait for the answers: the weighted sum of the picked experts of each row, float32 [rows, hidden].
 
-        Raises ClusterError, and then no exchange is under way any more.
+        Raises ClusterError, and then no exchange is open any more.
         """
         waited_ns = time.perf_counter_ns()
         try:
@@ -137,7 +137,7 @@ class Dispatcher:
         except BaseException:
             self.abandon()
             raise
-        self._under_way = max(0, self._under_way - 1)
+        self._open_exchanges = max(0, self._open_exchanges - 1)
         self.waited_ns += max(0, read_ns - waited_ns)
         self._note(exchange, sums, waited_ns, max(read_ns, waited_ns))
         return values
@@ -165,8 +165,8 @@ class Dispatcher:
         return self.finish(exchange)
 
     def abandon(self) -> None:
-        """Give up every exchange under way, so that no connection keeps a half-done call."""
-        self._under_way = 0
+        """Abandon all open exchanges, so that no connection keeps an unfinished call."""
+        self._open_exchanges = 0
         self._collector.abandon()
 
     def close(self) -> None:
@@ -174,7 +174,7 @@ class Dispatcher:
         self._collector.close()
 
     def _with_suitable_grids(self, asked: LayerRows, sums: Sums, *, asks: int = 1) -> NDArray[np.float32]:
-        """The sums, after rows whose grid did not suit their answers were asked for again on the finest."""
+        """The sums; rows whose grid did not suit their answers are computed again on the finest grid."""
         unfit = list(sums.unfit)
         if not unfit:
             return sums.values

@@ -1,4 +1,4 @@
-"""One layer's exchange while it is under way: what was asked, what came back, what went wrong."""
+"""The state of one layer's exchange: calls sent, answers received, failures."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from jangtq_proto.errors import ClusterError
 
 
 class Asked(NamedTuple):
-    """A part that a member was asked for; `sent_ns` is of perf_counter_ns."""
+    """A part that was sent to a member; `sent_ns` is of perf_counter_ns."""
 
     part: Part
     member: Member
@@ -39,7 +39,7 @@ class Failure:
 
 @dataclass(slots=True)
 class Exchange:
-    """`asked` are the calls whose answers are missing, `unanswered` the parts no worker is asked for now."""
+    """`asked` are calls without an answer yet, `unanswered` parts that are not sent to any worker now."""
 
     rows: LayerRows
     began_ns: int
@@ -51,10 +51,10 @@ class Exchange:
     failures: list[Failure] = field(default_factory=list)
 
     def replies(self) -> list[Reply]:
-        """What was answered so far."""
+        """The replies so far."""
         return [Reply(one.part, one.frame) for one in self.answered]
 
     def fail(self, failure: Failure) -> None:
-        """Another worker has to be asked for this part."""
+        """Record a failure; its part has to go to another worker."""
         self.failures.append(failure)
         self.unanswered.append(failure.part)

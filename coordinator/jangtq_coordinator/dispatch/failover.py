@@ -1,4 +1,4 @@
-"""What follows from a part that was not answered: who is asked next, or that nobody can be.
+"""What follows from a part without an answer: which workers may get it next, or that none can.
 
 Knows no connections.
 """
@@ -32,7 +32,7 @@ _WAIT_SLICE_SECONDS = 0.1
 
 
 class Failover:
-    """Judges the failures of one exchange after the other; used by the thread that dispatches."""
+    """Judges failures, one exchange after the other. Used by the thread that dispatches."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Failover:
         self._strikes: dict[str, list[float]] = {}
 
     def judge(self, failure: Failure) -> None:
-        """Draw the conclusions for the member. The same part may be asked again afterwards."""
+        """Update the member's state after a failure."""
         if isinstance(failure.error, _GONE):
             self._membership.lose(failure.member, str(failure.error))
         elif isinstance(failure.error, WorkerBusyError):
@@ -58,9 +58,9 @@ class Failover:
             self._membership.counters.faults += 1
 
     def to_avoid(self, exchange: Exchange) -> frozenset[str]:
-        """Members to be asked again only where nobody else holds an expert.
+        """Members that get experts only if no other holds them.
 
-        Waits where that will be so. Raises the last error when they were asked often enough.
+        Waits if such a member must be asked again. Raises the last error after enough attempts.
         """
         failures = [failure for failure in exchange.failures if not isinstance(failure.error, _GONE)]
         self._check_faults(failures)
@@ -68,9 +68,9 @@ class Failover:
         return frozenset(failure.member.name for failure in failures)
 
     def wait_for_workers(self, exchange: Exchange) -> None:
-        """Return when the placement covers what is missing. Raises CoverageError after the worker timeout.
+        """Wait until the placement covers the missing experts. Raises CoverageError after the worker timeout.
 
-        Raises the last error when the exchange cost somebody's life too often.
+        Raises the last error if too many workers were lost during this exchange.
         """
         _check_losses(exchange.failures)
         placement = self._membership.placement
@@ -88,13 +88,13 @@ class Failover:
             self._membership.counters.paused_seconds += time.monotonic() - started
 
     def finish(self, exchange: Exchange) -> None:
-        """The exchange was answered in the end: who answered with a fault was wrong, and not the call."""
+        """The exchange succeeded: faults were those of members, not of the call."""
         for failure in exchange.failures:
             if not isinstance(failure.error, (*_GONE, WorkerBusyError)):
                 self.strike(failure.member, str(failure.error))
 
     def strike(self, member: Member, reason: str) -> None:
-        """Quarantine a member that is proven wrong again and again."""
+        """Count a proven wrong answer; quarantine the member after several."""
         now = time.monotonic()
         recent = [t for t in self._strikes.get(member.name, []) if now - t < _STRIKE_SECONDS] + [now]
         self._strikes[member.name] = recent
@@ -109,7 +109,7 @@ class Failover:
                 raise failure.error
 
     def _has_other_workers(self, failure: Failure, faults: Counter[str], most: int) -> bool:
-        """Whether each expert of the part is held by somebody who did not fail as often."""
+        """Whether another member, with fewer failures, holds each expert of the part."""
         placement = self._membership.placement
         hopeful = {position for position, m in enumerate(placement.members) if faults[m.name] < most}
         return all(
@@ -118,7 +118,7 @@ class Failover:
         )
 
     def _wait_for_room(self, exchange: Exchange, failures: list[Failure]) -> None:
-        """Where a pushback can only be answered by asking the same member again, leave it some time."""
+        """Pause before an overloaded member is asked again, if no other holds its experts."""
         busy = [failure for failure in failures if isinstance(failure.error, WorkerBusyError)]
         if not busy:
             return
@@ -141,7 +141,7 @@ class Failover:
 
 
 def _check_losses(failures: list[Failure]) -> None:
-    """A call that ends whoever is asked must not be asked for ever. Raises the last error."""
+    """Raise the last error if the call lost too many workers: it may crash each worker that gets it."""
     gone = Counter(failure.member.name for failure in failures if isinstance(failure.error, _GONE))
     if gone and max(gone.values()) >= _MOST_LOSSES:
         raise failures[-1].error

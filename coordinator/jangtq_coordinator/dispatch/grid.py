@@ -1,8 +1,8 @@
 """Chooses the grid on which a row's answers are added, from values alone, and reads sums off it. Pure.
 
-Why sums on a grid do not depend on placement is proven in jangtq_kernels.grid; what the proof asks of whoever
-chooses the grid is kept here. The first choice depends on the row and the bundle, the decision to ask again
-and the second choice on the finest exponent of all the row's answers.
+Why sums on a grid do not depend on placement is proven in jangtq_kernels.grid; this module
+keeps its conditions. The first choice depends on the row and the bundle; the decision to ask again and the
+second choice depend on the finest exponent of all the row's answers.
 """
 
 import math
@@ -17,20 +17,20 @@ SLACK_BITS = 12
 """How much coarser than its finest a row's grid may be: the largest answer then has 14 bits at least."""
 
 PEAK = 4
-"""The largest of an answer's thousands of values, over the root of their mean square as the scale tells it;
-measured on the demo model, where picked experts answer louder than others."""
+"""The largest of an answer's thousands of values, relative to the root of their mean square, which the scale
+estimates; measured on the demo model, where picked experts have larger answers than others."""
 
 EXPECTED_BITS = ANSWER_BITS - SLACK_BITS // 2
-"""Of the largest answer on the first grid: in the middle of what suits where the scale is right."""
+"""Bits of the largest answer on the first grid: the middle of the allowed range if the scale is right."""
 
 
 def expected_answer_factor(scale: float, hidden_size: int) -> float:
-    """What makes the sum of a row's squares the largest value that its answers are expected to have."""
+    """The factor from the sum of a row's squares to the largest value expected in its answers."""
     return PEAK * scale / hidden_size
 
 
 def find_unfit(exponents: NDArray[np.int8], finest: NDArray[np.int8]) -> list[int]:
-    """The rows to ask again with their finest exponents: their answers did not fit, or lost too many bits."""
+    """Rows to compute again with their finest exponents: answers did not fit, or lost too many bits."""
     both = zip(exponents.tolist(), finest.tolist(), strict=True)
     return [row for row, (given, needed) in enumerate(both) if not 0 <= given - needed <= SLACK_BITS]
 

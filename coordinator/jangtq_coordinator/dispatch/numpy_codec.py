@@ -1,4 +1,4 @@
-"""The codec in NumPy: what NativeCodec has to do, and what serves where no compiler was at installation."""
+"""The codec in NumPy: the reference of NativeCodec, and its substitute without a compiler at installation."""
 
 import math
 import time
@@ -27,7 +27,7 @@ from jangtq_proto.wire.row_type import RowType
 
 _NOT_ASKED: Final = -2
 _LANES: Final = 8
-"""Squares are added up in so many sums, since the last bit depends on the order."""
+"""Squares are added in so many partial sums, as in native code: the last bit depends on the order."""
 _SMALLEST: Final = 1e-300
 _MOST_NS: Final = (1 << 63) - 1
 
@@ -98,7 +98,7 @@ class NumpyCodec:
 
 
 class _Answer(NamedTuple):
-    """The arrays of a proven answer."""
+    """The arrays of a checked answer."""
 
     sums: NDArray[np.int32]
     finest: NDArray[np.int8]
@@ -106,7 +106,9 @@ class _Answer(NamedTuple):
 
 
 def add_units(shape: tuple[int, int], replies: Sequence[Reply]) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
-    """Of good replies: units of each row's grid, int32 [rows, hidden], and finest exponents, int8 [rows]."""
+    """Sums of valid replies: units of each row's grid, int32 [rows, hidden], and finest exponents, int8
+    [rows].
+    """
     return _add_up(shape, replies, [_proven(reply, shape[1]) for reply in replies])
 
 
@@ -124,7 +126,7 @@ def _add_up(
 
 
 def _proven(reply: Reply, hidden_size: int) -> _Answer | None:
-    """None where the frame is no good answer."""
+    """None if the frame is not a valid answer."""
     try:
         answer = read_answer(reply.frame)
         if answer.status != OK or answer.call_id != reply.part.call_id:
@@ -138,6 +140,6 @@ def _proven(reply: Reply, hidden_size: int) -> _Answer | None:
 
 
 def _exponent_for(expected_answer: float) -> int:
-    """Of what is not finite, some exponent: the worker refuses such rows."""
+    """Some exponent for rows that are not finite: the worker refuses them."""
     above = math.frexp(max(expected_answer, _SMALLEST))[1] if math.isfinite(expected_answer) else 0
     return min(max(above - EXPECTED_BITS, FINEST), COARSEST)

@@ -17,12 +17,12 @@ _ROWS_A_READ: Final = 8
 
 
 def work(distinct: int, picks: int) -> float:
-    """What picks of so many experts cost, in the unit of `balance`: reading these, and computing rows."""
+    """The cost of picks in the unit of `balance`: reading the experts and computing the rows."""
     return distinct + picks / _ROWS_A_READ
 
 
 class Router:
-    """Chooses who is asked for each expert: of several workers, the one where the work is done soonest."""
+    """Chooses the worker of each expert: of several workers, the one that ends soonest."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Router:
         seconds_per_cost: Sequence[float] | None = None,
         avoid: frozenset[int] = frozenset(),
     ) -> None:
-        """`avoid` names members that are asked only where no other holds an expert."""
+        """`avoid` names members that get only experts that no other holds."""
         self._workers_of = [_without(workers, avoid) for workers in placement.workers_of]
         self._seconds_per_cost = seconds_per_cost or [1.0] * len(placement.members)
         first = [workers[0] if workers else NOBODY for workers in self._workers_of]

@@ -1,4 +1,4 @@
-"""The router of the placement that holds now, and what running measurements say of its members."""
+"""The router of the current placement, and the measured speed of its members."""
 
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.cluster.placement import Member
@@ -13,7 +13,7 @@ class Routes:
     """Used by the thread that dispatches; `record` by any."""
 
     def __init__(self, membership: Membership, call_seconds: float) -> None:
-        """`call_seconds` is the deadline of a member that nothing is known of."""
+        """`call_seconds` is the deadline of a member without measurements."""
         self._membership = membership
         self._call_seconds = call_seconds
         self._speeds: dict[str, WorkerSpeed] = {}
@@ -22,14 +22,14 @@ class Routes:
         self.router = self.router_around(frozenset())
 
     def keep_up(self) -> None:
-        """Follow the placement, and the members' speeds now and then."""
+        """Follow the placement, and from time to time the members' speeds."""
         self._exchanges += 1
         changed = self._membership.placement is not self.placement
         if changed or (self._exchanges % _EXCHANGES_A_SPEED == 0 and self.placement.has_replicas):
             self.router = self.router_around(frozenset())
 
     def router_around(self, avoid: frozenset[str]) -> Router:
-        """A router of the newest placement that asks these members only for what nobody else holds."""
+        """A router of the newest placement that gives these members only experts that no other holds."""
         if self._membership.placement is not self.placement:
             self.placement = self._membership.placement
             self.router = self.router_around(frozenset())
@@ -41,7 +41,7 @@ class Routes:
         return Router(self.placement, seconds_per_cost=speeds, avoid=positions)
 
     def record(self, call: CallRecord, waited_seconds: float) -> None:
-        """What one answer took."""
+        """Add the times of one answer."""
         self._speed(call.worker).record(
             call.row_count,
             waited_seconds=waited_seconds,
@@ -50,7 +50,7 @@ class Routes:
         )
 
     def deadline_seconds(self, member: Member, rows: int) -> float:
-        """How long a member may take for a call of so many rows where somebody else could answer."""
+        """How long a member may take for a call of so many rows if another member could answer it."""
         return self._speed(member.name).deadline_seconds(rows)
 
     def _speed(self, worker: str) -> WorkerSpeed:

@@ -1,4 +1,4 @@
-"""How long each member takes, from running measurements: its deadline and its share of the work."""
+"""The measured speed of each member, for its deadlines and its share of the work."""
 
 from typing import Final
 
@@ -18,7 +18,7 @@ class WorkerSpeed:
         self.seconds_per_cost: float | None = None
 
     def record(self, rows: int, *, waited_seconds: float, compute_seconds: float, cost: float) -> None:
-        """What one call took; `cost` is that of `WorkerRows.work`."""
+        """Add the times of one call; `cost` is that of `router.work`."""
         size = rows.bit_length()
         mark = self._marks.get(size)
         if mark is None:
@@ -30,7 +30,7 @@ class WorkerSpeed:
         self.seconds_per_cost = speed if known is None else known + _SPEED_WEIGHT * (speed - known)
 
     def deadline_seconds(self, rows: int) -> float:
-        """How long to wait for a call: a multiple of the high mark, scaled where this size was never seen."""
+        """How long to wait for a call: a multiple of the high mark, scaled if this size is new."""
         if not self._marks:
             return self._ceiling
         size = rows.bit_length()

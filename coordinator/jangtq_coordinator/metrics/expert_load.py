@@ -1,4 +1,4 @@
-"""How often each expert of each layer was picked, lately and since the start. Knows no worker."""
+"""How often each expert of each layer was picked, recently and since the start. Knows no worker."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ class ExpertLoad:
     """Counts picks, one for each row and slot; recorded by the engine's thread, read by any.
 
     The last minutes are kept as a ring of slices, so that recording costs one count and no search. A reader
-    may see a layer of the pass under way in part.
+    may see a part of a layer of the current pass.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ class ExchangeTimes(NamedTuple):
 
     began: the coordinator turned to the layer; started: its rows and experts were known; sent: every worker
     had been asked; waited: the coordinator had nothing else to do but wait; read: the last answer was there;
-    ended: the sums were added. decode, of all answers; queue and compute, as the slowest worker tells.
+    ended: the sums were added. decode, of all answers; queue and compute, as the slowest worker reports.
     """
 
     layer: int
@@ -41,9 +41,9 @@ class ExchangeTimes(NamedTuple):
     slowest_worker: str
 
     def stages(self) -> tuple[int, int, int, int, int, int, int]:
-        """Nanoseconds of each of STAGES, which share out the layer's time but for what other work hid.
+        """Nanoseconds of each of STAGES, which add up to the layer's time, except for what other work hid.
 
-        Of the waiting, the slowest worker explains its computing and queue, and the wire takes what is left.
+        The slowest worker's queue and computing explain the waiting; the rest of it is the wire's.
         """
         waiting = self.read - self.waited
         decode = min(self.decode, waiting)
@@ -80,7 +80,7 @@ class StageHistogram:
 
 
 class LayerTimes:
-    """Histograms of every stage of every layer. One thread at a time records, any may read."""
+    """Histograms of every stage of every layer. One thread at a time records, any thread reads."""
 
     def __init__(self, layer_count: int) -> None:
         # Lists, because NumPy takes three times as long to count one.

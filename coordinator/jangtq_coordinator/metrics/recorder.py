@@ -1,6 +1,6 @@
-"""Takes note of exchanges as they end, and counts them when somebody reads, or when many are there.
+"""Records exchanges as they end, and counts them when a reader asks, or when there are many.
 
-Noted by the thread that dispatches; any thread may read.
+The thread that dispatches records; any thread reads.
 """
 
 import threading
@@ -17,9 +17,12 @@ from jangtq_coordinator.metrics.timeline import Timeline
 from jangtq_coordinator.metrics.worker_traffic import ClusterTraffic
 
 _COUNTED_AT_ONCE: Final = 64
-"""Of short exchanges; it takes about half a millisecond, while workers compute."""
+"""The number of records that are counted at once; it takes about half a millisecond, while workers compute.
+"""
 _MOST_ROWS: Final = 1 << 12
-"""Of all that is noted: a prompt's expert ids take memory, and counting them no time beside the prompt."""
+"""The most expert ids that are kept: those of a prompt take memory, and counting them is short beside the
+prompt.
+"""
 
 
 class CallRecord(NamedTuple):
@@ -55,7 +58,7 @@ class ExchangeRecord(NamedTuple):
 
 
 class Recorder:
-    """`on_call` hears of each answered call and for how many seconds the coordinator waited for it alone."""
+    """`on_call` gets each answered call and the seconds that the coordinator waited for it alone."""
 
     def __init__(
         self, layer_count: int, expert_count: int, on_call: Callable[[CallRecord, float], object]
@@ -88,18 +91,18 @@ class Recorder:
         return self._load
 
     def note(self, record: ExchangeRecord) -> None:
-        """An exchange ended."""
+        """Add an exchange that ended."""
         self._rows += len(record.expert_ids)
         self._noted.append(record)
 
     def flush_many(self) -> None:
-        """To be called while workers are busy."""
+        """Count if there are many; call it while workers are busy."""
         if len(self._noted) >= _COUNTED_AT_ONCE or self._rows > _MOST_ROWS:
             self._rows = 0
             self.flush()
 
     def flush(self) -> None:
-        """Count what was noted."""
+        """Count all records."""
         with self._counting:
             for _ in range(len(self._noted)):
                 self._count(self._noted.popleft())

@@ -1,4 +1,4 @@
-"""The recent past of the engine thread: passes, their layers, and the requests they worked for. Bounded."""
+"""The recent past of the engine thread: passes, their layers, and the requests that they served. Bounded."""
 
 import time
 from collections import deque
@@ -74,19 +74,19 @@ class Timeline:
         self.record_exchange = self._exchanges.append
 
     def begin_request(self, number: int, request_id: str) -> None:
-        """A request was taken; `number` is the engine's own."""
+        """Add a request; `number` is the engine's own."""
         span = self._running[number] = RequestSpan(number, request_id, time.perf_counter_ns())
         self._requests.append(span)
 
     def end_request(self, number: int) -> None:
-        """However it ended."""
+        """Mark the end of a request."""
         span = self._running.pop(number, None)
         if span is not None:
             span.ended = time.perf_counter_ns()
 
     @contextmanager
     def forward_pass(self, kind: PassKind) -> Iterator[list[int]]:
-        """`with timeline.forward_pass(...) as requests:` around a pass; fill in whom it served."""
+        """`with timeline.forward_pass(...) as requests:` around a pass; fill in the requests served."""
         requests: list[int] = []
         began = time.perf_counter_ns()
         yield requests
@@ -97,7 +97,7 @@ class Timeline:
                 span.passes += 1
 
     def copy(self) -> Record:
-        """Everything that is still known; counts first, so that they are never ahead of what they count."""
+        """A copy of everything kept; counts come first, so that they never exceed what they count."""
         passes_made = self.passes_made
         requests = tuple(replace(request) for request in self._requests.copy())
         passes = tuple(self._passes.copy())
@@ -118,7 +118,7 @@ def of_requests(record: Record, requests: tuple[RequestSpan, ...]) -> Record:
 
 
 def since(record: Record, began: int) -> Record:
-    """What ended after a stamp."""
+    """All that ended after a stamp."""
     return replace(
         record,
         requests=tuple(r for r in record.requests if r.ended is None or r.ended >= began),

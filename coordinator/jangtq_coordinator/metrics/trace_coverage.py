@@ -1,4 +1,4 @@
-"""How much of the past that a trace is asked for is still known, said in the trace itself. Pure."""
+"""How much of the requested past is still known, stated in the trace itself. Pure."""
 
 from collections import Counter
 from collections.abc import Sequence

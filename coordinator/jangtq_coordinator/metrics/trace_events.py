@@ -12,7 +12,7 @@ from jangtq_coordinator.metrics.trace_coverage import TraceNotes, request_names
 
 ENGINE: Final = 1
 REQUESTS: Final = 2
-"""That may be waited for what happens."""
+"""The longest time to wait for new events."""
 _PASSES: Final = 0
 
 
@@ -37,11 +37,11 @@ class Trace(TypedDict):
 
 
 def trace_of(record: Record, notes: TraceNotes) -> Trace:
-    """Passes with their layers, and requests with their passes; the notes say what is not there any more."""
+    """Passes with their layers, and requests with their passes; the notes say what is missing."""
     events = list(_names(record))
     for span in record.passes:
-        told = None if record.has_layers(span) else {"layers": "not all known any more"}
-        events.append(_span(f"{span.kind} pass", (ENGINE, _PASSES), span.began, span.ended, told))
+        details = None if record.has_layers(span) else {"layers": "not all known any more"}
+        events.append(_span(f"{span.kind} pass", (ENGINE, _PASSES), span.began, span.ended, details))
     for track, exchange in _by_track(record.exchanges):
         events += _layer(exchange, (ENGINE, track))
     for request in record.requests:
@@ -60,7 +60,7 @@ def _names(record: Record) -> Iterator[TraceEvent]:
 
 
 def _by_track(exchanges: Sequence[ExchangeTimes]) -> Iterator[tuple[int, ExchangeTimes]]:
-    """Exchanges under way together stand on tracks of their own, since spans of one track must nest."""
+    """Exchanges that overlap get tracks of their own, since spans of one track must nest."""
     free_from: list[int] = []
     for exchange in sorted(exchanges, key=lambda e: e.began):
         free = (i for i, stamp in enumerate(free_from) if stamp <= exchange.began)
@@ -75,7 +75,7 @@ def _layer(e: ExchangeTimes, track: tuple[int, int]) -> list[TraceEvent]:
     arrived = max(e.read - e.decode, e.sent)
     queued = min(e.sent + wire // 2, arrived)
     computing = min(queued + e.queue, arrived)
-    told = {
+    details = {
         "rows": e.rows,
         "slowest worker": e.slowest_worker,
         "wire us": wire / 1000,
@@ -85,7 +85,7 @@ def _layer(e: ExchangeTimes, track: tuple[int, int]) -> list[TraceEvent]:
         _span(f"layer {e.layer}", track, e.began, e.ended),
         _span("attention", track, e.began, e.started),
         _span("encode", track, e.started, e.sent),
-        _span("exchange", track, e.sent, e.read, told),
+        _span("exchange", track, e.sent, e.read, details),
         _span("queue", track, queued, computing),
         _span("compute", track, computing, min(computing + e.compute, arrived)),
         _span("decode", track, arrived, e.read),

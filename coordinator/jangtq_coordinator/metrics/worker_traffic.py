@@ -1,4 +1,4 @@
-"""How much each worker was asked, and how long its answers took, since the start and lately."""
+"""How many calls each worker got, and how long its answers took, since the start and recently."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class WorkerTraffic:
         self._recent: deque[tuple[int, int]] = deque(maxlen=_RECENT)
 
     def record(self, picks: int, *, wait_ns: int, worker_ns: int) -> None:
-        """One answered call; `worker_ns` is what the worker says of its own time."""
+        """One answered call; `worker_ns` is the worker's own time, as it reports."""
         self.calls += 1
         self.picks += picks
         self.wait_ns += wait_ns
@@ -52,7 +52,10 @@ class WorkerTraffic:
 
 
 class ClusterTraffic:
-    """Of each worker by its name, also of those that left. Written by the engine's thread, read by any."""
+    """The traffic of each worker by its name, including those that left.
+
+    The engine's thread writes, any reads.
+    """
 
     def __init__(self) -> None:
         self._workers: dict[str, WorkerTraffic] = {}
@@ -62,10 +65,10 @@ class ClusterTraffic:
         self.of(worker).record(picks, wait_ns=wait_ns, worker_ns=worker_ns)
 
     def of(self, worker: str) -> WorkerTraffic:
-        """Of one that was never asked all is zero."""
+        """The traffic of a worker; all zero without calls."""
         known = self._workers.get(worker)
         return self._workers.setdefault(worker, WorkerTraffic()) if known is None else known
 
     def all(self) -> dict[str, WorkerTraffic]:
-        """A copy that stays as it is when others are asked."""
+        """A copy that later calls do not change."""
         return self._workers.copy()

@@ -26,7 +26,7 @@ class HalfPass:
         self._cache = cache
         self._mask: mx.array | str | None = None
         self._block: nn.Module | None = None
-        self._under_way: object = None
+        self._started: object = None
 
     def enter(self, index: int, layer: nn.Module) -> None:
         """Leave the layer before, go through this one's attention, and send the rows to its experts."""
@@ -36,14 +36,14 @@ class HalfPass:
             self._mask = create_attention_mask(x, cache)
         self._hidden = x + layer.self_attn(layer.input_layernorm(x), self._mask, cache)
         block = layer.block_sparse_moe
-        self._under_way = block.begin(layer.post_attention_layernorm(self._hidden))
+        self._started = block.begin(layer.post_attention_layernorm(self._hidden))
         self._block = block
 
     def leave(self) -> mx.array:
         """The hidden states after the layer that was entered last."""
         if self._block is not None:
-            self._hidden = self._hidden + self._block.finish(self._under_way)
-            self._block = self._under_way = None
+            self._hidden = self._hidden + self._block.finish(self._started)
+            self._block = self._started = None
         return self._hidden
 
 

@@ -80,10 +80,10 @@ class MoeBlock(nn.Module):
         mx.eval(shared)
         return StartedBlock(routed, shared)
 
-    def finish(self, under_way: StartedBlock) -> mx.array:
+    def finish(self, started: StartedBlock) -> mx.array:
         """Wait for the sums. Raises ClusterError."""
-        routed = self._experts.finish(under_way.routed)
-        return routed if under_way.shared is None else routed + under_way.shared
+        routed = self._experts.finish(started.routed)
+        return routed if started.shared is None else routed + started.shared
 
     def _route(self, x: mx.array) -> tuple[mx.array, mx.array]:
         scores = mx.sigmoid(self.gate(x.astype(mx.float32)))

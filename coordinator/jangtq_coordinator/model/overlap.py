@@ -1,7 +1,7 @@
 """Decides from measured times whether passes run as two halves, one in attention while one is in experts.
 
-Pure: told the time of every pass, asked before the next. Now and then a trial runs the other way between two
-passes of the usual way and is compared with these two, so that a machine that changes misleads nobody.
+Pure. It gets the time of every pass and decides the next. From time to time a trial runs the other way
+between two usual passes and is compared with these two, so that a changing machine does not mislead it.
 """
 
 import statistics

@@ -62,14 +62,14 @@ class RoutedExperts:
         self._turned_ns = time.perf_counter_ns()
         return StartedRows(exchange, x)
 
-    def finish(self, under_way: StartedRows) -> mx.array:
+    def finish(self, started: StartedRows) -> mx.array:
         """The sums in the shape and dtype of the rows."""
-        sums = self._dispatcher.finish(under_way.exchange)
+        sums = self._dispatcher.finish(started.exchange)
         self._turned_ns = time.perf_counter_ns()
-        return mx.array(sums).reshape(under_way.x.shape).astype(under_way.x.dtype)
+        return mx.array(sums).reshape(started.x.shape).astype(started.x.dtype)
 
     def abandon(self) -> None:
-        """Give up every exchange under way."""
+        """Abandon all open exchanges."""
         self._dispatcher.abandon()
 
 

@@ -1,4 +1,4 @@
-"""The way to one worker, as the dispatcher sees it: frames of calls there, frames of answers back."""
+"""The interface of a connection to one worker: frames of calls out, frames of answers in."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ GiveUp = Callable[[], bool]
 
 
 def never() -> bool:
-    """For a wait as long as the connection itself allows."""
+    """Never give up before the connection's own timeout."""
     return False
 
 
 @dataclass(frozen=True)
 class ConnectionSettings:
-    """How large rows are, and how long a worker may take to be found and to answer."""
+    """The size of rows, and how long a worker may take to be found and to answer."""
 
     hidden_size: int
     connect_timeout_seconds: float
@@ -26,7 +26,7 @@ class ConnectionSettings:
 
 
 class Connection(Protocol):
-    """Several calls may be under way. The thread that sends is the one that receives.
+    """Several calls may be open. The thread that sends also receives.
 
     Call ids are unique within a connection; a worker answers its calls in their order.
     """
@@ -35,14 +35,14 @@ class Connection(Protocol):
         """Start a call. Raises ClusterError."""
 
     def receive(self, call_id: int, give_up: GiveUp = never) -> bytes:
-        """Wait for the frame of the answer to a call; nothing of it is checked but the call's id.
+        """Wait for the frame of the answer to a call; only its call id is checked.
 
-        Raises ClusterError; the connection can be used again afterwards. `give_up` is asked now and then,
-        from any thread; when it returns True, all calls under way are lost.
+        Raises ClusterError; the connection can be used again afterwards. Any thread may call
+        `give_up` from time to time; when it returns True, all open calls are lost.
         """
 
     def abandon(self) -> None:
-        """Give up all calls under way, so that their answers can never be taken for a later one's."""
+        """Abandon all open calls, so that their answers are never taken for those of later calls."""
 
     def close(self) -> None:
         """Release what the connection holds."""

@@ -1,4 +1,4 @@
-"""Asks workers what they hold, each time over a new connection, so that an old one's state never shows."""
+"""Control calls to workers, each over a new connection, so that no stale connection answers."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,24 +21,24 @@ _CHANGE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class ControlClient:
-    """May be used by any number of threads."""
+    """Safe in any thread."""
 
     hidden_size: int
     credentials: Credentials | None = None
 
     def ask(self, address: Address, *, timeout_seconds: float) -> WorkerInfo:
-        """What a worker says of itself. Raises ClusterError that names the address."""
+        """A worker's description of itself. Raises ClusterError that names the address."""
         with self._stub(address) as stub:
             reply = stub.Describe(pb.DescribeRequest(), timeout=timeout_seconds)
         return worker_from(str(address), reply)
 
     def take_over(self, address: Address, ranges: Sequence[ExpertRange]) -> None:
-        """Have a worker begin to load more experts. Raises ClusterError that names the address."""
+        """Have a worker start to load more experts. Raises ClusterError that names the address."""
         with self._stub(address) as stub:
             stub.TakeOver(pb.TakeOverRequest(expert_ranges=write_ranges(ranges)), timeout=_CHANGE_SECONDS)
 
     def give_back(self, address: Address, ranges: Sequence[ExpertRange]) -> None:
-        """Have a worker let go of experts that it took over. Raises ClusterError that names the address."""
+        """Have a worker drop experts that it took over. Raises ClusterError that names the address."""
         with self._stub(address) as stub:
             stub.GiveBack(pb.GiveBackRequest(expert_ranges=write_ranges(ranges)), timeout=_CHANGE_SECONDS)
 

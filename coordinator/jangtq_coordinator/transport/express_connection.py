@@ -1,4 +1,4 @@
-"""A connection over a plain socket with calls and answers only; gRPC opens it and stands in for it."""
+"""A connection over a plain socket that carries only calls and answers; gRPC opens it and replaces it."""
 
 import logging
 import time
@@ -17,9 +17,9 @@ _log = logging.getLogger("jangtq.cluster")
 
 
 class ExpressConnection:
-    """Calls go over gRPC while the express transport cannot be had; it is tried again after a pause.
+    """Calls go over gRPC while express is not available; it is tried again after a pause.
 
-    A call that is under way when the connection breaks fails as it would over gRPC.
+    A call that is open when the connection breaks fails as it would over gRPC.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ExpressConnection:
         self._control.close()
 
     def _read(self, give_up: GiveUp) -> bytes:
-        assert self._frames is not None, "a call under way has a connection"
+        assert self._frames is not None, "an open call has a connection"
         asked = time.monotonic()
         try:
             frame = self._frames.receive(self._limit, give_up)
@@ -81,8 +81,8 @@ class ExpressConnection:
             raise self._broken(error, waited_seconds=time.monotonic() - asked) from error
 
     def _open(self) -> FrameSocket | None:
-        """None while gRPC has to do. Raises ClusterError when the worker is gone or another one."""
-        if time.monotonic() < self._retry_at or self._control.calls_under_way:
+        """None while gRPC is used. Raises ClusterError if the worker is gone or another one."""
+        if time.monotonic() < self._retry_at or self._control.open_calls:
             return None
         self._control.check_unchanged()
         try:

@@ -1,4 +1,4 @@
-"""Opens an express connection: connects, encrypts where asked, shows the ticket. Knows no calls."""
+"""Opens an express connection: connects, starts TLS if configured, sends the ticket. Knows no calls."""
 
 import socket
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _MOST_WELCOME_BYTES: Final = 4096
 
 @dataclass(frozen=True)
 class ExpressSettings:
-    """`credentials` are set exactly where gRPC's channel is encrypted, too; Unix sockets stay plain."""
+    """`credentials` are set if gRPC's channel is encrypted, too; Unix sockets stay plain."""
 
     poll_us: int = 0
     credentials: Credentials | None = None
@@ -26,7 +26,7 @@ class ExpressSettings:
 
 @dataclass(frozen=True)
 class ExpressEndpoint:
-    """A worker's host, with the Unix socket to use where there is one, else the TCP port."""
+    """A worker's host, with the Unix socket to use if there is one, else the TCP port."""
 
     host: str
     port: int

@@ -1,4 +1,4 @@
-"""gRPC channels to workers, encrypted where there are certificates. Knows nothing of what is asked."""
+"""gRPC channels to workers, encrypted where there are certificates. Knows no calls."""
 
 import logging
 import threading
@@ -19,10 +19,10 @@ _log = logging.getLogger("jangtq.cluster")
 
 
 class WorkerChannel:
-    """The channel to one address: a new one from the moment the certificate files change. Thread-safe."""
+    """The channel to one address; replaced when the certificate files change. Thread-safe."""
 
     def __init__(self, address: Address, hidden_size: int, credentials: Credentials | None) -> None:
-        """A Unix socket stays plain: its folder says who may enter."""
+        """A Unix socket stays plain: its folder's mode says who may connect."""
         self._address = address
         self._hidden_size = hidden_size
         self._credentials = None if address.is_unix else credentials
@@ -34,7 +34,7 @@ class WorkerChannel:
         self._is_outdated = False
 
     def current(self) -> grpc.Channel:
-        """The channel for whatever begins now; a stream on an older one goes on."""
+        """The channel for new calls; a stream on an older one goes on."""
         with self._lock:
             files = self._read_files()
             if files is not self._files:
@@ -52,12 +52,12 @@ class WorkerChannel:
         return self._is_outdated
 
     def check(self, *, failed: bool = False) -> None:
-        """Raises WorkerUnreachableError where TLS is in the way; a plain one looks once it failed."""
+        """Raises WorkerUnreachableError if TLS is the problem; a plain channel looks only after a failure."""
         if failed or self._credentials is not None:
             check_handshake(self._address, self._credentials)
 
     def close_old(self) -> None:
-        """Close what `current` replaced; to be called when no stream is open."""
+        """Close replaced channels; call it when no stream is open."""
         with self._lock:
             old, self._old = self._old, []
         for channel in old:
@@ -90,9 +90,9 @@ def open_channel(target: str, hidden_size: int, files: TlsFiles | None = None) -
 
 
 def open_local_channel(path: Path, address: Address, hidden_size: int) -> grpc.Channel | None:
-    """A channel to the worker at this address through its Unix socket; None where nobody answers there."""
+    """A channel to the worker at this address through its Unix socket; None without an answer."""
     if not answers(path):
-        _log.info("worker %s: nobody answers at %s, using TCP", address, path)
+        _log.info("worker %s: no answer at %s, using TCP", address, path)
         return None
     _log.info("worker %s: stream over Unix socket %s", address, path)
     return open_channel(f"unix:{path}", hidden_size)

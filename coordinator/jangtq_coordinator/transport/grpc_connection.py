@@ -22,7 +22,7 @@ _SILENCE = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
 class GrpcConnection:
-    """After `expect`, a stream is opened only to a worker that still holds what it held then.
+    """After `expect`, streams are opened only to a worker that still holds the same experts.
 
     A stream to a worker of the same machine and user goes through its Unix socket.
     """
@@ -56,37 +56,37 @@ class GrpcConnection:
         return self._address
 
     def expect(self, worker: WorkerInfo) -> None:
-        """From now on refuse the worker when it holds another bundle or other experts."""
+        """Refuse the worker from now on if it holds another bundle or other experts."""
         self._expected = worker
 
     def check_unchanged(self) -> None:
-        """Ask again what the worker holds. Raises WorkerMismatchError when it is not what was expected."""
+        """Describe the worker again. Raises WorkerMismatchError if it is not what was expected."""
         if self._expected is not None:
             check_unchanged(self._expected, self.describe(timeout_seconds=_RECONNECT_SECONDS))
 
     def open_express(self) -> pb.OpenExpressReply:
-        """Ask to be let in to the express transport. Raises ClusterError."""
+        """Request an express connection. Raises ClusterError."""
         try:
             return self._stub().OpenExpress(pb.OpenExpressRequest(), timeout=_RECONNECT_SECONDS)
         except grpc.RpcError as error:
             assert isinstance(error, grpc.Call)
             raise self.explain(error.code(), str(error.details())) from error
 
-    def local_path(self, told: pb.LocalSocket) -> Path | None:
-        """The path of a Unix socket where it is of this machine and user, and may be used."""
-        path = Path(told.path)
-        if self._settings.unix_sockets and SocketFolder().holds(path, told.machine_id):
+    def local_path(self, announced: pb.LocalSocket) -> Path | None:
+        """The path of a Unix socket of this machine and user, if it may be used."""
+        path = Path(announced.path)
+        if self._settings.unix_sockets and SocketFolder().holds(path, announced.machine_id):
             return path
         return None
 
     @property
-    def calls_under_way(self) -> int:
-        """How many answers are missing."""
+    def open_calls(self) -> int:
+        """Calls without an answer yet."""
         return len(self._pending)
 
     @property
     def is_outdated(self) -> bool:
-        """Whether other certificates are to be shown and trusted than when the connection was made."""
+        """Whether the certificate files changed since the connection was made."""
         return self._channel.is_outdated()
 
     def send(self, call_id: int, frame: bytes) -> None:
@@ -125,7 +125,7 @@ class GrpcConnection:
         return expert_pb2_grpc.ExpertServiceStub(self._channel.current())
 
     def _ask_who(self, timeout_seconds: float) -> pb.DescribeReply:
-        """A connection that lay idle may turn out to be dead only now; then a new one is tried."""
+        """Describe the worker; an idle connection may turn out dead only now, then a new one is tried."""
         try:
             return self._stub().Describe(pb.DescribeRequest(), timeout=timeout_seconds, wait_for_ready=True)
         except grpc.RpcError as error:
@@ -134,7 +134,7 @@ class GrpcConnection:
         return self._stub().Describe(pb.DescribeRequest(), timeout=timeout_seconds, wait_for_ready=True)
 
     def _read(self, give_up: GiveUp) -> bytes:
-        assert self._stream is not None, "a call under way has a stream"
+        assert self._stream is not None, "an open call has a stream"
         try:
             return pb.Frame.FromString(self._stream.receive(give_up)).data
         except StreamBrokenError as error:
@@ -143,7 +143,7 @@ class GrpcConnection:
             raise WorkerFaultError(f"{self._name} sent no Frame: {error}") from error
 
     def _break_off(self, error: StreamBrokenError) -> ClusterError:
-        """The stream broke, and all calls with it: how to tell."""
+        """Close a broken stream with all its calls; returns the error."""
         self.abandon()
         return self.explain(error.status, error.details, waited_seconds=error.waited_seconds)
 

@@ -1,6 +1,6 @@
 """One open stream of expert calls to one worker, as bytes.
 
-The thread that asks also reads the socket: no hand-over.
+The calling thread also reads the socket, so that no thread has to be woken.
 """
 
 import time
@@ -17,11 +17,11 @@ _METHOD: Final = b"/jangtq_proto.v1.ExpertService/Forward"
 _OPENED, _SENT, _RECEIVED, _EXCHANGED, _ENDED = "opened", "sent", "received", "exchanged", "ended"
 _NO_FLAGS: Final = 0
 LONE_CALLS: Final = 64
-"""After so many calls in a row with no other under way, none is expected."""
+"""After so many calls in a row without another open one, none is expected."""
 
 
 class StreamBrokenError(Exception):
-    """The stream ended; `waited_seconds` is set when that was because the worker fell silent."""
+    """The stream ended; `waited_seconds` is set if the worker was silent."""
 
     def __init__(self, status: grpc.StatusCode, details: str, waited_seconds: float | None) -> None:
         super().__init__(details)
@@ -50,7 +50,7 @@ class _Call(Protocol):
 class ExpertStream:
     """Drives gRPC's core from the calling thread, as grpc's own single-threaded streams do.
 
-    Any number of calls may be under way. Not thread-safe, except that a silent worker is noticed by a watch.
+    Any number of calls may be open. Not thread-safe, except that a StallWatch may end it.
     """
 
     def __init__(self, channel: grpc.Channel, *, timeout_seconds: float) -> None:
@@ -61,7 +61,7 @@ class ExpertStream:
         self._sending = self._receiving = self._failed = self._ended = False
 
     def send(self, data: bytes) -> None:
-        """Start a call. A stream that is broken says so in `receive`, or here by StreamBrokenError."""
+        """Start a call. A broken stream raises StreamBrokenError here or in `receive`."""
         if self._sending:
             self._wait_until_sent()
         self._lone = 0 if self._awaited else self._lone + 1
@@ -77,7 +77,7 @@ class ExpertStream:
         self._start_receiving()
 
     def receive(self, give_up: GiveUp = never) -> bytes:
-        """Wait for the next answer of whatever call is under way. Raises StreamBrokenError."""
+        """Wait for the next answer of any open call. Raises StreamBrokenError."""
         if not self._replies:
             self._watch.wait = time.monotonic(), give_up
             try:
@@ -88,7 +88,7 @@ class ExpertStream:
         return self._replies.popleft()
 
     def close(self) -> None:
-        """End the stream and release it; whatever is under way is given up."""
+        """End the stream and release it; open calls are abandoned."""
         self._watch.stop()
         if self._ended:
             return
@@ -120,7 +120,7 @@ class ExpertStream:
             self._take_reply(event.batch_operations[0].message())
 
     def _take_reply(self, data: bytes | None) -> None:
-        """Without data the stream is ending, and says so next."""
+        """Without data the stream is ending; its status comes next."""
         if data is None:
             self._failed = True
             return

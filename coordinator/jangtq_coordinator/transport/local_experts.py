@@ -23,12 +23,12 @@ _log = logging.getLogger("jangtq.cluster")
 
 
 class LocalExperts:
-    """What is held here from the start, and what is taken over of lost workers within `spare_bytes`."""
+    """Experts held from the start, and those taken over from lost workers within `spare_bytes`."""
 
     def __init__(
         self, bundle: Bundle, ranges: tuple[ExpertRange, ...], *, device: str, spare_bytes: int
     ) -> None:
-        """Loads nothing yet. Raises BundleError for experts that the bundle has not."""
+        """Loads nothing yet. Raises BundleError for experts that the bundle does not have."""
         bundle.check_experts(expert_ids(ranges))
         self._bundle = bundle
         self._ranges = ranges
@@ -43,7 +43,7 @@ class LocalExperts:
         return self._extension.spare_bytes if self._extension else 0
 
     def load(self, backend: Backend, changed: Callable[[WorkerInfo], object]) -> None:
-        """Read what is held from the start; `changed` hears of what is taken over and given back later."""
+        """Read the experts held from the start; `changed` is called after later changes."""
         experts = expert_ids(self._ranges)
         self._layers = load_layers(self._bundle, backend, experts) if experts else ()
         if experts:
@@ -59,7 +59,7 @@ class LocalExperts:
         self._extension.begin_with(experts, self._layers)
 
     def describe(self) -> WorkerInfo:
-        """As a worker would of itself."""
+        """The description that a worker would give of itself."""
         nbytes = self._bundle.expert_nbytes * self._bundle.config.layer_count
         return WorkerInfo(
             name=LOCAL,
@@ -73,22 +73,22 @@ class LocalExperts:
         )
 
     def take_over(self, ranges: Sequence[ExpertRange]) -> None:
-        """Begin to load more experts. Raises ClusterError."""
+        """Start to load more experts. Raises ClusterError."""
         assert self._extension, "experts are loaded first"
         self._extension.take_over(ranges)
 
     def give_back(self, ranges: Sequence[ExpertRange]) -> None:
-        """Let go of what was taken over. Raises ClusterError."""
+        """Drop experts that were taken over. Raises ClusterError."""
         assert self._extension, "experts are loaded first"
         self._extension.give_back(ranges)
 
     def connection(self) -> "LocalConnection":
-        """The way to them, whatever they are at the time of a call."""
+        """A connection to the experts held at the time of each call."""
         config = self._bundle.config
         return LocalConnection(lambda: self._layers, CallShape(config.layer_count, config.hidden_size))
 
     def stop(self) -> None:
-        """Load nothing more, and let go of everything."""
+        """Stop loading, and drop all experts."""
         if self._extension:
             self._extension.stop()
         self._layers = ()

@@ -9,7 +9,7 @@ from jangtq_proto.wire.frames import NO_CALL, read_answer, read_answer_id
 
 
 class PendingCalls:
-    """`worker` is what errors call the other side. Knows no transport."""
+    """`worker` names the other side in errors. Knows no transport."""
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
@@ -20,11 +20,11 @@ class PendingCalls:
         return call_id in self._waiting or call_id in self._early
 
     def __len__(self) -> int:
-        """How many answers are still to be read."""
+        """The number of answers still to be read."""
         return len(self._waiting)
 
     def begin(self, call_id: int) -> None:
-        """A call left, after all others that wait."""
+        """Add a call that was sent."""
         self._waiting.append(call_id)
 
     def take(self, call_id: int, read: Callable[[], bytes]) -> bytes:
@@ -46,7 +46,7 @@ class PendingCalls:
         return self._early.pop(call_id)
 
     def clear(self) -> None:
-        """Forget them all."""
+        """Remove all calls."""
         self._waiting.clear()
         self._early.clear()
 

@@ -1,4 +1,4 @@
-"""Notices when somebody who was asked falls silent, without a thread a question."""
+"""Ends waits for a silent worker, with one thread for all calls of a stream."""
 
 import threading
 import time
@@ -9,9 +9,9 @@ _LONGEST_CHECK_SECONDS = 0.05
 
 
 class StallWatch:
-    """`wait` is since when somebody waits, and what says that it is long enough; None while nobody does.
+    """`wait` holds the start of the current wait, and a function that ends it early; None without a wait.
 
-    `on_silence` runs once, in a thread of the watch, when a wait outlasts the timeout or was long enough.
+    `on_silence` runs once, in the watch's thread, when a wait outlasts the timeout or ends early.
     """
 
     def __init__(self, timeout_seconds: float, on_silence: Callable[[], object]) -> None:
@@ -24,11 +24,11 @@ class StallWatch:
 
     @property
     def waited_seconds(self) -> float | None:
-        """How long the wait was that was given up, if one was."""
+        """The length of the wait that was ended, if any."""
         return self._waited_seconds
 
     def stop(self) -> None:
-        """End the watching."""
+        """Stop the thread."""
         self._stopped.set()
 
     def _watch(self) -> None:

@@ -16,7 +16,7 @@ _SECONDS: Final = 2.0
 
 
 def check_handshake(address: Address, credentials: Credentials | None) -> None:
-    """Raises WorkerUnreachableError that says which side refuses what; silent where nobody answers."""
+    """Raises WorkerUnreachableError that says which side refuses what; returns if there is no answer."""
     if address.is_unix:
         return
     try:
@@ -32,7 +32,7 @@ def check_handshake(address: Address, credentials: Credentials | None) -> None:
 
 
 def _demand(connection: socket.socket) -> str | None:
-    """Whether the other side begins a handshake; nothing is verified and nothing is told."""
+    """Whether the other side starts a handshake; nothing is verified or revealed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -44,7 +44,7 @@ def _demand(connection: socket.socket) -> str | None:
 
 
 def _refusal(connection: socket.socket, files: TlsFiles, host: str) -> str | None:
-    """With TLS 1.3 a client learns only by its first read what the server thinks of its certificate."""
+    """With TLS 1.3 only the first read shows a client whether the server accepts its certificate."""
     try:
         encrypted = files.context.wrap_socket(connection, server_hostname=host)
     except ssl.SSLCertVerificationError as error:
@@ -62,7 +62,7 @@ def _refusal(connection: socket.socket, files: TlsFiles, host: str) -> str | Non
 
 
 def _problem(certificate: bytes) -> str:
-    """gRPC closes the connection without a word, so that only what is seen from here can be said."""
+    """The problem as seen from this side: gRPC closes the connection without a reason."""
     try:
         check_time(x509.load_pem_x509_certificates(certificate)[0])
     except ConfigurationError as error:

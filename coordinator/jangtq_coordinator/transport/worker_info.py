@@ -1,4 +1,4 @@
-"""Those who hold experts, as they describe themselves, and whether they fit. Knows no network."""
+"""Workers' descriptions of themselves, and whether they fit the bundle. Knows no network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ LOCAL = "coordinator"
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """One process that holds experts, as it described itself; `instance` tells it from an earlier one.
+    """One process that holds experts, as it described itself; `instance` differs after each start.
 
     is_here: whether it is another process of this user on this machine.
     """
@@ -44,7 +44,7 @@ class WorkerInfo:
 
 
 def worker_from(name: str, reply: pb.DescribeReply) -> WorkerInfo:
-    """What a worker said of itself. Raises WorkerMismatchError for what cannot be."""
+    """A worker's description. Raises WorkerMismatchError if it is impossible."""
     try:
         ranges, taken_over = read_ranges(reply.expert_ranges), read_ranges(reply.taken_over)
     except ConfigurationError as error:
@@ -88,7 +88,7 @@ def check_workers(workers: Sequence[WorkerInfo], *, fingerprint: str, protocol_v
 
 
 def check_unchanged(expected: WorkerInfo, found: WorkerInfo) -> None:
-    """Raises WorkerMismatchError where a worker came back as another one."""
+    """Raises WorkerMismatchError if a worker came back as another one."""
     for what, was, now in (
         ("bundle", expected.fingerprint[:12], found.fingerprint[:12]),
         ("protocol", str(expected.protocol_version), str(found.protocol_version)),

@@ -1,4 +1,4 @@
-"""A connected socket that carries frames both ways, plain or inside TLS. Knows nothing of what they hold."""
+"""A connected socket that carries frames both ways, plain or inside TLS. Knows no calls."""
 
 import contextlib
 import math
@@ -43,7 +43,7 @@ class FrameSocket:
         self.set_timeout(None)
 
     def set_timeout(self, seconds: float | None) -> None:
-        """How long the other side may stay silent; None waits for ever."""
+        """Seconds that the other side may be silent; None waits for ever."""
         self._timeout_seconds = seconds
         if self._is_tls:
             self._socket.settimeout(seconds)
@@ -81,7 +81,7 @@ class FrameSocket:
         return self._view[:size].toreadonly()
 
     def interrupt(self) -> None:
-        """End the connection, so that whoever waits for it wakes up."""
+        """End the connection, and wake the thread that waits for it."""
         with contextlib.suppress(OSError):
             # Not SSLSocket.shutdown, which takes the encryption from under a thread that reads.
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
@@ -151,7 +151,7 @@ class FrameSocket:
                 self._check_deadline("the other side stayed silent")
 
     def _check_deadline(self, words: str) -> None:
-        """The time starts with the first check, so that none is taken where nobody has to wait."""
+        """The time starts with the first check, so that no clock is read without a wait."""
         if self._timeout_seconds is None:
             return
         now = time.monotonic()

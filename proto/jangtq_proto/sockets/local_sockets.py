@@ -28,7 +28,7 @@ class SocketFolder:
         self.path = path or user_folder()
 
     def machine_id(self) -> str:
-        """A random word that everybody who may enter the folder reads alike, made when it is missing."""
+        """A random word, the same for all processes that may enter the folder; made if it is missing."""
         self._make()
         file = self.path / _MACHINE_ID
         if not file.exists():
@@ -46,7 +46,7 @@ class SocketFolder:
         return path
 
     def holds(self, path: Path, machine_id: str) -> bool:
-        """Whether a socket that a worker told of, with its machine's id, lies in this very folder."""
+        """Whether a socket that a worker announced, with its machine's id, is in this folder."""
         if not machine_id or path.parent != self.path:
             return False
         try:
@@ -60,7 +60,7 @@ class SocketFolder:
         self._check()
 
     def _check(self) -> None:
-        """Another user may have made it first, to listen in."""
+        """Check the owner: another user may have made the folder first, to listen."""
         found = self.path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
             raise PermissionError(f"{self.path} must be a folder of user {os.getuid()} with mode 0700")
@@ -73,7 +73,7 @@ def socket_name(listen: Address, purpose: str) -> str:
 
 
 def answers(path: Path) -> bool:
-    """Whether somebody listens at a Unix socket."""
+    """Whether a process listens at a Unix socket."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(_CONNECT_SECONDS)
         try:
@@ -84,7 +84,7 @@ def answers(path: Path) -> bool:
 
 
 def _create_once(file: Path, text: str) -> None:
-    """Whoever comes first decides; nobody ever reads half of it."""
+    """Create a file atomically; the first process decides its content."""
     draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
     draft.write_text(text)
     try:

@@ -1,4 +1,4 @@
-"""What is set of plain sockets, and how one is polled."""
+"""Options of plain sockets, and polling."""
 
 import math
 import os
@@ -11,7 +11,7 @@ _KEEPALIVE_SECONDS: Final = 30
 
 
 def tune(sock: socket.socket) -> None:
-    """Send at once, and notice a machine that went away."""
+    """Send without delay, and detect a machine that is gone."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if sock.family == socket.AF_UNIX:
         return
@@ -30,8 +30,8 @@ def set_kernel_timeout(sock: socket.socket, option: int, seconds: float) -> None
 def poll(sock: socket.socket, view: memoryview, nanoseconds: int) -> int | None:
     """Look again and again for a while: a thread that never sleeps need not be woken.
 
-    Returns the bytes received, None where none came. Where there are fewer cores than pollers, whoever has
-    something to do goes first.
+    Returns the bytes received, None where none came. Where there are fewer cores than pollers, a thread
+    with work goes first.
     """
     end = time.perf_counter_ns() + nanoseconds
     while True:

@@ -1,1 +1,1 @@
-"""Calls and answers as bytes: protobuf messages, frames, checks of what arrives."""
+"""Calls and answers as bytes: frames, messages, and checks of what arrives."""

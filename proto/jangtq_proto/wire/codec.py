@@ -1,4 +1,4 @@
-"""Rows, expert ids and router weights of a call, and the checks of whatever arrives."""
+"""Rows, expert ids and router weights of a call, and the checks of what arrives."""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from jangtq_proto.wire.row_type import RowType
 
 PROTOCOL_VERSION: Final = 5
 NO_COMPRESSION: Final = 1
-"""As gRPC's set of algorithms: neither side compresses, and what is compressed may become anything."""
+"""gRPC's set of compression algorithms: none, since compressed data may expand without limit."""
 _MESSAGE_OVERHEAD: Final = 4096
 """For headers, and for what protobuf puts around a frame."""
 
@@ -45,7 +45,7 @@ _Item = TypeVar("_Item", bound=np.generic)
 
 @dataclass(frozen=True)
 class CallShape:
-    """What a worker knows of its model, against which every call is checked."""
+    """The sizes of a worker's model, against which every call is checked."""
 
     layer_count: int
     hidden_size: int

@@ -41,7 +41,7 @@ GREETING_LIMIT: Final = _GREETING.size
 ANSWER_HEAD_BYTES: Final = _ANSWER.size
 OK: Final = 0
 NO_CALL: Final = 0
-"""The call id of what answers no call in particular."""
+"""The call id of an answer to no particular call."""
 
 
 class AnswerFrame(NamedTuple):
@@ -56,7 +56,7 @@ class AnswerFrame(NamedTuple):
 
     @property
     def message(self) -> str:
-        """What goes with a status other than 0."""
+        """The message of a status other than 0."""
         return bytes(self.payload).decode(errors="replace")
 
 
@@ -66,7 +66,7 @@ def frame_limit(hidden_size: int) -> int:
 
 
 def greeting(ticket: bytes) -> bytes:
-    """What the side that connects says first."""
+    """The first bytes of the connecting side."""
     return _GREETING.pack(_GREETING.size - LENGTH.size, _MAGIC, ticket)
 
 
@@ -149,7 +149,7 @@ def answer_frame(
 
 
 def failure_frame(call_id: int, status: int, message: str) -> bytes:
-    """An answer that says why there are no partial sums."""
+    """An answer with an error instead of partial sums."""
     text = message.encode()
     return _ANSWER.pack(_ANSWER.size - LENGTH.size + len(text), status, call_id, 0, 0, 0) + text
 
@@ -165,7 +165,7 @@ def read_answer(frame: Bytes) -> AnswerFrame:
 
 
 def read_answer_id(frame: Bytes) -> int:
-    """Which call is answered. Raises CallRejectedError for a frame that cannot be an answer."""
+    """The id of the answered call. Raises CallRejectedError for a frame that cannot be an answer."""
     _check_size(frame, "an answer", _ANSWER.size)
     call_id: int = _HEAD.unpack_from(frame)[2]
     return call_id

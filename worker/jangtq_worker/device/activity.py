@@ -1,4 +1,4 @@
-"""What the open streams asked lately, so that long calls let others by. Knows no transport."""
+"""Recent calls of the open streams, so that long calls let other streams go first. Knows no transport."""
 
 import threading
 import time
@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from typing import Final
 
 LATELY_NS: Final = 1_000_000_000
-"""Coordinators that decode ask every few milliseconds: no call waits for a stream quiet for so long."""
+"""Decoding coordinators call every few milliseconds: no call waits for a stream that is quiet this long."""
 ALONE_NS: Final = 5_000_000
-"""Coordinators that decode at once ask more often than this."""
+"""Coordinators that decode at the same time call more often than this."""
 _NEVER: Final = -(1 << 62)
 
 
 class StreamActivity:
-    """One stream: when it asked last, for anything and for something short, as time.monotonic_ns."""
+    """One stream: the time.monotonic_ns of its last call, and of its last short call."""
 
     __slots__ = ("asked_ns", "asked_short_ns")
 
@@ -22,14 +22,14 @@ class StreamActivity:
         self.asked_ns = self.asked_short_ns = _NEVER
 
     def note(self, *, is_long: bool) -> None:
-        """It asks now."""
+        """Record a call now."""
         self.asked_ns = time.monotonic_ns()
         if not is_long:
             self.asked_short_ns = self.asked_ns
 
 
 class Activity:
-    """The streams that are open. Thread-safe."""
+    """The open streams. Thread-safe."""
 
     def __init__(self) -> None:
         self._streams: tuple[StreamActivity, ...] = ()
@@ -37,7 +37,7 @@ class Activity:
 
     @contextmanager
     def stream(self) -> Iterator[StreamActivity]:
-        """A stream that is open for as long as the block lasts."""
+        """A stream that stays open while the block runs."""
         stream = StreamActivity()
         with self._change:
             self._streams += (stream,)
@@ -48,11 +48,11 @@ class Activity:
                 self._streams = tuple(other for other in self._streams if other is not stream)
 
     def is_alone(self, stream: StreamActivity) -> bool:
-        """Whether no other stream asked for ALONE_NS: the thread that reads for all may answer this one."""
+        """Whether no other stream called for ALONE_NS: the thread that reads for all may answer this one."""
         since = time.monotonic_ns() - ALONE_NS
         return all(other is stream or other.asked_ns < since for other in self._streams)
 
     def is_kept_by_others(self, stream: StreamActivity | None) -> bool:
-        """Whether any other stream asked lately for something short."""
+        """Whether another stream had a short call recently."""
         since = time.monotonic_ns() - LATELY_NS
         return any(other is not stream and other.asked_short_ns >= since for other in self._streams)

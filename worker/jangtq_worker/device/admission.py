@@ -1,4 +1,4 @@
-"""Takes expert calls for the shard of this worker, whatever connection they come over. Knows no transport."""
+"""Admits expert calls to this worker's shard, from any connection. Knows no transport."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ _LOOK_SECONDS: Final = 0.01
 
 
 class InFlight:
-    """`with in_flight:` counts one more for as long as the block lasts. Raises WorkerBusyError when full."""
+    """`with in_flight:` counts one more while the block runs. Raises WorkerBusyError when full."""
 
     def __init__(self, what: str, most: int | None = None) -> None:
         self._what = what
@@ -30,7 +30,7 @@ class InFlight:
         self._is_awaited = False
 
     def wait_until_none(self, timeout_seconds: float) -> bool:
-        """False when some were still counted at the end."""
+        """False if the time-out came first."""
         end = time.monotonic() + timeout_seconds
         with self._state:
             self._is_awaited = True
@@ -55,7 +55,7 @@ class InFlight:
 
 
 class Admission:
-    """Refuses calls until `serve` hands it a shard, and again after `drain`.
+    """Refuses calls until `serve` gives it a shard, and again after `drain`.
 
     A transport counts each stream in `streams`, has it in `activity`, and counts each call in `in_flight`
     until its answer left.
@@ -71,15 +71,15 @@ class Admission:
         self._draining = False
 
     def serve(self, shard: Shard) -> None:
-        """Begin to answer."""
+        """Start to answer calls."""
         self._shard = shard
 
     def hold(self, layers: tuple[LoadedLayer, ...]) -> None:
-        """From the next call on ask these layers instead. Raises ClusterError while there are none."""
+        """Use these layers from the next call on. Raises ClusterError before `serve`."""
         self.shard().hold(layers)
 
     def wait_until_left(self, *, quiet_seconds: float, timeout_seconds: float) -> None:
-        """Return when every stream was closed, or when those that were not have been quiet for a while."""
+        """Wait until every stream is closed, or those left have been quiet for `quiet_seconds`."""
         end = time.monotonic() + timeout_seconds
         while time.monotonic() < end:
             before = self.in_flight.total
@@ -87,12 +87,12 @@ class Admission:
                 return
 
     def drain(self, timeout_seconds: float) -> bool:
-        """Refuse new calls and wait for those in flight; False when some were still running at the end."""
+        """Refuse new calls and wait for those in flight; False if some still ran at the time-out."""
         self._draining = True
         return self.in_flight.wait_until_none(timeout_seconds)
 
     def shard(self) -> Shard:
-        """Raises ClusterError while there is none to be asked."""
+        """The shard. Raises ClusterError while there is none."""
         if self._draining:
             raise WorkerUnreachableError("this worker is stopping")
         if self._shard is None:
@@ -100,14 +100,14 @@ class Admission:
         return self._shard
 
     def is_quiet_for(self, stream: StreamActivity) -> bool:
-        """Whether a call of this stream, which comes now, makes no other stream wait."""
+        """Whether a call of this stream now would make no other stream wait."""
         return self.activity.is_alone(stream) and self.in_flight.count == 0
 
     def answer(self, frame: bytes, stream: StreamActivity | None = None) -> bytes:
-        """The frame that answers the frame of a call, whatever goes wrong.
+        """The answer's frame for a call's frame, in every case.
 
-        A call that finds too many others here is answered by WorkerBusyError: it may come later, or go to
-        another worker. stream: that over which it came, where it came over one.
+        With too many calls in flight the answer is WorkerBusyError; the call may come later, or go to another
+        worker. stream: the stream over which it came, if any.
         """
         call_id = NO_CALL
         try:

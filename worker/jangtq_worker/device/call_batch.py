@@ -1,4 +1,4 @@
-"""Several calls for one layer as one, and its answer apart again. Pure.
+"""Joins several calls for one layer, and splits the answer again. Pure.
 
 A joined call gives each row the bits that it has alone: LoadedLayer.forward promises that.
 """
@@ -14,11 +14,11 @@ from jangtq_kernels.backend import NO_EXPERT, PartialSums
 from jangtq_proto.wire.codec import LayerCall
 
 MOST_JOINED_ROWS: Final = 512
-"""Whoever comes first waits for all; beyond this, codes that are read once for all save little."""
+"""The first call waits for all; beyond this many rows, reading codes once for all saves little."""
 
 
 def goes_along(calls: Sequence[LayerCall], other: LayerCall) -> bool:
-    """Whether one more call may be joined to these, which go together already."""
+    """Whether one more call may join these, which are joined already."""
     first = calls[0]
     if (other.layer, other.prefill, other.rows.dtype) != (first.layer, first.prefill, first.rows.dtype):
         return False

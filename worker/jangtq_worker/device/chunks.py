@@ -1,4 +1,4 @@
-"""One long call as several short ones, and their answers as one. Pure.
+"""Cuts a long call into slices, and puts their answers together. Pure.
 
 A slice gives each row the bits that it has in the whole call: LoadedLayer.forward promises that.
 """
@@ -13,10 +13,10 @@ from jangtq_kernels.backend import PartialSums
 from jangtq_proto.wire.codec import LayerCall
 
 SLICE_ROWS: Final = 128
-"""Who waits with a short call waits for so many rows at most, where rows take long. On the CPU 512 rows take
+"""A short call waits for at most this many rows of a long one, if rows take long. On the CPU 512 rows take
 1.1 to 1.2 times as long in such slices, which read weights again, and 1.3 to 1.45 times in slices of 64."""
 SLICE_NS: Final = 10_000_000
-"""Slices that take less are longer: they would spare others little, and Metal's tiles want many rows."""
+"""Slices that take less get longer: shorter ones save others little, and Metal's tiles need many rows."""
 
 
 def is_long(call: LayerCall) -> bool:

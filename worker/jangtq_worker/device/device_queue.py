@@ -1,8 +1,8 @@
-"""Who uses the device next: whoever came first, together with everybody whose call can go along.
+"""The order of calls on the device: first come, first served, joined with waiting calls that fit.
 
-A stream has one call here at a time, so that streams take turns however long or many their calls are. A long
-call may take several turns: then those who wait with short calls come first, and other long ones in turn. The
-thread that brought a call computes it; only who has to wait is woken. Knows no experts.
+A stream has one call here at a time, so that streams take turns. A long call may take several turns: waiting
+short calls go first, and other long ones take turns with it. The thread that brought a call computes it; only
+waiting threads are woken. Knows no experts.
 """
 
 import threading
@@ -17,7 +17,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(slots=True)
 class _Place(Generic[Call, Answer]):
-    """A call in the queue; `woken` is held until it is answered or it is its turn."""
+    """A call in the queue; `woken` stays locked until the call is answered or has its turn."""
 
     call: Call
     woken: threading.Lock = field(default_factory=threading.Lock)
@@ -28,8 +28,8 @@ class DeviceQueue(Generic[Call, Answer]):
     """`compute` answers calls that go together, each by an answer or its error; one thread at a time runs it.
 
     A call that is alone may be answered by None: it takes one more turn.
-    goes_along: whether a waiting call may be computed together with these.
-    is_long: whether short calls are let by after each of its turns.
+    goes_along: whether a waiting call may join these.
+    is_long: whether short calls go first after each of its turns.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class DeviceQueue(Generic[Call, Answer]):
         return len(self._waiting)
 
     def take(self, call: Call) -> Answer:
-        """The answer to a call, in its turn. Raises the call's error."""
+        """Wait for a call's turn and return its answer. Raises the call's error."""
         place: _Place[Call, Answer] = _Place(call)
         with self._state:
             is_first = not self._is_taken
@@ -64,14 +64,14 @@ class DeviceQueue(Generic[Call, Answer]):
         return self._outcome(place)
 
     def try_take(self) -> bool:
-        """Take the device for a call without a place in the queue, if it is free; then `pass_on` it."""
+        """Take the device for a call outside the queue, if it is free; `pass_on` gives it back."""
         with self._state:
             is_free = not self._is_taken
             self._is_taken = True
             return is_free
 
     def pass_on(self) -> None:
-        """The device goes to the call that waits longest, or is free."""
+        """Give the device to the call that waits longest, or free it."""
         with self._state:
             if self._waiting:
                 self._waiting.popleft().woken.release()
@@ -110,7 +110,7 @@ class DeviceQueue(Generic[Call, Answer]):
             place.woken.release()
 
     def _let_by(self, place: _Place[Call, Answer]) -> None:
-        """Let by who waits; returns when it is this one's turn again."""
+        """Let waiting calls go first; returns at this call's next turn."""
         with self._state:
             if not self._waiting:
                 return

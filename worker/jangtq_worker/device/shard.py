@@ -1,4 +1,4 @@
-"""The experts one worker holds, asked for partial sums."""
+"""The experts of one worker, which compute partial sums."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from jangtq_worker.device.work import Computed, Work
 class ShardAnswer(NamedTuple):
     """The partial sums of one call, and how long it waited and took.
 
-    Calls that were computed together share what that took by their rows; the rest of it was waiting.
+    Joined calls share the computing time by their rows; the rest counts as waiting.
     """
 
     partial_sums: PartialSums
@@ -28,19 +28,19 @@ class ShardAnswer(NamedTuple):
 
 
 class Shard:
-    """Layers of experts on one device. Streams take turns; calls for one layer that wait are one.
+    """Layers of experts on one device. Streams take turns; waiting calls for one layer are joined.
 
-    Long calls are computed slice by slice where others might wait for them.
+    Long calls are computed in slices if other streams might wait.
     """
 
     def __init__(self, layers: tuple[LoadedLayer, ...]) -> None:
         self.hold(layers)
         self._row_ns = 0.0
-        """What a row of a long call took last."""
+        """Seconds a row of the last long call."""
         self._turns = DeviceQueue(self._compute, _goes_along, is_long=lambda work: work.is_long)
 
     def hold(self, layers: tuple[LoadedLayer, ...]) -> None:
-        """From the next call on ask these layers instead."""
+        """Use these layers from the next call on."""
         self.layers = layers
         self._native = open_native_answers(layers)
 
@@ -50,14 +50,13 @@ class Shard:
 
     @property
     def waiting(self) -> int:
-        """Calls that wait for the device now."""
+        """The number of calls that wait for the device."""
         return self._turns.waiting
 
     def answer_at_once(self, frame: bytes, row_count: int) -> bytes | None:
         """The frame that answers a call's, computed in native code.
 
-        None, and the call was never asked, where the device is not free, or where only Python can ask the
-        layer or say what is wrong.
+        None if the device is not free, or if only Python can compute the call or explain its error.
         """
         native = self._native
         if native is None or not self._turns.try_take():
@@ -73,7 +72,7 @@ class Shard:
     def forward(self, call: LayerCall, has_others: Callable[[], bool]) -> ShardAnswer:
         """Raises CallRejectedError for a malformed call and WorkerFaultError for answers out of range.
 
-        has_others: whether others asked lately, who are not to wait for all of a long call.
+        has_others: whether other streams called recently, which must not wait for all of a long call.
         """
         asked = time.perf_counter_ns()
         computed = self._turns.take(Work(call, has_others))
@@ -85,7 +84,7 @@ class Shard:
             return [self._compute_up_to(works[0], works[0].next_end(slice_rows(self._row_ns)))]
         try:
             return self._compute_together([work.call for work in works])
-        except Exception:  # whose call it was shows when each is computed alone
+        except Exception:  # computed alone, each call shows whether the fault is its own
             return [self._compute_up_to(work, len(work.call.rows)) for work in works]
 
     def _compute_together(self, calls: Sequence[LayerCall]) -> list[Computed]:
@@ -95,7 +94,7 @@ class Shard:
         return [Computed(part, int(nanoseconds_a_row * len(part.finest))) for part in split(sums, calls)]
 
     def _compute_up_to(self, work: Work, end: int) -> Computed | BaseException | None:
-        """None where there is more to compute."""
+        """None while there is more to compute."""
         rows = end - work.done
         started = time.perf_counter_ns()
         try:
@@ -114,7 +113,7 @@ class Shard:
 
 
 def _goes_along(works: Sequence[Work], other: Work) -> bool:
-    """Short calls with short ones and long ones with long ones, where nobody else waits for these."""
+    """Short calls join short ones; long calls join long ones if no other stream waits."""
     if other.is_long != works[0].is_long or not (works[0].is_whole and other.is_whole):
         return False
     return goes_along([work.call for work in works], other.call)

@@ -1,4 +1,4 @@
-"""A call from its first turn at the device to its last. Decides how much of it is computed next."""
+"""The progress of one call over its turns. Decides how much of it is computed next."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ class Computed(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """A call until it is answered.
+    """A call that is not answered yet.
 
-    has_others: whether others asked lately, who are not to wait for all of a long call.
-    layer: that which answers the call, from its first slice to its last.
+    has_others: whether other streams called recently, which must not wait for all of a long call.
+    layer: the layer that computes every slice of the call.
     """
 
     call: LayerCall
@@ -38,25 +38,25 @@ class Work:
 
     @property
     def gives_way(self) -> bool:
-        """Whether others are to have their turn before all of it is computed."""
+        """Whether other calls get turns before all of it is computed."""
         return self.is_long and not self._is_refused_in_part and self.has_others()
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it may be computed at once, with others even."""
+        """Whether all of it may be computed at once, even joined with others."""
         return self.done == 0 and not self.gives_way
 
     def next_end(self, most_rows: int) -> int:
-        """Where what is to be computed next ends: all, or a slice of so many rows where it gives way."""
+        """The end of the next rows to compute: all, or a slice if it gives way."""
         rows = len(self.call.rows)
         return slice_end(self.done, rows, most_rows) if self.gives_way else rows
 
     def next_call(self, end: int) -> LayerCall:
-        """The rows from those done to before `end`."""
+        """The call for the rows from the first open one to before `end`."""
         return self.call if end - self.done == len(self.call.rows) else cut(self.call, self.done, end)
 
     def take(self, part: PartialSums, end: int, took_ns: int) -> Computed | None:
-        """Take the answer to the rows up to `end`. Returns that to the whole call once it is there."""
+        """Add the answer for the rows up to `end`; returns the whole answer once it is complete."""
         self.parts.append(part)
         self.done = end
         self.compute_ns += took_ns
@@ -64,7 +64,7 @@ class Work:
         return Computed(put_together(self.parts), self.compute_ns) if is_all else None
 
     def begin_again(self) -> None:
-        """Whole, so that the error is that of the whole call."""
+        """Start again with the whole call, so that an error is that of the whole call."""
         self._is_refused_in_part = True
         self.done = 0
         self.parts.clear()

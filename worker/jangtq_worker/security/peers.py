@@ -1,4 +1,4 @@
-"""Who is connected inside TLS, and for how long their certificates let them stay. Knows no calls."""
+"""The peers connected inside TLS, which stay while their certificates are valid. Knows no calls."""
 
 import logging
 import threading
@@ -17,7 +17,7 @@ _log = logging.getLogger("jangtq.worker.tls")
 
 
 class PeerRefusedError(Exception):
-    """A certificate that was good when its connection began is so no more."""
+    """A peer's certificate is not valid any more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class _Peer:
 
 
 class Peers:
-    """TLS looks at a certificate once; this looks again every second. Thread-safe."""
+    """TLS checks a certificate once; this checks again every second. Thread-safe."""
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
@@ -37,18 +37,18 @@ class Peers:
         self._thread = threading.Thread(target=self._watch, name="peers", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the checks."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop the checks."""
         self._stopped.set()
 
     @contextmanager
     def known(self, certificate: x509.Certificate, end: Callable[[], object]) -> Iterator[None]:
-        """While the block lasts, another thread calls `end` once the certificate is not good any more.
+        """While the block runs, another thread calls `end` once the certificate is not valid any more.
 
-        Raises PeerRefusedError where it is not good at the begin.
+        Raises PeerRefusedError if it is not valid at the start.
         """
         peer = _Peer(certificate, end)
         with self._lock:
@@ -62,7 +62,7 @@ class Peers:
                 self._peers.discard(peer)
 
     def look(self) -> None:
-        """End what is not to go on."""
+        """End connections whose certificates are not valid any more."""
         with self._lock:
             peers = tuple(self._peers)
         for peer in peers:

@@ -1,4 +1,4 @@
-"""gRPC's view of certificates: a worker's own, read for each connection, and callers'. Knows no address."""
+"""Certificates for gRPC: the worker's own, read for each connection, and the callers'. Knows no address."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +17,7 @@ _Answer = Callable[[_Asked, grpc.ServicerContext], _Reply]
 
 
 def server_credentials(credentials: Credentials) -> grpc.ServerCredentials:
-    """Demands a certificate of everybody, and takes up changed files with the next connection."""
+    """Demands a certificate of each caller; changed files take effect with the next connection."""
     shown = _Shown(credentials)
     return grpc.dynamic_ssl_server_credentials(
         _configuration(shown.files),
@@ -27,14 +27,14 @@ def server_credentials(credentials: Credentials) -> grpc.ServerCredentials:
 
 
 class _Shown:
-    """What gRPC was told last."""
+    """The files that gRPC got last."""
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
         self.files = credentials.current()
 
     def changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """What gRPC was not told yet."""
+        """The new files, if gRPC does not have them yet."""
         files = self._credentials.current()
         if files is self.files:
             return None
@@ -47,7 +47,7 @@ def _configuration(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
 
 
 class PeerCheck(grpc.ServerInterceptor):
-    """Looks at the certificate behind each question, however old its connection, and while it is answered."""
+    """Checks the caller's certificate at each RPC, and while it is answered."""
 
     def __init__(self, peers: Peers) -> None:
         self._peers = peers
@@ -89,7 +89,7 @@ class PeerCheck(grpc.ServerInterceptor):
         return checked
 
     def _known(self, context: grpc.ServicerContext) -> AbstractContextManager[None]:
-        """Whoever comes through a Unix socket shows none."""
+        """Callers through a Unix socket have none."""
         shown = b"".join(context.auth_context().get("x509_pem_cert", ()))  # type: ignore[arg-type]  # a list
         if not shown:
             return nullcontext()

@@ -1,4 +1,4 @@
-"""Listening sockets, and a thread for each connection that comes in. Knows nothing of what is said there."""
+"""Listening sockets, and a thread for each accepted connection. Knows no calls."""
 
 import contextlib
 import logging
@@ -13,7 +13,7 @@ _log = logging.getLogger("jangtq.worker.express")
 
 
 class Acceptor:
-    """`host` is run in a thread of its own for each connection; the thread ends with it."""
+    """Runs `host` in a thread for each connection; the thread ends with it."""
 
     def __init__(
         self, listeners: Sequence[socket.socket], host: Callable[[socket.socket], None], *, most: int
@@ -22,11 +22,11 @@ class Acceptor:
         self._host = host
         self._places = threading.BoundedSemaphore(most)
         self._closing, self._close_signal = socket.socketpair()
-        self._thread = threading.Thread(target=self._accept_all, name="express-door", daemon=True)
+        self._thread = threading.Thread(target=self._accept_all, name="express-accept", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Let nobody in any more."""
+        """Stop accepting."""
         self._close_signal.close()
         self._thread.join(_END_SECONDS)
 

@@ -1,4 +1,4 @@
-"""A worker's express port: hands out tickets, and opens its sockets when the first one is asked for."""
+"""A worker's express port: issues tickets, and opens its sockets with the first one."""
 
 import contextlib
 import logging
@@ -58,7 +58,7 @@ class ExpressListener:
         self._closed = False
 
     def admit(self) -> pb.OpenExpressReply:
-        """A ticket, and where to show it. Raises ClusterError."""
+        """A new ticket, and where to use it. Raises ClusterError."""
         self._admission.shard()
         with self._lock:
             if self._closed:
@@ -67,12 +67,12 @@ class ExpressListener:
         return pb.OpenExpressReply(ticket=self._tickets.issue(), port=self._port, local_socket=self._local)
 
     def open(self) -> None:
-        """Open its sockets now. Raises ConfigurationError where the port that was chosen cannot be had."""
+        """Open the sockets now. Raises ConfigurationError if the chosen port is not free."""
         with self._lock:
             self._open()
 
     def close(self) -> None:
-        """Let nobody in any more and end every connection, whatever it is doing."""
+        """Stop accepting and end every connection."""
         with self._lock:
             self._closed = True
             for frames in self._open_sockets:
@@ -87,7 +87,7 @@ class ExpressListener:
             self._door = Acceptor(self._listen(), self._host, most=_MOST_CONNECTIONS)
 
     def _listen(self) -> list[socket.socket]:
-        """Raises WorkerFaultError when there is no way in at all."""
+        """Raises WorkerFaultError if no socket can be opened."""
         listeners = [] if self._settings.listen.is_unix else self._listen_on_tcp()
         try:
             listeners.append(self._listen_locally())
@@ -98,7 +98,7 @@ class ExpressListener:
         return listeners
 
     def _listen_on_tcp(self) -> list[socket.socket]:
-        """None where no port is free; raises ConfigurationError where that is a certain one."""
+        """None if no port is free; raises ConfigurationError if a certain one was chosen."""
         host, port = self._settings.listen.host, self._settings.port
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -151,7 +151,7 @@ class ExpressListener:
     def _good(
         self, connection: socket.socket, frames: FrameSocket
     ) -> contextlib.AbstractContextManager[None]:
-        """Interrupted once the other side's certificate is not good any more."""
+        """The peer, whose connection is interrupted once its certificate is not valid any more."""
         peers = self._settings.peers
         shown = connection.getpeercert(binary_form=True) if isinstance(connection, ssl.SSLSocket) else None
         if peers is None or shown is None:
@@ -160,7 +160,7 @@ class ExpressListener:
 
     @contextlib.contextmanager
     def _known(self, frames: FrameSocket) -> Iterator[None]:
-        """`close` interrupts what is known."""
+        """A registered connection, which `close` interrupts."""
         with self._lock:
             self._open_sockets.add(frames)
             if self._closed:

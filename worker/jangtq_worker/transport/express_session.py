@@ -19,7 +19,7 @@ _log = logging.getLogger("jangtq.worker.express")
 
 
 class ExpressSession:
-    """Runs in the thread that the connection has for itself."""
+    """Runs in the connection's own thread."""
 
     def __init__(self, frames: FrameSocket, admission: Admission) -> None:
         self._frames = frames
@@ -27,7 +27,7 @@ class ExpressSession:
         self._limit = frame_limit(admission.shape.hidden_size)
 
     def run(self, tickets: Tickets) -> None:
-        """Until the other side leaves. Raises OSError when the connection breaks."""
+        """Answer calls until the other side leaves. Raises OSError if the connection breaks."""
         self._frames.set_timeout(GREETING_SECONDS)
         if not self._shows_ticket(tickets):
             _log.warning("refused an express connection without a good ticket")

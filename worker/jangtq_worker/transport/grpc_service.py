@@ -25,14 +25,14 @@ from jangtq_worker.transport.grpc_stream import CallStream
 
 @dataclass(frozen=True)
 class Identity:
-    """What never changes while a worker runs."""
+    """Facts that do not change while a worker runs."""
 
     bundle: Bundle
     device: str
 
 
 class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
-    """Answers at the admission, over streams of its own or over the express transport to which it lets in."""
+    """The RPCs of a worker. Calls come over its streams, or over express, for which it issues tickets."""
 
     def __init__(self, identity: Identity, admission: Admission, extension: Extension) -> None:
         self._identity = identity
@@ -45,19 +45,19 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
         self._leaving = False
 
     def announce(self, local_socket: pb.LocalSocket | None) -> None:
-        """From now on tell where coordinators on this machine find the service."""
+        """Describe the Unix socket for coordinators on this machine from now on."""
         self._local_socket = local_socket
 
     def hold(self, ranges: tuple[ExpertRange, ...]) -> None:
-        """From now on say that these experts are held."""
+        """Describe these experts as held from now on."""
         self._ranges = ranges
 
     def offer(self, express: ExpressListener) -> None:
-        """From now on let coordinators in to the express transport."""
+        """Offer express connections from now on."""
         self._express = express
 
     def leave(self) -> None:
-        """From now on say that nothing more shall be asked here."""
+        """Describe the worker as leaving from now on."""
         self._leaving = True
 
     def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeReply:

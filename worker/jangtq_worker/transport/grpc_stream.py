@@ -1,7 +1,7 @@
 """One open stream of expert calls, answered in turn. Knows no experts.
 
-Below `grpc.Server`, whose own streams change threads six times a call: here the thread that reads gRPC's
-sockets answers quick calls itself, and hands only long ones over to the thread that the stream has.
+It works below `grpc.Server`, whose own streams change threads six times a call: here the thread that reads
+gRPC's sockets answers quick calls itself, and passes only long ones to the stream's own thread.
 """
 
 import queue
@@ -20,7 +20,7 @@ from jangtq_worker.device.admission import InFlight
 
 QUICK_NS: Final = 2_000_000
 SHORT_BYTES: Final = 1 << 16
-"""gRPC takes so many whether the other side reads or not."""
+"""gRPC accepts this many bytes even if the other side does not read."""
 _NO_FLAGS: Final = 0
 _Finished = tuple[None, tuple[()]]
 _NOTHING_FINISHED: Final[_Finished] = (None, ())
@@ -43,7 +43,7 @@ class _Call(Protocol):
 class CallStream:
     """`answer` makes the frame of an answer from that of a call.
 
-    is_alone: whether no other stream would have to wait for a call that is answered at once.
+    is_alone: whether no other stream would wait for a call that is answered at once.
     """
 
     def __init__(
@@ -55,10 +55,13 @@ class CallStream:
         self._until_sent = ExitStack()
         self._handed_over: queue.SimpleQueue[bytes | Exception | None] = queue.SimpleQueue()
         self._most_rows = 0
-        """That are quick, by the time that the call before took; before the first that is not known."""
+        """The rows of a quick call, by the time of the call before; unknown before the first."""
 
     def run(self, context: grpc.ServicerContext) -> None:
-        """Until the other side leaves. Raises CallRejectedError for bytes that are no call."""
+        """Answer calls until the other side leaves.
+
+        Raises CallRejectedError for bytes that are not a call.
+        """
         self._call: _Call = context._rpc_event.call  # type: ignore[attr-defined]
         context.send_initial_metadata(())
         self._call.start_server_batch((_receiving(),), self._on_received)
@@ -68,7 +71,7 @@ class CallStream:
             self._reply(work)
 
     def _on_received(self, event: _Event) -> _Finished:
-        """Runs in the thread that reads the sockets, which no exception may end."""
+        """Runs in the thread that reads the sockets; no exception may end it."""
         try:
             self._take(event.batch_operations[-1].message())
         except Exception as error:
@@ -93,7 +96,7 @@ class CallStream:
             self._send(pb.Frame(data=answer).SerializeToString())
 
     def _send(self, data: bytes) -> None:
-        """Send a reply, and await the next call; a short one together, which spares gRPC a turn."""
+        """Send a reply and await the next call; a short reply in one operation, which saves gRPC a turn."""
         sending = cygrpc.SendMessageOperation(data, _NO_FLAGS)
         if len(data) <= SHORT_BYTES:
             self._call.start_server_batch((sending, _receiving()), self._on_received)
@@ -120,5 +123,5 @@ def _read(data: bytes) -> bytes:
 
 
 def _receiving() -> object:
-    """A new one each time, since it keeps the bytes that it received."""
+    """A new operation each time, since it keeps the bytes that it received."""
     return cygrpc.ReceiveMessageOperation(_NO_FLAGS)

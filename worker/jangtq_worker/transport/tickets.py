@@ -1,4 +1,4 @@
-"""One-time tickets: whoever shows one within seconds may open one connection. Knows no network."""
+"""One-time tickets: each opens one connection within seconds. Knows no network."""
 
 import hashlib
 import secrets
@@ -14,7 +14,7 @@ _MOST_OPEN = 256
 
 
 class Tickets:
-    """Handed out over a connection that is trusted already. Thread-safe."""
+    """Issued over a connection that is trusted already. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -22,7 +22,7 @@ class Tickets:
         self._lock = threading.Lock()
 
     def issue(self) -> bytes:
-        """A new ticket. Raises WorkerBusyError when too many were taken and not used."""
+        """A new ticket. Raises WorkerBusyError if too many are unused."""
         ticket = secrets.token_bytes(TICKET_BYTES)
         with self._lock:
             self._forget_expired()
@@ -32,7 +32,7 @@ class Tickets:
         return ticket
 
     def redeem(self, ticket: bytes) -> bool:
-        """Whether it is good; it never is again."""
+        """Whether a ticket is valid; it is valid once."""
         with self._lock:
             self._forget_expired()
             return self._expiry.pop(_digest(ticket), None) is not None
@@ -43,5 +43,5 @@ class Tickets:
 
 
 def _digest(ticket: bytes) -> bytes:
-    """Looked up by digest, so that the time of a look-up tells nothing of a ticket."""
+    """Tickets are found by digest, so that the time of a look-up reveals nothing."""
     return hashlib.sha256(ticket).digest()
