@@ -23,7 +23,7 @@ class Input {
     T take() {
         T value{};
         const size_t size = std::min(left_, sizeof value);
-        std::memcpy(&value, data_, size);
+        if (size > 0) std::memcpy(&value, data_, size);
         data_ += size;
         left_ -= size;
         return value;

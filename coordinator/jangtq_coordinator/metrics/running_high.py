@@ -7,7 +7,7 @@ _DECAY: Final = 0.003
 
 
 class RunningHigh:
-    """A running mark that about one value in a hundred exceeds: rises fast, sinks slowly."""
+    """A running mark that few values exceed: it rises 100 times as fast as it sinks (a 99% expectile)."""
 
     def __init__(self, first: float) -> None:
         self.value = first

@@ -1,12 +1,9 @@
 """What a request may ask of its tokens: several answers, log-probabilities, biases, penalties, a form."""
 
 import asyncio
-import json
-import math
 from collections.abc import AsyncIterator
 from typing import Any
 
-import openai
 import pytest
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
@@ -16,21 +13,6 @@ from tests.support.tiny_model import MODEL_NAME, load_tiny_tokenizer
 
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 QUIET = {"chat_template_kwargs": {"enable_thinking": False}}
-TOOLS: Any = [
-    {
-        "type": "function",
-        "function": {
-            "name": name,
-            "strict": True,
-            "parameters": {
-                "type": "object",
-                "properties": {"unit": {"enum": ["C", "F"]}},
-                "required": ["unit"],
-            },
-        },
-    }
-    for name in ("weather", "climate")
-]
 
 
 @pytest.fixture
@@ -79,36 +61,6 @@ async def test_a_seed_reproduces_whatever_runs_beside(served: Served) -> None:
     assert texts(among) == alone
 
 
-async def test_logprobs(served: Served) -> None:
-    answer = await ask(served, logprobs=True, top_logprobs=3, temperature=0)
-    (choice,) = answer.choices
-    entries = choice.logprobs.content
-    assert (
-        b"".join(bytes(entry.bytes) for entry in entries).decode(errors="replace") == choice.message.content
-    )
-    for entry in entries:
-        assert [entry.logprob, entry.bytes] == [entry.top_logprobs[0].logprob, entry.top_logprobs[0].bytes]
-        values = [top.logprob for top in entry.top_logprobs]
-        assert len(values) == 3 and values == sorted(values, reverse=True)
-        assert sum(map(math.exp, values)) <= 1.001
-    plain = await ask(served, logprobs=True, temperature=0)
-    assert all(entry.top_logprobs == [] for entry in plain.choices[0].logprobs.content)
-    assert (await ask(served)).choices[0].logprobs is None
-
-
-async def test_logprobs_of_a_stream_are_those_of_the_whole(served: Served) -> None:
-    whole = await ask(served, logprobs=True, top_logprobs=2, seed=1)
-    stream = await ask(served, logprobs=True, top_logprobs=2, seed=1, stream=True)
-    chunks = [chunk.choices[0] async for chunk in stream]
-    entries = [entry for chunk in chunks if chunk.logprobs for entry in chunk.logprobs.content]
-    assert entries == whole.choices[0].logprobs.content
-
-
-async def test_reasoning_has_no_logprobs(served: Served) -> None:
-    answer = await ask(served, logprobs=True, extra_body={})
-    assert answer.choices[0].message.reasoning_content and answer.choices[0].logprobs.content == []
-
-
 async def test_biases_and_penalties(served: Served) -> None:
     x = load_tiny_tokenizer().encode("x", add_special_tokens=False)[0]
     assert texts(await ask(served, logit_bias={x: 100})) == ["x" * 12]
@@ -127,75 +79,3 @@ class Point(BaseModel):
 
     x: int
     tag: str
-
-
-SMALL = {
-    "type": "object",
-    "properties": {"x": {"type": "integer", "minimum": 0, "maximum": 99}, "tag": {"enum": ["a", "b"]}},
-    "required": ["x", "tag"],
-    "additionalProperties": False,
-}
-
-
-@pytest.mark.parametrize("stream", [True, False])
-async def test_an_answer_of_a_schema(served: Served, stream: bool) -> None:
-    wanted = {"type": "json_schema", "json_schema": {"name": "point", "schema": SMALL, "strict": True}}
-    answer = await ask(served, n=3, response_format=wanted, max_tokens=400, seed=2, stream=stream)
-    if stream:
-        chunks = [choice async for chunk in answer for choice in chunk.choices]
-        found = ["".join(c.delta.content or "" for c in chunks if c.index == i) for i in range(3)]
-    else:
-        found = [text or "" for text in texts(answer)]
-    for text in found:
-        value = json.loads(text)
-        assert set(value) == {"x", "tag"} and 0 <= value["x"] <= 99 and value["tag"] in "ab"
-    assert len(set(found)) > 1
-
-
-async def test_any_json_object(served: Served) -> None:
-    answer = await ask(served, response_format={"type": "json_object"}, max_tokens=30, temperature=0)
-    assert (texts(answer)[0] or "").startswith("{")
-
-
-async def test_a_thinking_model_thinks_freely_first(served: Served) -> None:
-    wanted = {"type": "json_schema", "json_schema": {"name": "point", "schema": SMALL}}
-    answer = await ask(served, response_format=wanted, extra_body={})
-    assert answer.choices[0].message.reasoning_content and not answer.choices[0].message.content
-
-
-@pytest.mark.parametrize(
-    ("choice", "names"),
-    [
-        ("required", {"weather", "climate"}),
-        ({"type": "function", "function": {"name": "climate"}}, {"climate"}),
-    ],
-)
-async def test_a_call_can_be_demanded(served: Served, choice: object, names: set[str]) -> None:
-    answer = await ask(
-        served, tools=TOOLS, tool_choice=choice, parallel_tool_calls=False, max_tokens=400, n=2, seed=4
-    )
-    for one in answer.choices:
-        assert one.finish_reason == "tool_calls" and not one.message.content
-        (call,) = one.message.tool_calls
-        assert call.function.name in names and json.loads(call.function.arguments)["unit"] in ("C", "F")
-
-
-async def test_bad_demands_name_their_field(served: Served) -> None:
-    broken = [
-        TOOLS[0]
-        | {
-            "function": TOOLS[0]["function"]
-            | {"parameters": {"properties": {"x": {"type": "number", "not": {}}}}}
-        }
-    ]
-    for options, param in (
-        ({"tools": broken, "tool_choice": "required"}, "tools"),
-        ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
-        (
-            {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": 5}}}},
-            "response_format",
-        ),
-    ):
-        with pytest.raises(openai.BadRequestError) as caught:
-            await ask(served, **options)
-        assert caught.value.param == param

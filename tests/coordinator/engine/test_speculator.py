@@ -4,12 +4,8 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from jangtq_coordinator.engine.engine_config import Speculation
-from jangtq_coordinator.engine.ngram_drafter import NGRAM, NgramDrafter
-from jangtq_coordinator.engine.pass_cost import PassCost
 from jangtq_coordinator.engine.scheduler import Scheduler
 from jangtq_coordinator.engine.sequence import TokenSequence
 from jangtq_coordinator.engine.speculator import MAX_DRAFT, Speculator, Trust, best_depth
@@ -20,39 +16,6 @@ from tests.support.small_generators import new_generator, run_to_end
 from tests.support.tiny_model import ProbedModel
 
 REPEATING = [(5 * i) % 7 for i in range(60)]
-
-
-def draft_by_search(tokens: Sequence[int], most: int) -> tuple[int, ...]:
-    """What followed the last place where the last three tokens stood before."""
-    tail = list(tokens[-NGRAM:])
-    for end in range(len(tokens) - 1, NGRAM - 1, -1):
-        if len(tail) == NGRAM and list(tokens[end - NGRAM : end]) == tail:
-            whole = list(tokens)
-            for place in range(most):
-                whole.append(whole[end + place])
-            return tuple(whole[len(tokens) :])
-    return ()
-
-
-@given(st.lists(st.integers(0, 2), max_size=60), st.integers(0, 9), st.integers(0, 60))
-def test_drafts_are_what_came_after_the_same_tokens(tokens: list[int], most: int, split: int) -> None:
-    drafter = NgramDrafter(tokens[:split])
-    drafter.draft(3)
-    drafter.extend(tokens[split:])
-    assert drafter.draft(most) == (draft_by_search(tokens, most) if most else ())
-
-
-def test_a_pass_costs_what_passes_did() -> None:
-    cost = PassCost()
-    assert cost.seconds(5) == 0
-    cost.record(2, 0.5)
-    assert cost.seconds(9) == pytest.approx(0.5)
-    for rows in (1, 2, 9, 4) * 10:
-        cost.record(rows, 0.3 + 0.01 * rows)
-    assert cost.seconds(20) == pytest.approx(0.5, rel=0.05)
-    for rows in (1, 9) * 60:
-        cost.record(rows, 0.1)
-    assert cost.seconds(20) == pytest.approx(0.1, rel=0.05)
 
 
 @pytest.mark.parametrize(

@@ -1,64 +1,19 @@
 """Sampling against its definition in NumPy, and what generation_config.json may say."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from jangtq_coordinator.engine.loaded_model import GenerationConfig, read_generation_config
 from jangtq_coordinator.sampling import sampler as picking
-from jangtq_coordinator.sampling.parameters import SamplingParameters, cut_candidates
+from jangtq_coordinator.sampling.parameters import SamplingParameters
 from jangtq_coordinator.sampling.sampler import Row, SequenceSampler, pick_tokens
-from jangtq_proto.errors import BundleError, RequestError
 
 DRAWS = 12
 """The likeliest of 300 tokens has less than a tenth: nobody draws it so often in a row."""
-
-
-def kept_tokens(logits: NDArray[np.float32], parameters: SamplingParameters) -> list[int]:
-    """Temperature, min-p and the top_k likeliest, then the fewest of those that hold top_p of their mass.
-
-    A top_p of 1 cuts nothing off, however the mass is rounded.
-    """
-    order = np.argsort(-logits, kind="stable")[: parameters.top_k or None]
-    scaled = logits[order].astype(np.float64) / parameters.temperature
-    probabilities = np.exp(scaled - scaled.max())
-    order, probabilities = (
-        order[probabilities >= parameters.min_p],
-        probabilities[probabilities >= parameters.min_p],
-    )
-    probabilities /= probabilities.sum()
-    before = np.cumsum(probabilities) - probabilities
-    return [
-        int(t)
-        for i, (t, mass) in enumerate(zip(order, before, strict=True))
-        if i == 0 or mass < parameters.top_p or parameters.top_p == 1
-    ]
-
-
-@given(
-    st.integers(0, 1000),
-    st.integers(2, 60),
-    st.sampled_from([0.3, 1.0, 2.0]),
-    st.sampled_from([0.0, 0.31, 0.77, 1.0]),
-    st.sampled_from([0, 1, 5, 100]),
-    st.sampled_from([0.0, 0.05, 0.5, 1.0]),
-)
-def test_candidates_are_those_of_the_definition(
-    seed: int, vocabulary: int, temperature: float, top_p: float, top_k: int, min_p: float
-) -> None:
-    logits = np.random.default_rng(seed).standard_normal((2, vocabulary)).astype(np.float32) * 2
-    parameters = SamplingParameters(temperature, top_p, top_k, min_p)
-    ids, scores = cut_candidates(mx.array(logits), parameters)
-    for row in range(2):
-        kept = np.array(ids[row])[np.isfinite(np.array(scores[row]))]
-        assert list(kept) == kept_tokens(logits[row], parameters)
 
 
 def picked(logits: NDArray[np.float32], *pickers: SequenceSampler) -> list[int]:
@@ -210,54 +165,3 @@ def test_a_constraint_holds_for_its_row_only() -> None:
         assert tokens[:2] == [69, 3] and tokens[2] in (33, 39)
     assert free.foreseen((1, 2)) == (1, 2) and low.foreseen((1, 2)) == (1,)
     assert (free.forced(), low.forced(), high.forced()) == ((), (3,), ())
-
-
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"temperature": 3.0}, "3.0"),
-        ({"top_p": 1.5}, "1.5"),
-        ({"top_k": -2}, "-2"),
-        ({"min_p": 1.1}, "min_p 1.1: allowed are 0 to 1"),
-        ({"frequency_penalty": -2.5}, "-2.5"),
-        ({"repetition_penalty": 0.0}, "0.0"),
-        ({"top_logprobs": 21}, "21"),
-    ],
-)
-def test_impossible_parameters(fields: dict[str, float], words: str) -> None:
-    with pytest.raises(RequestError, match=words):
-        SamplingParameters(**fields)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("config", "expected"),
-    [
-        ({}, GenerationConfig()),
-        ({"do_sample": False, "top_k": 5}, GenerationConfig(SamplingParameters(temperature=0))),
-        (
-            {"temperature": 0.6, "top_p": 0.9, "top_k": 20, "eos_token_id": [3, 4]},
-            GenerationConfig(SamplingParameters(0.6, 0.9, 20), frozenset({3, 4})),
-        ),
-        ({"eos_token_id": 7}, GenerationConfig(eos_token_ids=frozenset({7}))),
-    ],
-)
-def test_generation_config(config: dict[str, object], expected: GenerationConfig, tmp_path: Path) -> None:
-    assert read_generation_config(tmp_path) == GenerationConfig()
-    (tmp_path / "generation_config.json").write_text(json.dumps(config))
-    assert read_generation_config(tmp_path) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("{", "Expecting"),
-        ("[]", "list"),
-        ('{"temperature": "hot"}', "'hot'"),
-        ('{"temperature": 9}', "9"),
-        ('{"eos_token_id": "x"}', "'x'"),
-    ],
-)
-def test_broken_generation_configs(text: str, words: str, tmp_path: Path) -> None:
-    (tmp_path / "generation_config.json").write_text(text)
-    with pytest.raises(BundleError, match=f"generation_config.json.*{words}"):
-        read_generation_config(tmp_path)
