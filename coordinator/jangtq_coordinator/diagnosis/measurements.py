@@ -55,7 +55,7 @@ class Measurements:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _TimedCall:
     rows: NDArray[np.float32]
     expert_ids: NDArray[np.int32]
     router_weights: NDArray[np.float32]
@@ -139,7 +139,7 @@ def _experts_us(layer: LoadedLayer, shape: Shape, *, rows: int, repeats: int) ->
     def ask(turn: int) -> None:
         ids = (np.arange(rows * shape.top) + turn * shape.top) % shape.experts
         layer.forward(
-            _Asked(
+            _TimedCall(
                 rows=values,
                 expert_ids=ids.reshape(rows, shape.top).astype(np.int32),
                 router_weights=np.full((rows, shape.top), 1 / shape.top, dtype=np.float32),

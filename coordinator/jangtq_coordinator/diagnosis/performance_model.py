@@ -18,7 +18,7 @@ OUTSIDE_US: Final = 2000.0
 
 
 @dataclass(frozen=True)
-class LayerTimes:
+class LayerCosts:
     """Microseconds of one layer for one row, part by part; all in series.
 
     attention: the coordinator's work on its device. experts: the slowest worker's work on its device.
@@ -42,7 +42,7 @@ class LayerTimes:
 class Expectation:
     """What a model of a whole token says."""
 
-    times: LayerTimes
+    times: LayerCosts
     layers: int = LAYERS
     outside_us: float = OUTSIDE_US
 
@@ -78,22 +78,22 @@ M4_MAX_ATTENTION_US: Final = 150.0
 M4_MAX_EXPERTS_US: Final = 70.0
 
 TWO_M4_MAX: Final = {
-    "gRPC over Thunderbolt, round trip 300 us": LayerTimes(
+    "gRPC over Thunderbolt, round trip 300 us": LayerCosts(
         M4_MAX_ATTENTION_US, M4_MAX_EXPERTS_US, 2 * CROSSING_US, exchange=300.0, host=370.0
     ),
-    "express, polled, round trip 100 us": LayerTimes(
+    "express, polled, round trip 100 us": LayerCosts(
         M4_MAX_ATTENTION_US, M4_MAX_EXPERTS_US, 2 * CROSSING_US, exchange=100.0, host=310.0
     ),
-    "the same, wired, one command buffer, host time halved": LayerTimes(
+    "the same, wired, one command buffer, host time halved": LayerCosts(
         M4_MAX_ATTENTION_US, M4_MAX_EXPERTS_US, 2 * CROSSING_US, exchange=100.0, host=180.0
     ),
-    "bound of two crossings: no network, no host time": LayerTimes(
+    "bound of two crossings: no network, no host time": LayerCosts(
         M4_MAX_ATTENTION_US, M4_MAX_EXPERTS_US, 2 * CROSSING_US, exchange=0.0, host=0.0
     ),
-    "one crossing of 180 us, exchange 30 us": LayerTimes(
+    "one crossing of 180 us, exchange 30 us": LayerCosts(
         M4_MAX_ATTENTION_US, M4_MAX_EXPERTS_US, CROSSING_US, exchange=30.0, host=0.0
     ),
-    "native events, polled: 50 us both ways, exchange 80 us": LayerTimes(
+    "native events, polled: 50 us both ways, exchange 80 us": LayerCosts(
         M4_MAX_ATTENTION_US, M4_MAX_EXPERTS_US, 50.0, exchange=80.0, host=0.0
     ),
 }

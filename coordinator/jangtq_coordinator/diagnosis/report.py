@@ -9,7 +9,7 @@ from rich.table import Table
 
 from jangtq_coordinator.diagnosis.machine import Machine
 from jangtq_coordinator.diagnosis.measurements import ATTENTION, EXPERTS_DECODE, ROUTER, Measurements
-from jangtq_coordinator.diagnosis.performance_model import Expectation, LayerTimes
+from jangtq_coordinator.diagnosis.performance_model import Expectation, LayerCosts
 
 _GIB = 2**30
 NOTE = "expected by the model of docs/performance-model.md from the times above; not a measurement"
@@ -37,7 +37,7 @@ class Report:
         """With this machine's kernels on both sides; times of kernels include one crossing each."""
         measured = self.measurements
         return Expectation(
-            LayerTimes(
+            LayerCosts(
                 attention=max(
                     measured.us_of(ATTENTION) + measured.us_of(ROUTER) - 2 * measured.crossing_us, 0.0
                 ),

@@ -7,7 +7,7 @@ import pytest
 from jangtq_coordinator.diagnosis.performance_model import (
     TWO_M4_MAX,
     Expectation,
-    LayerTimes,
+    LayerCosts,
     budget_us,
     memory_us,
 )
@@ -27,7 +27,7 @@ def test_the_page_states_what_the_model_computes() -> None:
 
 
 def test_every_part_counts_in_full() -> None:
-    parts = LayerTimes(attention=1, experts=2, crossings=4, exchange=8, host=16)
+    parts = LayerCosts(attention=1, experts=2, crossings=4, exchange=8, host=16)
     assert parts.layer == 31
     assert Expectation(parts, layers=10, outside_us=90).token_us == 400
     assert Expectation(parts, layers=10, outside_us=90).tokens_per_second == 2500
