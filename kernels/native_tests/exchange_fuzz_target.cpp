@@ -13,6 +13,7 @@
 namespace {
 
 constexpr uint64_t kCallId = 77;
+constexpr JangtqGrids kGrids{-126, 97, 12, 20};
 
 // Some bytes are changed, added or left out.
 std::vector<uint8_t> spoil(Input& input, std::vector<uint8_t> bytes) {
@@ -89,8 +90,12 @@ void add_answers(Input& input, const Asked& asked, const std::vector<JangtqCallP
     for (size_t i = 0; i < frames.size(); ++i) replies[i].frame = frames[i].data();
     std::vector<float> values(static_cast<size_t>(asked.row_count * asked.hidden));
     std::vector<int8_t> finest(static_cast<size_t>(asked.row_count));
-    check(jangtq_add(replies.data(), static_cast<int64_t>(replies.size()), asked.exponents.data(), asked.row_count,
-                     asked.hidden, -126, values.data(), finest.data()) >= 0);
+    int64_t proof_ns = -1;
+    const bool is_ordinary =
+        jangtq_add(replies.data(), static_cast<int64_t>(replies.size()), &kGrids, asked.exponents.data(),
+                   asked.row_count, asked.hidden, values.data(), finest.data(), &proof_ns);
+    check(proof_ns >= 0);
+    for (const JangtqPartReply& reply : replies) check(reply.is_good || !is_ordinary);
     for (const JangtqPartReply& reply : replies) check(reply.is_good == 0 || reply.compute_ns >= 0);
 }
 
@@ -101,11 +106,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     Asked asked(input);
     for (int8_t& exponent : const_cast<std::vector<int8_t>&>(asked.exponents))
         exponent = static_cast<int8_t>(exponent / 2);
-    const JangtqGrids grids{-126, 97, 12, 20};
     std::vector<int8_t> chosen(static_cast<size_t>(asked.row_count));
-    jangtq_choose_exponents(&grids, asked.row_type, asked.rows.data(), asked.row_count, asked.hidden, 1.5,
+    jangtq_choose_exponents(&kGrids, asked.row_type, asked.rows.data(), asked.row_count, asked.hidden, 1.5,
                             chosen.data());
-    for (const int8_t exponent : chosen) check(exponent >= grids.finest && exponent <= grids.coarsest);
+    for (const int8_t exponent : chosen) check(exponent >= kGrids.finest && exponent <= kGrids.coarsest);
     const JangtqCallRows described = asked.described();
     std::vector<JangtqCallPart> parts(static_cast<size_t>(asked.worker_count + 1));
     std::vector<int32_t> index(static_cast<size_t>((asked.worker_count + 1) * asked.row_count));

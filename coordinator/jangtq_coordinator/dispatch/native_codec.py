@@ -2,7 +2,7 @@
 
 import ctypes
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,12 @@ from jangtq_coordinator.dispatch.grid import EXPECTED_BITS, SLACK_BITS, find_unf
 from jangtq_kernels.cpu_library import native_library
 from jangtq_kernels.grid import COARSEST, FINEST
 from jangtq_kernels.native_layout import check_layout
+from jangtq_proto.errors import ClusterError
 from jangtq_proto.wire.codec import Rows, row_dtype, wire_row_type
 from jangtq_proto.wire.row_type import RowType
 
 _SCRATCH_BYTES: Final = 1 << 20
+_Item = TypeVar("_Item", np.int8, np.int32, np.float32)
 
 
 class Grids(ctypes.Structure):
@@ -28,10 +30,8 @@ class CallRows(ctypes.Structure):
     """JangtqCallRows."""
 
     _fields_ = [
-        *(
-            (name, ctypes.c_void_p)
-            for name in ("rows", "expert_ids", "router_weights", "exponents", "owners")
-        ),
+        *((name, ctypes.c_char_p) for name in ("rows", "expert_ids", "router_weights")),
+        *((name, ctypes.c_char_p) for name in ("exponents", "owners")),
         *((name, ctypes.c_int64) for name in ("row_count", "slot_count", "hidden", "expert_count")),
         *((name, ctypes.c_int64) for name in ("worker_count", "row_type", "layer", "prefill")),
         ("call_id", ctypes.c_uint64),
@@ -63,128 +63,146 @@ class PartReply(ctypes.Structure):
 
 
 _PART_FIELDS: Final = len(EncodedPart._fields_)
+_REPLY_FIELDS: Final = len(PartReply._fields_)
+_QUEUE_NS: Final = [field[0] for field in PartReply._fields_].index("queue_ns")
 _GRIDS: Final = Grids(FINEST, COARSEST, SLACK_BITS, EXPECTED_BITS)
 
 
 class NativeCodec:
-    """Rows travel as `row_type`. For one thread. Raises BackendMissingError where no library was compiled."""
+    """Rows travel as `row_type`. For one thread. Raises BackendMissingError where no library was compiled.
+
+    Arrays go to native code as bytes, and come back through memory whose address is known: NumPy takes longer
+    to tell an address than all else takes for a single row. Owners that were encoded last must not be changed.
+    """
 
     def __init__(self, row_type: RowType) -> None:
         functions = native_library().functions
         check_layout(functions, Grids, CallRows, EncodedPart, PartReply)
         self._row_type = int(wire_row_type(row_type))
         self._dtype = row_dtype(row_type)
+        address, number = ctypes.c_void_p, ctypes.c_int64
         self._choose = functions.jangtq_choose_exponents
         self._choose.restype = None
-        self._choose.argtypes = [
-            ctypes.c_void_p,
-            ctypes.c_int64,
-            ctypes.c_void_p,
-            *[ctypes.c_int64] * 2,
-            ctypes.c_double,
-            ctypes.c_void_p,
-        ]
+        self._choose.argtypes = [address, number, ctypes.c_char_p, number, number, ctypes.c_double, address]
         self._encode = functions.jangtq_encode
-        self._encode.restype = ctypes.c_int64
-        self._encode.argtypes = [*[ctypes.c_void_p] * 4, ctypes.c_int64]
+        self._encode.restype = number
+        self._encode.argtypes = [address, address, address, address, number]
         self._add = functions.jangtq_add
-        self._add.restype = ctypes.c_int64
-        self._add.argtypes = [
-            ctypes.c_void_p,
-            ctypes.c_int64,
-            ctypes.c_void_p,
-            *[ctypes.c_int64] * 3,
-            *[ctypes.c_void_p] * 2,
-        ]
-        self._scratch = np.empty(_SCRATCH_BYTES, dtype=np.uint8)
+        self._add.restype = ctypes.c_int32
+        self._add.argtypes = [address, number, address, ctypes.c_char_p, number, number, *[address] * 3]
+        self._grids = ctypes.addressof(_GRIDS)
+        self._proof_ns = ctypes.c_int64()
+        self._proof_ns_at = ctypes.addressof(self._proof_ns)
+        self._scratch = _Memory(_SCRATCH_BYTES)
+        self._small = _Memory(_SCRATCH_BYTES // 16)
+        self._owners: NDArray[np.int32] | None = None
+        self._numbers = _Memory(_SCRATCH_BYTES // 16)
 
     def choose_exponents(self, rows: Rows, factor: float) -> NDArray[np.int8]:
-        exponents = np.empty(len(rows), dtype=np.int8)
-        sent = self._sent(rows)
-        self._choose(ctypes.addressof(_GRIDS), self._row_type, _at(sent), *sent.shape, factor, _at(exponents))
-        return exponents
+        memory = self._small.of(len(rows))
+        sent = self._sent(rows).tobytes()
+        self._choose(self._grids, self._row_type, sent, *rows.shape, factor, memory.address)
+        return memory.copy(len(rows), np.int8)
 
     def encode(self, asked: LayerRows, owners: NDArray[np.int32], call_id: int) -> Sequence[Part]:
-        rows, ids = self._sent(asked.rows), np.ascontiguousarray(asked.expert_ids)
-        weights, exponents = np.ascontiguousarray(asked.router_weights), np.ascontiguousarray(asked.exponents)
-        owners = np.ascontiguousarray(owners)
+        layer, rows, ids, weights, exponents, prefill = asked
         row_count, slot_count = ids.shape
-        worker_count = int(owners.max(initial=NOBODY)) + 1
+        if owners is not self._owners:
+            self._owners, self._owner_bytes = owners, owners.tobytes()
+            self._worker_count = int(owners.max(initial=NOBODY)) + 1
+        worker_count = self._worker_count
         struct = CallRows(
-            _at(rows),
-            _at(ids),
-            _at(weights),
-            _at(exponents),
-            _at(owners),
+            self._sent(rows).tobytes(),
+            ids.tobytes(),
+            weights.tobytes(),
+            exponents.tobytes(),
+            self._owner_bytes,
             row_count,
             slot_count,
             rows.shape[1],
             len(owners),
             worker_count,
             self._row_type,
-            asked.layer,
-            asked.prefill,
+            layer,
+            prefill,
             call_id,
         )
-        numbers = np.empty((worker_count + 1, _PART_FIELDS), dtype=np.int64)
-        index = np.empty((worker_count + 1) * row_count, dtype=np.int32)
+        part_bytes = (worker_count + 1) * _PART_FIELDS * 8
+        numbers, index = self._numbers.of(part_bytes), self._small.of((worker_count + 1) * row_count * 4)
         frames = self._scratch
-        arguments = ctypes.addressof(struct), _at(numbers), _at(index)
-        size = self._encode(*arguments, _at(frames), len(frames))
-        if size > len(frames):
-            frames = np.empty(size, dtype=np.uint8)
-            self._encode(*arguments, _at(frames), size)
+        arguments = ctypes.addressof(struct), numbers.address, index.address
+        size = self._encode(*arguments, frames.address, frames.size)
+        if size > frames.size:
+            frames = _Memory(size)
+            self._encode(*arguments, frames.address, size)
         if size < 0:
             raise IndexError(f"expert ids are below {len(owners)}: {ids.max()}")
-        found = enumerate(numbers.tolist())
-        return [
-            Part(
-                worker if worker < worker_count else NOBODY,
-                call_id,
-                frames[frame_at : frame_at + frame_bytes].tobytes(),
-                None if rows_of == row_count else index[index_at : index_at + rows_of].copy(),
-                rows_of,
-                picks,
-                distinct,
-                asked.expert_ids,
-                owners,
-            )
-            for worker, (rows_of, picks, distinct, index_at, frame_at, frame_bytes) in found
-            if rows_of
-        ]
+        found = numbers.view[:part_bytes].cast("q").tolist()
+        parts = []
+        for worker in range(worker_count + 1):
+            rows_of, picks, distinct, index_at, frame_at, frame_bytes = found[
+                worker * _PART_FIELDS : (worker + 1) * _PART_FIELDS
+            ]
+            if rows_of:
+                row_index = None if rows_of == row_count else index.copy(rows_of * 4, np.int32, index_at * 4)
+                owner = worker if worker < worker_count else NOBODY
+                frame = frames.view[frame_at : frame_at + frame_bytes].tobytes()
+                parts.append(Part(owner, call_id, frame, row_index, rows_of, picks, distinct, ids, owners))
+        return parts
 
     def add(self, asked: LayerRows, replies: Sequence[Reply]) -> Sums:
-        shape, exponents = asked.rows.shape, np.ascontiguousarray(asked.exponents)
-        values, finest = np.empty(shape, dtype=np.float32), np.empty(shape[0], dtype=np.int8)
+        row_count, hidden = asked.rows.shape
         structs = (PartReply * len(replies))(*map(_struct, replies))
-        decode_ns = self._add(
+        values, finest = self._scratch.of(row_count * hidden * 4), self._small.of(row_count)
+        is_ordinary = self._add(
             ctypes.addressof(structs),
             len(replies),
-            _at(exponents),
-            *shape,
-            FINEST,
-            _at(values),
-            _at(finest),
+            self._grids,
+            asked.exponents.tobytes(),
+            row_count,
+            hidden,
+            values.address,
+            finest.address,
+            self._proof_ns_at,
         )
-        faults = {
-            position: fault_of(replies[position], shape[1])
-            for position, struct in enumerate(structs)
-            if not struct.is_good
-        }
-        times = [CallTimes(struct.queue_ns, struct.compute_ns) for struct in structs if struct.is_good]
-        return Sums(values, finest, find_unfit(asked.exponents, finest), faults, times, decode_ns)
+        numbers = memoryview(structs).cast("B").cast("q").tolist()
+        taken = zip(*(numbers[_QUEUE_NS + i :: _REPLY_FIELDS] for i in range(3)), strict=True)
+        faults: dict[int, ClusterError] = {}
+        times, unfit = [], []
+        for position, (queue_ns, compute_ns, is_good) in enumerate(taken):
+            if is_good:
+                times.append(CallTimes(queue_ns, compute_ns))
+            else:
+                faults[position] = fault_of(replies[position], hidden)
+        found = finest.copy(row_count, np.int8)
+        if not is_ordinary:
+            unfit = find_unfit(asked.exponents, found)
+        sums = values.copy(row_count * hidden * 4, np.float32).reshape(row_count, hidden)
+        return Sums(sums, found, unfit, faults, times, self._proof_ns.value)
 
     def _sent(self, rows: Rows) -> Rows:
-        return np.ascontiguousarray(rows, dtype=self._dtype)
+        return rows if rows.dtype == self._dtype else rows.astype(self._dtype)
+
+
+class _Memory:
+    """Bytes at an address that is known."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._array = np.empty(size, dtype=np.uint8)
+        self.view = self._array.data
+        self.address = self._array.ctypes.data
+
+    def of(self, size: int) -> "_Memory":
+        """This one, or a larger one for once."""
+        return self if size <= self.size else _Memory(size)
+
+    def copy(self, nbytes: int, dtype: type[_Item], start: int = 0) -> NDArray[_Item]:
+        """An array of its own."""
+        return self._array[start : start + nbytes].view(dtype).copy()
 
 
 def _struct(reply: Reply) -> PartReply:
     part, frame = reply
-    index = None if part.row_index is None else _at(part.row_index)
+    index = None if part.row_index is None else part.row_index.ctypes.data
     return PartReply(frame, len(frame), part.call_id, part.row_count, index)
-
-
-def _at(array: NDArray[np.generic]) -> int:
-    """The address of its values, in a third of the time of `ctypes.data`."""
-    address: int = array.__array_interface__["data"][0]
-    return address

@@ -226,18 +226,26 @@ int64_t jangtq_encode(const JangtqCallRows* asked, JangtqEncodedPart* parts, int
     return bytes;
 }
 
-int64_t jangtq_add(JangtqPartReply* replies, int64_t reply_count, const int8_t* exponents, int64_t row_count,
-                   int64_t hidden, int64_t finest_of_all, float* values, int8_t* finest) {
+int32_t jangtq_add(JangtqPartReply* replies, int64_t reply_count, const JangtqGrids* grids, const int8_t* exponents,
+                   int64_t row_count, int64_t hidden, float* values, int8_t* finest, int64_t* proof_ns) {
     auto* const units = reinterpret_cast<int32_t*>(values);
     std::fill_n(units, row_count * hidden, 0);
-    std::fill_n(finest, row_count, static_cast<int8_t>(finest_of_all));
-    int64_t proof_ns = 0;
+    std::fill_n(finest, row_count, static_cast<int8_t>(grids->finest));
+    *proof_ns = 0;
+    bool is_ordinary = true;
     for (JangtqPartReply* reply = replies; reply != replies + reply_count; ++reply) {
         const int64_t started = jangtq::now_ns();
         reply->is_good = prove(*reply, hidden);
-        proof_ns += jangtq::now_ns() - started;
-        if (reply->is_good) add(*reply, hidden, units, finest);
+        *proof_ns += jangtq::now_ns() - started;
+        if (reply->is_good)
+            add(*reply, hidden, units, finest);
+        else
+            is_ordinary = false;
     }
-    for (int64_t row = 0; row < row_count; ++row) read_off_grid(units + row * hidden, hidden, exponents[row]);
-    return proof_ns;
+    for (int64_t row = 0; row < row_count; ++row) {
+        const int64_t coarser = int64_t{exponents[row]} - finest[row];
+        is_ordinary = is_ordinary && coarser >= 0 && coarser <= grids->slack_bits;
+        read_off_grid(units + row * hidden, hidden, exponents[row]);
+    }
+    return is_ordinary;
 }

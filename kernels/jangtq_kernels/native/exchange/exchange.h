@@ -66,9 +66,9 @@ int64_t jangtq_encode(const JangtqCallRows* asked, JangtqEncodedPart* parts, int
                       int64_t capacity);
 
 // Proves and adds replies. values: float32 [row_count][hidden], in place of the sums in units of 2^exponent;
-// finest: [row_count]. Returns the nanoseconds that the proofs took.
-int64_t jangtq_add(JangtqPartReply* replies, int64_t reply_count, const int8_t* exponents, int64_t row_count,
-                   int64_t hidden, int64_t finest_of_all, float* values, int8_t* finest);
+// finest: [row_count]. proof_ns: what the proofs took. Returns whether every reply is good and every grid suits.
+int32_t jangtq_add(JangtqPartReply* replies, int64_t reply_count, const JangtqGrids* grids, const int8_t* exponents,
+                   int64_t row_count, int64_t hidden, float* values, int8_t* finest, int64_t* proof_ns);
 
 }  // extern "C"
 #pragma GCC visibility pop
