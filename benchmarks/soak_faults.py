@@ -89,6 +89,7 @@ async def _disturb(chaos: Chaos, count: int, chance: random.Random) -> Faults:
         "cut": chaos.harm(Harm.CUT),
         "damage": chaos.harm(Harm.DAMAGE),
     }
+    told = 0
     try:
         for _ in range(count):
             name = chance.choice(sorted(kinds))
@@ -98,6 +99,9 @@ async def _disturb(chaos: Chaos, count: int, chance: random.Random) -> Faults:
             faults.minutes = (time.monotonic() - began) / 60
             if faults.done.total() % 25 == 0:
                 print(f"{faults.done.total()} faults, {len(load.failures)} failures", flush=True)
+            for failure in load.failures[told:]:
+                print(f"after {name} number {faults.done.total()}: {failure}", flush=True)
+            told = len(load.failures)
     except (AssertionError, OSError) as error:
         faults.unfinished = f" Ended early: {error}"
     load.end()

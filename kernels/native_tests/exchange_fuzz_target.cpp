@@ -75,12 +75,12 @@ void check(bool is_right) {
     if (!is_right) std::abort();
 }
 
-void add_answers(Input& input, const Asked& asked, const std::vector<JangtqCallPart>& parts,
+void add_answers(Input& input, const Asked& asked, const std::vector<JangtqEncodedPart>& parts,
                  const std::vector<int32_t>& index) {
     std::vector<std::vector<uint8_t>> frames;
     std::vector<JangtqPartReply> replies;
     for (int64_t worker = 0; worker < asked.worker_count; ++worker) {
-        const JangtqCallPart& part = parts[static_cast<size_t>(worker)];
+        const JangtqEncodedPart& part = parts[static_cast<size_t>(worker)];
         if (part.row_count == 0) continue;
         frames.push_back(almost_right(input, part.row_count, asked.hidden));
         const bool is_whole = part.row_count == asked.row_count;
@@ -111,14 +111,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                             chosen.data());
     for (const int8_t exponent : chosen) check(exponent >= kGrids.finest && exponent <= kGrids.coarsest);
     const JangtqCallRows described = asked.described();
-    std::vector<JangtqCallPart> parts(static_cast<size_t>(asked.worker_count + 1));
+    std::vector<JangtqEncodedPart> parts(static_cast<size_t>(asked.worker_count + 1));
     std::vector<int32_t> index(static_cast<size_t>((asked.worker_count + 1) * asked.row_count));
     const int64_t needed = jangtq_encode(&described, parts.data(), index.data(), nullptr, 0);
     if (needed < 0) return 0;
     std::vector<uint8_t> frames(static_cast<size_t>(needed));
     check(jangtq_encode(&described, parts.data(), index.data(), frames.data(), needed) == needed);
     int64_t bytes = 0;
-    for (const JangtqCallPart& part : parts) bytes += part.row_count ? part.frame_bytes : 0;
+    for (const JangtqEncodedPart& part : parts) bytes += part.row_count ? part.frame_bytes : 0;
     check(bytes == needed);
     add_answers(input, asked, parts, index);
     return 0;

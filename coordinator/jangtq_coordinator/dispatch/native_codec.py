@@ -72,7 +72,7 @@ class NativeCodec:
     """Rows travel as `row_type`. For one thread. Raises BackendMissingError where no library was compiled.
 
     Arrays go to native code as bytes, and come back through memory whose address is known: NumPy takes longer
-    to tell an address than all else takes for a single row. Owners that were encoded last must not be changed.
+    to tell an address than all else takes for a single row. Owners that were encoded must not be changed.
     """
 
     def __init__(self, row_type: RowType) -> None:
