@@ -6,6 +6,7 @@ Masks are computed in a thread of their own while the model computes the logits 
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 from numpy.typing import NDArray
 
 from jangtq_coordinator.mlx_lm import TokenizerWrapper as ModelTokenizer
+from jangtq_coordinator.sampling.grammar_wait import GrammarWait
 from jangtq_coordinator.text.capabilities import Capabilities
 from jangtq_coordinator.text.detokenizer import Detokenizer, byte_level, detokenizer_factory, vocabulary_bytes
 from jangtq_proto.errors import RequestError
@@ -22,13 +24,12 @@ T = TypeVar("T")
 
 
 class GrammarConstraint:
-    """Leaves an answer free until each of `waits` has stood in its text, one after the other."""
+    """Leaves an answer free until its `wait` is over."""
 
-    def __init__(self, matcher: LLMatcher, grammars: "Grammars", waits: Sequence[str] = ()) -> None:
+    def __init__(self, matcher: LLMatcher, grammars: "Grammars", wait: GrammarWait) -> None:
         self._matcher = matcher
         self._grammars = grammars
-        self._waits = list(waits)
-        self._text = ""
+        self._wait = wait
         self._detokenizer = grammars.new_detokenizer()
         self._forced = grammars.compute(lambda: self._advance([]))
         self._masks: Future[list[Mask | None]] | None = grammars.compute(lambda: self._masks_along(()))
@@ -38,7 +39,7 @@ class GrammarConstraint:
 
         Tokens ahead must be among those of the last `look_ahead`.
         """
-        if self._waits:
+        if not self._wait.over:
             return None
         if self._masks is None:
             self.look_ahead(ahead)
@@ -48,33 +49,29 @@ class GrammarConstraint:
     def take(self, token: int) -> None:
         """Go on by a token."""
         self._masks = None
-        if not self._waits:
+        if self._wait.over:
             self._forced = self._grammars.compute(lambda: self._advance([token]))
-            return
-        self._text += self._detokenizer.feed(token)
-        while self._waits and self._waits[0] in self._text:
-            self._text = self._text.partition(self._waits.pop(0))[2]
-        if not self._waits and self._text:
-            begun = self._grammars.encode(self._text)
+        elif text := self._wait.feed(self._detokenizer.feed(token)):
+            begun = self._grammars.encode(text)
             self._forced = self._grammars.compute(lambda: self._advance(begun))
 
     def forced(self) -> tuple[int, ...]:
         """The tokens that spell what the grammar demands next; none while the answer is free."""
-        return () if self._waits or self._forced.exception() else self._forced.result()
+        return () if not self._wait.over or self._forced.exception() else self._forced.result()
 
     def foreseen(self, draft: Sequence[int]) -> tuple[int, ...]:
         """As much of a draft as can be checked at once: up to where the answer stops being free."""
-        if self._waits:
-            text, detokenizer = self._text, self._grammars.new_detokenizer()
+        if not self._wait.over:
+            wait, detokenizer = copy(self._wait), self._grammars.new_detokenizer()
             for count, token in enumerate(draft):
-                text += detokenizer.feed(token)
-                if self._waits[0] in text:
+                wait.feed(detokenizer.feed(token))
+                if wait.over:
                     return tuple(draft[:count])
         return tuple(draft)
 
     def look_ahead(self, draft: Sequence[int]) -> None:
         """Begin to compute the masks before and after each token of a draft."""
-        if not self._waits:
+        if self._wait.over:
             self._masks = self._grammars.compute(lambda: self._masks_along(draft))
 
     def _advance(self, tokens: Sequence[int]) -> tuple[int, ...]:
@@ -123,17 +120,18 @@ class Grammars:
         )
 
     def constraints(
-        self, grammar: str, *, waits: Sequence[str] = (), param: str, count: int = 1
+        self, grammar: str, *, waits: Sequence[str] = (), calls: bool = False, param: str, count: int = 1
     ) -> list[GrammarConstraint]:
-        """One for each of `count` answers; `grammar` is in llguidance's Lark form.
+        """One for each of `count` answers; `grammar` is in llguidance's Lark form, for what follows `waits`.
 
+        `calls` says that a call that begins in the reasoning ends that.
         Raises RequestError that blames the field `param`.
         """
         matcher = LLMatcher(self._vocabulary(), grammar, log_level=0)
         if matcher.is_error():
             raise RequestError(f"{param} cannot be followed: {_first_line(matcher)}", param=param)
         matchers = [matcher, *(matcher.deep_copy() for _ in range(1, count))]
-        return [GrammarConstraint(one, self, waits) for one in matchers]
+        return [GrammarConstraint(one, self, GrammarWait(waits, calls=calls)) for one in matchers]
 
     def encode(self, text: str) -> list[int]:
         """The tokens of a piece of an answer."""

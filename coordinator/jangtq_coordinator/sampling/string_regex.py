@@ -10,6 +10,17 @@ _LONGEST: Final = 1000
 """Counting further takes llguidance more steps than it allows."""
 _PLACES: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
 """Escaped characters and classes of characters, each as one."""
+_DATE: Final = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_TIME: Final = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[-+]([01][0-9]|2[0-3]):[0-5][0-9])"
+_OCTET: Final = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_FORMATS: Final[Mapping[str, str]] = {
+    "date": f"/{_DATE}/",
+    "time": f"/{_TIME}/",
+    "date-time": f"/{_DATE}T{_TIME}/",
+    "uuid": "/[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}/",
+    "ipv4": rf"/({_OCTET}\.){{3}}{_OCTET}/",
+    "email": r"/[A-Za-z0-9._%+-]{1,64}@([A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,63}/",
+}
 
 
 def text_limits(schema: object) -> list[str]:
@@ -19,7 +30,11 @@ def text_limits(schema: object) -> list[str]:
     """
     if not isinstance(schema, Mapping) or schema.get("type") != "string":
         return []
-    limits = [_length(schema.get("minLength"), schema.get("maxLength")), _pattern(schema.get("pattern"))]
+    limits = [
+        _length(schema.get("minLength"), schema.get("maxLength")),
+        _pattern(schema.get("pattern")),
+        _FORMATS.get(str(schema.get("format"))),
+    ]
     return [limit for limit in limits if limit is not None and _is_understood(limit)]
 
 

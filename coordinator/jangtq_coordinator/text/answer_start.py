@@ -3,6 +3,7 @@
 Works on the rendered text, so that it holds for templates that know nothing of it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from jangtq_coordinator.text.reasoning import Channel, Opening, ReasoningMarkers
@@ -22,6 +23,13 @@ class AnswerStart:
 
     reasons: bool = True
     prefill: Prefill | None = None
+
+    def hide(self, hide: Callable[[str], str]) -> "AnswerStart":
+        """The same with `hide` applied to what a client wrote."""
+        if self.prefill is None:
+            return self
+        prefill = Prefill(hide(self.prefill.reasoning), hide(self.prefill.content))
+        return AnswerStart(self.reasons, prefill)
 
     def apply(self, prompt: str, markers: ReasoningMarkers | None) -> tuple[str, Opening]:
         """The prompt's end as the answer needs it, and how the answer begins."""

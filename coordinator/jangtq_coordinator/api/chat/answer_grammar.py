@@ -12,11 +12,15 @@ from jangtq_proto.errors import RequestError
 
 @dataclass(frozen=True)
 class AnswerGrammar:
-    """A grammar for what follows `waits`, and the field of the request that it comes from."""
+    """A grammar for what follows `waits`, and the field of the request that it comes from.
+
+    `calls` says whether it has calls: one that begins in the reasoning ends that.
+    """
 
     grammar: str
     param: str
     waits: tuple[str, ...]
+    calls: bool = False
 
 
 def demand_of(body: ChatRequest, *, reasoning_ends: str | None) -> AnswerGrammar | None:
@@ -26,17 +30,19 @@ def demand_of(body: ChatRequest, *, reasoning_ends: str | None) -> AnswerGrammar
     """
     calls, several = demanded_calls(body), body.parallel_tool_calls is not False
     waits = () if reasoning_ends is None else (reasoning_ends,)
+    strict = {tool.function.name for tool in body.offered_tools if tool.function.strict}
     form, required = body.answer_form, body.choice.mode == "required"
     if required or isinstance(form, JsonForm):
         json = form if isinstance(form, JsonForm) and not required else None
         schema = None if json is None else json.schema
-        grammar = answer_grammar(schema, calls, several=several, after_reasoning=bool(waits))
-        return AnswerGrammar(grammar, json.param if json else "tools", waits)
+        grammar = answer_grammar(schema, calls, strict=strict, several=several, after_reasoning=bool(waits))
+        return AnswerGrammar(grammar, json.param if json else "tools", waits, bool(calls))
     if form is not None:
         return AnswerGrammar(form.grammar(after_reasoning=bool(waits)), form.param, waits)
-    strict = any(tool.function.strict for tool in body.offered_tools)
     if calls and (strict or not several or body.choice.names is not None):
-        return AnswerGrammar(block_grammar(calls, several=several), "tools", (*waits, BLOCK_START))
+        return AnswerGrammar(
+            block_grammar(calls, strict=strict, several=several), "tools", (*waits, BLOCK_START)
+        )
     return None
 
 

@@ -29,10 +29,14 @@ from jangtq_coordinator.text.answer_start import AnswerStart, Prefill
 from jangtq_coordinator.text.chat_template import ChatPrompt, ChatTemplate, Message
 from jangtq_coordinator.text.detokenizer import token_bytes
 from jangtq_coordinator.text.reasoning import Channel
+from jangtq_coordinator.text.text_encoder import TextEncoder
 from jangtq_coordinator.text.tool_arguments import Schema
 from jangtq_proto.errors import ContextOverflowError, RequestError
 
 _OWN_NAME: Final = ServedNames()
+
+_COUNTED_CONTEXTS: Final = 4
+"""A text is counted where it may be so many times as long as the context; it takes seconds a megabyte."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ class Generations:
     async def prompt(self, body: ChatRequest) -> tuple[int, ...]:
         """The prompt's tokens."""
         self._served(body.model)
-        return (await asyncio.to_thread(self._render, body)).tokens
+        most_tokens = _COUNTED_CONTEXTS * self._engine.loaded.context_length
+        return (await asyncio.to_thread(self._render, body, most_tokens=most_tokens)).tokens
 
     async def encode(self, text: str, *, model: str | None) -> tuple[int, ...]:
         """The tokens of a plain text."""
@@ -127,7 +132,8 @@ class Generations:
     def _tokens(self, prompt: str | Sequence[int]) -> tuple[int, ...]:
         tokenizer = self._engine.loaded.tokenizer
         if isinstance(prompt, str):
-            return tuple(tokenizer.encode(prompt))
+            self._encoder.check_length(prompt, _COUNTED_CONTEXTS * self._engine.loaded.context_length)
+            return tuple(self._encoder.encode(prompt, special_tokens=True))
         _check_tokens(prompt, len(tokenizer), "prompt")
         return tuple(prompt)
 
@@ -148,7 +154,7 @@ class Generations:
             return prompt, [None] * body.choices
         _check_end(body, demand.param)
         return prompt, self._grammars.constraints(
-            demand.grammar, waits=demand.waits, param=demand.param, count=body.choices
+            demand.grammar, waits=demand.waits, calls=demand.calls, param=demand.param, count=body.choices
         )
 
     def _fitting(self, body: ChatRequest, loaded: LoadedModel) -> ChatPrompt:
@@ -158,7 +164,7 @@ class Generations:
         """
         while True:
             try:
-                prompt = self._render(body)
+                prompt = self._render(body, most_tokens=loaded.context_length)
                 room_after(len(prompt.tokens), loaded.context_length)
                 return prompt
             except ContextOverflowError:
@@ -179,7 +185,7 @@ class Generations:
         )
         return self._grammars.constraints(grammar, param=form.param, count=count)
 
-    def _render(self, body: ChatRequest) -> ChatPrompt:
+    def _render(self, body: ChatRequest, *, most_tokens: int) -> ChatPrompt:
         messages, prefill = arrange(body.messages), None
         if body.continues and isinstance(last := messages[-1], AssistantMessage):
             messages, prefill = messages[:-1], Prefill(last.thoughts, last.said)
@@ -189,6 +195,7 @@ class Generations:
             variables if body.reasons else {"enable_thinking": False} | variables,
             tools=[tool.for_template() for tool in body.offered_tools],
             start=AnswerStart(reasons=body.reasons, prefill=prefill),
+            most_tokens=most_tokens,
         )
 
     def _submit(
@@ -225,6 +232,10 @@ class Generations:
     @cached_property
     def _template(self) -> ChatTemplate:
         return ChatTemplate(self._engine.loaded.tokenizer, self._engine.loaded.capabilities.markers)
+
+    @cached_property
+    def _encoder(self) -> TextEncoder:
+        return TextEncoder(self._engine.loaded.tokenizer)
 
     @cached_property
     def _grammars(self) -> Grammars:
