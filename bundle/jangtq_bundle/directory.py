@@ -2,6 +2,9 @@
 
 import re
 import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -40,19 +43,23 @@ class Directory:
 
     @classmethod
     def open(cls, path: Path) -> "Directory":
-        if not path.is_dir():
-            found = "a file" if path.exists() else "nothing"
-            raise BundleError(f"{path}: found {found}, expected a JANGTQ directory")
-        return cls(path.resolve())
+        """Raises BundleError where it is no directory, or may not be entered."""
+        with _readable(path):
+            if not path.is_dir():
+                found = "a file" if path.exists() else "nothing"
+                raise BundleError(f"{path}: found {found}, expected a JANGTQ directory")
+            next(path.iterdir(), None)
+            return cls(path.resolve())
 
     def find(self, name: str) -> Path | None:
         """The file of this name, or None. Raises BundleError for a name or a link that leads elsewhere."""
         if _PLAIN_NAME.fullmatch(name) is None:
             raise BundleError(f"file name {name!r}: expected a plain name inside the bundle directory")
         path = self.root / name
-        if not path.is_symlink() and not path.exists():
-            return None
-        return self._check(name, path)
+        with _readable(path):
+            if not path.is_symlink() and not path.exists():
+                return None
+            return self._check(name, path)
 
     def require(self, name: str, *, reason: str) -> Path:
         """The same, but the file must be there; `reason` says who needs it."""
@@ -100,3 +107,15 @@ def _is_pointer(path: Path) -> bool:
     if path.stat().st_size >= _LONGEST_POINTER:
         return False
     return path.read_bytes().startswith(_POINTER)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Refusals of the system as BundleError."""
+    try:
+        yield
+    except PermissionError as error:
+        hint = (
+            "; allow Full Disk Access for the terminal in System Settings" if sys.platform == "darwin" else ""
+        )
+        raise BundleError(f"{path}: cannot be read ({error.strerror}){hint}") from error

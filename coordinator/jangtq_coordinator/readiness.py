@@ -16,15 +16,20 @@ class Readiness:
     def __init__(self) -> None:
         self._check_waiting = _nothing
         self._check_complete = _nothing
+        self.wait_seconds = 0.0
         self._ask_crowded: Callable[[], bool] = bool
 
     def while_waiting(self, check: Callable[[], None]) -> None:
         """Register what the cluster calls repeatedly, in the pass's thread, while a pass waits."""
         self._check_waiting = check
 
-    def before_requests(self, check: Callable[[], None]) -> None:
-        """Register what the engine calls in any thread before it takes a request."""
+    def before_requests(self, check: Callable[[], None], *, wait_seconds: float = 0.0) -> None:
+        """Register what the engine calls in any thread before it takes a request.
+
+        A request waits `wait_seconds` for a complete cluster, as a running one does.
+        """
         self._check_complete = check
+        self.wait_seconds = wait_seconds
 
     def when_overloaded(self, ask: Callable[[], bool]) -> None:
         """Register what the engine asks in the pass's thread before it starts a prompt."""

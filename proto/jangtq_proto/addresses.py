@@ -55,12 +55,23 @@ def parse_address(text: str, *, default_port: int | None = None) -> Address:
     host, separator, port = text.rpartition(":")
     if not separator and default_port is not None:
         host, port = text, str(default_port)
+    if hint := _hint(text):
+        raise ConfigurationError(f"address {text!r}: {hint}")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isdecimal() or int(port) > 65535:
         raise ConfigurationError(
             f"address {text!r}: write HOST:PORT, such as 192.168.1.20:7700, or unix:/path"
         )
     return Address(host, int(port))
+
+
+def _hint(text: str) -> str:
+    """What is probably meant by what is no address."""
+    if "://" in text:
+        return f"leave out the scheme: {text.partition('://')[2].rstrip('/')}"
+    if len(text.split()) > 1:
+        return f"separate addresses by commas: {','.join(text.split())}"
+    return f"did you mean 127.0.0.1:{text}?" if text.isdecimal() else ""
 
 
 def parse_addresses(text: str, *, default_port: int | None = None) -> tuple[Address, ...]:

@@ -35,7 +35,22 @@ _ERROR_TO_STATUS: Final[dict[type[ClusterError], grpc.StatusCode]] = {
     WorkerFaultError: grpc.StatusCode.INTERNAL,
 }
 
+_PLAIN_REASONS: Final = {
+    "Connection refused": "nothing listens there; is jangtq-worker running?",
+    "No route to host": "there is no route to it; on macOS allow this program to use the local network",
+    "Network is unreachable": "its network cannot be reached",
+    "Domain name not found": "its name is not known; write the address in numbers, or check the name",
+    "DNS resolution failed": "its name is not known; write the address in numbers, or check the name",
+    "Connection reset": "the connection was cut",
+    "Socket closed": "the connection was cut",
+}
+
 _STATUS_BY_NUMBER: Final = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def plain_reason(details: str | None) -> str:
+    """gRPC's own words for why a worker cannot be reached, as a person would say it."""
+    return next((plain for said, plain in _PLAIN_REASONS.items() if said in (details or "")), details or "")
 
 
 def error_of(status: grpc.StatusCode, message: str) -> ClusterError:

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import mlx.core as mx
+import pytest
 
 from jangtq_coordinator.engine.engine import Engine, EngineState
 from jangtq_coordinator.engine.engine_config import EngineSettings
 from jangtq_coordinator.engine.events import Failed, TokenGenerated
 from jangtq_coordinator.engine.loaded_model import LoadedModel
 from jangtq_coordinator.readiness import Readiness
-from jangtq_proto.errors import EngineUnavailableError
+from jangtq_proto.errors import CoverageError, EngineUnavailableError
 from tests.support.running_engine import (
     PROMPTS,
     collect,
@@ -120,3 +121,32 @@ async def test_no_prompt_begins_beside_a_running_answer_while_a_worker_has_too_m
         crowded.clear()
         assert tokens_of(await collect(second)) == stock_tokens(PROMPTS[1], 8)
         assert len(tokens_of(await collect(first))) > 200
+
+
+class Coverage:
+    """A cluster that lacks an expert until `is_whole`."""
+
+    def __init__(self) -> None:
+        self.is_whole = False
+
+    def check(self) -> None:
+        if not self.is_whole:
+            raise CoverageError("no worker serves experts 3")
+
+
+async def test_new_requests_wait_for_a_complete_cluster() -> None:
+    coverage = Coverage()
+    with waiting_engine() as (engine, model):
+        model.readiness.before_requests(coverage.check, wait_seconds=60)
+        waiting = asyncio.create_task(engine.wait_until_complete())
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        coverage.is_whole = True
+        await waiting
+
+
+async def test_new_requests_wait_no_longer_than_a_running_one() -> None:
+    with waiting_engine() as (engine, model):
+        model.readiness.before_requests(Coverage().check, wait_seconds=0.05)
+        with pytest.raises(CoverageError, match="no worker serves experts 3"):
+            await engine.wait_until_complete()

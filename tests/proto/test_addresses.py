@@ -1,5 +1,7 @@
 """Addresses as users type them."""
 
+import re
+
 import pytest
 
 from jangtq_proto.addresses import Address, parse_address, parse_addresses
@@ -50,3 +52,16 @@ def test_a_worker_named_twice_is_refused() -> None:
 )
 def test_only_loopback_counts_as_loopback(address: str, loopback: bool) -> None:
     assert parse_address(address).is_loopback is loopback
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("http://a:1", "leave out the scheme: a:1"),
+        ("a:1 b:2", "separate addresses by commas: a:1,b:2"),
+        ("27710", "did you mean 127.0.0.1:27710?"),
+    ],
+)
+def test_what_is_probably_meant_is_said(text: str, hint: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(hint)):
+        parse_address(text, default_port=7700)

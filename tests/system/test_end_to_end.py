@@ -288,22 +288,23 @@ def processes_of(bundle: Path) -> list[psutil.Process]:
     ]
 
 
-def test_sigterm_lets_a_running_answer_finish(demo_bundle: Path) -> None:
+def test_whatever_ends_a_coordinator_lets_a_running_answer_finish(demo_bundle: Path) -> None:
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     with running_workers(demo_bundle, ["0-255"]) as workers, Children() as children:
-        coordinator = start_coordinator(children, demo_bundle, workers)
-        coordinator.ready()
-        chunks = _stream_and_stop(coordinator)
-        assert coordinator.process.wait(60) == 0
-    assert chunks[-1] == "data: [DONE]"
+        coordinators = [start_coordinator(children, demo_bundle, workers) for _ in signals]
+        for number, coordinator in zip(signals, coordinators, strict=True):
+            coordinator.ready()
+            assert _stream_and_stop(coordinator, number)[-1] == "data: [DONE]"
+            assert coordinator.process.wait(60) == 0
 
 
-def _stream_and_stop(coordinator: Child) -> list[str]:
+def _stream_and_stop(coordinator: Child, number: signal.Signals) -> list[str]:
     lines: list[str] = []
     body = {"messages": QUESTION, "max_tokens": 40, "stream": True, "temperature": 0}
     url = f"{coordinator.listening()}/v1/chat/completions"
     with httpx.stream("POST", url, json=body, timeout=60) as response:
         for line in filter(None, response.iter_lines()):
             if len(lines) == 1:
-                coordinator.process.send_signal(signal.SIGTERM)
+                coordinator.process.send_signal(number)
             lines.append(line)
     return lines

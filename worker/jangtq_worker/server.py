@@ -231,7 +231,7 @@ class WorkerServer:
 
 
 def run_until_signal(server: WorkerServer, *, watch_stdin: bool) -> None:
-    """Run until SIGTERM, SIGINT or, if `watch_stdin`, until standard input closes; a second signal kills."""
+    """Run until SIGTERM, SIGINT, SIGHUP or, if `watch_stdin`, the end of standard input; twice kills."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         _set_handlers(signal.SIG_DFL)
@@ -244,5 +244,5 @@ def run_until_signal(server: WorkerServer, *, watch_stdin: bool) -> None:
 
 
 def _set_handlers(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, handler)

@@ -165,7 +165,7 @@ def _assemble(
         check=lambda worker: _check([worker], bundle),
     )
     readiness = Readiness()
-    readiness.before_requests(membership.check_covered)
+    readiness.before_requests(membership.check_covered, wait_seconds=settings.worker_timeout_seconds)
     readiness.when_overloaded(membership.is_overloaded)
     # Without workers nothing computes while attention does.
     overlap = OverlapChooser(settings.overlap if settings.workers else OverlapMode.OFF)

@@ -7,6 +7,7 @@ from typing import Final
 import httpx
 
 from jangtq_coordinator.cli.command_settings import KEY_VARIABLE
+from jangtq_proto.addresses import Address
 from jangtq_proto.errors import JangtqError
 
 _MARGIN_SECONDS: Final = 30
@@ -32,14 +33,23 @@ def _ask(request: httpx.Request, seconds: float) -> bytes:
         request.headers["Authorization"] = f"Bearer {key}"
     where = f"{request.url.scheme}://{request.url.netloc.decode()}"
     try:
-        with httpx.Client(timeout=seconds + _MARGIN_SECONDS) as client:
+        with httpx.Client(timeout=seconds + _MARGIN_SECONDS, trust_env=not _is_here(request.url)) as client:
             response = client.send(request)
+    except httpx.UnsupportedProtocol as error:
+        raise CoordinatorAnswerError(f"{request.url}: write http://HOST:PORT or https://HOST:PORT") from error
+    except httpx.ConnectError as error:
+        raise CoordinatorAnswerError(f"{where}: {error}; is `jangtq-coord serve` running there?") from error
     except httpx.HTTPError as error:
         raise CoordinatorAnswerError(f"{where}: {error or type(error).__name__}") from error
     if response.is_error:
         message = _message_of(response, had_key=key != "")
         raise CoordinatorAnswerError(f"{where} answered {response.status_code}: {message}")
     return response.content
+
+
+def _is_here(url: httpx.URL) -> bool:
+    """Whether it is this machine, which no proxy of the environment is asked for."""
+    return Address(url.host, url.port or 0).is_loopback
 
 
 def _message_of(response: httpx.Response, *, had_key: bool) -> str:

@@ -39,12 +39,13 @@ from jangtq_proto.ranges import expert_ids
 from jangtq_proto.tls.credentials import check_key_is_private
 
 _log = logging.getLogger("jangtq.serve")
+_BACKLOG = 1024
 _GRACE_SECONDS = 30
 _MARGIN_SECONDS = 5
 
 
 def serve(cluster_settings: ClusterSettings, settings: ServeSettings) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the running answers. Raises JangtqError."""
+    """Serve until SIGTERM, SIGINT or SIGHUP, then finish the running answers. Raises JangtqError."""
     with closing(listen(settings)) as listener:
         keys = None if settings.api_keys is None else KeyFile(settings.api_keys)
         check_tls(settings)
@@ -62,6 +63,7 @@ def serve(cluster_settings: ClusterSettings, settings: ServeSettings) -> None:
             # Start-up objects stay: a collection that walks them would delay every stream.
             gc.collect()
             gc.freeze()
+            listener.listen(_BACKLOG)
             announce(listener, bundle, cluster, scheme="https" if settings.tls_key else "http")
             app = _app(engine, cluster, bundle, _api_settings(settings, keys))
             config = server_config(app, settings)
@@ -73,11 +75,15 @@ def serve(cluster_settings: ClusterSettings, settings: ServeSettings) -> None:
 
 
 def listen(settings: ServeSettings) -> socket.socket:
-    """Bind the port before anything is loaded. Raises ConfigurationError if it is in use."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    """Bind the port at once, without taking connections yet. Raises ConfigurationError."""
+    listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
     try:
-        listener = socket.create_server((settings.host, settings.port), family=family, backlog=1024)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if listener.family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((settings.host, settings.port))
     except OSError as error:
+        listener.close()
         address = Address(settings.host, settings.port)
         raise ConfigurationError(f"cannot listen on {address}: {error.strerror}") from error
     # Connections inherit it. A token must not wait for the acknowledgement of earlier ones.
@@ -167,13 +173,14 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.ask_to_stop()
+        # First, since uvicorn takes a signal after should_exit for a second one, which cuts answers.
         super().handle_exit(sig, frame)
+        self.ask_to_stop()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self.handle_exit, number, None)
         yield
 

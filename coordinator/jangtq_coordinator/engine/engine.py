@@ -3,6 +3,7 @@
 Knows no HTTP.
 """
 
+import asyncio
 import logging
 import queue
 import threading
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from enum import StrEnum
+from typing import Final
 
 from jangtq_coordinator.engine.commands import Cancel, Commands, Stop, Submit
 from jangtq_coordinator.engine.engine_config import EngineSettings
@@ -21,8 +23,9 @@ from jangtq_coordinator.engine.step_loop import StepLoop
 from jangtq_coordinator.engine.streams import GenerationStream
 from jangtq_coordinator.kv.prefix_cache import open_prompt_cache
 from jangtq_coordinator.kv.storage import plan_kv
-from jangtq_proto.errors import EngineUnavailableError, QueueFullError
+from jangtq_proto.errors import CoverageError, EngineUnavailableError, QueueFullError
 
+_COVERAGE_PAUSE_SECONDS: Final = 0.05
 _log = logging.getLogger("jangtq.engine")
 
 
@@ -83,6 +86,22 @@ class Engine:
         """Load the model in the engine's thread; returns when it can generate. Raises what `load` raised."""
         self._thread.start()
         self._ready.result()
+
+    async def wait_until_complete(self) -> None:
+        """Wait for a worker of every expert. Raises CoverageError where there is none for too long."""
+        readiness = self.loaded.readiness
+        deadline = time.monotonic() + readiness.wait_seconds
+        is_reported = False
+        while self._state is EngineState.READY:
+            try:
+                return readiness.check_complete()
+            except CoverageError as error:
+                if time.monotonic() >= deadline:
+                    raise
+                if not is_reported:
+                    _log.warning("a request waits %g s at most: %s", readiness.wait_seconds, error)
+                is_reported = True
+            await asyncio.sleep(_COVERAGE_PAUSE_SECONDS)
 
     def submit(self, request: GenerationRequest) -> GenerationStream:
         """Start a request. Call it in a running event loop; only that loop may use the stream.

@@ -57,10 +57,14 @@ def write_block(path: Path, file: BlockFile) -> None:
         "checksum": _checksum(file.arrays),
     }
     content = save(file.arrays, metadata)
-    with path.open("wb") as out:
+    with open(path, "wb", opener=_open_privately) as out:
         out.write(content)
         out.flush()
         os.fsync(out.fileno())
+
+
+def _open_privately(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def read_header(path: Path) -> BlockHeader | None:

@@ -51,7 +51,10 @@ class DiskStore:
         """
         self._root = hashlib.sha256(key.encode()).hexdigest()[:40]
         self._directory = directory / self._root
-        self._directory.mkdir(parents=True, exist_ok=True)
+        # Kept prompts are what users wrote.
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        self._directory.chmod(0o700)
         self._lock_file = DirectoryLock(directory)
         self._part_types = part_types
         self._others_bytes = _limit_others(directory, self._root, limit_bytes=limit_bytes)

@@ -9,7 +9,7 @@ import grpc
 from jangtq_coordinator.transport.grpc_channel import WorkerChannel
 from jangtq_coordinator.transport.worker_info import WorkerInfo, worker_from
 from jangtq_proto.addresses import Address
-from jangtq_proto.grpc_status import error_of
+from jangtq_proto.grpc_status import error_of, plain_reason
 from jangtq_proto.ranges import ExpertRange
 from jangtq_proto.tls.credentials import Credentials
 from jangtq_proto.v1 import expert_pb2 as pb
@@ -51,6 +51,6 @@ class ControlClient:
             assert isinstance(error, grpc.Call)
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 channel.check(failed=True)
-            raise error_of(error.code(), f"worker {address}: {error.details()}") from error
+            raise error_of(error.code(), f"worker {address}: {plain_reason(error.details())}") from error
         finally:
             channel.close()

@@ -12,7 +12,7 @@ from jangtq_coordinator.transport.pending_calls import PendingCalls
 from jangtq_coordinator.transport.worker_info import WorkerInfo, check_unchanged, worker_from
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ClusterError, WorkerFaultError
-from jangtq_proto.grpc_status import error_of
+from jangtq_proto.grpc_status import error_of, plain_reason
 from jangtq_proto.sockets.local_sockets import SocketFolder
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
@@ -167,4 +167,4 @@ class GrpcConnection:
         """The error of a connection to this worker that broke."""
         if waited_seconds is not None and status in _SILENCE:
             details = f"no answer within {waited_seconds:.3g} s; is jangtq-worker running there?"
-        return error_of(status, f"{self._name}: {details}")
+        return error_of(status, f"{self._name}: {plain_reason(details)}")

@@ -110,7 +110,11 @@ def test_keys_over_plain_http_are_warned_of_once(
 
 
 def test_tokens_wait_for_no_acknowledgement() -> None:
-    with listen(ServeSettings(port=0)) as listener, socket.create_connection(listener.getsockname()):
-        connection, _ = listener.accept()
-        with connection:
-            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    with listen(ServeSettings(port=0)) as listener:
+        with pytest.raises(ConnectionRefusedError):  # before the model is loaded
+            socket.create_connection(listener.getsockname())
+        listener.listen()
+        with socket.create_connection(listener.getsockname()):
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

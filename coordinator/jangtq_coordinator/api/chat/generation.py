@@ -84,6 +84,7 @@ class Generations:
             )
             for choice, constraint in enumerate(constraints)
         ]
+        await self._engine.wait_until_complete()
         return self._submit(requests, body, loaded, schemas=body.schemas)
 
     async def begin_texts(self, body: CompletionRequest) -> Generation:
@@ -106,6 +107,7 @@ class Generations:
             for prompt in prompts
             for choice in range(body.choices)
         ]
+        await self._engine.wait_until_complete()
         return self._submit(requests, body, loaded)
 
     async def count(self, body: ChatRequest) -> int:

@@ -29,7 +29,7 @@ def new_key() -> str:
 
 
 def add_key(path: Path, name: str) -> str:
-    """Append a new key's hash to the file, which is made if it is missing; returns the key.
+    """Append a new key's hash to the file, which is made with its folder if it is missing; returns the key.
 
     Raises ConfigurationError for a bad name, and for one that has a key already.
     """
@@ -41,6 +41,7 @@ def add_key(path: Path, name: str) -> str:
     key = new_key()
     separator = "" if not text or text.endswith("\n") else "\n"
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w") as file:
             file.write(f"{separator}{name} sha256:{_hash(key)}\n")
     except OSError as error:

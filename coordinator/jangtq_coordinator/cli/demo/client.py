@@ -77,7 +77,9 @@ def turn_chunks(
     }
     if tools:
         body["tools"] = [{"type": "function", "function": tool} for tool in tools]
-    with httpx.stream("POST", f"{base_url}/v1/chat/completions", json=body, timeout=120) as response:
+    # The coordinator is on this machine: no proxy of the environment is asked.
+    url = f"{base_url}/v1/chat/completions"
+    with httpx.stream("POST", url, json=body, timeout=120, trust_env=False) as response:
         if response.is_error:
             raise WorkerFaultError(f"the coordinator answered {response.status_code}: {response.read()!r}")
         for line in response.iter_lines():
@@ -87,5 +89,5 @@ def turn_chunks(
 
 def cluster_status(base_url: str) -> ClusterStatus:
     """Which worker holds what, and where each layer's time goes."""
-    response = httpx.get(f"{base_url}/cluster", timeout=10).raise_for_status()
+    response = httpx.get(f"{base_url}/cluster", timeout=10, trust_env=False).raise_for_status()
     return ClusterStatus.model_validate_json(response.content)

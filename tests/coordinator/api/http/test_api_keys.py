@@ -85,7 +85,10 @@ def test_names_are_checked(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="allowed are 1 to 64"):
         add_key(tmp_path / "keys", "my laptop")
     with pytest.raises(ConfigurationError, match="cannot be written"):
-        add_key(tmp_path / "none" / "keys", "me")
+        add_key(tmp_path / "keys" / "keys", "me")
+    key = add_key(tmp_path / "none" / "keys", "me")
+    assert KeyFile(tmp_path / "none" / "keys").name_of(key) == "me"
+    assert (tmp_path / "none").stat().st_mode & 0o777 == 0o700
 
 
 def test_the_command_shows_the_key_once(tmp_path: Path) -> None:
