@@ -37,6 +37,11 @@ check-mac: $(READY)
 demo-train-test: $(TRAINING)
 	$(PYTEST) tests/demo_training
 
+# Real clients against a running server, each in an environment of its own in .clients/: installs some gigabytes.
+# CLIENTS="codex claude-code" runs some, CLIENTS=--quick those of CI, CLIENTS=--newest upgrades.
+clients: $(READY)
+	$(BIN)/python -m clients $(CLIENTS)
+
 check: $(READY) $(TRAINING)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -86,7 +86,8 @@ def check_results(messages: Sequence[ChatMessage]) -> None:
     for at, message in enumerate(messages):
         if isinstance(message, ToolMessage):
             _check_result(message, at, known)
-            open_calls.pop(message.tool_call_id, None)
+            answered = message.tool_call_id or next(iter(open_calls), None)
+            open_calls.pop(answered, None)
             continue
         _check_answered(open_calls, at)
         calls = message.tool_calls or () if isinstance(message, AssistantMessage) else ()

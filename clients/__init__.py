@@ -1,0 +1,1 @@
+"""Real clients against a running server: `make clients`, or CLIENTS="codex claude-code" for some of them."""
