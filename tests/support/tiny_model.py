@@ -1,5 +1,6 @@
 """A stock mlx-lm MiniMax of some kilobytes with random float32 weights, and the demo tokenizer, for tests."""
 
+import json
 import tempfile
 import threading
 from collections.abc import Callable
@@ -54,6 +55,18 @@ def make_model(*, head_size: int = 16) -> minimax.Model:
 def load_tiny_tokenizer() -> TokenizerWrapper:
     with tempfile.TemporaryDirectory() as directory:
         return load_tokenizer(write_tokenizer(Path(directory)))
+
+
+@cache
+def load_tokenizer_with_template(name: str = "MiniMax-M2.jinja") -> TokenizerWrapper:
+    """With one of the chat templates in the folder beside this file."""
+    with tempfile.TemporaryDirectory() as directory:
+        folder = write_tokenizer(Path(directory))
+        (folder / "chat_template.jinja").write_text((Path(__file__).parent / "templates" / name).read_text())
+        config = json.loads((folder / "tokenizer_config.json").read_text())
+        config.pop("chat_template", None)
+        (folder / "tokenizer_config.json").write_text(json.dumps(config))
+        return load_tokenizer(folder)
 
 
 def write_tokenizer(directory: Path) -> Path:
