@@ -17,8 +17,10 @@ import numpy as np
 import psutil
 
 from benchmarks.exchange_floors import FloorPeers, bare_stream_way, raw_block_way, raw_way
+from benchmarks.exchange_layouts import ALL, local_ways, replicated_ways, tls_ways
 from benchmarks.exchange_ways import (
     CONNECTIONS,
+    HALVES,
     HIDDEN,
     MOE_BLOCK,
     POLL_US,
@@ -39,6 +41,8 @@ from benchmarks.prefill_bytes import prefill_text
 from benchmarks.results import benchmark_options, cores, publish
 from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.transport.connection import GiveUp, never
+from jangtq_proto.tls.certificates import Role
+from jangtq_proto.tls.credentials import Credentials
 from jangtq_proto.wire.codec import WireCall
 from jangtq_proto.wire.frames import answer_frame, read_call
 
@@ -64,6 +68,11 @@ TARGETS = (
     Target("gRPC over TCP, MoE block", 2, 3.0),
     Target("express over TCP, MoE block", 2, 1.3),
     Target("express over TCP, polling, MoE block", 2, 0.5),
+    *(
+        Target(f"{way} over TCP, {layout}, MoE block", 2, ratio)
+        for layout in ("replicas", "a local shard", "TLS")
+        for way, ratio in (("gRPC", 3.0), ("express", 1.3))
+    ),
 )
 
 
@@ -81,7 +90,9 @@ def measure(ways: Sequence[Way], exchanges: int) -> list[Times]:
     """All ways in turn, again and again, until each has made this many exchanges."""
     taken: dict[tuple[str, int], list[int]] = {}
     turns = [
-        (way.name, peers, exchange) for way in ways for peers, exchange in enumerate(way.exchanges, start=1)
+        (way.name, peers, exchange)
+        for way in ways
+        for peers, exchange in enumerate(way.exchanges, start=way.first_peers)
     ]
     for _ in range(-(-exchanges // TURN)):
         for name, peers, exchange in turns:
@@ -128,8 +139,29 @@ def run(exchanges: int, placement: Placement) -> tuple[list[Times], str]:
         for natively in (True, False):
             for workers, choices in ((real, CONNECTIONS), (real_polling, POLLING)):
                 ways += [block_way(stack, workers, choice, natively=natively) for choice in choices]
+        ways += layouts(children, stack, placement, bundle, Path(scratch))
         over_tcp = [choice for choice in CONNECTIONS if not choice.unix]
         return measure(ways, exchanges), prefill_text(echoes, over_tcp)
+
+
+def layouts(
+    children: Children, stack: ExitStack, placement: Placement, bundle: Path, scratch: Path
+) -> list[Way]:
+    """Replicas, a local shard beside a worker, and TLS."""
+    from tests.support.tls_folders import make_folders
+
+    folders = make_folders(scratch / "tls")
+    secured = [*_worker_options(bundle), "--tls", str(folders.worker)]
+    replicas = start_workers(children, placement, "jangtq_worker", _worker(bundle), held=(ALL, ALL))
+    beside = start_workers(children, placement, "jangtq_worker", _worker(bundle), held=HALVES[1:])
+    behind_tls = start_workers(
+        children, placement, "jangtq_worker", lambda held: [*secured, "--experts", held]
+    )
+    return [
+        *replicated_ways(stack, replicas),
+        *local_ways(stack, beside[0], bundle),
+        *tls_ways(stack, behind_tls, Credentials(folders.coordinator, Role.COORDINATOR)),
+    ]
 
 
 class ReadyConnection:
@@ -174,9 +206,12 @@ def _echo(bundle: Path, *, poll_us: int = 0) -> Callable[[str], list[str]]:
 
 
 def _worker(bundle: Path, *, poll_us: int = 0) -> Callable[[str], list[str]]:
-    options = ["--listen", "127.0.0.1:0", "--threads", "1", "--stop-on-stdin-close"]
-    options += ["--poll-us", str(poll_us)]
-    return lambda experts: ["--model", str(bundle), "--experts", experts, *options]
+    options = [*_worker_options(bundle), "--poll-us", str(poll_us)]
+    return lambda experts: [*options, "--experts", experts]
+
+
+def _worker_options(bundle: Path) -> list[str]:
+    return ["--model", str(bundle), "--listen", "127.0.0.1:0", "--threads", "1", "--stop-on-stdin-close"]
 
 
 def report(results: Sequence[Times], exchanges: int, core_count: int) -> str:

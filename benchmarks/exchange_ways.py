@@ -21,6 +21,7 @@ from jangtq_coordinator.transport.express_connection import ExpressConnection
 from jangtq_coordinator.transport.express_handshake import ExpressSettings
 from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_proto.addresses import parse_address
+from jangtq_proto.tls.credentials import Credentials
 from jangtq_proto.wire.codec import LayerCall, Rows
 from jangtq_proto.wire.frames import call_frame
 from jangtq_proto.wire.row_type import RowType
@@ -60,6 +61,8 @@ class Way:
 
     name: str
     exchanges: tuple[Exchange, ...]
+    first_peers: int = 1
+    """Of the first exchange; each other one has one more."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,15 @@ def write_bundle(folder: Path) -> Path:
 
 
 def start_workers(
-    children: Children, placement: Placement, module: str, arguments: Callable[[str], list[str]]
+    children: Children,
+    placement: Placement,
+    module: str,
+    arguments: Callable[[str], list[str]],
+    *,
+    held: Sequence[str] = HALVES,
 ) -> list[Child]:
-    """One process for each half of the experts, ready to serve."""
-    workers = [children.start(f"{module} {half}", module, arguments(half)) for half in HALVES]
+    """One process for each half of the experts, or for what is held, ready to serve."""
+    workers = [children.start(f"{module} {experts}", module, arguments(experts)) for experts in held]
     for peer, worker in enumerate(workers):
         placement.place(worker, peer)
     for worker in workers:
@@ -204,14 +212,18 @@ def _some_row(peers: int) -> tuple[Rows, NDArray[np.int32], NDArray[np.float32]]
     return row, ids, np.full(ids.shape, 1 / SLOTS, dtype=np.float32)
 
 
-def open_connection(worker: Child, choice: ConnectionChoice) -> Connection:
+def open_connection(
+    worker: Child, choice: ConnectionChoice, credentials: Credentials | None = None
+) -> Connection:
     """To a worker that serves."""
-    settings = ConnectionSettings(HIDDEN, 10, _TIMEOUT_SECONDS, unix_sockets=choice.unix)
+    settings = ConnectionSettings(
+        HIDDEN, 10, _TIMEOUT_SECONDS, unix_sockets=choice.unix, credentials=credentials
+    )
     connection = GrpcConnection(parse_address(worker.listening()), settings)
     connection.expect(connection.describe())
     if not choice.express:
         return connection
-    return ExpressConnection(connection, settings, ExpressSettings(poll_us=choice.poll_us))
+    return ExpressConnection(connection, settings, ExpressSettings(choice.poll_us, credentials))
 
 
 def some_call(peer: int) -> LayerCall:
