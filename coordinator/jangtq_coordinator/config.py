@@ -55,7 +55,7 @@ class ClusterSettings(Settings):
     wire_dtype: RowType | None = Option(
         "--wire-dtype",
         group=Group.MODEL,
-        otherwise="float16 on Metal, bfloat16 on CUDA, else float32",
+        otherwise="bfloat16 on Metal and CUDA, else float32",
         help="how rows travel and what the coordinator computes in",
     ).default(None)
     transport: Transport = Option(

@@ -7,12 +7,15 @@ from typing import Final
 import ml_dtypes
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.dispatch.exchange import Exchange
+from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.wire.codec import Rows
 from jangtq_proto.wire.row_type import RowType
 
+FLOAT16_MAX: Final = float(np.finfo(np.float16).max)
 MLX_DTYPE: Final = {
     RowType.FLOAT32: mx.float32,
     RowType.FLOAT16: mx.float16,
@@ -26,6 +29,7 @@ class StartedRows:
 
     exchange: Exchange
     x: mx.array
+    layer: int
 
 
 class RoutedExperts:
@@ -60,17 +64,28 @@ class RoutedExperts:
             began_ns=self._turned_ns,
         )
         self._turned_ns = time.perf_counter_ns()
-        return StartedRows(exchange, x)
+        return StartedRows(exchange, x, layer)
 
     def finish(self, started: StartedRows) -> mx.array:
-        """The sums in the shape and dtype of the rows."""
+        """The sums in the rows' shape and dtype. Raises ConfigurationError where that is too narrow."""
         sums = self._dispatcher.finish(started.exchange)
         self._turned_ns = time.perf_counter_ns()
+        if started.x.dtype == mx.float16:
+            _check_range(sums, started.layer)
         return mx.array(sums).reshape(started.x.shape).astype(started.x.dtype)
 
     def abandon(self) -> None:
         """Abandon all open exchanges."""
         self._dispatcher.abandon()
+
+
+def _check_range(sums: NDArray[np.float32], layer: int) -> None:
+    largest = float(np.abs(sums).max(initial=0))
+    if largest > FLOAT16_MAX:
+        raise ConfigurationError(
+            f"layer {layer}: the experts' sums reach {largest:.3g}, and float16 ends at {FLOAT16_MAX:,.0f}: "
+            "start the coordinator with --wire-dtype bfloat16, or float32"
+        )
 
 
 def _wire_form(rows: mx.array, row_type: RowType) -> mx.array:
