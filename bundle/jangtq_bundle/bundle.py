@@ -172,8 +172,8 @@ def read_model(
         affine=declared_affine(model),
         layout=(jang.get("routed_expert_layout"), inventory.layout),
     )
-    if told := "; ".join(corrected):
-        _log.info("the bundle's tensors correct what its files declare: %s", told)
+    if listed := "; ".join(corrected):
+        _log.info("the bundle's tensors correct what its files declare: %s", listed)
     return formats.apply(declared)
 
 

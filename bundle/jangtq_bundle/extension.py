@@ -1,4 +1,4 @@
-"""Takes over experts of lost workers, beside those that serve, and lets go of them again. Knows no wire."""
+"""Takes over experts of lost workers, beside those that serve, and drops them again. Knows no wire."""
 
 import logging
 import threading
@@ -31,7 +31,7 @@ class _Held:
 class Extension:
     """What one process holds from its start, and `spare_bytes` for more.
 
-    `held` is told what is held from now on, and by which layers calls are answered. Thread-safe.
+    After each change `held` gets the ranges held and the layers that answer calls. Thread-safe.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class Extension:
                 before = self._layers()
                 self._pieces = tuple(piece for piece in self._pieces if piece not in gone)
                 self._held(_ranges(self._pieces), before)
-                told, nbytes = format_ranges(_ranges(gone)), sum(piece.nbytes for piece in gone)
-                self._begin(lambda: self._let_go(told, nbytes))
+                given_back, nbytes = format_ranges(_ranges(gone)), sum(piece.nbytes for piece in gone)
+                self._begin(lambda: self._drop(given_back, nbytes))
 
     def stop(self) -> None:
         """Change nothing more."""
@@ -124,13 +124,13 @@ class Extension:
         self._held(_ranges(self._pieces), self._layers())
         _log.info("took over experts %s", format_ranges(ranges_of(experts)))
 
-    def _let_go(self, told: str, nbytes: int) -> None:
-        """Answer without them, once nobody can ask for them any more; nothing else keeps them alive then."""
+    def _drop(self, given_back: str, nbytes: int) -> None:
+        """Drop experts once no call can ask for them any more."""
         self._stopped.wait(_ASKED_SECONDS)
         self._held(_ranges(self._pieces), self._layers())
         return_free_memory()
         self._spare_bytes += nbytes
-        _log.info("gave back experts %s", told)
+        _log.info("gave back experts %s", given_back)
 
     def _layers(self) -> Layers:
         """Those that answer for everything that is held."""

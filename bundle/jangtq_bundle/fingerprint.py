@@ -31,7 +31,7 @@ def fingerprint(
 ) -> str:
     """Hex SHA-256 over both configurations, each shard's name, size and header hash, and samples of its data.
 
-    The headers carry the index: which tensor lies in which file. The samples tell bundles apart that
+    The headers carry the index: which tensor lies in which file. The samples distinguish bundles that
     differ in nothing but their weights. Where there are hashes, a dash and the SHA-256 of all of them follow,
     which stands for every byte.
     """

@@ -90,9 +90,11 @@ def corrections(
         name = declared.module
         found = formats.affine if name is None else formats.exceptions.get(name, formats.affine)
         if declared.affine != found:
-            told = "plain numbers" if found is None else f"{found.bits} bits in groups of {found.group_size}"
+            found_form = (
+                "plain numbers" if found is None else f"{found.bits} bits in groups of {found.group_size}"
+            )
             who = "the matrices have" if name is None else "it has"
-            yield f"{declared.where} is {declared.said!r:.80}, {who} {told}"
+            yield f"{declared.where} is {declared.said!r:.80}, {who} {found_form}"
     if layout[0] not in (None, layout[1]):
         yield f"{JANG_CONFIG_FILE}: routed_expert_layout is {layout[0]!r:.80}, the tensors are {layout[1]}"
 

@@ -1,4 +1,4 @@
-"""Progress of long work on standard error: bytes, rate and time left; nothing where nobody watches."""
+"""Progress of long work on standard error: bytes, rate and time left; nothing without a terminal."""
 
 import sys
 from collections.abc import Iterator

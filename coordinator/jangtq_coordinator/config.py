@@ -225,7 +225,7 @@ class ServeSettings(Settings):
         if not Address(self.host, self.port).is_loopback and not (self.insecure or self.api_keys):
             raise ConfigurationError(
                 f"--host {self.host} can be reached from other machines: give --api-keys FILE, "
-                "or add --insecure to let everybody in on a network that you trust"
+                "or add --insecure to admit any caller on a network that you trust"
             )
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ConfigurationError("--tls-cert and --tls-key belong together: give both or none")

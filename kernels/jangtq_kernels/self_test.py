@@ -46,7 +46,7 @@ class Passed:
 
 @runtime_checkable
 class Staged(Protocol):
-    """A LoadedLayer that can tell what each of its kernels computes, for who looks for the wrong one."""
+    """A LoadedLayer that shows what each of its kernels computes, to find the wrong one."""
 
     def stages(self, asked: ExpertRows) -> Mapping[str, NDArray[np.float32]]:
         """By kernel: "rotate_rows" [rows, hidden], "gate_up" [pairs, intermediate], "down" [pairs, hidden].

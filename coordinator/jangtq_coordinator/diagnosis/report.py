@@ -94,8 +94,8 @@ class Report:
             table.add_row(one.name, f"{one.us:.1f}", f"{rate:.1f}", f"{one.bandwidth_share:.0%}")
         table.add_row("reading memory", "", f"{self.measurements.bandwidth:.1f}", "100%")
         for exchange in self.exchanges:
-            told = exchange.error or f"{exchange.us:.1f}"
-            table.add_row(f"exchange with {exchange.worker}", told, "", "")
+            shown = exchange.error or f"{exchange.us:.1f}"
+            table.add_row(f"exchange with {exchange.worker}", shown, "", "")
         return table
 
     def _expectation_table(self) -> Table:

@@ -70,7 +70,7 @@ class Auditor:
                 self._convict(rows.layer, wrong)
                 return right
         _log.error(
-            "layer %d: %s and %s disagree, and no third worker can tell which is right",
+            "layer %d: %s and %s disagree, and no third worker can decide which is right",
             rows.layer,
             _names(first),
             _names(second),

@@ -36,7 +36,7 @@ class KvShape:
 
 @dataclass(frozen=True)
 class KvBudget:
-    """A budget for sequences under way and prompts kept, which give way first."""
+    """A budget for active sequences and the prefix cache, which gives way first."""
 
     budget_bytes: int
     token_bytes: int

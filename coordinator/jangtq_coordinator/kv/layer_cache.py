@@ -138,7 +138,7 @@ class LayerCache:
         )
 
     def evaluate(self) -> None:
-        """Compute what is pending, which lets go of the arrays that it came from."""
+        """Compute pending operations, which frees the arrays that they use."""
         mx.eval(self._keys, self._values)
 
     def _fetched(self, parts: Parts, rows: range, end: int) -> mx.array | Parts:

@@ -33,7 +33,7 @@ class StartedRows:
 
 
 class RoutedExperts:
-    """One evaluation a layer. Several exchanges may be under way."""
+    """One evaluation a layer. Several exchanges may be open."""
 
     def __init__(self, dispatcher: Dispatcher, row_type: RowType) -> None:
         self._dispatcher = dispatcher

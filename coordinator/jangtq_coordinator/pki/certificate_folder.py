@@ -43,7 +43,7 @@ class CertificateFolder:
         if before is not None:
             if self.trusts_two:
                 raise ConfigurationError(
-                    f"{self.root}: another change of authority is under way: finish it with --renew, copy "
+                    f"{self.root}: another change of authority is not finished: finish it with --renew, copy "
                     "the folders, and --drop-old-ca"
                 )
             _write(self._authority_folder / _OLD_FILE, before.pems.certificate)

@@ -65,7 +65,7 @@ class SequenceSampler:
         choice: int = 0,
         constraint: Constraint | None = None,
     ) -> None:
-        """`choice` tells apart the answers of one request, whose seed and prompt are the same."""
+        """`choice` distinguishes the answers of one request, which share seed and prompt."""
         self.parameters = parameters
         self._constraint = constraint
         seed = int.from_bytes(os.urandom(8)) if parameters.seed is None else parameters.seed
@@ -140,9 +140,9 @@ def pick_tokens(logits: mx.array, rows: Sequence[Row]) -> list[Pick]:
     picked = _draw(_mask(_adjust(logits, changes), changes), rows)
     logprobs = _Logprobs(logits, picked, rows)
     mx.eval(logits, picked, *logprobs.arrays)
-    told = logprobs.read()
+    values = logprobs.read()
     return [
-        Pick(int(token), told.get(place), changes[place].failure)
+        Pick(int(token), values.get(place), changes[place].failure)
         for place, token in enumerate(np.array(picked))
     ]
 
@@ -201,7 +201,7 @@ def _draw(logits: mx.array, rows: Sequence[Row]) -> mx.array:
 
 
 class _Logprobs:
-    """What the rows that ask for it are told, computed lazily until `arrays` are evaluated."""
+    """The log-probabilities of rows that request them, computed lazily until `arrays` are evaluated."""
 
     def __init__(self, logits: mx.array, picked: mx.array, rows: Sequence[Row]) -> None:
         wanted = [(place, row.picker.parameters.top_logprobs) for place, row in enumerate(rows)]
@@ -217,8 +217,8 @@ class _Logprobs:
 
     def read(self) -> dict[int, TokenLogprobs]:
         """By row; the arrays must be evaluated."""
-        told = zip(*(array.tolist() for array in self.arrays), strict=True)
+        values = zip(*(array.tolist() for array in self.arrays), strict=True)
         return {
             place: TokenLogprobs(logprob, tuple(zip(ids, tops, strict=True))[:count])
-            for (place, count), ((logprob,), ids, tops) in zip(self._wanted, told, strict=True)
+            for (place, count), ((logprob,), ids, tops) in zip(self._wanted, values, strict=True)
         }

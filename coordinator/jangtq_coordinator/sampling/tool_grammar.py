@@ -102,7 +102,7 @@ def _parameter(rule: str, name: str, schema: object, root: Schema, *, strict: bo
 
 
 def _text_rule(name: str, limits: Sequence[str]) -> str:
-    """Like `text`, but for limits; and an end tag that comes too early for them is no part of the text."""
+    """Like `text`, with limits of length; an end tag that comes too early is part of no text."""
     return f'{name}[suffix="</parameter>\\n"]: {" & ".join((*limits, _NO_END_TAG))}\n'
 
 

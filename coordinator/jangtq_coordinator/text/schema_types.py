@@ -38,12 +38,12 @@ _CHOICES: Final = ("anyOf", "oneOf")
 
 
 def allowed_types(schema: object, root: Schema) -> Types:
-    """The JSON types that a schema allows, as far as it tells; empty where it allows anything."""
+    """The JSON types that a schema allows, if it states them; empty if it allows any."""
     return _types(schema, root, frozenset()) or frozenset()
 
 
 def property_schema(root: Schema, name: str) -> object:
-    """The schema of a parameter, in whatever part of the root it stands; None where nothing is said of it."""
+    """The schema of a parameter, in any part of the root; None if there is none."""
     parts = list(_parts(root, root))
     found = [found for part in parts for found in _named(part, name)]
     if not found:

@@ -106,9 +106,9 @@ class ExpressConnection:
                 _log.info("%s: no way in at %s, using TCP: %s", self._worker, path, error)
         return self._enter_by(ExpressEndpoint(host, reply.port), reply.ticket)
 
-    def _enter_by(self, door: ExpressEndpoint, ticket: bytes) -> FrameSocket:
-        frames = enter(door, ticket, self._express)
-        _log.info("%s: express transport over %s", self._worker, door)
+    def _enter_by(self, endpoint: ExpressEndpoint, ticket: bytes) -> FrameSocket:
+        frames = enter(endpoint, ticket, self._express)
+        _log.info("%s: express transport over %s", self._worker, endpoint)
         return frames
 
     def _broken(self, error: OSError, *, waited_seconds: float) -> ClusterError:

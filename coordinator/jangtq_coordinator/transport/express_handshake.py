@@ -36,13 +36,13 @@ class ExpressEndpoint:
         return f"Unix socket {self.path}" if self.path else f"TCP port {self.port}"
 
 
-def enter(door: ExpressEndpoint, ticket: bytes, settings: ExpressSettings) -> FrameSocket:
+def enter(endpoint: ExpressEndpoint, ticket: bytes, settings: ExpressSettings) -> FrameSocket:
     """A connection ready for calls. Raises OSError, or the ClusterError that the worker answers."""
-    sock = _connect(door)
+    sock = _connect(endpoint)
     try:
         tune(sock)
-        if settings.credentials is not None and door.path is None:
-            sock = settings.credentials.current().context.wrap_socket(sock, server_hostname=door.host)
+        if settings.credentials is not None and endpoint.path is None:
+            sock = settings.credentials.current().context.wrap_socket(sock, server_hostname=endpoint.host)
         frames = FrameSocket(sock, poll_us=settings.poll_us)
         frames.set_timeout(_GREETING_SECONDS)
         frames.send(greeting(ticket))
@@ -53,13 +53,13 @@ def enter(door: ExpressEndpoint, ticket: bytes, settings: ExpressSettings) -> Fr
     return frames
 
 
-def _connect(door: ExpressEndpoint) -> socket.socket:
-    if door.path is None:
-        return socket.create_connection((door.host, door.port), timeout=_GREETING_SECONDS)
+def _connect(endpoint: ExpressEndpoint) -> socket.socket:
+    if endpoint.path is None:
+        return socket.create_connection((endpoint.host, endpoint.port), timeout=_GREETING_SECONDS)
     sock = socket.socket(socket.AF_UNIX)
     try:
         sock.settimeout(_GREETING_SECONDS)
-        sock.connect(str(door.path))
+        sock.connect(str(endpoint.path))
     except OSError:
         sock.close()
         raise

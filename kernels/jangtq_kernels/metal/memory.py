@@ -1,6 +1,6 @@
 """What a Metal process does about memory before it loads weights. Knows no weights.
 
-MLX wires nothing unless told: macOS may then take idle weights out of the GPU's page tables, and a layer that
+MLX wires nothing by default: macOS may then take idle weights out of the GPU's page tables, and a layer that
 is asked for again is wired anew first.
 """
 

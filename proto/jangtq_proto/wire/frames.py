@@ -108,7 +108,7 @@ def read_call_head(frame: Bytes) -> tuple[int, int]:
 
 
 def read_call(frame: Bytes) -> WireCall:
-    """The fields of a call, unchecked but for the lengths; views of the frame. Raises CallRejectedError."""
+    """The fields of a call, unchecked except the lengths; views of the frame. Raises CallRejectedError."""
     _check_size(frame, "a call", _CALL.size)
     length, layer, call_id, row_count, slot_count, row_type, prefill, *sizes = _CALL.unpack_from(frame)
     ends = list(accumulate(sizes, initial=_CALL.size))

@@ -117,7 +117,7 @@ def test_a_change_of_authority_takes_three_steps(
     new, still = authorities_in(folders.coordinator)
     assert still == old != new
     certificate_in(folders.coordinator).verify_directly_issued_by(old)
-    with pytest.raises(ConfigurationError, match="another change of authority is under way"):
+    with pytest.raises(ConfigurationError, match="another change of authority is not finished"):
         folders.change(new_authority=True)
     with pytest.raises(ConfigurationError, match="holds a certificate of the old authority: --renew first"):
         folders.change(drop_old=True)

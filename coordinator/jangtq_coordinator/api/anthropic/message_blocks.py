@@ -34,7 +34,7 @@ class ThinkingBlock(Strict):
 
 
 class RedactedThinkingBlock(Strict):
-    """Reasoning of another model, which nobody here can read."""
+    """Reasoning of another model, which only that model can read."""
 
     type: Literal["redacted_thinking"]
 

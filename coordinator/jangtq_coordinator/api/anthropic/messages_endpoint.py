@@ -41,7 +41,7 @@ def anthropic_router(turns: Generations, answering: Answering) -> APIRouter:
 
 
 class MessageWriter:
-    """A turn as Anthropic's message, or as its events. Thinking that nobody asked for is left out."""
+    """A turn as Anthropic's message, or as its events. Thinking is left out unless it was requested."""
 
     named = True
     closing = b""
@@ -55,7 +55,7 @@ class MessageWriter:
         self._cached: int | None = None
 
     def begin(self) -> Sequence[Frame]:
-        """Nothing yet: the first event tells how much of the prompt was cached."""
+        """Nothing yet: the first event has the number of cached prompt tokens."""
         return ()
 
     def prefilled(self, progress: PrefillProgress) -> Sequence[Frame]:

@@ -80,7 +80,7 @@ class PromptRequest(Strict):
 
     @property
     def thinks(self) -> bool:
-        """As with Anthropic, only who asks for thinking gets it."""
+        """As with Anthropic, thinking is sent only on request."""
         return self.thinking is not None and self.thinking.type != "disabled"
 
     def chat(self) -> ChatRequest:

@@ -10,7 +10,7 @@ _BILLING: Final = "x-anthropic-billing-header:"
 def join_system(system: object) -> object:
     """The texts of all blocks, without those that are no instructions.
 
-    Claude Code's first block, or its first line, tells Anthropic whom to bill. A part of it is different in
+    Claude Code's first block, or its first line, is for Anthropic's billing. A part of it is different in
     every request: as the beginning of a prompt it would keep any kept prompt from fitting.
     """
     blocks = system if isinstance(system, list) else [system]

@@ -76,7 +76,7 @@ class AnswerBlocks:
     @property
     def logprobs(self) -> list[Logged]:
         """Of the content so far, token by token."""
-        return self._logprobs.told
+        return self._logprobs.logged
 
     def take_logprobs(self) -> list[Logged]:
         """Of the content since this was asked for the last time."""

@@ -89,7 +89,7 @@ class ChatRequest(GenerationFields):
 
     @property
     def offered_tools(self) -> tuple[Tool, ...]:
-        """The tools that the model is told of."""
+        """The tools in the prompt."""
         return () if self.choice.mode == "none" else tuple(self.tools or ())
 
     @property

@@ -34,7 +34,7 @@ class ContentLogprobs:
         self._partial: list[Logged] = []
         self._waiting: list[_Entry] = []
         self._text = ""
-        self.told: list[Logged] = []
+        self.logged: list[Logged] = []
         """Those of the content so far."""
 
     def add(self, token: int, logprobs: TokenLogprobs) -> None:
@@ -58,7 +58,7 @@ class ContentLogprobs:
                 self._text = self._text[len(text) :]
                 matched += entry.tokens
             self._waiting.pop(0)
-        self.told += matched
+        self.logged += matched
         return matched
 
     def _enter(self, text: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-# OpenAI's responses tell apart who wrote a text.
+# OpenAI's responses distinguish the author of a text.
 _TEXT_KINDS: Final = ("text", "input_text", "output_text", "reasoning_text", "summary_text")
 _MEDIA_KINDS: Final = (
     "image",

@@ -79,7 +79,7 @@ def _join(texts: Iterable[str]) -> str:
 def check_results(messages: Sequence[ChatMessage]) -> None:
     """Raise RequestError for a result that answers no call, and for calls left without one.
 
-    Without ids, which some clients leave out, only the order tells what belongs together.
+    Without ids, which some clients leave out, only the order pairs calls and results.
     """
     open_calls: dict[str | None, str] = {}
     known: set[str | None] = set()

@@ -1,6 +1,6 @@
 """What other servers' own tools left in a conversation, as text; and the tools themselves, left out.
 
-The model cannot call them and nobody here would run them, but what they brought is part of what was said.
+The model cannot call them and this server does not run them, but their results are part of the conversation.
 """
 
 import json

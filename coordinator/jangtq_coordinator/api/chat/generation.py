@@ -43,7 +43,7 @@ _COUNTED_CONTEXTS: Final = 4
 class Generation:
     """What stays the same in all of an answer, and the streams of its choices, prompt by prompt.
 
-    `id` has no API's prefix yet; `token_bytes` tells what a token stands for.
+    `id` has no API's prefix yet; `token_bytes` gives the bytes of a token.
     """
 
     id: str

@@ -167,7 +167,7 @@ class GenerationFields(Strict):
 
     @property
     def wanted_logprobs(self) -> int | None:
-        """How many of the likeliest tokens to tell for each token; None tells nothing."""
+        """How many of the likeliest tokens to report for each token; None for no log-probabilities."""
         return None
 
     def sampling(self, defaults: SamplingParameters, ends: frozenset[int]) -> SamplingParameters:

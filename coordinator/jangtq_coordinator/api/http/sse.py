@@ -28,7 +28,7 @@ _CLIENT_GONE: Final = 499
 
 
 class AnswerWriter(Protocol):
-    """One API's form of one turn. A whole answer is written like a stream whose frames nobody reads."""
+    """One API's form of one turn. A whole answer is written like a stream whose frames are dropped."""
 
     named: bool
     """Whether each frame is sent as an event of its type's name."""
@@ -73,7 +73,7 @@ class Answering:
         if not streaming:
             return await self._whole(stream, writer, request)
         async with cancelled_on_disconnect(stream, request):
-            first = await _first_events(stream, patience_seconds=self._keepalive_seconds)
+            first = await _first_events(stream, timeout_seconds=self._keepalive_seconds)
         if first and isinstance(failed := first[-1][1], Failed):
             stream.cancel()
             raise failed.error
@@ -142,8 +142,8 @@ class _Wire:
     def _write(self, choice: int, event: GenerationEvent) -> bytes:
         match event:
             case PrefillProgress():
-                told = f": prefill {event.done}/{event.total}\n\n".encode()
-                return told + b"".join(map(self._encode, self.frames(choice, event)))
+                comment = f": prefill {event.done}/{event.total}\n\n".encode()
+                return comment + b"".join(map(self._encode, self.frames(choice, event)))
             case Failed():
                 self.over = True
                 return self._encode(self._writer.fail(problem_of(event.error)))
@@ -171,11 +171,11 @@ class _TurnResponse(StreamingResponse):
             self._stream.cancel()
 
 
-async def _first_events(stream: StreamGroup, *, patience_seconds: float) -> list[Numbered]:
-    """Events up to the first that is more than progress; fewer when the patience ends before."""
+async def _first_events(stream: StreamGroup, *, timeout_seconds: float) -> list[Numbered]:
+    """Events up to the first that is more than progress; fewer if the time-out comes first."""
     events: list[Numbered] = []
     try:
-        async with asyncio.timeout(patience_seconds):
+        async with asyncio.timeout(timeout_seconds):
             async for event in stream:
                 events.append(event)
                 if not isinstance(event[1], PrefillProgress):

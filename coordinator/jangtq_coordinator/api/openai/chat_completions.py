@@ -72,9 +72,9 @@ class ChatWriter:
             if change.block.channel is not Channel.TOOL:
                 frames += self._grow(choice, change)
             elif (delta := _call_delta(change, blocks)) is not None:
-                frames += [*self._told(choice, packets.flush()), self._chunk(choice, delta)]
+                frames += [*self._frames_of(choice, packets.flush()), self._chunk(choice, delta)]
         if isinstance(event, Finished):
-            frames += self._told(choice, packets.flush())
+            frames += self._frames_of(choice, packets.flush())
             frames.append(self._chunk(choice, {}, finish_reason=event.reason))
         return frames
 
@@ -103,9 +103,9 @@ class ChatWriter:
         is_content = change.block.channel is Channel.CONTENT
         member = "content" if is_content else "reasoning_content"
         logprobs = self._choices[choice].take_logprobs() if is_content else []
-        return self._told(choice, self._packets[choice].add(member, change.text, logprobs))
+        return self._frames_of(choice, self._packets[choice].add(member, change.text, logprobs))
 
-    def _told(self, choice: int, packets: Sequence[Packet]) -> list[Frame]:
+    def _frames_of(self, choice: int, packets: Sequence[Packet]) -> list[Frame]:
         return [
             self._chunk(
                 choice,

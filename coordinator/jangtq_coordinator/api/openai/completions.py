@@ -92,8 +92,8 @@ class CompletionWriter:
     def _one(
         self, index: int, text: str, logged: Sequence[Logged], *, offset: int = 0, end: str | None
     ) -> Frame:
-        told = completion_logprobs(logged, self._turn.token_bytes, offset=offset) if logged else None
-        return {"index": index, "text": text, "logprobs": told, "finish_reason": end}
+        reported = completion_logprobs(logged, self._turn.token_bytes, offset=offset) if logged else None
+        return {"index": index, "text": text, "logprobs": reported, "finish_reason": end}
 
     def _usage(self) -> dict[str, object]:
         return UsageReply.of(usage_so_far(self._choices, self._turn)).model_dump()

@@ -9,9 +9,9 @@ from jangtq_coordinator.api.chat.content_logprobs import Logged, TokenBytes
 def token_logprobs(logged: Iterable[Logged], token_bytes: TokenBytes) -> list[dict[str, object]]:
     """Of each token its own, and those of the likeliest in its place."""
     return [
-        _entry(token_bytes(token), told.logprob)
-        | {"top_logprobs": [_entry(token_bytes(other), value) for other, value in told.top]}
-        for token, told in logged
+        _entry(token_bytes(token), found.logprob)
+        | {"top_logprobs": [_entry(token_bytes(other), value) for other, value in found.top]}
+        for token, found in logged
     ]
 
 
@@ -22,10 +22,10 @@ def completion_logprobs(
     texts = [_text(token_bytes(token)) for token, _ in logged]
     lengths = [len(token_bytes(token).decode(errors="ignore")) for token, _ in logged]
     starts = list(itertools.accumulate(lengths[:-1], initial=offset))
-    tops = [{_text(token_bytes(other)): value for other, value in told.top} for _, told in logged]
+    tops = [{_text(token_bytes(other)): value for other, value in found.top} for _, found in logged]
     return {
         "tokens": texts,
-        "token_logprobs": [told.logprob for _, told in logged],
+        "token_logprobs": [found.logprob for _, found in logged],
         "top_logprobs": tops,
         "text_offset": starts,
     }
@@ -36,7 +36,7 @@ def _entry(token: bytes, logprob: float) -> dict[str, object]:
 
 
 def _text(token: bytes) -> str:
-    """A part of a character is told byte by byte, as OpenAI tells it."""
+    """A part of a character is written byte by byte, as OpenAI does."""
     try:
         return token.decode()
     except UnicodeDecodeError:

@@ -32,16 +32,16 @@ class ItemEvents:
         return f"response.{part['type']}.delta", self._part_place | delta
 
     def end_part(self, part: Mapping[str, object]) -> Iterator[Event]:
-        told = {key: part[key] for key in _EMPTY_PART if key in part}
-        yield f"response.{part['type']}.done", self._part_place | told
+        fields = {key: part[key] for key in _EMPTY_PART if key in part}
+        yield f"response.{part['type']}.done", self._part_place | fields
         yield "response.content_part.done", self._part_place | {"part": dict(part)}
 
     def grow_call(self, delta: str) -> Event:
         return "response.function_call_arguments.delta", self._place | {"delta": delta}
 
     def end_call(self, item: Mapping[str, object]) -> Event:
-        told = {"name": item["name"], "arguments": item["arguments"]}
-        return "response.function_call_arguments.done", self._place | told
+        fields = {"name": item["name"], "arguments": item["arguments"]}
+        return "response.function_call_arguments.done", self._place | fields
 
     def end(self, item: Mapping[str, object]) -> Event:
         return "response.output_item.done", {"output_index": self.output_index, "item": dict(item)}
@@ -75,7 +75,7 @@ def _replay_item(events: ItemEvents, item: Body) -> Iterator[Event]:
     parts = item.get("content")
     for part in parts if isinstance(parts, list) else ():
         yield events.start_part(part)
-        told = {"logprobs": part["logprobs"]} if "logprobs" in part else {}
-        yield events.grow_part(part, {"delta": part["text"]} | told)
+        fields = {"logprobs": part["logprobs"]} if "logprobs" in part else {}
+        yield events.grow_part(part, {"delta": part["text"]} | fields)
         yield from events.end_part(part)
     yield events.end(item)

@@ -33,7 +33,7 @@ _ECHOED: Final = {
 
 
 class ResponseWriter:
-    """`on_end` is told once the response is complete."""
+    """Calls `on_end` once the response is complete."""
 
     named = True
     closing = b""
@@ -60,7 +60,7 @@ class ResponseWriter:
         changes = self._answer.add(event)
         if isinstance(event, Finished):
             self._completed_at = int(time.time())
-        return [self._event(*told) for change in changes for told in self._events(change)]
+        return [self._event(*event) for change in changes for event in self._events(change)]
 
     def end(self) -> Sequence[Frame]:
         self._on_end(self)
@@ -112,8 +112,8 @@ class ResponseWriter:
                 yield events.start(self._item(block))
                 yield events.start_part(self._part(block))
             case Step.DELTA:
-                told = self._take_logprobs(block)
-                yield events.grow_part({"type": _TEXTS[block.channel]}, {"delta": change.text} | told)
+                reported = self._take_logprobs(block)
+                yield events.grow_part({"type": _TEXTS[block.channel]}, {"delta": change.text} | reported)
             case Step.STOP:
                 yield from events.end_part(self._part(block))
                 yield events.end(self._item(block))

@@ -94,7 +94,7 @@ def _add_kept_routes(router: APIRouter, kept: "KeptResponses") -> None:
 
 
 class KeptResponses:
-    """The responses and items that requests name. Raises what clients are told where they are not kept."""
+    """The responses and items that requests name. Raises RequestError for those that are not kept."""
 
     def __init__(self, store: ResponseStore) -> None:
         self.store = store

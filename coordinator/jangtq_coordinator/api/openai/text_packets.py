@@ -18,7 +18,7 @@ class Packet:
 
 
 class TextPackets:
-    """Holds text back until there are five characters, but for the very first, which shows that it begins."""
+    """Holds text back until there are five characters, except the first, which starts the answer."""
 
     def __init__(self) -> None:
         self._held: Packet | None = None

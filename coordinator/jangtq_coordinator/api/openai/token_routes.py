@@ -72,7 +72,7 @@ def token_router(turns: Generations, engine: Engine) -> APIRouter:
 
     @router.get("/props", response_model=None)
     async def get_props() -> Response:
-        """What llama-server tells of itself and its model, as far as it has a meaning here."""
+        """Properties of server and model that llama-server reports, as far as they apply here."""
         loaded = engine.loaded
         sampling = loaded.generation.sampling
         defaults = {
