@@ -51,7 +51,7 @@ class DecodingBatch:
         """
         assert self.kv is not None
         for sequence, draft in zip(self.sequences, drafts, strict=True):
-            sequence.picker.look_ahead(draft)
+            sequence.sampler.look_ahead(draft)
         before = self.kv.lengths
         try:
             logits = self._model(self._inputs(drafts), cache=list(self.kv.layers))
@@ -76,7 +76,7 @@ class DecodingBatch:
         """The picks of every position, row by row."""
         width, vocabulary = logits.shape[1:]
         rows = [
-            Row(sequence.picker, draft[:count])
+            Row(sequence.sampler, draft[:count])
             for sequence, draft in zip(self.sequences, drafts, strict=True)
             for count in range(len(draft) + 1)
         ]

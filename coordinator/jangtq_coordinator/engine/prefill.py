@@ -131,7 +131,7 @@ class Prefilling:
             self._model(inputs, cache=list(prompt.kv.layers))
             prompt.kv.evaluate()
             return None
-        (pick,) = pick_tokens(last_logits(self._model, inputs, prompt.kv), [Row(prompt.sequence.picker)])
+        (pick,) = pick_tokens(last_logits(self._model, inputs, prompt.kv), [Row(prompt.sequence.sampler)])
         return prompt.sequence.take(pick, self._stop_tokens)
 
     def _pass_turn(self, prompt: Prompt, rows: int) -> None:

@@ -38,7 +38,7 @@ class GenerationRequest:
         if not all(self.stops):
             raise RequestError("an empty stop string would end every answer at once")
 
-    def new_picker(self) -> SequenceSampler:
+    def new_sampler(self) -> SequenceSampler:
         """A sampler for this answer."""
         return SequenceSampler(self.sampling, self.prompt, choice=self.choice, constraint=self.constraint)
 

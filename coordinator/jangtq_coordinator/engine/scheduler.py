@@ -100,7 +100,7 @@ class Scheduler:
         prompt: Sequence[int],
         *,
         max_tokens: int,
-        picker: SequenceSampler,
+        sampler: SequenceSampler,
         speculation: Speculation | None = None,
         stop_tokens: frozenset[int] = frozenset(),
     ) -> int:
@@ -111,7 +111,7 @@ class Scheduler:
                 uid,
                 prompt,
                 max_tokens=max_tokens,
-                picker=picker,
+                sampler=sampler,
                 speculation=speculation,
                 stop_tokens=stop_tokens,
             )

@@ -32,7 +32,7 @@ class TokenSequence:
         prompt: Sequence[int],
         *,
         max_tokens: int,
-        picker: SequenceSampler,
+        sampler: SequenceSampler,
         speculation: Speculation | None = None,
         stop_tokens: frozenset[int] = frozenset(),
     ) -> None:
@@ -41,7 +41,7 @@ class TokenSequence:
         self.speculation = speculation
         self.tokens = list(prompt)
         self.limit = len(prompt) + max_tokens
-        self.picker = picker
+        self.sampler = sampler
         self._stop_tokens = stop_tokens
         self._prompt_tokens = len(prompt)
         self.cached_tokens = 0
@@ -57,7 +57,7 @@ class TokenSequence:
         if pick.failure is not None:
             return TokenStep(self.uid, pick.token, failure=pick.failure)
         self.tokens.append(pick.token)
-        self.picker.take(pick.token)
+        self.sampler.take(pick.token)
         reason: FinishReason | None = "length" if len(self.tokens) >= self.limit else None
         if pick.token in stop_tokens or pick.token in self._stop_tokens:
             reason = "stop"

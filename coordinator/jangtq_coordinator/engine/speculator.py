@@ -51,7 +51,7 @@ class Guesses:
     def draft(self, sequence: TokenSequence) -> tuple[int, ...]:
         """A continuation of a sequence; its tokens may only grow between calls."""
         most = min(MAX_DRAFT, sequence.limit - len(sequence.tokens) - 1)
-        if forced := sequence.picker.forced():
+        if forced := sequence.sampler.forced_tokens():
             self.trust = self._forced
             return forced[:most]
         self.trust = self._repeated
@@ -60,7 +60,7 @@ class Guesses:
         self._seen += len(new)
         if self._seen < len(sequence.tokens):
             return ()
-        return sequence.picker.foreseen(self._drafter.draft(most))
+        return sequence.sampler.verifiable(self._drafter.draft(most))
 
 
 def best_depth(drafts: Sequence[int], chances: Sequence[float], seconds: Callable[[int], float]) -> int:

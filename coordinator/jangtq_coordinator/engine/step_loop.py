@@ -146,7 +146,7 @@ class StepLoop:
             uid = self._scheduler.add(
                 request.prompt,
                 max_tokens=request.token_budget(self._context_length),
-                picker=request.new_picker(),
+                sampler=request.new_sampler(),
                 speculation=request.speculation,
                 stop_tokens=request.stop_tokens,
             )

@@ -55,11 +55,11 @@ class GrammarConstraint:
             begun = self._grammars.encode(text)
             self._forced = self._grammars.compute(lambda: self._advance(begun))
 
-    def forced(self) -> tuple[int, ...]:
+    def forced_tokens(self) -> tuple[int, ...]:
         """The tokens that spell what the grammar demands next; none while the answer is free."""
         return () if not self._wait.over or self._forced.exception() else self._forced.result()
 
-    def foreseen(self, draft: Sequence[int]) -> tuple[int, ...]:
+    def verifiable(self, draft: Sequence[int]) -> tuple[int, ...]:
         """As much of a draft as can be checked at once: up to where the answer stops being free."""
         if not self._wait.over:
             wait, detokenizer = copy(self._wait), self._grammars.new_detokenizer()

@@ -41,10 +41,10 @@ class Constraint(Protocol):
     def mask(self, ahead: Sequence[int] = ()) -> NDArray[np.uint32] | None:
         """A bit for each token that may come after those `ahead`, lowest first; None allows all."""
 
-    def forced(self) -> tuple[int, ...]:
+    def forced_tokens(self) -> tuple[int, ...]:
         """The tokens that are likeliest to come, because they spell what must come."""
 
-    def foreseen(self, draft: Sequence[int]) -> tuple[int, ...]:
+    def verifiable(self, draft: Sequence[int]) -> tuple[int, ...]:
         """The beginning of a draft that masks can be computed for before its tokens are taken."""
 
     def look_ahead(self, draft: Sequence[int]) -> None:
@@ -74,13 +74,13 @@ class SequenceSampler:
         self._counts: Counter[int] = Counter()
         self._position = 0
 
-    def forced(self) -> tuple[int, ...]:
+    def forced_tokens(self) -> tuple[int, ...]:
         """Tokens that spell what must come, where something must."""
-        return () if self._constraint is None else self._constraint.forced()
+        return () if self._constraint is None else self._constraint.forced_tokens()
 
-    def foreseen(self, draft: tuple[int, ...]) -> tuple[int, ...]:
+    def verifiable(self, draft: tuple[int, ...]) -> tuple[int, ...]:
         """As much of a draft as picks can be asked for before its tokens are taken."""
-        return draft if self._constraint is None else self._constraint.foreseen(draft)
+        return draft if self._constraint is None else self._constraint.verifiable(draft)
 
     def look_ahead(self, draft: Sequence[int]) -> None:
         """Before a pass: picks are asked for after each token of this draft."""
@@ -124,9 +124,9 @@ class SequenceSampler:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of logits: whose it is, and the tokens that it assumes after those the picker has taken."""
+    """A row of logits: whose it is, and the tokens that it assumes after those the sampler has taken."""
 
-    picker: SequenceSampler
+    sampler: SequenceSampler
     ahead: tuple[int, ...] = ()
 
 
@@ -158,7 +158,7 @@ class _Changes:
 
 def _changes(row: Row) -> _Changes:
     try:
-        return _Changes(row.picker.adjustments(row.ahead), row.picker.mask(row.ahead))
+        return _Changes(row.sampler.adjustments(row.ahead), row.sampler.mask(row.ahead))
     except Exception as error:
         return _Changes(failure=error)
 
@@ -188,11 +188,11 @@ def _mask(logits: mx.array, changes: Sequence[_Changes]) -> mx.array:
 
 def _draw(logits: mx.array, rows: Sequence[Row]) -> mx.array:
     """Token ids [rows], one operation for all rows that are cut alike."""
-    random = b"".join(row.picker.key(len(row.ahead)) for row in rows)
+    random = b"".join(row.sampler.key(len(row.ahead)) for row in rows)
     keys = mx.array(np.frombuffer(random, np.uint32).reshape(len(rows), 2))
     groups: dict[SamplingParameters, list[int]] = {}
     for place, row in enumerate(rows):
-        groups.setdefault(row.picker.parameters.cut, []).append(place)
+        groups.setdefault(row.sampler.parameters.cut, []).append(place)
     if len(groups) == 1:
         return draw(logits, keys, next(iter(groups)))
     drawn = [draw(logits[mx.array(places)], keys[mx.array(places)], cut) for cut, places in groups.items()]
@@ -204,7 +204,7 @@ class _Logprobs:
     """The log-probabilities of rows that request them, computed lazily until `arrays` are evaluated."""
 
     def __init__(self, logits: mx.array, picked: mx.array, rows: Sequence[Row]) -> None:
-        wanted = [(place, row.picker.parameters.top_logprobs) for place, row in enumerate(rows)]
+        wanted = [(place, row.sampler.parameters.top_logprobs) for place, row in enumerate(rows)]
         self._wanted = [(place, count) for place, count in wanted if count is not None]
         self.arrays: list[mx.array] = []
         if not self._wanted:

@@ -39,7 +39,7 @@ def test_no_more_sequences_than_memory_has_room_for() -> None:
     model = ProbedModel()
     generator = new_generator(model, plan=plan_kv(KV_SHAPE, budget_bytes=2 * COLUMN_BYTES))
     prompts = [PROMPTS[1], PROMPTS[2], PROMPTS[3], PROMPTS[1]]
-    uids = [generator.add(prompt, max_tokens=10, picker=GREEDY) for prompt in prompts]
+    uids = [generator.add(prompt, max_tokens=10, sampler=GREEDY) for prompt in prompts]
     most = 0
     tokens: dict[int, list[int]] = {uid: [] for uid in uids}
     while generator.waiting or live(generator):
@@ -60,7 +60,7 @@ def test_a_long_sequence_counts_for_all_beside_it() -> None:
     )
     long = [(3 * i + i * i) % 256 for i in range(300)]
     for prompt in (PROMPTS[1], long, PROMPTS[2]):
-        generator.add(prompt, max_tokens=10, picker=GREEDY)
+        generator.add(prompt, max_tokens=10, sampler=GREEDY)
     generator.prefill()
     generator.prefill()
     assert (live(generator), generator.waiting) == (2, 1)

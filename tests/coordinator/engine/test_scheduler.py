@@ -15,7 +15,7 @@ from tests.support.tiny_model import ProbedModel
 @pytest.mark.parametrize(("batch_size", "prefill_rows"), [(8, 16), (2, 64), (3, 1)])
 def test_greedy_tokens_equal_stock_alone_and_together(batch_size: int, prefill_rows: int) -> None:
     generator = new_generator(ProbedModel(), batch_size=batch_size, prefill_rows=prefill_rows)
-    uids = [generator.add(prompt, max_tokens=24, picker=GREEDY) for prompt in PROMPTS]
+    uids = [generator.add(prompt, max_tokens=24, sampler=GREEDY) for prompt in PROMPTS]
     steps = run_to_end(generator)
     for uid, prompt in zip(uids, PROMPTS, strict=True):
         assert [step.token for step in steps[uid]] == stock_tokens(prompt, 24)
@@ -25,7 +25,7 @@ def test_greedy_tokens_equal_stock_alone_and_together(batch_size: int, prefill_r
 def test_a_prompt_of_one_chunk_costs_one_pass_a_token() -> None:
     model = ProbedModel()
     generator = new_generator(model, prefill_rows=32)
-    generator.add(PROMPTS[2], max_tokens=6, picker=GREEDY)
+    generator.add(PROMPTS[2], max_tokens=6, sampler=GREEDY)
     assert len(run_to_end(generator)[0]) == 6
     assert model.passes == [(1, 17)] + [(1, 1)] * 5
 
@@ -44,7 +44,7 @@ def test_prompts_are_never_padded() -> None:
     model = ProbedModel()
     generator = new_generator(model, prefill_rows=16)
     for prompt in PROMPTS:
-        generator.add(prompt, max_tokens=1, picker=GREEDY)
+        generator.add(prompt, max_tokens=1, sampler=GREEDY)
     run_to_end(generator)
     assert [shape[0] for shape in model.passes] == [1] * len(model.passes)
     assert sum(shape[1] for shape in model.passes) == sum(map(len, PROMPTS))
@@ -52,7 +52,7 @@ def test_prompts_are_never_padded() -> None:
 
 def test_prefill_tells_its_progress_between_decode_steps() -> None:
     generator = new_generator(ProbedModel(), prefill_rows=30)
-    generator.add(PROMPTS[4], max_tokens=1, picker=GREEDY)
+    generator.add(PROMPTS[4], max_tokens=1, sampler=GREEDY)
     seen = [step for _ in range(4) for step in generator.prefill()]
     assert [(step.done, step.total, step.first is None) for step in seen] == [
         (30, 70, True),
@@ -63,9 +63,9 @@ def test_prefill_tells_its_progress_between_decode_steps() -> None:
 
 def test_a_short_prompt_waits_for_one_chunk_of_a_long_one_at_most() -> None:
     generator = new_generator(ProbedModel(), prefill_rows=16)
-    long = generator.add([1] * 400, max_tokens=1, picker=GREEDY)
+    long = generator.add([1] * 400, max_tokens=1, sampler=GREEDY)
     assert [step.uid for step in generator.prefill()] == [long]
-    short = generator.add(PROMPTS[1], max_tokens=30, picker=GREEDY)
+    short = generator.add(PROMPTS[1], max_tokens=30, sampler=GREEDY)
     (step,) = generator.prefill()
     assert (step.uid, step.done) == (short, 5) and step.first
     # From now on each chunk lets the other sequence go on by one token.
@@ -80,7 +80,7 @@ def test_a_stop_token_ends_its_sequence_only() -> None:
     other = stock_tokens(PROMPTS[3], 8)
     assert stop not in stock_tokens(PROMPTS[1], 8)[:4]
     generator = new_generator(ProbedModel(), stop_tokens=frozenset({stop}))
-    first, second = (generator.add(PROMPTS[i], max_tokens=8, picker=GREEDY) for i in (1, 3))
+    first, second = (generator.add(PROMPTS[i], max_tokens=8, sampler=GREEDY) for i in (1, 3))
     steps = run_to_end(generator)
     assert len(steps[first]) == 5 and steps[first][-1].finish_reason == "stop"
     expected = other[: other.index(stop) + 1] if stop in other else other
@@ -90,7 +90,7 @@ def test_a_stop_token_ends_its_sequence_only() -> None:
 def test_forgetting_works_in_every_stage() -> None:
     generator = new_generator(ProbedModel(), prefill_rows=8)
     decoding, in_prefill, waiting, left = (
-        generator.add(PROMPTS[i], max_tokens=5, picker=GREEDY) for i in (1, 4, 2, 3)
+        generator.add(PROMPTS[i], max_tokens=5, sampler=GREEDY) for i in (1, 4, 2, 3)
     )
     generator.prefill()
     generator.prefill()
@@ -102,7 +102,7 @@ def test_forgetting_works_in_every_stage() -> None:
 def test_a_failed_decode_pass_can_be_repeated(passes_before: int) -> None:
     model = ProbedModel()
     generator = new_generator(model, prefill_rows=100)
-    uids = [generator.add(PROMPTS[i], max_tokens=12, picker=GREEDY) for i in (1, 4)]
+    uids = [generator.add(PROMPTS[i], max_tokens=12, sampler=GREEDY) for i in (1, 4)]
     tokens: dict[int, list[int]] = {}
     for _ in uids:
         (step,) = generator.prefill()
@@ -121,7 +121,7 @@ def test_a_failed_decode_pass_can_be_repeated(passes_before: int) -> None:
 def test_dropping_the_decoding_leaves_the_prefill_alone() -> None:
     model = ProbedModel()
     generator = new_generator(model, prefill_rows=8)
-    decoding, in_prefill = (generator.add(PROMPTS[i], max_tokens=5, picker=GREEDY) for i in (1, 4))
+    decoding, in_prefill = (generator.add(PROMPTS[i], max_tokens=5, sampler=GREEDY) for i in (1, 4))
     generator.prefill()
     generator.prefill()
     model.failures.append(RuntimeError("lost"))
@@ -137,7 +137,7 @@ def test_dropping_the_decoding_leaves_the_prefill_alone() -> None:
 def test_a_failed_prefill_can_be_repeated_or_dropped(chunks_before: int, gives_up: bool) -> None:
     model = ProbedModel()
     generator = new_generator(model, prefill_rows=8)
-    decoding, in_prefill = (generator.add(PROMPTS[i], max_tokens=12, picker=GREEDY) for i in (1, 4))
+    decoding, in_prefill = (generator.add(PROMPTS[i], max_tokens=12, sampler=GREEDY) for i in (1, 4))
     (step,) = generator.prefill()
     assert step.first
     tokens = [step.first.token]
@@ -161,9 +161,9 @@ def test_a_limit_that_no_chunk_keeps_is_said_once(
     stamps = itertools.count()
     monkeypatch.setattr(prefilling, "time", SimpleNamespace(perf_counter=lambda: next(stamps) * 0.35))
     generator = new_generator(ProbedModel(), prefill_rows=16, prefill_ms=allowed_ms)
-    generator.add(PROMPTS[0], max_tokens=100, picker=GREEDY)
+    generator.add(PROMPTS[0], max_tokens=100, sampler=GREEDY)
     for _ in range(4):
-        generator.add(PROMPTS[4], max_tokens=1, picker=GREEDY)
+        generator.add(PROMPTS[4], max_tokens=1, sampler=GREEDY)
     run_to_end(generator)
     said = [record.getMessage() for record in caplog.records if "--prefill-ms" in record.getMessage()]
     assert len(said) == warnings

@@ -55,7 +55,7 @@ def test_trust_is_lost_by_wrong_guesses_and_comes_back_slowly() -> None:
 
 def test_automatic_guessing_stops_where_nothing_is_ever_right() -> None:
     speculator = Speculator(Speculation.AUTO)
-    sequence = TokenSequence(0, REPEATING, max_tokens=1000, picker=SequenceSampler(SamplingParameters()))
+    sequence = TokenSequence(0, REPEATING, max_tokens=1000, sampler=SequenceSampler(SamplingParameters()))
     guessed = 0
     for _ in range(100):
         (draft,) = speculator.drafts([sequence])
@@ -78,8 +78,8 @@ SAMPLINGS = [
 
 def answers_of(generator: Scheduler, parameters: SamplingParameters) -> list[list[int]]:
     for choice, prompt in enumerate(PROMPTS):
-        picker = SequenceSampler(parameters, prompt, choice=choice)
-        generator.add(prompt, max_tokens=40 + choice, picker=picker)
+        sampler = SequenceSampler(parameters, prompt, choice=choice)
+        generator.add(prompt, max_tokens=40 + choice, sampler=sampler)
     steps = run_to_end(generator)
     assert [steps[uid][-1].finish_reason for uid in range(4)] == ["length"] * 4
     return [[step.token for step in steps[uid]] for uid in range(4)]
@@ -131,8 +131,8 @@ def test_prompt_lookup_changes_no_answer(mode: Speculation) -> None:
 
 
 def sequence_of(uid: int, speculation: Speculation | None) -> TokenSequence:
-    picker = SequenceSampler(SamplingParameters())
-    return TokenSequence(uid, REPEATING, max_tokens=99, picker=picker, speculation=speculation)
+    sampler = SequenceSampler(SamplingParameters())
+    return TokenSequence(uid, REPEATING, max_tokens=99, sampler=sampler, speculation=speculation)
 
 
 OFF, ON, AUTO = Speculation.OFF, Speculation.ON, Speculation.AUTO
@@ -163,7 +163,7 @@ def test_requests_may_wish_otherwise_where_the_server_guesses_at_all(
 def test_right_guesses_save_passes() -> None:
     """The tiny model soon repeats itself: then a pass brings several tokens."""
     generator = new_generator(ProbedModel(), speculation=Speculation.ON)
-    generator.add(PROMPTS[3], max_tokens=200, picker=SequenceSampler(SamplingParameters(temperature=0)))
+    generator.add(PROMPTS[3], max_tokens=200, sampler=SequenceSampler(SamplingParameters(temperature=0)))
     (steps,) = run_to_end(generator).values()
     assert [step.token for step in steps] == stock_tokens(PROMPTS[3], 200)
     assert generator.counters.accepted_tokens > 0
@@ -175,13 +175,13 @@ def test_a_draft_never_goes_beyond_the_limit_or_a_stop_token() -> None:
     for max_tokens in range(1, 30):
         generator = new_generator(ProbedModel(), speculation=Speculation.ON)
         generator.add(
-            PROMPTS[3], max_tokens=max_tokens, picker=SequenceSampler(SamplingParameters(temperature=0))
+            PROMPTS[3], max_tokens=max_tokens, sampler=SequenceSampler(SamplingParameters(temperature=0))
         )
         (steps,) = run_to_end(generator).values()
         assert [step.token for step in steps] == plain[:max_tokens]
     stop = plain[20]
     generator = new_generator(ProbedModel(), speculation=Speculation.ON, stop_tokens=frozenset({stop}))
-    generator.add(PROMPTS[3], max_tokens=60, picker=SequenceSampler(SamplingParameters(temperature=0)))
+    generator.add(PROMPTS[3], max_tokens=60, sampler=SequenceSampler(SamplingParameters(temperature=0)))
     (steps,) = run_to_end(generator).values()
     assert [step.token for step in steps] == plain[: plain.index(stop) + 1]
     assert steps[-1].finish_reason == "stop"
@@ -190,7 +190,7 @@ def test_a_draft_never_goes_beyond_the_limit_or_a_stop_token() -> None:
 def test_a_failed_pass_with_guesses_can_be_repeated() -> None:
     model = ProbedModel()
     generator = new_generator(model, speculation=Speculation.ON)
-    generator.add(PROMPTS[3], max_tokens=80, picker=SequenceSampler(SamplingParameters(temperature=0)))
+    generator.add(PROMPTS[3], max_tokens=80, sampler=SequenceSampler(SamplingParameters(temperature=0)))
     tokens: list[int] = []
     while generator.waiting or generator.prefilling or generator.decoding:
         model.failures.append(RuntimeError("lost"))
@@ -218,7 +218,7 @@ async def test_the_engine_guesses_and_tells_the_same_text() -> None:
 
 
 def test_a_long_prompt_is_read_in_parts_before_it_is_guessed_from() -> None:
-    sequence = TokenSequence(0, REPEATING * 200, max_tokens=99, picker=SequenceSampler(SamplingParameters()))
+    sequence = TokenSequence(0, REPEATING * 200, max_tokens=99, sampler=SequenceSampler(SamplingParameters()))
     speculator = Speculator(Speculation.ON)
     drafted = [len(speculator.drafts([sequence])[0]) for _ in range(4)]
     assert drafted == [0, 0, MAX_DRAFT, MAX_DRAFT]

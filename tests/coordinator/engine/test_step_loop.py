@@ -85,10 +85,10 @@ class NothingPleases:
     def take(self, token: int) -> None:
         raise AssertionError("nothing was picked")
 
-    def forced(self) -> tuple[int, ...]:
+    def forced_tokens(self) -> tuple[int, ...]:
         return ()
 
-    def foreseen(self, draft: Sequence[int]) -> tuple[int, ...]:
+    def verifiable(self, draft: Sequence[int]) -> tuple[int, ...]:
         return ()
 
     def look_ahead(self, draft: Sequence[int]) -> None:

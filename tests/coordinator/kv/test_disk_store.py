@@ -205,7 +205,7 @@ def test_answers_after_a_restart_are_the_same(tmp_path: Path) -> None:
     for cached in (0, len(LONG) - 1):
         cache = open_cache(tmp_path)
         generator = new_generator(ProbedModel(), plan=PLAN, kept=cache)
-        generator.add(LONG, max_tokens=8, picker=GREEDY)
+        generator.add(LONG, max_tokens=8, sampler=GREEDY)
         answers += [[step.token for step in steps] for steps in run_to_end(generator).values()]
         assert generator.counters.cached_tokens == cached
         generator.close()

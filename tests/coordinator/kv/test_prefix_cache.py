@@ -105,12 +105,12 @@ def test_the_next_turn_computes_its_new_tokens_only() -> None:
     model = ProbedModel()
     generator = new_generator(model, plan=PLAN, kept=PrefixCache(PLAN.form), prefill_rows=512)
     first = [(3 * i + i * i // 7) % 256 for i in range(4000)]
-    generator.add(first, max_tokens=10, picker=GREEDY)
+    generator.add(first, max_tokens=10, sampler=GREEDY)
     (answer,) = run_to_end(generator).values()
     assert rows_computed(model) == 4000 + 9
     model.passes.clear()
     second = [*first, *(step.token for step in answer), *range(20)]
-    generator.add(second, max_tokens=1, picker=GREEDY)
+    generator.add(second, max_tokens=1, sampler=GREEDY)
     run_to_end(generator)
     # The last token of the answer never went through the model.
     assert rows_computed(model) == 1 + 20 and len(model.passes) == 1
@@ -122,7 +122,7 @@ def test_answers_are_the_same_with_and_without(shared: int) -> None:
     generator = new_generator(ProbedModel(), plan=PLAN, kept=PrefixCache(PLAN.form))
     prompts = [LONG, [*LONG[:shared], 9, 8, 7]]
     for prompt in prompts:
-        uid = generator.add(prompt, max_tokens=6, picker=GREEDY)
+        uid = generator.add(prompt, max_tokens=6, sampler=GREEDY)
         assert [step.token for step in run_to_end(generator)[uid]] == stock_tokens(prompt, 6)
     assert generator.counters.cached_tokens == shared
 
@@ -130,7 +130,7 @@ def test_answers_are_the_same_with_and_without(shared: int) -> None:
 def test_several_answers_to_one_prompt_compute_it_once() -> None:
     model = ProbedModel()
     generator = new_generator(model, plan=PLAN, kept=PrefixCache(PLAN.form), prefill_rows=100)
-    uids = [generator.add(LONG[:300], max_tokens=5, picker=GREEDY) for _ in range(3)]
+    uids = [generator.add(LONG[:300], max_tokens=5, sampler=GREEDY) for _ in range(3)]
     generator.prefill()
     assert generator.prefilling == 3
     steps = run_to_end(generator)
@@ -143,11 +143,13 @@ def test_an_ended_neighbour_is_kept_out_of_the_middle_of_a_batch() -> None:
     generator = new_generator(ProbedModel(), plan=PLAN, kept=PrefixCache(PLAN.form), prefill_rows=512)
     prompts = [LONG[:n] for n in (30, 50, 40)]
     prompts = [[n, *prompt] for n, prompt in enumerate(prompts)]
-    uids = [generator.add(p, max_tokens=m, picker=GREEDY) for p, m in zip(prompts, (40, 12, 40), strict=True)]
+    uids = [
+        generator.add(p, max_tokens=m, sampler=GREEDY) for p, m in zip(prompts, (40, 12, 40), strict=True)
+    ]
     steps = run_to_end(generator)
     for uid, prompt in zip(uids, prompts, strict=True):
         again = [*prompt, *(step.token for step in steps[uid]), 3]
-        generator.add(again, max_tokens=2, picker=GREEDY)
+        generator.add(again, max_tokens=2, sampler=GREEDY)
     before = generator.counters.cached_tokens
     later = run_to_end(generator)
     for uid, prompt in zip(uids, prompts, strict=True):
@@ -206,12 +208,12 @@ async def test_what_is_kept_gives_way_to_requests() -> None:
 def test_a_prompt_given_up_in_the_middle_is_kept_as_far_as_it_came() -> None:
     model, kept = ProbedModel(), PrefixCache(PLAN.form)
     generator = new_generator(model, plan=PLAN, kept=kept, prefill_rows=100)
-    uid = generator.add(LONG, max_tokens=8, picker=GREEDY)
+    uid = generator.add(LONG, max_tokens=8, sampler=GREEDY)
     for _ in range(6):
         generator.prefill()
     generator.forget([uid])
     assert kept.nbytes == 512 * TOKEN_BYTES and rows_computed(model) == 600
-    generator.add(LONG, max_tokens=8, picker=GREEDY)
+    generator.add(LONG, max_tokens=8, sampler=GREEDY)
     (steps,) = run_to_end(generator).values()
     assert [step.token for step in steps] == stock_tokens(LONG, 8)
     assert generator.counters.cached_tokens == 512

@@ -44,7 +44,7 @@ def test_a_batch_gives_what_each_sequence_gives_alone(bits: int) -> None:
         generator = new_generator(ProbedModel(head_size=32), plan=plan_for(bits), batch_size=batch_size)
         limits = (30, 5, 17, 24, 9)
         for prompt, limit in zip(PROMPTS, limits, strict=True):
-            generator.add(prompt, max_tokens=limit, picker=GREEDY)
+            generator.add(prompt, max_tokens=limit, sampler=GREEDY)
         steps = run_to_end(generator)
         return [[step.token for step in steps[uid]] for uid in range(len(PROMPTS))]
 
@@ -58,7 +58,7 @@ def test_kept_prompts_stay_quantized_and_give_the_same_answers(bits: int) -> Non
     generator = new_generator(ProbedModel(head_size=32), plan=plan, kept=kept, prefill_rows=400)
     tokens = []
     for _ in range(2):
-        uid = generator.add(TEXT, max_tokens=8, picker=GREEDY)
+        uid = generator.add(TEXT, max_tokens=8, sampler=GREEDY)
         tokens.append([step.token for step in run_to_end(generator)[uid]])
     assert tokens[0] == tokens[1] and generator.counters.cached_tokens == 299
     assert kept.nbytes == 307 * SHAPE.token_bytes(bits=bits, group_size=32)
@@ -70,7 +70,7 @@ def test_the_budget_counts_the_smaller_bytes() -> None:
     assert lengths == {None: 1024, 8: 3072, 4: 5376}
     generator = new_generator(ProbedModel(head_size=32), plan=plan_for(8, budget_bytes=budget))
     for prompt in [*PROMPTS, *PROMPTS]:
-        generator.add(prompt, max_tokens=100, picker=GREEDY)
+        generator.add(prompt, max_tokens=100, sampler=GREEDY)
     for _ in range(8):
         generator.prefill()
     assert generator.prefilling + generator.decoding == 8

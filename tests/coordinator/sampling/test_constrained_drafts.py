@@ -66,31 +66,33 @@ def test_masks_ahead_are_those_of_one_token_after_the_other(
 def drafts_of(constraint: GrammarConstraint, dice: random.Random) -> tuple[int, ...]:
     """Forced tokens where there are some, and then or else nonsense, which no mask may mind."""
     nonsense = [dice.randrange(300) for _ in range(dice.randrange(4))]
-    return (*constraint.forced(), *nonsense, END)
+    return (*constraint.forced_tokens(), *nonsense, END)
 
 
 def test_a_call_that_must_come_is_spelled_ahead(grammars: Grammars) -> None:
     constraint = new_constraint(grammars, FORCED_CALL)
     say(constraint, "\n<minimax:tool_call>\n<inv")
-    assert TOKENIZER.decode(constraint.forced()).startswith('oke name="weather">\n<parameter name="city">')
+    assert TOKENIZER.decode(constraint.forced_tokens()).startswith(
+        'oke name="weather">\n<parameter name="city">'
+    )
 
 
 def test_reasoning_is_guessed_up_to_the_mark_that_ends_it(grammars: Grammars) -> None:
     constraint = new_constraint(grammars, answer_grammar(POINT, {}), waits=["</think>"])
     say(constraint, "Let me </thi")
     draft = ids_of('nk>{"x"')
-    cut = constraint.foreseen(draft)
-    assert TOKENIZER.decode(cut) == "nk" and constraint.forced() == ()
+    cut = constraint.verifiable(draft)
+    assert TOKENIZER.decode(cut) == "nk" and constraint.forced_tokens() == ()
     constraint.look_ahead(cut)
     assert [constraint.mask(cut[:count]) for count in range(3)] == [None] * 3
     say(constraint, "nk>")
-    assert constraint.mask() is not None and constraint.foreseen(draft) == tuple(draft)
+    assert constraint.mask() is not None and constraint.verifiable(draft) == tuple(draft)
 
 
 def answers_of(generator: Scheduler, grammars: Grammars, sampling: SamplingParameters) -> list[list[int]]:
     for prompt, grammar in zip(PROMPTS, GRAMMARS, strict=True):
-        picker = SequenceSampler(sampling, prompt, constraint=new_constraint(grammars, grammar))
-        generator.add(prompt, max_tokens=60, picker=picker)
+        sampler = SequenceSampler(sampling, prompt, constraint=new_constraint(grammars, grammar))
+        generator.add(prompt, max_tokens=60, sampler=sampler)
     steps = run_to_end(generator)
     assert not any(step.failure for one in steps.values() for step in one)
     return [[step.token for step in steps[uid]] for uid in range(len(GRAMMARS))]

@@ -16,21 +16,21 @@ DRAWS = 12
 """The likeliest of 300 tokens has less than a tenth: nobody draws it so often in a row."""
 
 
-def picked(logits: NDArray[np.float32], *pickers: SequenceSampler) -> list[int]:
-    """One draw for each picker, which goes on by it."""
-    picks = pick_tokens(mx.array(logits), [Row(picker) for picker in pickers])
-    for picker, pick in zip(pickers, picks, strict=True):
-        picker.take(pick.token)
+def picked(logits: NDArray[np.float32], *samplers: SequenceSampler) -> list[int]:
+    """One draw for each sampler, which goes on by it."""
+    picks = pick_tokens(mx.array(logits), [Row(sampler) for sampler in samplers])
+    for sampler, pick in zip(samplers, picks, strict=True):
+        sampler.take(pick.token)
     return [pick.token for pick in picks]
 
 
 def test_draws_follow_the_probabilities() -> None:
     probabilities = np.array([0.5, 0.3, 0.15, 0.05])
     logits = np.log(np.tile(probabilities, (2_000, 1))).astype(np.float32)
-    pickers = [
+    samplers = [
         SequenceSampler(SamplingParameters(1.0, 0.9, 0, seed=5), choice=choice) for choice in range(2_000)
     ]
-    drawn = [token for _ in range(10) for token in picked(logits, *pickers)]
+    drawn = [token for _ in range(10) for token in picked(logits, *samplers)]
     # The last token lies outside the top_p mass.
     counts = np.bincount(drawn, minlength=4) / 20_000
     np.testing.assert_allclose(counts, [0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0], atol=0.02)
@@ -59,8 +59,8 @@ def test_a_seed_gives_the_same_draws_whoever_the_neighbours_are(order: list[int]
     others = [SequenceSampler(NEIGHBOURS[place]) for place in order]
     rows = np.repeat(logits, 1 + len(others), axis=0)
     place = order[0]
-    pickers = [*others[:place], among, *others[place:]]
-    assert [picked(rows, *pickers)[place] for _ in range(DRAWS)] == expected
+    samplers = [*others[:place], among, *others[place:]]
+    assert [picked(rows, *samplers)[place] for _ in range(DRAWS)] == expected
     assert len(set(expected)) > 1
 
 
@@ -85,7 +85,7 @@ def test_picks_ahead_are_those_that_come_later() -> None:
 
 def test_penalties_and_biases_follow_their_formulas() -> None:
     logits = np.array([[2.0, -1.0, 1.0, 0.5, 0.0]], np.float32)
-    picker = SequenceSampler(
+    sampler = SequenceSampler(
         SamplingParameters(
             presence_penalty=0.5,
             frequency_penalty=0.25,
@@ -95,9 +95,9 @@ def test_penalties_and_biases_follow_their_formulas() -> None:
         [0, 1],
     )
     for token in (1, 1, 2):
-        picker.take(token)
+        sampler.take(token)
     expected = [2 / 2 + 1, -1 * 2 - 0.5 - 2 * 0.25, 1 / 2 - 0.5 - 0.25, 0.5, -3]
-    changes = picker.adjustments(())
+    changes = sampler.adjustments(())
     np.testing.assert_allclose(np.array(adjusted(logits, changes)), [expected], rtol=1e-6)
 
 
@@ -144,10 +144,10 @@ class Only:
     def take(self, token: int) -> None:
         assert token in self._tokens
 
-    def forced(self) -> tuple[int, ...]:
+    def forced_tokens(self) -> tuple[int, ...]:
         return self._tokens if len(self._tokens) == 1 else ()
 
-    def foreseen(self, draft: Sequence[int]) -> tuple[int, ...]:
+    def verifiable(self, draft: Sequence[int]) -> tuple[int, ...]:
         return tuple(draft[:1])
 
     def look_ahead(self, draft: Sequence[int]) -> None:
@@ -163,5 +163,5 @@ def test_a_constraint_holds_for_its_row_only() -> None:
     for _ in range(5):
         tokens = picked(logits, free, low, high)
         assert tokens[:2] == [69, 3] and tokens[2] in (33, 39)
-    assert free.foreseen((1, 2)) == (1, 2) and low.foreseen((1, 2)) == (1,)
-    assert (free.forced(), low.forced(), high.forced()) == ((), (3,), ())
+    assert free.verifiable((1, 2)) == (1, 2) and low.verifiable((1, 2)) == (1,)
+    assert (free.forced_tokens(), low.forced_tokens(), high.forced_tokens()) == ((), (3,), ())

@@ -18,7 +18,7 @@ def tell(tokens: Sequence[bytes], released: Sequence[tuple[int, str]]) -> list[b
         fed = count
         matched = logprobs.release(text, last=at == len(released) - 1)
         told += [tokens[token] for token, _ in matched]
-    assert [tokens[token] for token, _ in logprobs.told] == told
+    assert [tokens[token] for token, _ in logprobs.logged] == told
     return told
 
 
