@@ -29,7 +29,7 @@ class Member:
     state: MemberState = MemberState.SERVING
     reason: str = ""
 
-    @property
+    @cached_property
     def name(self) -> str:
         return self.info.name
 

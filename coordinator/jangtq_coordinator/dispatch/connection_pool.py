@@ -26,11 +26,6 @@ class ConnectionPool:
         self._connections[member.name] = (member.generation, connection)
         return connection
 
-    def known(self, member: Member) -> Connection | None:
-        """The connection to a member, if it was opened before."""
-        known = self._connections.get(member.name)
-        return known[1] if known is not None and known[0] == member.generation else None
-
     def retire(self, placement: Placement) -> None:
         """Close the connections to members that left the placement."""
         names = {member.name for member in placement.members}

@@ -66,6 +66,7 @@ class Dispatcher:
             timeouts=timeouts,
             readiness=readiness or Readiness(),
         )
+        self._audits = audit > 0
         self._auditor = Auditor(membership, self._collector, rate=audit)
         self.records = True
         self._open_exchanges = 0
@@ -130,7 +131,7 @@ class Dispatcher:
         waited_ns = time.perf_counter_ns()
         try:
             sums = self._collector.collect(exchange)
-            if self._auditor.is_due() and self._auditor.audit(exchange):
+            if self._audits and self._auditor.is_due() and self._auditor.audit(exchange):
                 sums = self._collector.collect(exchange)
             read_ns = max((one.read_ns for one in exchange.answered), default=waited_ns) + sums.decode_ns
             values = self._with_suitable_grids(exchange.rows, sums)

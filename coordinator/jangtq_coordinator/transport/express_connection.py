@@ -30,12 +30,13 @@ class ExpressConnection:
         self._express = express
         self._limit = frame_limit(settings.hidden_size)
         self._frames: FrameSocket | None = None
+        self._is_secured = settings.credentials is not None
         self._retry_at = 0.0
         self._worker = f"worker {control.address}"
         self._pending = PendingCalls(self._worker)
 
     def send(self, call_id: int, frame: bytes) -> None:
-        if self._frames is not None and not self._pending and self._control.is_outdated:
+        if self._is_secured and self._frames is not None and not self._pending and self._control.is_outdated:
             self.abandon()
         frames = self._frames or self._open()
         if frames is None:

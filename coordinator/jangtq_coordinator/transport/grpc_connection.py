@@ -87,7 +87,7 @@ class GrpcConnection:
     @property
     def is_outdated(self) -> bool:
         """Whether the certificate files changed since the connection was made."""
-        return self._channel.is_outdated()
+        return self._settings.credentials is not None and self._channel.is_outdated()
 
     def send(self, call_id: int, frame: bytes) -> None:
         if not self._pending and self.is_outdated:
