@@ -26,7 +26,12 @@ def model_over(path: Path, row_type: RowType, device: str = "reference") -> Coor
     layers = load_layers(bundle, open_backend(device), experts)
     connection = LocalConnection(lambda: layers, CallShape(1, WIDE_SIZES.hidden_size))
     owner = [0] * WIDE_SIZES.expert_count
-    return load_model(bundle, fixed_dispatcher(owner, [connection], row_type=row_type), row_type)
+    model = load_model(bundle, fixed_dispatcher(owner, [connection], row_type=row_type), row_type)
+    # Of experts that score alike, rounding may pick others: here it has no choice.
+    picked = [10.0] * model.args.num_experts_per_tok
+    bias = mx.array(picked + [0.0] * (WIDE_SIZES.expert_count - len(picked)))
+    model.layers[0].block_sparse_moe.e_score_correction_bias = bias
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +54,7 @@ def test_wide_types_hold_units_and_sums(
     exact = logits(model_over(bundles[wide], RowType.FLOAT32))
     found = logits(model_over(bundles[wide], row_type, device))
     assert np.isfinite(found).all()
-    # A number of 8 bits may also turn the choice between two experts that score alike.
-    tolerance = 1e-3 if row_type is RowType.FLOAT32 else 0.15
+    tolerance = 1e-3 if row_type is RowType.FLOAT32 else 5e-2
     assert np.linalg.norm(found - exact) <= tolerance * np.linalg.norm(exact)
 
 
