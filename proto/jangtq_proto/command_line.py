@@ -8,7 +8,8 @@ from importlib import metadata
 from typing import NoReturn, TypeVar, cast
 
 from jangtq_proto.errors import ConfigurationError
-from jangtq_proto.options import Settings, add_options, read_options
+from jangtq_proto.option_parsing import add_options, read_options
+from jangtq_proto.options import Settings
 
 _Settings = TypeVar("_Settings", bound=Settings)
 _DISTRIBUTION = "jangtq-cluster"

@@ -8,16 +8,8 @@ from pathlib import Path
 import pytest
 
 from jangtq_proto.errors import ConfigurationError
-from jangtq_proto.options import (
-    GIBIBYTES,
-    SECONDS,
-    Group,
-    Option,
-    Settings,
-    add_options,
-    parse_path,
-    read_options,
-)
+from jangtq_proto.option_parsing import add_options, parse_path, read_options
+from jangtq_proto.options import GIBIBYTES, SECONDS, Group, Option, Settings
 
 
 class Colour(StrEnum):
