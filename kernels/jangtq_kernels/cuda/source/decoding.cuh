@@ -25,17 +25,15 @@ __device__ __forceinline__ uint32_t word_of(const uint4& words, int i) {
   return i == 0 ? words.x : i == 1 ? words.y : i == 2 ? words.z : words.w;
 }
 
-// Eight indices into the levels, a nibble each; `step` must be known when compiled.
+// Eight indices of 3 bits, a nibble each; `step` must be known when compiled.
 __device__ __forceinline__ uint32_t select_levels(const ChainCodes& codes, int step) {
-  uint32_t selected = word_of(codes.low, step / 2) >> (step % 2 * 2) & 0x33333333u;
-  if (BITS >= 3) {
-    const uint32_t word = step < 4 ? codes.third.x : codes.third.y;
-    const int moved = 2 - step % 4;
-    selected |= (moved >= 0 ? word << (moved & 31) : word >> (-moved & 31)) & 0x44444444u;
-  }
-  return selected;
+  const uint32_t low = word_of(codes.low, step / 2) >> (step % 2 * 2) & 0x33333333u;
+  const uint32_t word = step < 4 ? codes.third.x : codes.third.y;
+  const int moved = 2 - step % 4;
+  return low | ((moved >= 0 ? word << (moved & 31) : word >> (-moved & 31)) & 0x44444444u);
 }
 
+// Of eight levels: low and high bytes apart, then side by side, then the sign where it is a bit of the code.
 __device__ __forceinline__ void look_up(
     const uint32_t (&levels)[4], uint32_t selected, const ChainCodes& codes, int step, uint32_t (&weights)[4]) {
 #pragma unroll
@@ -53,6 +51,18 @@ __device__ __forceinline__ void look_up(
   }
 }
 
+// Of four levels, whose eight bytes fit one look-up: a code c at a byte becomes the selectors c and c + 4.
+__device__ __forceinline__ void look_up_pairs(
+    const uint32_t (&levels)[4], const ChainCodes& codes, int step, uint32_t (&weights)[4]) {
+#pragma unroll
+  for (int pair = 0; pair < 2; ++pair) {
+    const uint32_t four = word_of(codes.low, step / 2) >> (step % 2 * 4 + pair * 2) & 0x03030303u;
+    const uint32_t selectors = four * 0x11u + 0x40404040u;
+    weights[2 * pair] = pick_bytes(levels[0], levels[2], selectors);
+    weights[2 * pair + 1] = pick_bytes(levels[0], levels[2], selectors >> 16);
+  }
+}
+
 // The weights of one step and one feature tile, term by term.
 struct StepWeights {
   uint32_t terms[TERMS][4];
@@ -60,9 +70,15 @@ struct StepWeights {
 
 __device__ __forceinline__ StepWeights decode(const ChainCodes& codes, int step, const Projection& of) {
   StepWeights weights;
-  const uint32_t selected = select_levels(codes, step);
+  const uint32_t selected = BITS == 2 ? 0 : select_levels(codes, step);
 #pragma unroll
-  for (int term = 0; term < TERMS; ++term) look_up(of.levels[term], selected, codes, step, weights.terms[term]);
+  for (int term = 0; term < TERMS; ++term) {
+    if (BITS == 2) {
+      look_up_pairs(of.levels[term], codes, step, weights.terms[term]);
+    } else {
+      look_up(of.levels[term], selected, codes, step, weights.terms[term]);
+    }
+  }
   return weights;
 }
 

@@ -26,7 +26,7 @@ __device__ __forceinline__ float answer_of(float total, float norm, float invers
 }
 
 // Grid: feature tiles, pair tiles. rows: one a pair.
-extern "C" __global__ void down_few(
+extern "C" __global__ void __launch_bounds__(MOST_FEW_THREADS, FEW_BLOCKS) down_few(
     const uint4* rows, const float* inverses, const TilePairs* tiles, const __grid_constant__ Projection down,
     const __grid_constant__ Answers answers) {
   __shared__ SegmentSums<1> kept;

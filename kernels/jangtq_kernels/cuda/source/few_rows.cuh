@@ -3,6 +3,10 @@
 
 #include "decoding.cuh"
 
+constexpr int MOST_FEW_THREADS = 256;
+// Blocks that a multiprocessor holds at least: registers are limited to what that leaves each thread.
+constexpr int FEW_BLOCKS = BITS == 2 ? 5 : 3;
+
 template <int PROJECTIONS>
 struct SegmentSums {
   float of[PROJECTIONS][MOST_SEGMENTS][FEW_ROWS][FEATURES];

@@ -11,7 +11,7 @@ __device__ __forceinline__ float scaled(float total, float norm, float inverse) 
 }
 
 // Grid: feature tiles, pair tiles. activated: [pairs][features].
-extern "C" __global__ void gate_up_few(
+extern "C" __global__ void __launch_bounds__(MOST_FEW_THREADS, FEW_BLOCKS) gate_up_few(
     const uint4* rows, const float* inverses, const int* pair_rows, const TilePairs* tiles,
     const __grid_constant__ Projection gate, const __grid_constant__ Projection up, float* activated) {
   __shared__ SegmentSums<2> kept;

@@ -3,7 +3,7 @@
 // A chain is 128 inputs of 16 output features: 8 steps of one tensor-core product. Each lane's share of a chain's
 // codes is contiguous: two bits of each code in four words, then, where there are more bits, the third in two words
 // of a second plane and the sign in two words of a third. Within a step a lane holds 8 weights, those of
-// `multiply_add` in order; weight i is nibble i of a word that two steps share.
+// `multiply_add` in order, in bits of a word that two steps share: see read_code's caller in rows.cu.
 //
 // A row is split into two halves a value: [step][t][4] words, rows_0 and rows_1 of the high parts, then of the low.
 #pragma once

@@ -115,7 +115,9 @@ extern "C" __global__ void lay_out_codes(
       const int feature = blockIdx.y * FEATURES + lane / 4 + i / 2 % 2 * 8;
       const int input = blockIdx.x * CHAIN_INPUTS + step * STEP_INPUTS + lane % 4 * 2 + i % 2 + i / 4 * 8;
       const uint32_t code = read_code(words, features, inputs, words_of_feature, bits, feature, input);
-      low[step / 2] |= (code & 3) << (4 * i + step % 2 * 2);
+      // Of two bits, halves that become one word are neighbouring bytes; else weight i is nibble i.
+      const int place = bits == 2 ? 8 * (i / 2 % 2 * 2 + i % 2) + step % 2 * 4 + i / 4 * 2 : 4 * i + step % 2 * 2;
+      low[step / 2] |= (code & 3) << place;
       third[step / 4] |= (code >> 2 & 1) << (4 * i + step % 4);
       sign[step / 4] |= (code >> 3) << (15 - (step % 4 * 4 + i / 2) + i % 2 * 16);
     }
