@@ -1,5 +1,6 @@
 """GET /cluster: the workers, their experts, and where each layer's time goes."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from fastapi import APIRouter
@@ -104,6 +105,18 @@ class ClusterStatus(BaseModel):
     workers: list[WorkerStatus]
     layers: list[LayerStatus]
     overlap: list[OverlapStatus] = []
+    warning: str = ""
+
+
+def warn_of_devices(devices: Iterable[str]) -> str:
+    """What to know of answers where the experts are computed by more than one kind of device; else empty."""
+    kinds = sorted(set(devices))
+    if len(kinds) < 2:
+        return ""
+    return (
+        f"experts are computed by {' and '.join(kinds)}: the same request may differ in its last bits when its "
+        "experts are served by another kind of device"
+    )
 
 
 def cluster_router(cluster: Cluster, fingerprint: str) -> APIRouter:
@@ -119,6 +132,7 @@ def cluster_router(cluster: Cluster, fingerprint: str) -> APIRouter:
             workers=[WorkerStatus.of(m, traffic.of(m.name)) for m in cluster.membership.members],
             layers=[LayerStatus.of(split) for split in cluster.dispatcher.times.splits()],
             overlap=[OverlapStatus.of(state) for state in cluster.overlap.states()],
+            warning=warn_of_devices(worker.device for worker in cluster.workers),
         )
 
     @router.get("/cluster/heat")
