@@ -1,7 +1,7 @@
 """A layer of MiniMax-M2.7 on this machine's GPU: every batch size, beside MLX's affine 2-bit on the same GPU.
 
-Run as `python -m benchmarks.cuda_layer [--write]`. Queued: the kernels alone, on four layers in turn, so that no
-codes are in cache. Evaluated: one call with its rows, from NumPy arrays to NumPy arrays.
+Run as `python -m benchmarks.cuda_layer [--write]`. Queued: the kernels alone, on four layers in turn, so that
+no codes are in cache. Evaluated: one call with its rows, from NumPy arrays to NumPy arrays.
 """
 
 import time
@@ -81,7 +81,7 @@ def _queued(layer: Callable[..., object], rows: int) -> float:
 
 def report(times: dict[int, tuple[float, float]], peer: dict[int, float]) -> str:
     lines = [
-        f"Hidden size {HIDDEN}, intermediate size {INTERMEDIATE}, top {TOP} of {EXPERTS} experts, {BITS} bits.",
+        f"Hidden size {HIDDEN}, intermediate size {INTERMEDIATE}, top {TOP} of {EXPERTS}, {BITS} bits.",
         "",
         "| rows | queued us | evaluated us | affine 2-bit gather_qmm, queued us | times as fast |",
         "|---|---|---|---|---|",

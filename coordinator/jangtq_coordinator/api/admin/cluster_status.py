@@ -109,13 +109,13 @@ class ClusterStatus(BaseModel):
 
 
 def warn_of_devices(devices: Iterable[str]) -> str:
-    """What to know of answers where the experts are computed by more than one kind of device; else empty."""
+    """What to know of answers where experts are computed by several kinds of device; else empty."""
     kinds = sorted(set(devices))
     if len(kinds) < 2:
         return ""
     return (
-        f"experts are computed by {' and '.join(kinds)}: the same request may differ in its last bits when its "
-        "experts are served by another kind of device"
+        f"experts are computed by {' and '.join(kinds)}: the same request may differ in its last bits when "
+        "its experts are served by another kind of device"
     )
 
 
