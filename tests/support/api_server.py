@@ -35,12 +35,12 @@ class Served:
 
 @asynccontextmanager
 async def answering(
-    reply: str | Callable[[str], str], settings: ApiSettings | None = None
+    reply: str | Callable[[str], str], settings: ApiSettings | None = None, **changes: object
 ) -> AsyncIterator[Served]:
     """The API over a model that says what `reply` makes of a prompt's text, or always the same."""
     answer = (lambda prompt: reply) if isinstance(reply, str) else reply
     async with serving(
-        new_model=lambda: ScriptedModel(answer), settings=settings, context_length=4096
+        new_model=lambda: ScriptedModel(answer), settings=settings, **{"context_length": 4096} | changes
     ) as served:
         yield served
 

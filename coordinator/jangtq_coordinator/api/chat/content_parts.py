@@ -5,16 +5,6 @@ from typing import Final
 
 # OpenAI's responses distinguish the author of a text.
 _TEXT_KINDS: Final = ("text", "input_text", "output_text", "reasoning_text", "summary_text")
-_MEDIA_KINDS: Final = (
-    "image",
-    "image_url",
-    "input_image",
-    "input_audio",
-    "audio",
-    "video_url",
-    "input_file",
-    "file",
-)
 TEXT_ONLY: Final = "this model reads text only. Leave the part out, or say in words what it shows"
 
 
@@ -89,6 +79,4 @@ def _refuse(kind: str) -> str:
 
 
 def _stand_in(kind: str) -> str:
-    if kind in _MEDIA_KINDS:
-        return f"[{kind} left out: this model reads text only]"
-    return _refuse(kind)
+    return f"[{kind} left out: this model reads text only]"
