@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import anthropic
 import httpx
@@ -35,7 +36,7 @@ class Served:
 
 @asynccontextmanager
 async def answering(
-    reply: str | Callable[[str], str], settings: ApiSettings | None = None, **changes: object
+    reply: str | Callable[[str], str], settings: ApiSettings | None = None, **changes: Any
 ) -> AsyncIterator[Served]:
     """The API over a model that says what `reply` makes of a prompt's text, or always the same."""
     answer = (lambda prompt: reply) if isinstance(reply, str) else reply

@@ -183,7 +183,5 @@ def test_everything_that_the_sdk_can_send_is_taken_or_refused_by_name() -> None:
     assert isinstance(user, UserMessage) and user.content == "aT\nbct\ns\nd"
     assert isinstance(said, AssistantMessage) and '[server_tool_use] {"name": "web_search"' in said.said
     assert isinstance(told, ToolMessage)
-    left_out = (
-        "[image left out: this model reads text only][tool_reference left out: this model reads text only]"
-    )
-    assert told.content == f"{left_out}e"
+    left_out = [f"[{kind} left out: this model reads text only]" for kind in ("image", "tool_reference")]
+    assert told.content == "".join((*left_out, "e"))

@@ -1,6 +1,7 @@
 """Responses as agents use them: other servers' tools, namespaces, references, kept reasoning, side routes."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -25,6 +26,16 @@ CALL = (
     'They ask.\n</think>\n\nI look.\n<minimax:tool_call>\n<invoke name="{}">\n<parameter name="city">Köln'
     "</parameter>\n</invoke>\n</minimax:tool_call>"
 )
+
+
+def noting(seen: list[str]) -> Callable[[str], str]:
+    """Says something nice, and keeps the prompts."""
+
+    def say(prompt: str) -> str:
+        seen.append(prompt)
+        return "Hm.\n</think>\n\nNice."
+
+    return say
 
 
 async def respond(served: Served, **options: Any) -> Any:
@@ -88,7 +99,7 @@ async def test_functions_in_namespaces(streamed: bool) -> None:
 
 async def test_items_are_named_by_reference() -> None:
     seen: list[str] = []
-    async with answering(lambda prompt: seen.append(prompt) or "Hm.\n</think>\n\nNice.") as served:  # type: ignore[func-returns-value]
+    async with answering(noting(seen)) as served:
         first = await respond(served, input=[{"role": "user", "content": "Number one", "id": "mine"}])
         references = [{"type": "item_reference", "id": item.id} for item in first.output]
         await respond(served, input=[{"id": "mine"}, *references, {"role": "user", "content": "And?"}])
@@ -107,8 +118,8 @@ async def test_the_items_that_a_response_answered() -> None:
         page: Any = await served.openai.responses.input_items.list(second.id, order="asc")
         texts = [item.content[0].text for item in page.data]
         assert texts == ["One", "Nice.", "Two"] and all(item.id for item in page.data)
-        some = [item async for item in served.openai.responses.input_items.list(second.id, limit=2)]
-        assert [item.content[0].text for item in some] == ["Two", "Nice.", "One"]
+        pages: Any = served.openai.responses.input_items.list(second.id, limit=2)
+        assert [item.content[0].text async for item in pages] == ["Two", "Nice.", "One"]
         with pytest.raises(openai.BadRequestError, match="after: no item"):
             await served.openai.responses.input_items.list(second.id, after="x")
 
@@ -157,8 +168,7 @@ async def test_truncation_leaves_out_the_oldest_turns() -> None:
     ]
     items = [*turns, {"role": "user", "content": "last"}]
     seen: list[str] = []
-    say = lambda prompt: seen.append(prompt) or "</think>\n\nNice."  # noqa: E731
-    async with answering(say, context_length=2048) as served:  # type: ignore[arg-type]
+    async with answering(noting(seen), context_length=2048) as served:
         with pytest.raises(openai.BadRequestError, match="prompt is too long: \\d+ tokens > 2047 maximum"):
             await respond(served, input=items)
         told = await respond(served, input=items, truncation="auto", instructions="Be brief.")
