@@ -1,4 +1,4 @@
-"""Small routes that clients of other servers use, names beside the model's own, and refusals with a way on."""
+"""Small routes of other servers' clients, names beside the model's own, refusals with a way on."""
 
 import pytest
 
