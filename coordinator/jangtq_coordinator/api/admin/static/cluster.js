@@ -184,8 +184,8 @@ function drawRuler(workers) {
 
 function drawAbout({ workers }) {
   const [layers, experts] = [heat.layers.length, heat.layers[0].length];
-  const workers = workers.length === 1 ? "one machine" : `${workers.length} machines`;
-  $("about").textContent = `${layers} layers, ${experts} experts in each, held by ${workers}.`;
+  const holders = workers.length === 1 ? "one worker" : `${workers.length} workers`;
+  $("about").textContent = `${layers} layers, ${experts} experts in each, held by ${holders}.`;
 }
 
 function stops() {
