@@ -64,6 +64,10 @@ EXPERTS = Library(
     (
         "experts",
         "quantize",
+        "dense",
+        "attention",
+        "pool",
+        "dense_portable",
         "thread_pool",
         "kernel_portable",
         "kernel_portable_int8",
@@ -77,8 +81,10 @@ EXPERTS = Library(
             "kernel_avx2_int8": AVX2,
             "kernel_avx512": AVX512,
             "kernel_avx512_int8": (*AVX512, "-mavx512vbmi", "-mavx512vnni"),
+            "dense_avx2": AVX2,
+            "dense_avx512": AVX512,
         },
-        "arm64": {"kernel_neon": (), "kernel_neon_int8": ()},
+        "arm64": {"kernel_neon": (), "kernel_neon_int8": (), "dense_neon": ()},
     },
 )
 # The name that jangtq_kernels.blas looks for. On macOS, MLX has Metal and Accelerate.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from jangtq_coordinator.model.dense_weights import fast_products
+from jangtq_coordinator.model.mlx_products import fast_products
 from jangtq_kernels.blas import Blas, open_blas, stand_before_mlx
 from jangtq_kernels.errors import BackendMissingError
 
@@ -119,7 +119,7 @@ def test_a_fork_computes_alone() -> None:
 LATE = """
 import mlx.core, logging
 logging.basicConfig(level=logging.INFO)
-from jangtq_coordinator.model.dense_weights import fast_products
+from jangtq_coordinator.model.mlx_products import fast_products
 assert fast_products() is None
 """
 

@@ -29,9 +29,11 @@ EXPERTS: dict[str, dict[str, tuple[str, ...]]] = {
         "kernel_avx512_int8": (*AVX512, "-mavx512vbmi", "-mavx512vnni"),
         "kernel_avx2": ("-mavx2", "-mfma"),
         "kernel_avx2_int8": ("-mavx2", "-mfma"),
+        "dense_avx512": AVX512,
+        "dense_avx2": ("-mavx2", "-mfma"),
     },
-    "arm64": {"kernel_neon": (), "kernel_neon_int8": ()},
-    "aarch64": {"kernel_neon": (), "kernel_neon_int8": ()},
+    "arm64": {"kernel_neon": (), "kernel_neon_int8": (), "dense_neon": ()},
+    "aarch64": {"kernel_neon": (), "kernel_neon_int8": (), "dense_neon": ()},
 }
 PRODUCTS: dict[str, dict[str, tuple[str, ...]]] = {
     "x86_64": {"product_avx512": AVX512, "product_avx2": ("-mavx2", "-mfma")},
@@ -52,9 +54,10 @@ def compile_all(units: dict[str, tuple[str, ...]], *flags: str) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def kernels() -> list[Path]:
-    """The sources of experts, compiled once for both programs."""
-    names = ("experts", "thread_pool", "kernel_portable", "kernel_portable_int8")
-    units = dict.fromkeys(names, ()) | EXPERTS.get(platform.machine(), {})
+    """The sources of the library, compiled once for all programs."""
+    names = ("experts", "dense", "attention", "pool", "thread_pool")
+    portable = ("kernel_portable", "kernel_portable_int8", "dense_portable")
+    units = dict.fromkeys((*names, *portable), ()) | EXPERTS.get(platform.machine(), {})
     return compile_all(units, *(("-fsanitize=fuzzer-no-link",) if has_libfuzzer() else ()))
 
 
@@ -68,6 +71,13 @@ def test_no_forward_leaves_its_buffers(kernels: list[Path]) -> None:
     # Float32 and int8, 2 ways to prefetch, 3 widths of codes and 4 batches on every instruction set.
     cases = 2 * 2 * 3 * 4 * len(sizes) * len(native_library().isas)
     assert int(run([str(link("cpu_memory_driver", kernels)), *sizes])) == cases
+
+
+def test_no_dense_product_and_no_attention_leaves_its_buffers(kernels: list[Path]) -> None:
+    # A product, a look-up and a refusal each; an attention and a refusal each.
+    products = 3 * (3 * 3 * 3 + 2) + 2
+    cases = (3 * products + 2 * 18) * len(native_library().isas)
+    assert int(run([str(link("dense_memory_driver", kernels))])) == cases
 
 
 def test_whatever_bytes_come_the_kernel_stays_in_its_buffers(kernels: list[Path]) -> None:

@@ -16,7 +16,6 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.assembly.connect import connect
 from jangtq_coordinator.config import ClusterSettings
 from jangtq_coordinator.mlx_lm import minimax
-from jangtq_coordinator.model.dense_weights import fast_products
 from jangtq_coordinator.model.minimax import load_model
 from jangtq_coordinator.model.overlap import OverlapMode
 from jangtq_proto.ranges import parse_ranges
@@ -126,8 +125,7 @@ def test_halved_prefills_equal_stock(reference_bundle: BundleMaker) -> None:
     path = reference_bundle(Variant.JANGTQ2)
     found = continuations(path, ["0-127", "128-255"], overlap=OverlapMode.ON)
     check_equal(path, found)
-    if fast_products() is not None:
-        check_equal_bits(local_continuations(path), found)
+    check_equal_bits(local_continuations(path), found)
 
 
 def test_local_experts_alone_equal_stock(reference_bundle: BundleMaker) -> None:

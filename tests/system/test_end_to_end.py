@@ -128,7 +128,7 @@ def test_models_health_and_cluster(client: openai.OpenAI, base_url: str) -> None
     assert [model.id for model in client.models.list()] == ["demo-model"]
     health = httpx.get(f"{base_url}/health")
     assert (health.status_code, health.json()["status"]) == (200, "ok")
-    assert set(health.json()["dense"]) == {"products", "float32_bytes", "packed_bytes"}
+    assert set(health.json()["dense"]) == {"products", "nbytes"}
     cluster = httpx.get(f"{base_url}/cluster").json()
     assert [worker["experts"] for worker in cluster["workers"]] == ["0-127", "128-255"]
 

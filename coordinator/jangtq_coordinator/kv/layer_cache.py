@@ -43,6 +43,17 @@ class KvForm:
         return tuple(mx.quantize(values, group_size=self.group_size, bits=self.bits))
 
 
+@dataclass(frozen=True)
+class StoredRows:
+    """Where `rows` of a cache lie: evaluated parts with all rows and columns, and these rows' lengths."""
+
+    keys: Parts
+    values: Parts
+    form: KvForm
+    rows: range
+    lengths: list[int]
+
+
 class LayerCache:
     """What mlx-lm's attention asks of a cache: `offset`, `make_mask` and `update_and_fetch`."""
 
@@ -108,6 +119,16 @@ class LayerCache:
         )
         self.lengths[rows.start : rows.stop] = [length + keys.shape[2] for length in lengths]
         return self._fetched(self._keys, rows, end), self._fetched(self._values, rows, end)
+
+    def stored(self, pending: mx.array) -> StoredRows:
+        """All rows as they lie in memory; `pending` is evaluated with them."""
+        return self.stored_rows(range(len(self.lengths)), pending)
+
+    def stored_rows(self, rows: range, pending: mx.array) -> StoredRows:
+        """The same of some rows that follow each other."""
+        mx.eval(pending, self._keys, self._values)
+        lengths = self.lengths[rows.start : rows.stop]
+        return StoredRows(self._keys, self._values, self.form, rows, lengths)
 
     def cut(self, lengths: Sequence[int]) -> None:
         """Forget what rows hold beyond these lengths."""

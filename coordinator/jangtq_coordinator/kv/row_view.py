@@ -2,7 +2,7 @@
 
 import mlx.core as mx
 
-from jangtq_coordinator.kv.layer_cache import LayerCache, Parts, mask_for
+from jangtq_coordinator.kv.layer_cache import LayerCache, Parts, StoredRows, mask_for
 
 
 class RowView:
@@ -26,6 +26,10 @@ class RowView:
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array | Parts, mx.array | Parts]:
         """Add [rows, heads, tokens, head size] to these rows; returns their columns in use."""
         return self._whole.update_rows(self._rows, keys, values)
+
+    def stored(self, pending: mx.array) -> StoredRows:
+        """These rows as they lie in memory; `pending` is evaluated with them."""
+        return self._whole.stored_rows(self._rows, pending)
 
     @property
     def _lengths(self) -> list[int]:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DenseReport:
-    """Who multiplies float32 matrices, and the bytes of the weights in each form."""
+    """Who multiplies dense matrices, and the bytes that they take."""
 
     products: str = "MLX"
-    float32_bytes: int = 0
-    packed_bytes: int = 0
+    nbytes: int = 0

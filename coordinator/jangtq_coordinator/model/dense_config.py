@@ -1,4 +1,4 @@
-"""How dense layers keep their weights, as the command line chooses it."""
+"""Who computes dense layers on a CPU, as the command line chooses it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,30 +6,28 @@ from enum import StrEnum
 from jangtq_proto.options import Group, Option, Settings
 
 
-class DenseForm(StrEnum):
+class DenseProducts(StrEnum):
     """The values of `--dense`."""
 
     AUTO = "auto"
-    FLOAT32 = "float32"
-    PACKED = "packed"
+    MLX = "mlx"
 
 
 @dataclass(frozen=True)
 class DenseSettings(Settings):
-    """The form of dense weights, and the threads that share a large product; one computes a small product."""
+    """Who multiplies dense matrices and attends to the KV cache, and the threads that share it."""
 
-    form: DenseForm = Option(
+    products: DenseProducts = Option(
         "--dense",
-        group=Group.MODEL,
-        help="form of the weights of attention and head; float32 takes four times the memory of packed and "
-        "is many times faster on a CPU; auto unpacks as much as half of the free memory holds, nothing on "
-        "Metal",
-    ).default(DenseForm.AUTO)
+        group=Group.TUNING,
+        help="who computes attention and head; auto takes the native library on CPUs; mlx is for finding "
+        "faults, and many times slower there",
+    ).default(DenseProducts.AUTO)
     threads: int | None = Option(
         "--dense-threads",
         group=Group.TUNING,
         least=1,
         most=1024,
-        otherwise="half of the cores",
-        help="threads that share a large dense product on Linux",
+        otherwise="every core",
+        help="threads that compute dense layers on a CPU",
     ).default(None)

@@ -162,7 +162,8 @@ def load_model(
 ) -> CoordinatorModel:
     """Read the coordinator's tensors and evaluate them in the calling thread, the only one to use MLX.
 
-    Floating-point tensors become `row_type`, 8-bit weights what `dense` says (None: its defaults).
+    Floating-point tensors become `row_type`, but for weights that the native library multiplies as they
+    are; `dense` says who multiplies (None: its defaults).
     Without `overlap`, passes run whole.
     """
     chooser = overlap or OverlapChooser(OverlapMode.OFF)
@@ -178,11 +179,11 @@ def load_model(
         model_config=_found_in(bundle),
         get_model_classes=model_classes,
     )
+    assert isinstance(model, CoordinatorModel)
+    model.dense = prepare_dense(model, dense or DenseSettings(), MLX_DTYPE[row_type])
     model.update(tree_map(_caster(MLX_DTYPE[row_type]), model.parameters()))
     mx.eval(model.parameters())
     model.eval()
-    assert isinstance(model, CoordinatorModel)
-    model.dense = prepare_dense(model, dense or DenseSettings(), MLX_DTYPE[row_type])
     return model
 
 

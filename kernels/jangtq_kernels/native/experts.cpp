@@ -1,43 +1,13 @@
 // See experts.h: checks, plans and hands a call to the kernel of this machine's instruction set.
 #include "experts.h"
 
-#include <cstring>
-#include <exception>
-#include <memory>
-#include <mutex>
 #include <new>
-#include <string>
 
 #include "grid.h"
-#include "kernel.h"
 #include "layout.h"
-#include "processor.h"
+#include "pool.h"
 
 namespace {
-
-using jangtq::Forward;
-
-struct Isa {
-    const char* name;
-    Forward float32;
-    Forward int8;
-};
-
-std::vector<Isa> available_isas() {
-    std::vector<Isa> isas;
-#if defined(__x86_64__)
-    if (jangtq::has_avx512()) {
-        const bool has_bytes = __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
-        isas.push_back({"avx512", jangtq::avx512::forward,
-                        has_bytes ? jangtq::avx512_int8::forward : jangtq::avx2_int8::forward});
-    }
-    if (jangtq::has_avx2()) isas.push_back({"avx2", jangtq::avx2::forward, jangtq::avx2_int8::forward});
-#elif defined(__aarch64__)
-    isas.push_back({"neon", jangtq::neon::forward, jangtq::neon_int8::forward});
-#endif
-    isas.push_back({"portable", jangtq::portable::forward, jangtq::portable_int8::forward});
-    return isas;
-}
 
 // What JangtqLayer demands of its matrices.
 bool matrices_fit(const JangtqLayer& layer) {
@@ -59,50 +29,9 @@ bool find_finest(const std::vector<uint32_t>& magnitudes, int8_t* finest) {
     return fits;
 }
 
-Forward find_forward(const char* name, bool int8) {
-    for (const Isa& isa : available_isas())
-        if (name == nullptr || std::strcmp(name, isa.name) == 0) return int8 ? isa.int8 : isa.float32;
-    return nullptr;
-}
-
 }  // namespace
 
-struct JangtqPool {
-    JangtqPool(int64_t threads, Forward chosen, jangtq::Prefetch of_single_rows)
-        : pool(threads), forward(chosen), single(of_single_rows), space() {
-        space.prepared_by_thread = std::vector<jangtq::Scratch>(static_cast<size_t>(threads));
-    }
-    jangtq::ThreadPool pool;
-    Forward forward;
-    jangtq::Prefetch single;
-    jangtq::Workspace space;
-    jangtq::Plan plan;
-    std::mutex turn;
-};
-
 extern "C" {
-
-JangtqPool* jangtq_open_pool(int64_t threads, const char* isa, int32_t int8, const char* vendor) {
-    const Forward forward = find_forward(isa, int8 != 0);
-    if (forward == nullptr || threads < 1) return nullptr;
-    try {
-        const std::string made_by = vendor == nullptr ? jangtq::processor_vendor() : vendor;
-        return new JangtqPool(threads, forward, jangtq::prefetch_of_single_rows(made_by));
-    } catch (const std::exception&) {
-        return nullptr;
-    }
-}
-
-void jangtq_close_pool(JangtqPool* pool) { delete pool; }
-
-const char* jangtq_isas() {
-    static const std::string names = [] {
-        std::string joined;
-        for (const Isa& isa : available_isas()) joined += (joined.empty() ? "" : ",") + std::string(isa.name);
-        return joined;
-    }();
-    return names.c_str();
-}
 
 void jangtq_lay_out(const uint32_t* bundle, uint32_t* laid_out, int64_t out, int64_t words) {
     const int64_t padded = jangtq::padded_out(out);

@@ -12,7 +12,7 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.hashes import HASHES_FILE
 from jangtq_bundle.vocabulary import AffineFormat
 from jangtq_coordinator.mlx_lm import minimax
-from jangtq_coordinator.model.dense_config import DenseForm, DenseSettings
+from jangtq_coordinator.model.dense_config import DenseProducts, DenseSettings
 from jangtq_coordinator.model.minimax import MoeBlock, load_model
 from jangtq_coordinator.model.routed_experts import RoutedExperts
 from jangtq_coordinator.transport.connection import GiveUp, never
@@ -127,7 +127,7 @@ def test_a_bundle_with_a_shared_expert_loads_all_of_it(tmp_path: Path) -> None:
     bundle = Bundle.open(write_sparse_bundle(tmp_path / "bundle", sizes, shared_intermediate_size=64))
     dispatcher = fixed_dispatcher([0] * EXPERTS, [TripleConnection()])
     model = load_model(bundle, dispatcher, RowType.FLOAT32)
-    assert model.layers[0].block_sparse_moe.shared_experts.down_proj.weight.size
+    assert model.layers[0].block_sparse_moe.shared_experts.down_proj.nbytes
     logits = model(mx.array([[1, 2, 3]]))
     assert logits.shape == (1, 3, bundle.config.vocabulary_size)
 
@@ -136,10 +136,11 @@ def test_the_last_logits_are_the_models_own(tmp_path: Path) -> None:
     sizes = Sizes(expert_count=EXPERTS, hidden_size=64, intermediate_size=64, layer_count=1)
     bundle = Bundle.open(write_sparse_bundle(tmp_path / "bundle", sizes))
     dispatcher = fixed_dispatcher([0] * EXPERTS, [TripleConnection()])
-    model = load_model(bundle, dispatcher, RowType.FLOAT32, dense=DenseSettings(DenseForm.FLOAT32))
+    model = load_model(bundle, dispatcher, RowType.FLOAT32)
     mx.random.seed(1)
-    model.lm_head.weight = mx.random.normal(model.lm_head.weight.shape)
-    model.model.embed_tokens.biases = mx.random.normal(model.model.embed_tokens.biases.shape)
+    vocabulary = bundle.config.vocabulary_size
+    model.lm_head = nn.Linear(64, vocabulary, bias=False)
+    model.model.embed_tokens = nn.Embedding(vocabulary, 64)
     model.model.norm.weight = mx.ones(model.model.norm.weight.shape)
     inputs = mx.array([[1, 2, 3]])
     np.testing.assert_allclose(
@@ -155,8 +156,8 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", list(DenseForm))
-def test_each_matrix_is_read_in_its_own_form(form: DenseForm, bundle_copy: Path) -> None:
+@pytest.mark.parametrize("products", list(DenseProducts))
+def test_each_matrix_is_read_in_its_own_form(products: DenseProducts, bundle_copy: Path) -> None:
     """Against the same numbers stored plain, though config.json says 2 bits of everything."""
     (bundle_copy / HASHES_FILE).unlink()
     for name, affine in FORMS.items():
@@ -164,7 +165,7 @@ def test_each_matrix_is_read_in_its_own_form(form: DenseForm, bundle_copy: Path)
     wrong = {"group_size": 64, "bits": 2, "lm_head": {"group_size": 64, "bits": 8}}
     edit_json(bundle_copy / "config.json", lambda config: config.update(quantization=wrong))
     inputs, dispatcher = mx.array([[1, 2, 3]]), fixed_dispatcher([0] * EXPERTS, [TripleConnection()])
-    mixed = load_model(Bundle.open(bundle_copy), dispatcher, RowType.FLOAT32, dense=DenseSettings(form))
+    mixed = load_model(Bundle.open(bundle_copy), dispatcher, RowType.FLOAT32, dense=DenseSettings(products))
     edit_tensors(bundle_copy, _store_plain)
     plain = load_model(Bundle.open(bundle_copy), dispatcher, RowType.FLOAT32)
     np.testing.assert_allclose(np.array(mixed(inputs)), np.array(plain(inputs)), rtol=1e-4, atol=1e-4)

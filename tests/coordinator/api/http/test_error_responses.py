@@ -242,7 +242,7 @@ async def test_health_follows_the_engine_and_the_cluster() -> None:
             "draining": False,
             "model": MODEL_NAME,
             "requests": 0,
-            "dense": {"products": "MLX", "float32_bytes": 0, "packed_bytes": 0},
+            "dense": {"products": "MLX", "nbytes": 0},
             "cluster": {"workers": 2},
         }
         cluster = ClusterHealth(serving=False, details={"missing": "0-127"})
