@@ -13,7 +13,7 @@ from jangtq_coordinator.model.dense_config import DenseProducts, DenseSettings
 from jangtq_coordinator.model.mlx_products import fast_products
 from jangtq_coordinator.model.native_attention import NativeAttention
 from jangtq_coordinator.model.native_layers import NativeEmbedding, NativeLayer, NativeLinear, is_computable
-from jangtq_kernels.dense import DenseKernels
+from jangtq_kernels.dense.kernels import DenseKernels
 from jangtq_kernels.errors import BackendMissingError
 
 _MIB: Final = 2**20

@@ -8,7 +8,7 @@ from jangtq_coordinator.kv.layer_cache import LayerCache, Parts, StoredRows
 from jangtq_coordinator.kv.row_view import RowView
 from jangtq_coordinator.mlx_lm import minimax
 from jangtq_coordinator.model.native_layers import matrix_set, multiply_all, view_of
-from jangtq_kernels.dense import DenseKernels, KvColumns
+from jangtq_kernels.dense.kernels import DenseKernels, KvColumns
 
 
 class NativeAttention(nn.Module):

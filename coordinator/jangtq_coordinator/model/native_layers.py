@@ -11,7 +11,7 @@ import mlx.nn as nn
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_kernels.dense import (
+from jangtq_kernels.dense.kernels import (
     AFFINE_BITS,
     GROUP_SIZES,
     DenseKernels,

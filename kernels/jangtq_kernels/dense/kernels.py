@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jangtq_kernels.cpu_library import Status, native_library
-from jangtq_kernels.dense_library import Attention, Dense, DenseCall, DenseLibrary
+from jangtq_kernels.dense.library import Attention, Dense, DenseCall, DenseLibrary
 from jangtq_kernels.errors import BackendMissingError, KernelInputError
 
 AFFINE_BITS = (4, 6, 8)

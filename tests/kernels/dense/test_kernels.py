@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from jangtq_kernels.dense import (
+from jangtq_kernels.dense.kernels import (
     AFFINE_BITS,
     GROUP_SIZES,
     DenseKernels,

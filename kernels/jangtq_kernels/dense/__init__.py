@@ -1,0 +1,1 @@
+"""Products with dense matrices, and attention over a KV cache, on the CPU."""
