@@ -24,11 +24,11 @@ class NativeAttention(nn.Module):
         self, x: mx.array, mask: mx.array | str | None = None, cache: object | None = None
     ) -> mx.array:
         """x: [rows, tokens, hidden]. The mask of our caches says no more than their lengths."""
-        known = isinstance(cache, LayerCache | RowView)
-        if not known or x.dtype != mx.float32 or self._projections is None:
+        projections = self._projections
+        if projections is None or x.dtype != mx.float32 or not isinstance(cache, LayerCache | RowView):
             result: mx.array = self.parts(x, mask, cache)
             return result
-        queries, keys, values = multiply_all(self._kernels, x, self._projections)
+        queries, keys, values = multiply_all(self._kernels, x, projections)
         offset = cache.offset
         queries = self.parts.rope(self._heads(self._normed(queries, "q_norm")), offset=offset)
         keys = self.parts.rope(self._heads(self._normed(keys, "k_norm")), offset=offset)

@@ -15,7 +15,7 @@ from jangtq_coordinator.kv.batch_cache import BatchCache
 from jangtq_coordinator.kv.layer_cache import KvForm
 from jangtq_coordinator.model.dense_config import DenseProducts, DenseSettings
 from jangtq_coordinator.model.dense_weights import prepare_dense
-from jangtq_coordinator.model.minimax import load_model
+from jangtq_coordinator.model.minimax import CoordinatorModel, load_model
 from jangtq_coordinator.model.native_layers import NativeEmbedding, NativeLinear
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.ranges import parse_ranges
@@ -95,7 +95,7 @@ def test_logits_are_the_same_whoever_computes(small_bundle: Path, form: KvForm) 
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
-def _logits(model: object, form: KvForm, layers: int) -> np.ndarray:
+def _logits(model: CoordinatorModel, form: KvForm, layers: int) -> np.ndarray:
     cache = BatchCache.empty(layers, form)
     parts = [mx.array([[5, 17, 90, 33, 2]]), mx.array([[4, 8, 15]]), mx.array([[16]])]
     return np.concatenate([np.array(model(part, cache=cache.layers)) for part in parts], axis=1)

@@ -45,8 +45,8 @@ def affine(
     numbers = mx.dequantize(
         codes, scales.astype(mx.float32), biases.astype(mx.float32), group_size=group, bits=bits
     )
-    parts = (memory_of(part) for part in (codes, scales, biases))
-    return LoadedMatrix(DenseMatrix(*parts, bits, group, number)), np.array(numbers)
+    matrix = DenseMatrix(memory_of(codes), memory_of(scales), memory_of(biases), bits, group, number)
+    return LoadedMatrix(matrix), np.array(numbers)
 
 
 def plain(out: int, in_features: int, number: NumberType) -> tuple[LoadedMatrix, NDArray[np.float32]]:
