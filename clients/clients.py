@@ -96,7 +96,7 @@ def _configure_opencode(place: Place) -> None:
     folder = place.home / ".config/opencode"
     folder.mkdir(parents=True)
     text = (Path(__file__).parent / "probes/opencode.json").read_text()
-    (folder / "opencode.json").write_text(text.replace("URL", place.url).replace("MODEL", place.model))
+    (folder / "opencode.json").write_text(text.replace("@URL@", place.url).replace("@MODEL@", place.model))
 
 
 def _configure_llm(place: Place) -> None:
