@@ -24,7 +24,8 @@ HOOK = build_hook()
 def test_the_library_compiles_for_macos_with_what_python_asks_for(tmp_path: Path) -> None:
     require(ZIG)
     library, target = HOOK.EXPERTS, tmp_path / "library.dylib"
-    flags = [*HOOK.FLAGS, *(f"-I{ROOT / folder}" for folder in library.headers), '-DJANGTQ_SOURCE_DIGEST="0"']
+    folders = [ROOT / folder for folder in (HOOK.NATIVE, *library.headers)]
+    flags = [*HOOK.FLAGS, *(f"-I{folder}" for folder in folders), '-DJANGTQ_SOURCE_DIGEST="0"']
     compile_library(MACOS, flags, [*arm_sources(library), ROOT / HOOK.DIGEST], target, "-shared")
     asked = symbols_asked_for()
     assert {"jangtq_forward", "jangtq_open_pool"} <= asked
