@@ -30,6 +30,7 @@ from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_proto.wire.codec import NO_COMPRESSION, CallShape, message_limit
 from jangtq_worker.device.admission import Admission
+from jangtq_worker.device.keep_warm import KeepWarm
 from jangtq_worker.device.shard import Shard
 from jangtq_worker.security.peers import Peers
 from jangtq_worker.security.tls import PeerCheck, server_credentials
@@ -76,6 +77,7 @@ class WorkerServer:
         self._local_socket: pb.LocalSocket | None = None
         self._express: ExpressListener | None = None
         self._health = health.HealthServicer()
+        self._keep_warm: KeepWarm | None = None
         self._server = self._build()
 
     def stop(self) -> None:
@@ -134,6 +136,7 @@ class WorkerServer:
         self._extension.begin_with(self._experts, layers)
         self._service.hold(self._settings.ranges)
         self.admission.serve(shard)
+        self._keep_warm = self._start_keep_warm()
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
         print(
             f"ready: experts {format_ranges(self._settings.ranges)} of {config.expert_count}, "
@@ -152,6 +155,8 @@ class WorkerServer:
         """Set health to NOT_SERVING, finish the calls in flight, close every stream."""
         self._health.enter_graceful_shutdown()
         self._extension.stop()
+        if self._keep_warm is not None:
+            self._keep_warm.stop()
         if not self.admission.drain(self._settings.grace_seconds):
             _log.warning("calls were still running after %.0f s", self._settings.grace_seconds)
         if self._express is not None:
@@ -162,6 +167,21 @@ class WorkerServer:
         if self._local_socket is not None:
             Path(self._local_socket.path).unlink(missing_ok=True)
         print("stopped", flush=True)
+
+    def _start_keep_warm(self) -> KeepWarm | None:
+        wanted = self._settings.keep_warm
+        if wanted == "off" or (wanted == "auto" and self._backend.name != "metal"):
+            return None
+        from jangtq_kernels.metal.memory import touch_device  # other devices need no MLX in the process
+
+        admission = self.admission
+        warm = KeepWarm(
+            touch_device,
+            streams=lambda: admission.streams.count,
+            calls=lambda: admission.in_flight.total,
+        )
+        warm.start()
+        return warm
 
     def _hold(self, ranges: tuple[ExpertRange, ...], layers: tuple[LoadedLayer, ...]) -> None:
         """Change the held experts: for calls before the description, so that no call comes too early."""

@@ -53,6 +53,13 @@ class WorkerSettings(Settings):
         "--listen; 0 takes a free one once a coordinator asks",
     ).default(0)
     poll_us: int = shared.POLL_US.default(0)
+    keep_warm: str = Option(
+        "--keep-warm",
+        group=Group.TUNING,
+        choices=("auto", "on", "off"),
+        help="run a trivial kernel twice a second while a coordinator is connected, until 5 minutes after "
+        "its last call, since a GPU that rests answers up to a second late; auto does so on Metal",
+    ).default("auto")
     spare_bytes: int = Option(
         "--spare-gb",
         group=Group.CLUSTER,
