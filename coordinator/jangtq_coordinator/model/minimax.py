@@ -7,7 +7,7 @@ from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_map
+from mlx.utils import tree_map_with_path
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.schema import is_unused
@@ -20,9 +20,11 @@ from jangtq_coordinator.model.dense_weights import prepare_dense
 from jangtq_coordinator.model.microbatch import can_halve, run_halves, run_whole
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode, PassShape
 from jangtq_coordinator.model.routed_experts import MLX_DTYPE, RoutedExperts, StartedRows
+from jangtq_coordinator.model.router import choose_experts
 from jangtq_proto.wire.row_type import RowType
 
 _EXPERT_MARKS = (".switch_mlp.", ".experts.")
+_ROUTER_MARKS = ("block_sparse_moe.gate.", "e_score_correction_bias")
 
 
 def default_row_type() -> RowType:
@@ -88,11 +90,8 @@ class MoeBlock(nn.Module):
         return routed if started.shared is None else routed + started.shared
 
     def _route(self, x: mx.array) -> tuple[mx.array, mx.array]:
-        scores = mx.sigmoid(self.gate(x.astype(mx.float32)))
-        k = self._experts_per_token
-        picked = mx.argpartition(-(scores + self.e_score_correction_bias), kth=k - 1, axis=-1)[..., :k]
-        weights = mx.take_along_axis(scores, picked, axis=-1)
-        return picked, weights / (mx.sum(weights, axis=-1, keepdims=True) + 1e-20)
+        logits = self.gate(x.astype(mx.float32))
+        return choose_experts(logits, self.e_score_correction_bias, count=self._experts_per_token)
 
 
 class CoordinatorModel(minimax.Model):
@@ -181,7 +180,7 @@ def load_model(
     )
     assert isinstance(model, CoordinatorModel)
     model.dense = prepare_dense(model, dense or DenseSettings(), MLX_DTYPE[row_type])
-    model.update(tree_map(_caster(MLX_DTYPE[row_type]), model.parameters()))
+    model.update(tree_map_with_path(_caster(MLX_DTYPE[row_type]), model.parameters()))
     mx.eval(model.parameters())
     model.eval()
     return model
@@ -194,5 +193,12 @@ def _found_in(bundle: Bundle) -> dict[str, object]:
     return {"quantization": quantization, "shared_intermediate_size": shared}
 
 
-def _caster(dtype: mx.Dtype) -> Callable[[mx.array], mx.array]:
-    return lambda value: value.astype(dtype) if mx.issubdtype(value.dtype, mx.floating) else value
+def _caster(dtype: mx.Dtype) -> Callable[[str, mx.array], mx.array]:
+    """Of floating-point tensors to `dtype`, but of routers' to float32, which they are computed in."""
+
+    def cast(name: str, value: mx.array) -> mx.array:
+        if not mx.issubdtype(value.dtype, mx.floating):
+            return value
+        return value.astype(mx.float32 if any(mark in name for mark in _ROUTER_MARKS) else dtype)
+
+    return cast

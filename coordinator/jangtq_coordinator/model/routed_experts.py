@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.dispatch.exchange import Exchange
 from jangtq_proto.errors import ConfigurationError
+from jangtq_proto.wire.codec import Rows
 from jangtq_proto.wire.row_type import RowType
 
 FLOAT16_MAX: Final = float(np.finfo(np.float16).max)
@@ -61,12 +62,14 @@ class RoutedExperts:
         rows = x.reshape(-1, x.shape[-1]).astype(MLX_DTYPE[self._row_type])
         ids = picked.reshape(-1, picked.shape[-1]).astype(mx.int32)
         weights = router_weights.reshape(ids.shape).astype(mx.float32)
-        read = _read_together(rows, ids, weights)
+        packed = pack(rows, ids, weights)
+        mx.eval(packed)
+        sent, picks, shares = unpack(packed, rows, ids, weights, row_type=self._row_type)
         exchange = self._dispatcher.begin(
             layer,
-            read[0].view(_NUMPY_DTYPE[self._row_type]).reshape(rows.shape),
-            expert_ids=read[1].view(np.int32).reshape(ids.shape),
-            router_weights=read[2].view(np.float32).reshape(ids.shape),
+            sent,
+            expert_ids=picks,
+            router_weights=shares,
             began_ns=self._turned_ns,
         )
         self._turned_ns = time.perf_counter_ns()
@@ -94,10 +97,19 @@ def _check_range(sums: NDArray[np.float32], layer: int) -> None:
         )
 
 
-def _read_together(*arrays: mx.array) -> list[NDArray[np.uint8]]:
-    """The bytes of each array, by one evaluation and one read: on a GPU every further read is a wait."""
-    together = mx.concatenate([array.reshape(-1).view(mx.uint8) for array in arrays])
-    mx.eval(together)
-    bytes_of_all: NDArray[np.uint8] = np.array(together, copy=False)
-    ends = np.cumsum([array.nbytes for array in arrays])[:-1]
-    return np.split(bytes_of_all, ends)
+def pack(rows: mx.array, ids: mx.array, weights: mx.array) -> mx.array:
+    """The bytes of all three, one after the other: on a GPU every further read is a wait."""
+    return mx.concatenate([array.reshape(-1).view(mx.uint8) for array in (rows, ids, weights)])
+
+
+def unpack(
+    packed: mx.array, rows: mx.array, ids: mx.array, weights: mx.array, *, row_type: RowType
+) -> tuple[Rows, NDArray[np.int32], NDArray[np.float32]]:
+    """Views of what `pack` made of arrays of these shapes, once it is evaluated."""
+    raw: NDArray[np.uint8] = np.array(packed, copy=False)
+    parts = np.split(raw, np.cumsum([rows.nbytes, ids.nbytes]))
+    return (
+        parts[0].view(_NUMPY_DTYPE[row_type]).reshape(rows.shape),
+        parts[1].view(np.int32).reshape(ids.shape),
+        parts[2].view(np.float32).reshape(weights.shape),
+    )
