@@ -21,8 +21,8 @@ from jangtq_coordinator.dispatch.codecs import open_codec
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.kv.layer_cache import KvForm, LayerCache
 from jangtq_coordinator.mlx_lm import minimax
+from jangtq_coordinator.model.expert_choice import choose_experts
 from jangtq_coordinator.model.routed_experts import MLX_DTYPE, pack, unpack
-from jangtq_coordinator.model.router import choose_experts
 from jangtq_coordinator.transport.connection import GiveUp, never
 from jangtq_proto.wire.row_type import RowType
 from tests.support.fixed_cluster import membership_of

@@ -17,10 +17,10 @@ from jangtq_coordinator.mlx_lm import load_model as load_mlx_model
 from jangtq_coordinator.mlx_lm import minimax, swiglu
 from jangtq_coordinator.model.dense_config import DenseSettings
 from jangtq_coordinator.model.dense_weights import prepare_dense
+from jangtq_coordinator.model.expert_choice import choose_experts
 from jangtq_coordinator.model.microbatch import can_halve, run_halves, run_whole
 from jangtq_coordinator.model.overlap import OverlapChooser, OverlapMode, PassShape
 from jangtq_coordinator.model.routed_experts import MLX_DTYPE, RoutedExperts, StartedRows
-from jangtq_coordinator.model.router import choose_experts
 from jangtq_proto.wire.row_type import RowType
 
 _EXPERT_MARKS = (".switch_mlp.", ".experts.")

@@ -7,8 +7,8 @@ import numpy as np
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.model.dense_config import DenseProducts, DenseSettings
+from jangtq_coordinator.model.expert_choice import choose_experts, compiled_choice
 from jangtq_coordinator.model.minimax import load_model
-from jangtq_coordinator.model.router import choose_experts, compiled_choice
 from jangtq_proto.wire.row_type import RowType
 from tests.support.connection_answers import Answering
 from tests.support.fixed_cluster import fixed_dispatcher
