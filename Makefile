@@ -12,7 +12,7 @@ TORCH_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu --retries 
 PYTEST := $(BIN)/python -m pytest -q -n auto --dist loadgroup
 NATIVE_LIBRARIES := kernels/jangtq_kernels/_jangtq.* kernels/jangtq_kernels/_blas.*
 
-.PHONY: demo eval test test-all demo-train-test check check-mac proto format clean FORCE
+.PHONY: demo eval test test-all clients demo-train-test check check-mac proto format clean FORCE
 
 demo: $(INSTALLED)
 	@$(BIN)/jangtq-coord demo
