@@ -19,9 +19,9 @@ from jangtq_bundle.hashes import HASHES_FILE
 from jangtq_bundle.vocabulary import AffineFormat, Layout, ProjectionBits
 from jangtq_kernels.weights import ExpertWeights
 from jangtq_proto.errors import BundleError
-from tests.support.breadth import ALL
 from tests.support.bundle_breaks import SIDECAR, config, jang
 from tests.support.pairwise import Case, all_pairs
+from tests.support.products import IS_WHOLE
 from tests.support.reference_bundles import TinyVariant, pad_experts, remove_padding
 from tests.support.small_bundles import SHARD, Tensors, edit_json, edit_tensors, store_matrix
 
@@ -156,7 +156,7 @@ def check_equal(left: ExpertWeights, right: ExpertWeights) -> None:
 
 def chosen_cases() -> list[list[Case]]:
     """Every pair of spellings; or else every combination of what decides formats, and the rest in turn."""
-    if not ALL:
+    if not IS_WHOLE:
         return [[case] for case in all_pairs(AXES)]
     product = ("layout", "folder", "config bits", "quantization", "jang bits", "profile", "jang_config.json")
     others = {axis: itertools.cycle(values) for axis, values in AXES.items() if axis not in product}

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote
@@ -57,7 +57,7 @@ class Repository:
         """A whole file, held against the hub's digest. Raises BundleError."""
         data = b"".join(self.read(file, offset=0, length=self.sizes[file])) if self.sizes[file] else b""
         expected = self.digests.get(file, "")
-        if expected and expected != _digest(data, like=expected):
+        if expected and expected != digest_of([data], len(data), like=expected):
             raise BundleError(f"{file}: {self.endpoint} sent other bytes than it announces; try again")
         return data
 
@@ -157,10 +157,15 @@ def _refusal(error: Exception, endpoint: str, revision: str | None) -> str:
     return f"{endpoint} cannot be asked: {_first_line(error)}"
 
 
-def _digest(data: bytes, *, like: str) -> str:
-    if len(like) == hashlib.sha256().digest_size * 2:
-        return hashlib.sha256(data).hexdigest()
-    return hashlib.sha1(f"blob {len(data)}\0".encode() + data, usedforsecurity=False).hexdigest()
+def digest_of(pieces: Iterable[bytes], size: int, *, like: str) -> str:
+    """As the hub announces files of `size` bytes: SHA-256 of large ones, git's SHA-1 of small ones."""
+    is_large = len(like) == hashlib.sha256().digest_size * 2
+    digest = hashlib.sha256() if is_large else hashlib.sha1(usedforsecurity=False)
+    if not is_large:
+        digest.update(f"blob {size}\0".encode())
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def _new_client() -> httpx.Client:

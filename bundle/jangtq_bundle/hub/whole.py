@@ -1,13 +1,12 @@
 """A whole repository into a directory: file by file, each checked against the hub's digest."""
 
-import hashlib
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from jangtq_bundle.hub.repository import Repository
+from jangtq_bundle.hub.repository import Repository, digest_of
 from jangtq_bundle.writing.unfinished import OnProgress, check_target
 from jangtq_proto.errors import BundleError, ConfigurationError
 
@@ -61,21 +60,11 @@ def _fetch(repository: Repository, name: str, path: Path) -> int:
     except OSError as error:
         raise ConfigurationError(f"{draft}: cannot be written: {error.strerror}") from error
     expected = repository.digests.get(name, "")
-    if expected and _digest(draft, size, expected) != expected:
+    if expected and digest_of(_pieces(draft), size, like=expected) != expected:
         draft.unlink()
         raise BundleError(f"{name}: {repository.endpoint} sent other bytes than it announces; try again")
     draft.replace(path)
     return size
-
-
-def _digest(path: Path, size: int, like: str) -> str:
-    """SHA-256 of a large file, git's SHA-1 of a small one."""
-    digest = hashlib.sha256() if len(like) == 64 else hashlib.sha1(usedforsecurity=False)
-    if digest.name == "sha1":
-        digest.update(f"blob {size}\0".encode())
-    for piece in _pieces(path):
-        digest.update(piece)
-    return digest.hexdigest()
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

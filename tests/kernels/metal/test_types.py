@@ -11,7 +11,6 @@ import pytest
 
 from jangtq_kernels.metal.backend import MetalBackend
 from jangtq_kernels.metal.rotation import Rotation
-from tests.support.breadth import ALL
 from tests.support.kernel_backends import Asked
 from tests.support.metal_cases import FIRST_EXPERT, random_layer, random_rows
 from tests.support.metal_simulator.signature import Call
@@ -21,6 +20,7 @@ from tests.support.metal_simulator.type_check import (
     contractions,
     mutants,
 )
+from tests.support.products import IS_WHOLE
 
 pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="Macs have Metal's own compiler")
 
@@ -84,7 +84,7 @@ def test_nine_of_ten_wrong_address_spaces_are_found() -> None:
     """Of all kernels together: some of a shared header's templates are used by one of them only."""
     largest = [max(calls, key=rows_of) for calls in instantiations().values()]
     made = [mutant for call in largest for mutant in mutants(call)]
-    if not ALL:
+    if not IS_WHOLE:
         made = random.Random(17).sample(made, MUTANTS)
     missed = [label for label, mutant in made if not complaints([mutant])]
     assert len(missed) <= len(made) / 10, missed
