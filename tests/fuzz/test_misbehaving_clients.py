@@ -18,8 +18,8 @@ import httpx
 import psutil
 import pytest
 
-from jangtq_coordinator.cli.demo.processes import Children
 from tests.support.cluster_processes import start_alone
+from tests.support.forks import processes
 from tests.support.mutations import scaled
 from tests.support.raw_http import Connection, connection, post
 
@@ -33,7 +33,7 @@ BODY_LIMIT = 20_000
 @pytest.fixture(scope="module")
 def server(demo_bundle: Path) -> Iterator[tuple[int, psutil.Process]]:
     """A coordinator that holds all experts: its port and its process."""
-    with Children() as children:
+    with processes() as children:
         child = start_alone(children, demo_bundle, ["--max-body-bytes", str(BODY_LIMIT)])
         yield urlsplit(child.listening()).port or 0, psutil.Process(child.process.pid)
 

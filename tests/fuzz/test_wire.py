@@ -11,7 +11,6 @@ import pytest
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.loading import load_layers
-from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.errors import CallRejectedError
@@ -22,6 +21,7 @@ from jangtq_proto.wire.frames import LENGTH, OK, greeting, read_answer, read_gre
 from jangtq_worker.device.admission import Admission
 from jangtq_worker.device.shard import Shard
 from tests.support.cluster_processes import start_worker
+from tests.support.forks import processes
 from tests.support.good_calls import FRAMES
 from tests.support.mutations import Mutator, converse, scaled
 from tests.support.running_worker import MOST_GROWTH_BYTES, SECONDS, RunningWorker, running_worker
@@ -135,7 +135,7 @@ def test_strangers_at_tls_ports_hear_nothing(small_bundle: Path, tmp_path: Path)
     folders = make_folders(tmp_path / "tls")
     mutator = Mutator(7)
     hello = bytes.fromhex("160301002f010000 2b0303") + bytes(32) + bytes.fromhex("000002130101000000")
-    with Children() as children:
+    with processes() as children:
         child = start_worker(children, small_bundle, "0-31", options=["--tls", str(folders.worker)])
         child.ready()
         port = parse_address(child.listening()).port

@@ -1,13 +1,13 @@
 """Real worker and coordinator processes for tests, all gone when the block ends."""
 
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_proto.addresses import Address, parse_address
+from tests.support.forks import processes, run_command
 
 
 def start_worker(
@@ -65,7 +65,7 @@ def running_workers(
     bundle: Path, experts: Sequence[str], *, device: str = "auto"
 ) -> Iterator[tuple[Address, ...]]:
     """Workers with these ranges, ready to serve."""
-    with Children() as children:
+    with processes() as children:
         started = [start_worker(children, bundle, ranges, device=device) for ranges in experts]
         for worker in started:
             worker.ready()
@@ -74,5 +74,4 @@ def running_workers(
 
 def run_coordinator(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `jangtq-coord` to its end."""
-    command = [sys.executable, "-m", "jangtq_coordinator", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return run_command("jangtq_coordinator", *arguments)

@@ -8,12 +8,12 @@ from pathlib import Path
 import grpc
 import psutil
 
-from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 from jangtq_proto.wire.frames import ANSWER_HEAD_BYTES
 from tests.support.cluster_processes import start_worker
+from tests.support.forks import processes
 from tests.support.good_calls import FRAMES
 
 SECONDS = 30
@@ -49,7 +49,7 @@ class RunningWorker:
 
 @contextmanager
 def running_worker(bundle: Path) -> Iterator[RunningWorker]:
-    with Children() as children:
+    with processes() as children:
         child = start_worker(children, bundle, "0-31", options=["--device", "cpu"])
         child.ready()
         yield RunningWorker(parse_address(child.listening()), psutil.Process(child.process.pid))

@@ -14,9 +14,9 @@ import pytest
 
 from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.writing.writer import write_bundle
-from jangtq_coordinator.cli.demo.processes import Children
 from tests.support.chaos import Chaos, Event, Worker
 from tests.support.cluster_processes import start_coordinator
+from tests.support.forks import processes
 from tests.support.harmful_relay import Harm
 from tests.support.leaping_clock import Clock, build_library, can_leap
 from tests.support.needs import require
@@ -54,7 +54,7 @@ def clocks(tmp_path_factory: pytest.TempPathFactory) -> list[Clock | None]:
 @pytest.fixture(scope="module")
 def workers(layered_bundle: Path, clocks: list[Clock | None]) -> Iterator[list[Worker]]:
     """Any one of them can be missed."""
-    with Children() as children:
+    with processes() as children:
         found = [Worker(children, layered_bundle, e, clock) for e, clock in zip(RANGES, clocks, strict=False)]
         for worker in found:
             worker.child.ready()
@@ -67,7 +67,7 @@ def workers(layered_bundle: Path, clocks: list[Clock | None]) -> Iterator[list[W
 def far_workers(layered_bundle: Path) -> Iterator[list[Worker]]:
     """The same, each on a host of its own."""
     require(NAMESPACES)
-    with network_hosts(len(RANGES)) as hosts, Children() as children:
+    with network_hosts(len(RANGES)) as hosts, processes() as children:
         found = [
             Worker(children, layered_bundle, held, host=host)
             for held, host in zip(RANGES, hosts, strict=True)
@@ -82,7 +82,7 @@ def chaos_over(transport: str, workers: list[Worker], clock: Clock | None = None
     options = ["--transport", transport, "--no-unix-sockets", "--batch-size", str(STREAMS)]
     addresses = [worker.reached_at for worker in workers]
     under = clock.under if clock else ()
-    with Children() as children:
+    with processes() as children:
         coordinator = start_coordinator(children, workers[0].bundle, addresses, options, under=under)
         coordinator.ready()
         yield Chaos(coordinator.listening(), workers, clock)

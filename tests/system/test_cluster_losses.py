@@ -13,6 +13,7 @@ import pytest
 from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_proto.addresses import Address, parse_address
 from tests.support.cluster_processes import run_coordinator, start_coordinator, start_worker
+from tests.support.forks import processes
 
 ENDLESS = {"messages": [{"role": "user", "content": "Hello"}], "temperature": 0, "ignore_eos": True}
 
@@ -38,7 +39,7 @@ class Running:
 
 @pytest.fixture(scope="module")
 def running(demo_bundle: Path) -> Iterator[Running]:
-    with Children() as children:
+    with processes() as children:
         workers = [start_worker(children, demo_bundle, experts) for experts in ("0-127", "128-255")]
         addresses = [parse_address(worker.listening()) for worker in workers]
         coordinator = start_coordinator(children, demo_bundle, addresses)

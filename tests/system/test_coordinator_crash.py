@@ -11,6 +11,7 @@ import pytest
 from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_proto.addresses import Address
 from tests.support.cluster_processes import running_workers, start_coordinator
+from tests.support.forks import processes
 from tests.support.streamed_load import Load, Question
 
 Message = dict[str, str]
@@ -70,7 +71,7 @@ async def break_off(coordinator: Child) -> list[str]:
 async def test_conversations_go_on_from_disk_after_the_coordinator_was_killed(
     small_bundle: Path, workers: Sequence[Address], tmp_path: Path
 ) -> None:
-    with Children() as children:
+    with processes() as children:
         undisturbed = start(children, small_bundle, workers, tmp_path / "other").listening()
         conversation = begin()
         expected = [say(undisturbed, conversation, text) for text in TURNS]

@@ -16,6 +16,7 @@ from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_proto.addresses import Address, parse_address
 from tests.support.cluster_processes import start_coordinator, start_worker
 from tests.support.connection_answers import CallConnection
+from tests.support.forks import processes
 from tests.support.scripted_workers import HIDDEN, some_call
 from tests.support.streamed_load import Load, Question
 
@@ -24,7 +25,7 @@ QUESTIONS = [Question(f"{word}?", 40 + 10 * i) for i, word in enumerate("abcd")]
 
 @pytest.fixture(scope="module")
 def children() -> Iterator[Children]:
-    with Children() as started:
+    with processes() as started:
         yield started
 
 

@@ -18,9 +18,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from jangtq_bundle.models import demo_model
-from jangtq_coordinator.cli.demo.processes import Child, Children
+from jangtq_coordinator.cli.demo.processes import Child
 from jangtq_coordinator.metrics.trace_events import ENGINE, REQUESTS
 from tests.support.cluster_processes import run_coordinator, running_workers, start_coordinator
+from tests.support.forks import processes
 from tests.support.trace_checks import durations, read_trace
 
 QUESTION: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
@@ -34,7 +35,7 @@ def own_bundle(demo_bundle: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def base_url(demo_bundle: Path) -> Iterator[str]:
-    with running_workers(demo_bundle, ["0-127", "128-255"]) as addresses, Children() as children:
+    with running_workers(demo_bundle, ["0-127", "128-255"]) as addresses, processes() as children:
         coordinator = start_coordinator(children, demo_bundle, addresses)
         coordinator.ready()
         yield coordinator.listening()
@@ -290,7 +291,7 @@ def processes_of(bundle: Path) -> list[psutil.Process]:
 
 def test_whatever_ends_a_coordinator_lets_a_running_answer_finish(demo_bundle: Path) -> None:
     signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    with running_workers(demo_bundle, ["0-255"]) as workers, Children() as children:
+    with running_workers(demo_bundle, ["0-255"]) as workers, processes() as children:
         coordinators = [start_coordinator(children, demo_bundle, workers) for _ in signals]
         for number, coordinator in zip(signals, coordinators, strict=True):
             coordinator.ready()

@@ -16,7 +16,6 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.assembly.connect import Cluster, connect
 from jangtq_coordinator.cli.certs import make_certificates
 from jangtq_coordinator.cli.command_settings import CertsSettings, parse_names
-from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.config import ClusterSettings, Transport
 from jangtq_coordinator.model.minimax import load_model
 from jangtq_coordinator.model.overlap import OverlapMode
@@ -29,6 +28,7 @@ from jangtq_proto.tls.credentials import Credentials
 from jangtq_proto.wire.row_type import RowType
 from tests.support.cluster_processes import start_worker
 from tests.support.distant_workers import DistantWorker, distant_worker, other_loopback
+from tests.support.forks import processes
 from tests.support.mlx_generation import generate_step
 from tests.support.network_hosts import BURST_BYTES, Host, can_make_hosts, network_hosts
 from tests.support.slow_relay import CHUNK_BYTES, Slowness
@@ -133,7 +133,7 @@ def site(
         elsewhere = "+".join(dict.fromkeys(other_loopback(number) for number in range(len(HALVES))))
         names = ",".join(f"{address}+{elsewhere}" for address in dict.fromkeys(listen))
         make_certificates(CertsSettings(folders, parse_names(names)))
-    with Children() as children:
+    with processes() as children:
         started = [
             start_worker(
                 children,

@@ -17,6 +17,7 @@ from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_proto.addresses import parse_address
 from tests.support.browser import PHONE, open_page, running_browser
 from tests.support.cluster_processes import start_coordinator, start_worker
+from tests.support.forks import processes
 
 QUESTION = "Explain photosynthesis in five sentences."
 expect.set_options(timeout=60_000)
@@ -42,7 +43,7 @@ class Shown:
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     keys = tmp_path_factory.mktemp("page") / "keys"
     key = add_key(keys, "page")
-    with Children() as children, running_browser() as browser:
+    with processes() as children, running_browser() as browser:
         workers = [start_worker(children, demo_model(), experts) for experts in ("0-127", "128-255")]
         addresses = [parse_address(worker.listening()) for worker in workers]
         for worker in workers:

@@ -12,13 +12,13 @@ import pytest
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_coordinator.assembly.connect import connect
-from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.config import ClusterSettings, Transport
 from jangtq_coordinator.model.minimax import load_model
 from jangtq_proto.addresses import parse_address
 from jangtq_proto.ranges import parse_ranges
 from jangtq_proto.wire.row_type import RowType
 from tests.support.cluster_processes import start_worker
+from tests.support.forks import processes
 from tests.support.mlx_generation import generate_step
 from tests.support.needs import require
 from tests.support.network_hosts import NAMESPACES, Host, network_hosts
@@ -65,7 +65,7 @@ def wake_later(wake: Callable[[], object]) -> None:
 def test_a_worker_that_sleeps_answers_when_it_wakes(
     transport: Transport, small_bundle: Path, expected: list[int]
 ) -> None:
-    with Children() as children:
+    with processes() as children:
         child = start_worker(children, small_bundle, "0-31", options=["--keep-warm", "on"])
         child.ready()
         pid = child.process.pid
@@ -84,7 +84,7 @@ def test_a_worker_that_sleeps_answers_when_it_wakes(
 def test_a_host_whose_address_goes_and_comes_back_is_found_again(
     transport: Transport, small_bundle: Path, expected: list[int], host: Host
 ) -> None:
-    with Children() as children:
+    with processes() as children:
         options = ["--insecure"]
         listen = f"{host.address}:0"
         child = start_worker(children, small_bundle, "0-31", listen=listen, options=options, under=host.under)

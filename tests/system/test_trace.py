@@ -10,11 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from jangtq_coordinator.api.http.api_keys import add_key
 from jangtq_coordinator.cli.command_settings import KEY_VARIABLE
-from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.metrics.layer_times import STAGES
 from jangtq_coordinator.metrics.trace_events import ENGINE, REQUESTS, Trace
 from jangtq_proto.addresses import Address
 from tests.support.cluster_processes import run_coordinator, running_workers, start_coordinator
+from tests.support.forks import processes
 from tests.support.trace_checks import durations, layers_of, read_trace
 
 HISTOGRAM = "jangtq_layer_stage_seconds"
@@ -66,7 +66,7 @@ def server(
     key = add_key(keys, "me")
     transport, overlap = request.param
     options = ["--transport", transport, "--overlap", overlap, "--api-keys", str(keys)]
-    with Children() as children:
+    with processes() as children:
         coordinator = start_coordinator(children, demo_bundle, workers, options)
         coordinator.ready()
         yield Server(coordinator.listening(), key, halves=overlap == "on")

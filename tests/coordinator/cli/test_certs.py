@@ -22,6 +22,7 @@ from jangtq_proto.addresses import parse_address
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.tls.certificates import Role
 from tests.support.cluster_processes import run_coordinator, start_coordinator, start_worker
+from tests.support.forks import processes
 from tests.support.tls_folders import Folders, make_folders, pems_in
 
 
@@ -158,7 +159,7 @@ def running(
 ) -> Iterator[tuple[Children, Folders, str]]:
     """A worker on an address that other machines reach."""
     folders = make_folders(tmp_path_factory.mktemp("tls"))
-    with Children() as children:
+    with processes() as children:
         options = ["--tls", str(folders.worker)]
         worker = start_worker(children, demo_bundle, "0-255", listen="0.0.0.0:0", options=options)
         worker.ready()
@@ -194,7 +195,7 @@ def test_a_change_of_authority_interrupts_nobody_but_who_is_revoked(
 ) -> None:
     """Over both transports: of two coordinators only one gets the new certificates."""
     folders = make_folders(tmp_path / "tls")
-    with Children() as children:
+    with processes() as children:
         options = ["--tls", str(folders.worker)]
         worker = start_worker(children, demo_bundle, "0-255", options=options)
         worker.ready()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.cli.main import main
 from jangtq_proto.addresses import Address
 from tests.support.cluster_processes import run_coordinator, running_workers, start_alone
+from tests.support.forks import processes
 from tests.support.reference_bundles import Variant
 
 
@@ -82,7 +82,7 @@ def test_a_coordinator_that_cannot_start_says_why(
 def test_a_prompt_cache_in_use_is_said_with_its_user(demo_bundle: Path, tmp_path: Path) -> None:
     """A killed coordinator leaves the folder to the next one."""
     kept = ["--prompt-cache-dir", str(tmp_path / "kept")]
-    with Children() as children:
+    with processes() as children:
         first = start_alone(children, demo_bundle, kept)
         said = refused("serve", "--model", str(demo_bundle), "--experts", "0-255", "--port", "0", *kept)
         assert f"--prompt-cache-dir {tmp_path / 'kept'} cannot be used" in said

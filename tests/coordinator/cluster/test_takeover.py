@@ -13,6 +13,7 @@ from jangtq_proto.addresses import parse_address
 from jangtq_proto.errors import CallRejectedError, WorkerBusyError
 from jangtq_proto.ranges import parse_ranges
 from tests.support.cluster_processes import start_coordinator, start_worker
+from tests.support.forks import processes
 from tests.support.scripted_workers import HIDDEN
 from tests.support.streamed_load import Load, Question
 
@@ -21,7 +22,7 @@ ROOM = ["--spare-gb", "0.001"]
 
 @pytest.fixture(scope="module")
 def children() -> Iterator[Children]:
-    with Children() as started:
+    with processes() as started:
         yield started
 
 

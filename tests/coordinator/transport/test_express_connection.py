@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.cli.main import program
 from jangtq_coordinator.config import ClusterSettings, Transport
 from jangtq_coordinator.transport.connection import ConnectionSettings
@@ -25,6 +24,7 @@ from jangtq_worker.cli import command_line
 from jangtq_worker.settings import WorkerSettings
 from tests.support.cluster_processes import run_coordinator, running_workers, start_worker
 from tests.support.connection_answers import CallConnection
+from tests.support.forks import processes
 from tests.support.scripted_workers import (
     HIDDEN,
     NETWORK,
@@ -91,7 +91,7 @@ def test_a_unix_socket_that_does_not_answer_is_replaced_by_tcp(
 
 
 def test_polling_finds_the_same_answers(small_bundle: Path) -> None:
-    with Children() as children:
+    with processes() as children:
         process = start_worker(children, small_bundle, "0-31", options=["--poll-us", "300"])
         process.ready()
         settings = ConnectionSettings(HIDDEN, 10, 30)
@@ -104,7 +104,7 @@ def test_polling_finds_the_same_answers(small_bundle: Path) -> None:
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
 def test_no_socket_is_left_or_in_the_way(small_bundle: Path, end: signal.Signals) -> None:
-    with Children() as children:
+    with processes() as children:
         first = start_worker(children, small_bundle, "0-31")
         first.ready()
         address = parse_address(first.listening())
@@ -139,7 +139,7 @@ def test_an_answer_does_not_depend_on_the_transport(small_bundle: Path) -> None:
 def test_a_connection_goes_through_the_port_that_was_chosen(small_bundle: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
-    with Children() as children:
+    with processes() as children:
         worker = start_worker(children, small_bundle, "0-31", options=["--express-port", port])
         worker.ready()
         line = ["generate", "--model", str(small_bundle), "--workers", worker.listening(), "--prompt", "hi"]

@@ -4,8 +4,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
+from typing import IO, Protocol
 
 from jangtq_proto.errors import JangtqError
 
@@ -17,13 +18,28 @@ class ChildError(JangtqError):
     """A process ended, or printed nothing in time, before it was ready."""
 
 
+class Process(Protocol):
+    """What is used of a `subprocess.Popen[str]`."""
+
+    stdin: IO[str] | None
+    stdout: IO[str] | None
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
 class Child:
     """One process.
 
     Its standard input is a lifeline: it closes when this process dies, and the child stops.
     """
 
-    def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
+    def __init__(self, name: str, process: Process) -> None:
         self.name = name
         self.process = process
         self.lines: list[str] = []
@@ -73,10 +89,23 @@ class Child:
                 self.news.notify_all()
 
 
+def start_process(command: Sequence[str]) -> Process:
+    """Start a command with pipes for its input and for its output, which includes its errors."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+
+
 class Children:
     """`with Children() as children:` stops all that was started in it, in reverse order."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: Callable[[Sequence[str]], Process] = start_process) -> None:
+        self._start = start
         self._children: list[Child] = []
 
     def __enter__(self) -> "Children":
@@ -89,15 +118,7 @@ class Children:
 
     def start(self, name: str, module: str, arguments: Sequence[str], *, under: Sequence[str] = ()) -> Child:
         """Start `python -m module arguments`, after the words of `under`."""
-        process = subprocess.Popen(
-            [*under, sys.executable, "-m", module, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-        child = Child(name, process)
+        child = Child(name, self._start([*under, sys.executable, "-m", module, *arguments]))
         self._children.append(child)
         return child
 
