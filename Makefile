@@ -8,8 +8,9 @@ TRAINING := $(VENV)/.training
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 # Linux wheels of PyTorch from PyPI bring gigabytes of CUDA; where this index cannot be reached, they still do.
 TORCH_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu --retries 1 --timeout 30
-# pytest-xdist keeps the tests of one shared cluster in one process.
-PYTEST := $(BIN)/python -m pytest -q -n auto --dist loadgroup
+# pytest-xdist keeps the tests of one shared cluster in one process. Bytecode is kept whatever the environment says:
+# else each of some hundred processes compiles every module again.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n auto --dist loadgroup
 NATIVE_LIBRARIES := kernels/jangtq_kernels/_jangtq.* kernels/jangtq_kernels/_blas.*
 
 .PHONY: demo eval test test-all clients demo-train-test check check-mac proto format clean FORCE

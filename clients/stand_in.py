@@ -3,7 +3,6 @@
 It prints its base URL and serves until its standard input ends.
 """
 
-import socket
 from typing import Any
 
 import mlx.core as mx
@@ -13,7 +12,7 @@ from clients.agent_script import reply
 from jangtq_bundle.byte_tokenizer import VOCABULARY_SIZE
 from jangtq_coordinator.api.app import ApiSettings, create_app
 from jangtq_coordinator.api.chat.served_names import ServedNames
-from jangtq_coordinator.cli.serve import run_server, server_config
+from jangtq_coordinator.cli.serve import listen, run_server, server_config
 from jangtq_coordinator.config import ServeSettings
 from jangtq_coordinator.engine.engine import Engine
 from jangtq_coordinator.engine.engine_config import EngineSettings
@@ -67,7 +66,8 @@ def main() -> None:
     )
     engine.start()
     aliases = ("stand-in", "gpt-5", "claude-sonnet-4-5", "claude-haiku-4-5")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listen(ServeSettings(port=0)) as listener:
+        listener.listen()
         print(f"listening on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
         app = create_app(engine, settings=ApiSettings(names=ServedNames(aliases)))
         run_server(server_config(app, ServeSettings()), listener, engine=engine, watch_stdin=True)

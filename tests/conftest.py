@@ -13,6 +13,7 @@ import jangtq_coordinator as _  # noqa: F401  before MLX, which test files impor
 from jangtq_bundle.demo import write_demo_bundle
 from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.writing.writer import write_bundle
+from tests.support.made_once import made_once
 from tests.support.needs import closing_paragraph
 from tests.support.reference_bundles import make_reference_bundle
 from tests.support.small_bundles import dense_model
@@ -23,28 +24,31 @@ settings.load_profile("any-speed")
 
 
 @pytest.fixture(scope="session")
-def reference_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[StrEnum], Path]:
-    """Bundles of the reference converter, each made once for all processes of a test run."""
+def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all processes of a test run."""
     base = tmp_path_factory.getbasetemp()
-    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "reference-bundles"
-    root.mkdir(exist_ok=True)
-    return lambda variant: make_reference_bundle(variant, root)
+    path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "common"
+    path.mkdir(exist_ok=True)
+    return path
 
 
 @pytest.fixture(scope="session")
-def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reference_bundle(common_folder: Path) -> Callable[[StrEnum], Path]:
+    """Bundles of the reference converter."""
+    return lambda variant: make_reference_bundle(variant, common_folder)
+
+
+@pytest.fixture(scope="session")
+def small_bundle(common_folder: Path) -> Path:
     """Our own bundle of the smallest model; not to be changed."""
-    path: Path = tmp_path_factory.mktemp("small") / "bundle"
-    write_bundle(path, dense_model(), WriteOptions("small"))
-    return path
+    options = WriteOptions("small")
+    return made_once(common_folder / "small-model", lambda path: write_bundle(path, dense_model(), options))
 
 
 @pytest.fixture(scope="session")
-def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo_bundle(common_folder: Path) -> Path:
     """The demo bundle; its folder gives the model its name."""
-    path = tmp_path_factory.mktemp("demo") / "demo-model"
-    write_demo_bundle(path)
-    return path
+    return made_once(common_folder / "demo-model", write_demo_bundle)
 
 
 @pytest.fixture

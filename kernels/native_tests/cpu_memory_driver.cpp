@@ -90,22 +90,29 @@ void compare(const Sums& sums, const Sums& first) {
     std::exit(1);
 }
 
+struct Shape {
+    int64_t hidden, intermediate;
+};
+
 // Every width of codes and batch.
-std::vector<Sums> run_all(JangtqPool* pool, const std::vector<int64_t>& sizes) {
+std::vector<Sums> run_all(JangtqPool* pool, const std::vector<Shape>& shapes) {
     std::vector<Sums> sums;
-    for (const int64_t size : sizes)
+    for (const Shape& shape : shapes)
         for (const int64_t bits : {2, 3, 4})
             for (const int64_t rows : {0, 1, 3, 40})
-                sums.push_back(run_forwards(pool, size, 433 - size, bits, rows));
+                sums.push_back(run_forwards(pool, shape.hidden, shape.intermediate, bits, rows));
     return sums;
 }
 
 }  // namespace
 
-// arguments: the sizes to try.
+// arguments: the shapes to try, as hidden and intermediate size, such as 330x33.
 int main(int count, char** arguments) {
-    std::vector<int64_t> sizes;
-    for (int index = 1; index < count; ++index) sizes.push_back(std::atoll(arguments[index]));
+    std::vector<Shape> shapes;
+    for (int index = 1; index < count; ++index) {
+        const std::string given = arguments[index];
+        shapes.push_back({std::stoll(given), std::stoll(given.substr(given.find('x') + 1))});
+    }
     const std::string names = jangtq_isas();
     size_t forwards = 0;
     std::vector<Sums> of_first[2];
@@ -115,7 +122,7 @@ int main(int count, char** arguments) {
             for (const char* vendor : {"GenuineIntel", "AuthenticAMD"}) {
                 JangtqPool* pool = jangtq_open_pool(3, names.substr(start, end - start).c_str(), int8, vendor);
                 if (pool == nullptr) return 1;
-                const std::vector<Sums> sums = run_all(pool, sizes);
+                const std::vector<Sums> sums = run_all(pool, shapes);
                 if (of_first[int8].empty()) of_first[int8] = sums;
                 for (size_t request = 0; request < sums.size(); ++request)
                     compare(sums[request], of_first[int8][request]);

@@ -7,14 +7,7 @@ import numpy as np
 import pytest
 
 from jangtq_bundle.bundle import Bundle
-from jangtq_bundle.demo import main, write_demo_bundle
-
-
-@pytest.fixture(scope="module")
-def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path: Path = tmp_path_factory.mktemp("demo") / "bundle"
-    write_demo_bundle(path)
-    return path
+from jangtq_bundle.demo import main
 
 
 def digests(path: Path) -> dict[str, str]:

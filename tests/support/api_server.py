@@ -1,7 +1,6 @@
 """The API on a real uvicorn and a free loopback port, over an engine with the tiny model, for tests."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import uvicorn
 from jangtq_coordinator.api.admin.health import ClusterHealth
 from jangtq_coordinator.api.app import ApiSettings, create_app
 from jangtq_coordinator.api.http.request_metrics import RequestMetrics
-from jangtq_coordinator.cli.serve import server_config
+from jangtq_coordinator.cli.serve import listen, server_config
 from jangtq_coordinator.config import ConnectionLimits, ServeSettings
 from jangtq_coordinator.engine.engine import Engine
 from jangtq_coordinator.engine.engine_config import EngineSettings, Speculation
@@ -65,8 +64,10 @@ async def serving(
     )
     await asyncio.to_thread(engine.start)
     app = create_app(engine, settings=settings, metrics=metrics, cluster_health=cluster_health)
-    server = uvicorn.Server(server_config(app, ServeSettings(limits=limits or ConnectionLimits())))
-    listener = socket.create_server(("127.0.0.1", 0))
+    serve_settings = ServeSettings(port=0, limits=limits or ConnectionLimits())
+    server = uvicorn.Server(server_config(app, serve_settings))
+    listener = listen(serve_settings)
+    listener.listen()
     base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     task = asyncio.create_task(server.serve([listener]))
     try:

@@ -1,12 +1,11 @@
 """Bundles made by the reference converter from small random checkpoints, and their dense weights."""
 
-import fcntl
 import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +19,8 @@ from jang_tools.turboquant.rotation import generate_random_signs, hadamard_inver
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from tests.support.made_once import made_once
+from tests.support.products import part
 from tests.support.small_checkpoints import Sizes, save_small_files, write_checkpoint
 
 Dense = dict[str, NDArray[np.float32]]
@@ -59,9 +60,9 @@ _TINY = Sizes(32, hidden_size=64, intermediate_size=64, layer_count=1, head_coun
 SIZES: Mapping[StrEnum, Sizes] = {
     Variant.JANGTQ2: Sizes(256),
     Variant.JANGTQ2_ONE_BY_ONE: Sizes(256),
-    Variant.JANGTQ_K: Sizes(256),
-    Variant.JANGTQ_K_ONE_BY_ONE: Sizes(256),
-    Variant.PADDED: Sizes(154),
+    Variant.JANGTQ_K: Sizes(part(64, whole=256)),
+    Variant.JANGTQ_K_ONE_BY_ONE: Sizes(part(64, whole=256)),
+    Variant.PADDED: Sizes(part(58, whole=154)),
     # The reference packs three bits only where ten codes fill every word.
     Variant.JANGTQ3: Sizes(32, hidden_size=320, intermediate_size=160),
     Variant.JANGTQ4: Sizes(32, hidden_size=128),
@@ -87,18 +88,17 @@ PROFILES: Mapping[StrEnum, str] = {
 
 
 def make_reference_bundle(variant: StrEnum, root: Path) -> Path:
-    """The converter's bundle for a variant, made once under `root` whoever asks, in whatever process."""
-    bundle, work = root / variant, root / f"{variant}-work"
-    with _lock(root / f"{variant}.lock"):
-        if not bundle.exists():
-            work.mkdir()
-            if variant in STACKED_FROM:
-                made = _stack(make_reference_bundle(STACKED_FROM[variant], root), work)
-            else:
-                made = _convert(variant, work)
-            made.rename(bundle)
-            shutil.rmtree(work)
-    return bundle
+    """The converter's bundle for a variant, made once under `root` for all processes of a run."""
+    return made_once(root / variant, lambda path: _make(variant, root, path))
+
+
+def _make(variant: StrEnum, root: Path, path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=root) as work:
+        if variant in STACKED_FROM:
+            made = _stack(make_reference_bundle(STACKED_FROM[variant], root), Path(work))
+        else:
+            made = _convert(variant, Path(work))
+        made.rename(path)
 
 
 def _convert(variant: StrEnum, work: Path) -> Path:
@@ -154,13 +154,6 @@ def _run_module(name: str, *arguments: Path | str) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode or "FAILED" in result.stdout:
         raise RuntimeError(f"{' '.join(command)}\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}")
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def dequantized_checkpoint(bundle_path: Path) -> Dense:

@@ -3,10 +3,8 @@
 Everything but the model is real. It prints its base URL and serves until its standard input ends.
 """
 
-import socket
-
 from jangtq_coordinator.api.app import create_app
-from jangtq_coordinator.cli.serve import run_server, server_config
+from jangtq_coordinator.cli.serve import listen, run_server, server_config
 from jangtq_coordinator.config import ServeSettings
 from jangtq_coordinator.engine.engine import Engine
 from jangtq_coordinator.engine.engine_config import EngineSettings
@@ -19,7 +17,8 @@ def main() -> None:
         loader(new_model=lambda: ScriptedModel(reply), context_length=8192), settings=EngineSettings()
     )
     engine.start()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listen(ServeSettings(port=0)) as listener:
+        listener.listen()
         print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
         config = server_config(create_app(engine), ServeSettings())
         run_server(config, listener, engine=engine, watch_stdin=True)

@@ -55,6 +55,7 @@ def small_hub(folder: Path) -> Iterator[SmallHub]:
 def _handler(hub: SmallHub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -113,7 +113,11 @@ def check_equal_bits(expected: list[Continuation], found: list[Continuation]) ->
         assert here.logprobs.tobytes() == there.logprobs.tobytes()
 
 
-@pytest.mark.parametrize("variant", list(Variant))
+# What a group's tests compare with is computed once in their process.
+ONE_BUNDLE = pytest.mark.xdist_group(Variant.JANGTQ2)
+
+
+@pytest.mark.parametrize("variant", [pytest.param(v, marks=pytest.mark.xdist_group(v)) for v in Variant])
 def test_two_workers_equal_stock(variant: Variant, reference_bundle: BundleMaker) -> None:
     path = reference_bundle(variant)
     last = Bundle.open(path).config.expert_count - 1
@@ -121,6 +125,7 @@ def test_two_workers_equal_stock(variant: Variant, reference_bundle: BundleMaker
     check_equal(path, continuations(path, [f"0-{half}", f"{half + 1}-{last}"]))
 
 
+@ONE_BUNDLE
 def test_halved_prefills_equal_stock(reference_bundle: BundleMaker) -> None:
     path = reference_bundle(Variant.JANGTQ2)
     found = continuations(path, ["0-127", "128-255"], overlap=OverlapMode.ON)
@@ -128,11 +133,13 @@ def test_halved_prefills_equal_stock(reference_bundle: BundleMaker) -> None:
     check_equal_bits(local_continuations(path), found)
 
 
+@ONE_BUNDLE
 def test_local_experts_alone_equal_stock(reference_bundle: BundleMaker) -> None:
     path = reference_bundle(Variant.JANGTQ2)
     check_equal(path, local_continuations(path))
 
 
+@ONE_BUNDLE
 @pytest.mark.parametrize(
     ("workers", "local"),
     [
