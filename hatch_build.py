@@ -71,8 +71,11 @@ EXPERTS = Library(
         "thread_pool",
         "kernel_portable",
         "kernel_portable_int8",
+        "sockets/inbox",
         "exchange/exchange",
+        "exchange/direct",
         "answer/answer",
+        "answer/answer_inbox",
         "layout",
     ),
     {

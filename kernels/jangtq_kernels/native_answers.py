@@ -35,11 +35,36 @@ class NativeAnswers:
             ctypes.c_void_p,
             ctypes.c_int64,
         ]
+        self._answer_inbox = functions.jangtq_answer_inbox
+        self._answer_inbox.restype = ctypes.c_int64
+        self._answer_inbox.argtypes = [
+            ctypes.c_void_p,
+            ctypes.c_int64,
+            ctypes.c_int64,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_int64,
+            ctypes.c_void_p,
+        ]
+        self._sent = ctypes.c_int64()
+        self._sent_at = ctypes.addressof(self._sent)
         self._kept = tuple(layers)
         self._hidden_size = hidden_size
         self._layers = (NativeLayer * len(layers))(*(_struct(layer, hidden_size) for layer in layers))
         self._address = ctypes.addressof(self._layers)
         self._grow(36 + _FIRST_ROWS * (hidden_size * 4 + 1))
+
+    def answer_inbox(self, inbox: int) -> tuple[memoryview, int] | None:
+        """Answer the call with which an inbox begins, and send what its socket takes at once.
+
+        inbox: the address of a JangtqInboxState. The answer and the number of bytes sent, good until the next
+        call; None as of `answer`, and then the call is still in the inbox.
+        """
+        size = self._call_inbox(inbox)
+        if size < 0:
+            self._grow(-size)
+            size = self._call_inbox(inbox)
+        return (self._memory[:size], self._sent.value) if size > 0 else None
 
     def answer(self, frame: bytes) -> bytes | None:
         """The answer to a call that did not wait; None where Python has to answer or to say what is wrong."""
@@ -59,6 +84,19 @@ class NativeAnswers:
                 len(frame),
                 self._memory_at,
                 len(self._memory),
+            )
+        )
+
+    def _call_inbox(self, inbox: int) -> int:
+        return int(
+            self._answer_inbox(
+                self._address,
+                len(self._kept),
+                self._hidden_size,
+                inbox,
+                self._memory_at,
+                len(self._memory),
+                self._sent_at,
             )
         )
 

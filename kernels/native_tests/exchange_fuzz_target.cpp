@@ -1,10 +1,13 @@
 // The coordinator's codec on calls of any shape and on answers of whatever bytes, in buffers of exactly the sizes of
 // exchange.h. Built with libFuzzer and sanitizers; where there is no libFuzzer, with a main that draws the bytes.
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <vector>
 
-#include "exchange/exchange.h"
+#include "exchange/direct.h"
 #include "fuzz_input.h"
 #include "wire/checksum.h"
 #include "wire/frame_heads.h"
@@ -85,7 +88,7 @@ void add_answers(Input& input, const Asked& asked, const std::vector<JangtqEncod
         frames.push_back(almost_right(input, part.row_count, asked.hidden));
         const bool is_whole = part.row_count == asked.row_count;
         replies.push_back({nullptr, static_cast<int64_t>(frames.back().size()), kCallId, part.row_count,
-                           is_whole ? nullptr : index.data() + part.index_at, 0, 0, 0});
+                           is_whole ? nullptr : index.data() + part.index_at, 0, 0, 0, 0});
     }
     for (size_t i = 0; i < frames.size(); ++i) replies[i].frame = frames[i].data();
     std::vector<float> values(static_cast<size_t>(asked.row_count * asked.hidden));
@@ -97,6 +100,48 @@ void add_answers(Input& input, const Asked& asked, const std::vector<JangtqEncod
     check(proof_ns >= 0);
     for (const JangtqPartReply& reply : replies) check(reply.is_good || !is_ordinary);
     for (const JangtqPartReply& reply : replies) check(reply.is_good == 0 || reply.compute_ns >= 0);
+}
+
+// One end of a connection whose other end sent these bytes and left.
+int connection_after(const std::vector<uint8_t>& bytes) {
+    int ends[2];
+    check(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+    check(write(ends[1], bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
+    check(shutdown(ends[1], SHUT_WR) == 0);
+    close(ends[1]);
+    return ends[0];
+}
+
+// The same exchange in two calls, over connections of which some bring what is no answer.
+void ask_and_take(Input& input, const Asked& asked, const std::vector<JangtqEncodedPart>& encoded) {
+    std::vector<JangtqInboxState> inboxes(static_cast<size_t>(asked.worker_count));
+    std::vector<JangtqInboxState*> addresses;
+    std::vector<std::vector<uint8_t>> memory;
+    for (JangtqInboxState& inbox : inboxes) {
+        const auto worker = static_cast<size_t>(&inbox - inboxes.data());
+        const int socket = connection_after(almost_right(input, encoded[worker].row_count, asked.hidden));
+        memory.emplace_back(static_cast<size_t>(input.number(4, 300)));
+        inbox = {socket, memory.back().data(), static_cast<int64_t>(memory.back().size()), 0, 0};
+        addresses.push_back(&inbox);
+    }
+    std::vector<JangtqEncodedPart> parts(encoded.size());
+    std::vector<int32_t> index(parts.size() * static_cast<size_t>(asked.row_count));
+    std::vector<uint8_t> frames(4096);
+    std::vector<int8_t> exponents(static_cast<size_t>(asked.row_count)), finest(exponents);
+    std::vector<float> values(static_cast<size_t>(asked.row_count * asked.hidden));
+    std::vector<JangtqPartReply> replies(static_cast<size_t>(asked.worker_count));
+    JangtqCallRows described = asked.described();
+    described.exponents = exponents.data();
+    JangtqTurnFacts facts{};
+    check(jangtq_ask(&kGrids, 1.5, &described, exponents.data(), addresses.data(), parts.data(), index.data(),
+                     frames.data(), 4096, &facts) <= 4096);
+    const int64_t taken = jangtq_take(&kGrids, &described, addresses.data(), parts.data(), index.data(),
+                                      replies.data(), values.data(), finest.data(), &facts);
+    check(taken == JANGTQ_TAKEN || taken == JANGTQ_NOT_ORDINARY);
+    for (const JangtqInboxState& inbox : inboxes) {
+        check(0 <= inbox.filled && inbox.filled <= inbox.capacity);
+        close(static_cast<int>(inbox.socket));
+    }
 }
 
 }  // namespace
@@ -121,5 +166,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (const JangtqEncodedPart& part : parts) bytes += part.row_count ? part.frame_bytes : 0;
     check(bytes == needed);
     add_answers(input, asked, parts, index);
+    ask_and_take(input, asked, parts);
     return 0;
 }

@@ -14,10 +14,15 @@ from tests.support.native_programs import (
     included,
 )
 
+SOURCES = {
+    "exchange": ("exchange/exchange", "exchange/direct", "sockets/inbox"),
+    "answer": ("answer/answer",),
+}
+
 
 @pytest.mark.parametrize(("name", "runs"), [("exchange", 20_000), ("answer", 50_000)])
 def test_no_bytes_lead_astray(name: str, runs: int) -> None:
-    source = KERNELS / name / f"{name}.cpp"
+    sources = [KERNELS / f"{source}.cpp" for source in SOURCES[name]]
     target = NATIVE_PROGRAMS / f"{name}_fuzz_target.cpp"
     flags = ("-O1", "-w", *SANITIZERS, *fuzzing(), *included(KERNELS, NATIVE_PROGRAMS))
-    fuzz(compile_native(f"{name}_fuzz", [Path(target), source], *flags), runs, most_bytes=600)
+    fuzz(compile_native(f"{name}_fuzz", [Path(target), *sources], *flags), runs, most_bytes=600)

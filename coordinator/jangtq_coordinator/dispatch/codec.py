@@ -77,6 +77,14 @@ class CallTimes(NamedTuple):
     compute_ns: int
 
 
+class PartTimes(NamedTuple):
+    """CallTimes of a part, and the time.perf_counter_ns at which its answer was there."""
+
+    queue_ns: int
+    compute_ns: int
+    received_ns: int
+
+
 class Sums(NamedTuple):
     """The sum of all replies.
 

@@ -1,15 +1,14 @@
 """Sends the parts of an exchange and collects their answers, from other workers if needed."""
 
-import itertools
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.cluster.placement import Member
 from jangtq_coordinator.dispatch.codec import NOBODY, Codec, LayerRows, Part, Sums
-from jangtq_coordinator.dispatch.connection_pool import ConnectionPool, OpenConnection
+from jangtq_coordinator.dispatch.connection_pool import ConnectionPool
 from jangtq_coordinator.dispatch.exchange import Answered, Asked, Exchange, Failure
 from jangtq_coordinator.dispatch.failover import Failover
 from jangtq_coordinator.dispatch.router import Router
@@ -17,8 +16,6 @@ from jangtq_coordinator.dispatch.routes import Routes
 from jangtq_coordinator.metrics.recorder import Recorder
 from jangtq_coordinator.readiness import Readiness
 from jangtq_proto.errors import ClusterError
-
-_FIRST_CALL: Final = 1
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,8 @@ class Collector:
     def __init__(
         self,
         membership: Membership,
-        open_connection: OpenConnection,
+        connections: ConnectionPool,
+        call_ids: Iterator[int],
         codec: Codec,
         routes: Routes,
         recorder: Recorder,
@@ -44,9 +42,9 @@ class Collector:
         readiness: Readiness,
     ) -> None:
         self._membership = membership
-        self._connections = ConnectionPool(open_connection)
+        self._connections = connections
+        self._call_ids = call_ids
         self._codec = codec
-        self._call_ids = itertools.count(_FIRST_CALL)
         self._failover = Failover(
             membership,
             readiness=readiness,
@@ -108,7 +106,7 @@ class Collector:
                 connection = self._connections.connection(member)
                 connection.send(part.call_id, part.frame)
             except ClusterError as error:
-                self._note(exchange, Failure(part, member, error))
+                self.judge(exchange, Failure(part, member, error))
             else:
                 exchange.asked.append(Asked(part, member, connection, time.perf_counter_ns()))
         return tuple(parts)
@@ -116,15 +114,15 @@ class Collector:
     def _receive(self, exchange: Exchange) -> None:
         asked, exchange.asked = exchange.asked, []
         for part, member, connection, sent_ns in asked:
-            give_up = partial(self._gives_up, member, part, time.monotonic())
+            give_up = partial(self.gives_up, member, part, time.monotonic())
             try:
                 frame = connection.receive(part.call_id, give_up)
             except ClusterError as error:
-                self._note(exchange, Failure(part, member, error))
+                self.judge(exchange, Failure(part, member, error))
             else:
                 exchange.answered.append(Answered(part, member, frame, sent_ns, time.perf_counter_ns()))
 
-    def _gives_up(self, member: Member, part: Part, started: float) -> bool:
+    def gives_up(self, member: Member, part: Part, started: float) -> bool:
         """Whether to stop waiting: the member is lost, or it is late and another worker has its experts."""
         if self._membership.is_lost(member):
             return True
@@ -138,9 +136,10 @@ class Collector:
         for position, error in sorted(faults.items(), reverse=True):
             wrong = exchange.answered.pop(position)
             named = type(error)(f"worker {wrong.member.name}: {error}")
-            self._note(exchange, Failure(wrong.part, wrong.member, named))
+            self.judge(exchange, Failure(wrong.part, wrong.member, named))
 
-    def _note(self, exchange: Exchange, failure: Failure) -> None:
+    def judge(self, exchange: Exchange, failure: Failure) -> None:
+        """Record a failure, and what it says of the member."""
         exchange.fail(failure)
         self._failover.judge(failure)
 

@@ -3,8 +3,10 @@
 A part without an answer goes to another worker; an exchange waits or fails only when none is left.
 """
 
+import itertools
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -15,9 +17,11 @@ from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.dispatch.audit import Auditor
 from jangtq_coordinator.dispatch.codec import Codec, LayerRows, Sums
 from jangtq_coordinator.dispatch.collector import Collector, Timeouts
-from jangtq_coordinator.dispatch.connection_pool import OpenConnection
-from jangtq_coordinator.dispatch.exchange import Exchange
+from jangtq_coordinator.dispatch.connection_pool import ConnectionPool, OpenConnection
+from jangtq_coordinator.dispatch.direct import MOST_ROWS, DirectExchange, DirectExchanges
+from jangtq_coordinator.dispatch.exchange import Exchange, ExchangeSums
 from jangtq_coordinator.dispatch.grid import expected_answer_factor, is_prefill
+from jangtq_coordinator.dispatch.native_codec import NativeCodec
 from jangtq_coordinator.dispatch.routes import Routes
 from jangtq_coordinator.metrics.expert_load import ExpertLoad
 from jangtq_coordinator.metrics.layer_times import LayerTimes
@@ -28,6 +32,8 @@ from jangtq_coordinator.readiness import Readiness
 from jangtq_proto.errors import WorkerFaultError
 from jangtq_proto.wire.codec import Rows
 
+AnyExchange = Exchange | DirectExchange
+_FIRST_CALL: Final = 1
 MOST_ASKS: Final = 4
 """One is enough for nearly all rows, and two for all, unless a worker changes its answers."""
 
@@ -57,15 +63,23 @@ class Dispatcher:
         timeouts = timeouts or Timeouts()
         routes = Routes(membership, timeouts.call_seconds)
         self._recorder = Recorder(len(scales), len(membership.placement.workers_of), routes.record)
+        connections, call_ids = ConnectionPool(open_connection), itertools.count(_FIRST_CALL)
         self._collector = Collector(
             membership,
-            open_connection,
+            connections,
+            call_ids,
             codec,
             routes,
             self._recorder,
             timeouts=timeouts,
             readiness=readiness or Readiness(),
         )
+        self._opened: DirectExchange | None = None
+        self._direct: DirectExchanges | None = None
+        if isinstance(codec, NativeCodec) and not audit:
+            self._direct = DirectExchanges(
+                codec.turn, routes, connections, call_ids, gives_up=self._collector.gives_up
+            )
         self._audits = audit > 0
         self._auditor = Auditor(membership, self._collector, rate=audit)
         self.records = True
@@ -101,47 +115,55 @@ class Dispatcher:
         expert_ids: NDArray[np.int32],
         router_weights: NDArray[np.float32],
         began_ns: int | None = None,
-    ) -> Exchange:
+    ) -> AnyExchange:
         """Send a layer's calls to the workers; several exchanges may be open.
 
         rows: [rows, hidden]; expert_ids, router_weights: [rows, slots]. `began_ns` is the
         time.perf_counter_ns at which the caller began with this layer.
         """
         started_ns = time.perf_counter_ns()
+        began_ns = began_ns or started_ns
         self._collector.keep_up(idle=not self._open_exchanges)
         factor = expected_answer_factor(self._scales[layer], rows.shape[1])
-        exponents = self._codec.choose_exponents(rows, factor)
-        asked = LayerRows(layer, rows, expert_ids, router_weights, exponents, is_prefill(expert_ids))
-        exchange = Exchange(asked, began_ns or started_ns, started_ns)
-        self._open_exchanges += 1
+        prefill = is_prefill(expert_ids)
+        exchange: AnyExchange
         try:
-            self._collector.ask(exchange)
+            if self._direct is not None and self._may_go_directly(rows, prefill):
+                exchange = self._opened = self._direct.ask(
+                    layer,
+                    rows,
+                    expert_ids=expert_ids,
+                    router_weights=router_weights,
+                    factor=factor,
+                    began_ns=began_ns,
+                    started_ns=started_ns,
+                )
+            else:
+                exponents = self._codec.choose_exponents(rows, factor)
+                asked = LayerRows(layer, rows, expert_ids, router_weights, exponents, prefill)
+                exchange = Exchange(asked, began_ns, started_ns)
+                self._collector.ask(exchange)
+                exchange.sent_ns = time.perf_counter_ns()
         except BaseException:
             self.abandon()
             raise
-        exchange.sent_ns = time.perf_counter_ns()
+        self._open_exchanges += 1
         self._recorder.flush_many()
         return exchange
 
-    def finish(self, exchange: Exchange) -> NDArray[np.float32]:
+    def finish(self, exchange: AnyExchange) -> NDArray[np.float32]:
         """Wait for the answers: the weighted sum of the picked experts of each row, float32 [rows, hidden].
 
         Raises ClusterError, and then no exchange is open any more.
         """
         waited_ns = time.perf_counter_ns()
         try:
-            sums = self._collector.collect(exchange)
-            if self._audits and self._auditor.is_due() and self._auditor.audit(exchange):
-                sums = self._collector.collect(exchange)
-            read_ns = max((one.read_ns for one in exchange.answered), default=waited_ns) + sums.decode_ns
-            values = self._with_suitable_grids(exchange.rows, sums)
+            found = self._collect(exchange, waited_ns)
         except BaseException:
             self.abandon()
             raise
-        self._open_exchanges = max(0, self._open_exchanges - 1)
-        self.waited_ns += max(0, read_ns - waited_ns)
-        self._note(exchange, sums, waited_ns, max(read_ns, waited_ns))
-        return values
+        self._end(exchange, found, waited_ns)
+        return found.values
 
     def forward(
         self,
@@ -168,11 +190,44 @@ class Dispatcher:
     def abandon(self) -> None:
         """Abandon all open exchanges, so that no connection keeps an unfinished call."""
         self._open_exchanges = 0
+        self._opened = None
         self._collector.abandon()
 
     def close(self) -> None:
         """Close every connection."""
         self._collector.close()
+
+    def _may_go_directly(self, rows: Rows, prefill: bool) -> bool:
+        """One exchange may; one that is open already becomes an ordinary one when another begins."""
+        if self._opened is not None:
+            self._hand_over(self._opened)
+        return not (self._open_exchanges or prefill or len(rows) > MOST_ROWS)
+
+    def _hand_over(self, opened: DirectExchange) -> Exchange:
+        assert self._direct is not None, "it opened the exchange"
+        self._opened = None
+        exchange, failures = self._direct.hand_over(opened)
+        for failure in failures:
+            self._collector.judge(exchange, failure)
+        return exchange
+
+    def _collect(self, exchange: AnyExchange, waited_ns: int) -> ExchangeSums:
+        if isinstance(exchange, DirectExchange):
+            if self._direct is not None and exchange is self._opened:
+                found = self._direct.collect(exchange)
+                if found is not None:
+                    self._opened = None
+                    return found
+                exchange = self._hand_over(exchange)
+            else:
+                assert exchange.ordinary is not None, "it was handed over when another began"
+                exchange = exchange.ordinary
+        sums = self._collector.collect(exchange)
+        if self._audits and self._auditor.is_due() and self._auditor.audit(exchange):
+            sums = self._collector.collect(exchange)
+        read_ns = max((one.read_ns for one in exchange.answered), default=waited_ns) + sums.decode_ns
+        values = self._with_suitable_grids(exchange.rows, sums)
+        return ExchangeSums(values, partial(_records, exchange, sums), sums.decode_ns, read_ns)
 
     def _with_suitable_grids(self, asked: LayerRows, sums: Sums, *, asks: int = 1) -> NDArray[np.float32]:
         """The sums; rows whose grid did not suit their answers are computed again on the finest grid."""
@@ -195,26 +250,29 @@ class Dispatcher:
         sums.values[unfit] = self._with_suitable_grids(again.rows, found, asks=asks + 1)
         return sums.values
 
-    def _note(self, exchange: Exchange, sums: Sums, waited_ns: int, read_ns: int) -> None:
-        calls = tuple(
-            CallRecord(member.name, part.row_count, part.picks, part.distinct, sent_ns, call_read_ns, *times)
-            for (part, member, _, sent_ns, call_read_ns), times in zip(
-                exchange.answered, sums.times, strict=True
-            )
-        )
-        rows = exchange.rows
+    def _end(self, exchange: AnyExchange, found: ExchangeSums, waited_ns: int) -> None:
+        self._open_exchanges = max(0, self._open_exchanges - 1)
+        read_ns = max(found.read_ns, waited_ns)
+        self.waited_ns += read_ns - waited_ns
         self._recorder.note(
             ExchangeRecord(
-                rows.layer,
-                rows.expert_ids,
+                exchange.layer,
+                exchange.expert_ids,
                 exchange.began_ns,
                 exchange.started_ns,
                 exchange.sent_ns,
                 waited_ns,
                 read_ns,
                 time.perf_counter_ns(),
-                sums.decode_ns,
-                calls,
+                found.decode_ns,
+                found.calls,
                 self.records,
             )
         )
+
+
+def _records(exchange: Exchange, sums: Sums) -> tuple[CallRecord, ...]:
+    return tuple(
+        CallRecord(member.name, part.row_count, part.picks, part.distinct, sent_ns, call_read_ns, *times)
+        for (part, member, _, sent_ns, call_read_ns), times in zip(exchange.answered, sums.times, strict=True)
+    )

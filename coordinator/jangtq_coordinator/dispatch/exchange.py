@@ -1,10 +1,15 @@
 """The state of one layer's exchange: calls sent, answers received, failures."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from jangtq_coordinator.cluster.placement import Member
 from jangtq_coordinator.dispatch.codec import LayerRows, Part, Reply
+from jangtq_coordinator.metrics.recorder import CallRecord
 from jangtq_coordinator.transport.connection import Connection
 from jangtq_proto.errors import ClusterError
 
@@ -37,6 +42,18 @@ class Failure:
     error: ClusterError
 
 
+class ExchangeSums(NamedTuple):
+    """An exchange that ended. values: float32 [rows, hidden]. calls: makes the records of its calls.
+
+    decode_ns: nanoseconds in which answers were checked; read_ns: the time.perf_counter_ns after that.
+    """
+
+    values: NDArray[np.float32]
+    calls: Callable[[], tuple[CallRecord, ...]]
+    decode_ns: int
+    read_ns: int
+
+
 @dataclass(slots=True)
 class Exchange:
     """`asked` are calls without an answer yet, `unanswered` parts that are not sent to any worker now."""
@@ -49,6 +66,15 @@ class Exchange:
     answered: list[Answered] = field(default_factory=list)
     unanswered: list[Part] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def layer(self) -> int:
+        return self.rows.layer
+
+    @property
+    def expert_ids(self) -> NDArray[np.int32]:
+        """int32 [rows, slots]."""
+        return self.rows.expert_ids
 
     def replies(self) -> list[Reply]:
         """The replies so far."""

@@ -2,70 +2,32 @@
 
 import ctypes
 from collections.abc import Sequence
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jangtq_coordinator.dispatch.codec import NOBODY, CallTimes, LayerRows, Part, Reply, Sums, fault_of
-from jangtq_coordinator.dispatch.grid import EXPECTED_BITS, SLACK_BITS, find_unfit
+from jangtq_coordinator.dispatch.grid import find_unfit
+from jangtq_coordinator.dispatch.native_structures import (
+    GRIDS,
+    PART_FIELDS,
+    QUEUE_NS,
+    REPLY_FIELDS,
+    CallRows,
+    EncodedPart,
+    Grids,
+    Memory,
+    PartReply,
+)
+from jangtq_coordinator.dispatch.native_turn import NativeTurn
 from jangtq_kernels.cpu_library import native_library
-from jangtq_kernels.grid import COARSEST, FINEST
 from jangtq_kernels.native_layout import check_layout
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.wire.codec import Rows, row_dtype, wire_row_type
 from jangtq_proto.wire.row_type import RowType
 
 _SCRATCH_BYTES: Final = 1 << 20
-_Item = TypeVar("_Item", np.int8, np.int32, np.float32)
-
-
-class Grids(ctypes.Structure):
-    """JangtqGrids."""
-
-    _fields_ = [(name, ctypes.c_int64) for name in ("finest", "coarsest", "slack_bits", "expected_bits")]
-
-
-class CallRows(ctypes.Structure):
-    """JangtqCallRows."""
-
-    _fields_ = [
-        *((name, ctypes.c_char_p) for name in ("rows", "expert_ids", "router_weights")),
-        *((name, ctypes.c_char_p) for name in ("exponents", "owners")),
-        *((name, ctypes.c_int64) for name in ("row_count", "slot_count", "hidden", "expert_count")),
-        *((name, ctypes.c_int64) for name in ("worker_count", "row_type", "layer", "prefill")),
-        ("call_id", ctypes.c_uint64),
-    ]
-
-
-class EncodedPart(ctypes.Structure):
-    """JangtqEncodedPart."""
-
-    _fields_ = [
-        (name, ctypes.c_int64)
-        for name in ("row_count", "picks", "distinct", "index_at", "frame_at", "frame_bytes")
-    ]
-
-
-class PartReply(ctypes.Structure):
-    """JangtqPartReply."""
-
-    _fields_ = [
-        ("frame", ctypes.c_char_p),
-        ("frame_bytes", ctypes.c_int64),
-        ("call_id", ctypes.c_uint64),
-        ("row_count", ctypes.c_int64),
-        ("row_index", ctypes.c_void_p),
-        ("queue_ns", ctypes.c_int64),
-        ("compute_ns", ctypes.c_int64),
-        ("is_good", ctypes.c_int64),
-    ]
-
-
-_PART_FIELDS: Final = len(EncodedPart._fields_)
-_REPLY_FIELDS: Final = len(PartReply._fields_)
-_QUEUE_NS: Final = [field[0] for field in PartReply._fields_].index("queue_ns")
-_GRIDS: Final = Grids(FINEST, COARSEST, SLACK_BITS, EXPECTED_BITS)
 
 
 class NativeCodec:
@@ -90,13 +52,15 @@ class NativeCodec:
         self._add = functions.jangtq_add
         self._add.restype = ctypes.c_int32
         self._add.argtypes = [address, number, address, ctypes.c_char_p, number, number, *[address] * 3]
-        self._grids = ctypes.addressof(_GRIDS)
+        self.turn = NativeTurn(row_type)
+        """The same three functions in two calls, with sockets."""
+        self._grids = ctypes.addressof(GRIDS)
         self._proof_ns = ctypes.c_int64()
         self._proof_ns_at = ctypes.addressof(self._proof_ns)
-        self._scratch = _Memory(_SCRATCH_BYTES)
-        self._small = _Memory(_SCRATCH_BYTES // 16)
+        self._scratch = Memory(_SCRATCH_BYTES)
+        self._small = Memory(_SCRATCH_BYTES // 16)
         self._owners: NDArray[np.int32] | None = None
-        self._numbers = _Memory(_SCRATCH_BYTES // 16)
+        self._numbers = Memory(_SCRATCH_BYTES // 16)
 
     def choose_exponents(self, rows: Rows, factor: float) -> NDArray[np.int8]:
         memory = self._small.of(len(rows))
@@ -127,22 +91,19 @@ class NativeCodec:
             prefill,
             call_id,
         )
-        part_bytes = (worker_count + 1) * _PART_FIELDS * 8
+        part_bytes = (worker_count + 1) * PART_FIELDS * 8
         numbers, index = self._numbers.of(part_bytes), self._small.of((worker_count + 1) * row_count * 4)
         frames = self._scratch
         arguments = ctypes.addressof(struct), numbers.address, index.address
         size = self._encode(*arguments, frames.address, frames.size)
         if size > frames.size:
-            frames = _Memory(size)
+            frames = Memory(size)
             self._encode(*arguments, frames.address, size)
         if size < 0:
             raise IndexError(f"expert ids are below {len(owners)}: {ids.max()}")
-        found = numbers.view[:part_bytes].cast("q").tolist()
         parts = []
-        for worker in range(worker_count + 1):
-            rows_of, picks, distinct, index_at, frame_at, frame_bytes = found[
-                worker * _PART_FIELDS : (worker + 1) * _PART_FIELDS
-            ]
+        for worker, part in enumerate(EncodedPart.numbers_of(numbers.view[:part_bytes].tobytes())):
+            rows_of, picks, distinct, index_at, frame_at, frame_bytes, _ = part
             if rows_of:
                 row_index = None if rows_of == row_count else index.copy(rows_of * 4, np.int32, index_at * 4)
                 owner = worker if worker < worker_count else NOBODY
@@ -166,7 +127,7 @@ class NativeCodec:
             self._proof_ns_at,
         )
         numbers = memoryview(structs).cast("B").cast("q").tolist()
-        taken = zip(*(numbers[_QUEUE_NS + i :: _REPLY_FIELDS] for i in range(3)), strict=True)
+        taken = zip(*(numbers[QUEUE_NS + i :: REPLY_FIELDS] for i in range(3)), strict=True)
         faults: dict[int, ClusterError] = {}
         times, unfit = [], []
         for position, (queue_ns, compute_ns, is_good) in enumerate(taken):
@@ -182,24 +143,6 @@ class NativeCodec:
 
     def _sent(self, rows: Rows) -> Rows:
         return rows if rows.dtype == self._dtype else rows.astype(self._dtype)
-
-
-class _Memory:
-    """Bytes at an address that is known."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._array = np.empty(size, dtype=np.uint8)
-        self.view = self._array.data
-        self.address = self._array.ctypes.data
-
-    def of(self, size: int) -> "_Memory":
-        """This one, or a larger one for once."""
-        return self if size <= self.size else _Memory(size)
-
-    def copy(self, nbytes: int, dtype: type[_Item], start: int = 0) -> NDArray[_Item]:
-        """An array of its own."""
-        return self._array[start : start + nbytes].view(dtype).copy()
 
 
 def _struct(reply: Reply) -> PartReply:

@@ -41,7 +41,7 @@ class CallRecord(NamedTuple):
 class ExchangeRecord(NamedTuple):
     """One exchange with the stamps of ExchangeTimes; expert_ids: int32 [rows, slots].
 
-    is_timed: whether its times are kept, too.
+    calls: makes the records of its calls when they are counted. is_timed: whether its times are kept, too.
     """
 
     layer: int
@@ -53,7 +53,7 @@ class ExchangeRecord(NamedTuple):
     read: int
     ended: int
     decode: int
-    calls: tuple[CallRecord, ...]
+    calls: Callable[[], tuple[CallRecord, ...]]
     is_timed: bool = True
 
 
@@ -108,13 +108,14 @@ class Recorder:
                 self._count(self._noted.popleft())
 
     def _count(self, record: ExchangeRecord) -> None:
-        if record.is_timed and record.calls:
-            times = _times_of(record)
+        calls = record.calls()
+        if record.is_timed and calls:
+            times = _times_of(record, calls)
             self._times.record(times)
             self.timeline.record_exchange(times)
         self._load.record(record.layer, record.expert_ids)
         free_ns = record.waited
-        for call in record.calls:
+        for call in calls:
             worker_ns = call.queue_ns + call.compute_ns
             self._traffic.record(
                 call.worker, call.picks, wait_ns=call.read_ns - call.sent_ns, worker_ns=worker_ns
@@ -123,8 +124,8 @@ class Recorder:
             free_ns = max(free_ns, call.read_ns)
 
 
-def _times_of(record: ExchangeRecord) -> ExchangeTimes:
-    slowest = max(record.calls, key=lambda call: call.queue_ns + call.compute_ns)
+def _times_of(record: ExchangeRecord, calls: tuple[CallRecord, ...]) -> ExchangeTimes:
+    slowest = max(calls, key=lambda call: call.queue_ns + call.compute_ns)
     return ExchangeTimes(
         record.layer,
         len(record.expert_ids),

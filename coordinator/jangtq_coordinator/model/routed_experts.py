@@ -9,8 +9,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_coordinator.dispatch.dispatcher import Dispatcher
-from jangtq_coordinator.dispatch.exchange import Exchange
+from jangtq_coordinator.dispatch.dispatcher import AnyExchange, Dispatcher
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.wire.codec import Rows
 from jangtq_proto.wire.row_type import RowType
@@ -34,7 +33,7 @@ _NUMPY_DTYPE: Final = {
 class StartedRows:
     """An exchange, and the rows for which its sums will stand."""
 
-    exchange: Exchange
+    exchange: AnyExchange
     x: mx.array
     layer: int
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from jangtq_proto.sockets.inbox import Inbox
 from jangtq_proto.tls.credentials import Credentials
 
 GiveUp = Callable[[], bool]
@@ -46,3 +47,17 @@ class Connection(Protocol):
 
     def close(self) -> None:
         """Release what the connection holds."""
+
+
+@runtime_checkable
+class DirectConnection(Connection, Protocol):
+    """A connection whose plain socket native code may use, one call at a time."""
+
+    def inbox(self) -> Inbox | None:
+        """Where native code may send the next call and receive its answer; None if it may not now."""
+
+    def resume(self, call_id: int, frame: bytes, sent_bytes: int) -> None:
+        """Take over a call of whose frame native code sent so many bytes: an open call from now on.
+
+        Raises ClusterError as `send` does.
+        """

@@ -11,6 +11,7 @@ from jangtq_coordinator.transport.grpc_connection import GrpcConnection
 from jangtq_coordinator.transport.pending_calls import PendingCalls
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.sockets.frame_socket import FrameSocket
+from jangtq_proto.sockets.inbox import Inbox
 from jangtq_proto.wire.frames import frame_limit
 
 _log = logging.getLogger("jangtq.cluster")
@@ -48,11 +49,24 @@ class ExpressConnection:
             raise self._broken(error, waited_seconds=self._settings.call_timeout_seconds) from error
         self._pending.begin(call_id)
 
+    def inbox(self) -> Inbox | None:
+        if self._frames is None or self._is_secured or self._pending:
+            return None
+        return self._frames.plain_inbox()
+
+    def resume(self, call_id: int, frame: bytes, sent_bytes: int) -> None:
+        assert self._frames is not None, "native code sent over it"
+        try:
+            self._frames.send(frame[sent_bytes:])
+        except OSError as error:
+            raise self._broken(error, waited_seconds=self._settings.call_timeout_seconds) from error
+        self._pending.begin(call_id)
+
     def receive(self, call_id: int, give_up: GiveUp = never) -> bytes:
         if call_id not in self._pending:
             return self._control.receive(call_id, give_up)
         try:
-            return self._pending.take(call_id, lambda: self._read(give_up))
+            return self._pending.take(call_id, self._read, give_up)
         except ClusterError:
             if call_id in self._pending:  # nothing that follows can be trusted
                 self.abandon()

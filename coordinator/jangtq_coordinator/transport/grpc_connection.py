@@ -31,6 +31,7 @@ class GrpcConnection:
         self._address = address
         self._name = f"worker {address}"
         self._settings = settings
+        self._is_secured = settings.credentials is not None
         self._expected: WorkerInfo | None = None
         self._channel = WorkerChannel(address, settings.hidden_size, settings.credentials)
         self._local_channel: grpc.Channel | None = None
@@ -87,10 +88,10 @@ class GrpcConnection:
     @property
     def is_outdated(self) -> bool:
         """Whether the certificate files changed since the connection was made."""
-        return self._settings.credentials is not None and self._channel.is_outdated()
+        return self._is_secured and self._channel.is_outdated()
 
     def send(self, call_id: int, frame: bytes) -> None:
-        if not self._pending and self.is_outdated:
+        if self._is_secured and not self._pending and self.is_outdated:
             self.abandon()
         stream = self._stream or self._open_stream()
         self._pending.begin(call_id)
@@ -101,7 +102,7 @@ class GrpcConnection:
 
     def receive(self, call_id: int, give_up: GiveUp = never) -> bytes:
         try:
-            return self._pending.take(call_id, lambda: self._read(give_up))
+            return self._pending.take(call_id, self._read, give_up)
         except ClusterError:
             if call_id in self._pending:  # nothing that follows can be trusted
                 self.abandon()

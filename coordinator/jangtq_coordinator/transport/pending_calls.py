@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 
+from jangtq_coordinator.transport.connection import GiveUp
 from jangtq_proto.errors import CallRejectedError, WorkerFaultError, WorkerUnreachableError
 from jangtq_proto.grpc_status import error_of_number
 from jangtq_proto.wire.frames import NO_CALL, read_answer, read_answer_id
@@ -27,7 +28,7 @@ class PendingCalls:
         """Add a call that was sent."""
         self._waiting.append(call_id)
 
-    def take(self, call_id: int, read: Callable[[], bytes]) -> bytes:
+    def take(self, call_id: int, read: Callable[[GiveUp], bytes], give_up: GiveUp) -> bytes:
         """The answer to a call; `read` gives the next frame, and answers to other calls are kept for them.
 
         Raises ClusterError, of `read` or because the frame is not the answer that is next. Then no frame that
@@ -36,7 +37,7 @@ class PendingCalls:
         while call_id not in self._early:
             if call_id not in self._waiting:
                 raise WorkerUnreachableError(f"{self._worker}: the call was lost with its connection")
-            frame = read()
+            frame = read(give_up)
             expected = self._waiting[0]
             self._check(frame, expected)
             self._waiting.popleft()
@@ -53,12 +54,11 @@ class PendingCalls:
     def _check(self, frame: bytes, expected: int) -> None:
         try:
             found = read_answer_id(frame)
+            if found == expected:
+                return
             if found == NO_CALL:
                 answer = read_answer(frame)
                 raise error_of_number(answer.status, f"{self._worker}: {answer.message}")
         except CallRejectedError as error:
             raise WorkerFaultError(f"{self._worker} sent no answer: {error}") from error
-        if found != expected:
-            raise WorkerFaultError(
-                f"{self._worker} answered call {found}, the next to be answered is {expected}"
-            )
+        raise WorkerFaultError(f"{self._worker} answered call {found}, the next to be answered is {expected}")

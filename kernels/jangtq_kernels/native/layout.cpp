@@ -3,8 +3,10 @@
 #include <cstdint>
 
 #include "answer/answer.h"
+#include "exchange/direct.h"
 #include "exchange/exchange.h"
 #include "experts.h"
+#include "sockets/inbox.h"
 
 namespace {
 
@@ -35,9 +37,14 @@ constexpr Entry kEntries[] = {
     FIELD(JangtqCallRows, prefill), FIELD(JangtqCallRows, call_id),
     WHOLE(JangtqEncodedPart), FIELD(JangtqEncodedPart, row_count), FIELD(JangtqEncodedPart, picks), FIELD(JangtqEncodedPart, distinct),
     FIELD(JangtqEncodedPart, index_at), FIELD(JangtqEncodedPart, frame_at), FIELD(JangtqEncodedPart, frame_bytes),
+    FIELD(JangtqEncodedPart, sent_bytes),
     WHOLE(JangtqPartReply), FIELD(JangtqPartReply, frame), FIELD(JangtqPartReply, frame_bytes), FIELD(JangtqPartReply, call_id),
     FIELD(JangtqPartReply, row_count), FIELD(JangtqPartReply, row_index), FIELD(JangtqPartReply, queue_ns),
-    FIELD(JangtqPartReply, compute_ns), FIELD(JangtqPartReply, is_good),
+    FIELD(JangtqPartReply, compute_ns), FIELD(JangtqPartReply, is_good), FIELD(JangtqPartReply, received_ns),
+    WHOLE(JangtqTurnFacts), FIELD(JangtqTurnFacts, is_whole), FIELD(JangtqTurnFacts, carried),
+    FIELD(JangtqTurnFacts, proof_ns), FIELD(JangtqTurnFacts, received_ns),
+    WHOLE(JangtqInboxState), FIELD(JangtqInboxState, socket), FIELD(JangtqInboxState, memory),
+    FIELD(JangtqInboxState, capacity), FIELD(JangtqInboxState, filled), FIELD(JangtqInboxState, poll_ns),
     WHOLE(JangtqNativeLayer), FIELD(JangtqNativeLayer, forward), FIELD(JangtqNativeLayer, pool),
     FIELD(JangtqNativeLayer, layer),
 };

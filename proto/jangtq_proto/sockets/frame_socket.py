@@ -9,10 +9,10 @@ import ssl
 import time
 from collections.abc import Callable
 
+from jangtq_proto.sockets.inbox import Inbox
 from jangtq_proto.sockets.socket_options import poll, set_kernel_timeout
 from jangtq_proto.wire.frames import LENGTH
 
-_FIRST_BUFFER_BYTES = 1 << 16
 _CHECK_SECONDS = 0.05
 _TAKES_NOTHING = "the other side takes nothing"
 
@@ -34,8 +34,8 @@ class FrameSocket:
         self._poll_ns = poll_us * 1000
         self._poller = select.poll()
         self._poller.register(sock, select.POLLIN)
-        self._view = memoryview(bytearray(_FIRST_BUFFER_BYTES))
-        self._filled = 0
+        self._inbox = Inbox(sock.fileno(), poll_ns=self._poll_ns)
+        self._state = self._inbox.state
         self._frame_size = 0
         self._deadline = math.inf
         self._give_up = _never
@@ -51,7 +51,7 @@ class FrameSocket:
             set_kernel_timeout(self._socket, socket.SO_SNDTIMEO, seconds or 0.0)
             set_kernel_timeout(self._socket, socket.SO_RCVTIMEO, min(seconds or 0.0, _CHECK_SECONDS))
 
-    def send(self, frame: bytes, *, reading_up_to: int = 0) -> None:
+    def send(self, frame: bytes | memoryview, *, reading_up_to: int = 0) -> None:
         """Where the other side may be sending, too, and takes nothing until it is heard, up to
         `reading_up_to` bytes of what it says are read meanwhile.
         """
@@ -72,13 +72,21 @@ class FrameSocket:
         self._deadline, self._give_up = math.inf, give_up
         if not self._fill(LENGTH.size):
             return None
-        size = LENGTH.size + int(LENGTH.unpack_from(self._view)[0])
+        size = LENGTH.size + int(LENGTH.unpack_from(self._inbox.view)[0])
         if size > limit_bytes:
             raise FrameLimitError(f"a frame of {size} bytes: at most {limit_bytes} are allowed")
-        if self._filled < size:
+        if self._state.filled < size:
             self._fill(size)
         self._frame_size = size
-        return self._view[:size].toreadonly()
+        return self._inbox.view[:size].toreadonly()
+
+    def plain_inbox(self) -> Inbox | None:
+        """Where native code may receive in place of `receive`; None inside TLS."""
+        if self._is_tls:
+            return None
+        if self._frame_size:
+            self._drop_frame()
+        return self._inbox
 
     def interrupt(self) -> None:
         """End the connection, and wake the thread that waits for it."""
@@ -103,7 +111,7 @@ class FrameSocket:
 
     def _make_way(self, most_unread: int) -> None:
         """Wait until something can be sent, or read what there is."""
-        wanted = select.POLLOUT | (select.POLLIN if self._filled < most_unread else 0)
+        wanted = select.POLLOUT | (select.POLLIN if self._state.filled < most_unread else 0)
         poller = select.poll()
         poller.register(self._socket, wanted)
         timeout = self._timeout_seconds
@@ -111,29 +119,29 @@ class FrameSocket:
         if not ready:
             raise TimeoutError(_TAKES_NOTHING)
         if ready[0][1] & select.POLLIN:
-            if self._filled == len(self._view):
-                self._grow(2 * self._filled)
+            filled = self._state.filled
+            if filled == self._state.capacity:
+                self._inbox.grow(2 * filled)
             with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
-                self._filled += self._socket.recv_into(self._view[self._filled :])
+                self._state.filled += self._socket.recv_into(self._inbox.view[filled:])
 
     def _drop_frame(self) -> None:
-        rest = self._filled - self._frame_size
-        if rest and self._frame_size:
-            self._view[:rest] = bytes(self._view[self._frame_size : self._filled])
-        self._filled, self._frame_size = rest, 0
+        self._inbox.drop(self._frame_size)
+        self._frame_size = 0
 
     def _fill(self, size: int) -> bool:
         """Read until `size` bytes are there; False where the connection ended between two frames."""
-        if size > len(self._view):
-            self._grow(size)
-        while self._filled < size:
-            count = self._receive_into(self._view[self._filled :])
+        state = self._state
+        if size > state.capacity:
+            self._inbox.grow(size)
+        while state.filled < size:
+            count = self._receive_into(self._inbox.view[state.filled :])
             if count == 0:
-                if self._filled == 0:
+                if state.filled == 0:
                     return False
                 raise ConnectionResetError("the connection ended inside a frame")
-            self._filled += count
-            if self._filled < size:
+            state.filled += count
+            if state.filled < size:
                 self._check_deadline("a frame came too slowly")
         return True
 
@@ -158,12 +166,6 @@ class FrameSocket:
         self._deadline = min(self._deadline, now + self._timeout_seconds)
         if now > self._deadline or self._give_up():
             raise TimeoutError(words)
-
-    def _grow(self, size: int) -> None:
-        """A new buffer, because arrays may still be looking at the old one."""
-        view = memoryview(bytearray(size))
-        view[: self._filled] = self._view[: self._filled]
-        self._view = view
 
     def _wait_for_tls(self, sock: ssl.SSLSocket) -> None:
         """Looks before it reads, because a timeout of the encryption would hold for sending, too."""

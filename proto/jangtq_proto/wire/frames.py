@@ -38,6 +38,7 @@ _MAGIC: Final = b"JANGTQX5"
 
 TICKET_BYTES: Final = 32
 GREETING_LIMIT: Final = _GREETING.size
+CALL_HEAD_BYTES: Final = _CALL.size
 ANSWER_HEAD_BYTES: Final = _ANSWER.size
 OK: Final = 0
 NO_CALL: Final = 0
@@ -166,9 +167,16 @@ def read_answer(frame: Bytes) -> AnswerFrame:
 
 def read_answer_id(frame: Bytes) -> int:
     """The id of the answered call. Raises CallRejectedError for a frame that cannot be an answer."""
-    _check_size(frame, "an answer", _ANSWER.size)
+    if len(frame) < _ANSWER.size:
+        _check_size(frame, "an answer", _ANSWER.size)
     call_id: int = _HEAD.unpack_from(frame)[2]
     return call_id
+
+
+def read_compute_ns(frame: Bytes) -> int:
+    """The nanoseconds that a call was computed; 0 in failures. For answers that were made here."""
+    compute_ns: int = _ANSWER.unpack_from(frame)[4]
+    return compute_ns
 
 
 def decode_answer(answer: AnswerFrame, shape: tuple[int, int]) -> tuple[NDArray[np.int32], NDArray[np.int8]]:

@@ -17,7 +17,7 @@ def record(began: int) -> ExchangeRecord:
     )
     ids = np.array([[0, 1, 2], [0, 1, 3]], dtype=np.int32)
     stamps = began, began + 10, began + 30, began + 40, began + 70, began + 80
-    return ExchangeRecord(0, ids, *stamps, decode=2, calls=calls)
+    return ExchangeRecord(0, ids, *stamps, decode=2, calls=lambda: calls)
 
 
 class Kept:

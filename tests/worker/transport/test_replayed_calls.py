@@ -9,6 +9,7 @@ from typing import NamedTuple
 import grpc
 import pytest
 
+from jangtq_coordinator.transport.connection import never
 from jangtq_coordinator.transport.express_handshake import ExpressEndpoint, ExpressSettings, enter
 from jangtq_coordinator.transport.pending_calls import PendingCalls
 from jangtq_proto.errors import WorkerFaultError
@@ -132,6 +133,6 @@ def test_a_coordinator_takes_no_answer_twice() -> None:
     wire = iter(frames)
     for number in (1, 2):
         pending.begin(number)
-    assert pending.take(1, lambda: next(wire)) is frames[0]
+    assert pending.take(1, lambda _: next(wire), never) is frames[0]
     with pytest.raises(WorkerFaultError, match="answered call 1, the next to be answered is 2"):
-        pending.take(2, lambda: next(wire))
+        pending.take(2, lambda _: next(wire), never)

@@ -8,8 +8,16 @@ from typing import Final
 from jangtq_kernels.backend import LoadedLayer
 from jangtq_proto.errors import ClusterError, WorkerBusyError, WorkerFaultError, WorkerUnreachableError
 from jangtq_proto.grpc_status import status_number
+from jangtq_proto.sockets.inbox import Inbox
 from jangtq_proto.wire.codec import CallShape, decode_call
-from jangtq_proto.wire.frames import NO_CALL, answer_frame, failure_frame, read_call, read_call_head
+from jangtq_proto.wire.frames import (
+    CALL_HEAD_BYTES,
+    NO_CALL,
+    answer_frame,
+    failure_frame,
+    read_call,
+    read_call_head,
+)
 from jangtq_worker.device.activity import Activity, StreamActivity
 from jangtq_worker.device.chunks import SLICE_ROWS
 from jangtq_worker.device.shard import Shard
@@ -121,6 +129,24 @@ class Admission:
         except Exception as error:  # a kernel that fails must cost this call, not the stream
             fault = WorkerFaultError(f"{type(error).__name__}: {error}")
             return failure_frame(call_id, status_number(fault), str(fault))
+
+    def answer_inbox(self, inbox: Inbox, stream: StreamActivity) -> memoryview | None:
+        """Answer the call with which an inbox begins, and send what its socket takes at once.
+
+        Returns the rest of the answer, which is to be sent; None if the call is still to be answered.
+        """
+        shard = self._shard
+        if shard is None or self._draining or inbox.state.filled < CALL_HEAD_BYTES:
+            return None
+        row_count = read_call_head(inbox.view)[1]
+        if row_count > SLICE_ROWS:
+            return None
+        stream.note(is_long=False)
+        try:
+            with self._computing:
+                return shard.answer_inbox(inbox.address)
+        except WorkerBusyError:
+            return None
 
     def _answer(self, call_id: int, row_count: int, frame: bytes, stream: StreamActivity | None) -> bytes:
         shard = self.shard()

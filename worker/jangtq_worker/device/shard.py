@@ -69,6 +69,21 @@ class Shard:
             self._row_ns = read_answer(answer).compute_ns / row_count
         return answer
 
+    def answer_inbox(self, inbox: int) -> memoryview | None:
+        """Like `answer_at_once`, from an inbox to its socket; returns the rest of the answer.
+
+        inbox: the address of an InboxState, which begins with a call of at most SLICE_ROWS rows.
+        """
+        native = self._native
+        if native is None or not self._turns.try_take():
+            return None
+        try:
+            answered = native.answer_inbox(inbox)
+            # Another thread may answer the next call into the same memory.
+            return None if answered is None else _unsent(*answered)
+        finally:
+            self._turns.pass_on()
+
     def forward(self, call: LayerCall, has_others: Callable[[], bool]) -> ShardAnswer:
         """Raises CallRejectedError for a malformed call and WorkerFaultError for answers out of range.
 
@@ -110,6 +125,10 @@ class Shard:
         if work.is_long:
             self._row_ns = took_ns / rows
         return work.take(part, end, took_ns)
+
+
+def _unsent(answer: memoryview, sent_bytes: int) -> memoryview:
+    return answer[sent_bytes:] if sent_bytes == len(answer) else memoryview(answer[sent_bytes:].tobytes())
 
 
 def _goes_along(works: Sequence[Work], other: Work) -> bool:

@@ -15,7 +15,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from jangtq_proto.errors import CallRejectedError
 from jangtq_proto.v1 import expert_pb2 as pb
-from jangtq_proto.wire.frames import read_answer, read_call_head
+from jangtq_proto.wire.frames import read_call_head, read_compute_ns
 from jangtq_worker.device.admission import InFlight
 
 QUICK_NS: Final = 2_000_000
@@ -68,7 +68,7 @@ class CallStream:
         while (work := self._handed_over.get()) is not None:
             if isinstance(work, Exception):
                 raise work
-            self._reply(work)
+            self._reply(work, read_call_head(work)[1])
 
     def _on_received(self, event: _Event) -> _Finished:
         """Runs in the thread that reads the sockets; no exception may end it."""
@@ -83,16 +83,16 @@ class CallStream:
             self._handed_over.put(None)
             return
         frame = _read(data)
-        if read_call_head(frame)[1] <= self._most_rows and self._is_alone():
-            self._reply(frame)
+        row_count = read_call_head(frame)[1]
+        if row_count <= self._most_rows and self._is_alone():
+            self._reply(frame, row_count)
         else:
             self._handed_over.put(frame)
 
-    def _reply(self, frame: bytes) -> None:
+    def _reply(self, frame: bytes, row_count: int) -> None:
         with self._in_flight:
             answer = self._answer(frame)
-            row_ns = read_answer(answer).compute_ns / max(read_call_head(frame)[1], 1)
-            self._most_rows = int(QUICK_NS / max(row_ns, 1))
+            self._most_rows = QUICK_NS * max(row_count, 1) // max(read_compute_ns(answer), 1)
             self._send(pb.Frame(data=answer).SerializeToString())
 
     def _send(self, data: bytes) -> None:

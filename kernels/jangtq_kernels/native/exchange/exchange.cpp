@@ -26,7 +26,7 @@ int64_t owner_of(const JangtqCallRows& asked, int32_t expert) {
 // Counts the picks and lists the rows of each worker; false where an expert id is beyond the owners.
 bool split(const JangtqCallRows& asked, JangtqEncodedPart* parts, int32_t* row_index) {
     for (int64_t worker = 0; worker <= asked.worker_count; ++worker)
-        parts[worker] = {0, 0, 0, worker * asked.row_count, 0, 0};
+        parts[worker] = {0, 0, 0, worker * asked.row_count, 0, 0, 0};
     std::vector<bool> seen(static_cast<size_t>(asked.expert_count));
     for (int64_t row = 0; row < asked.row_count; ++row) {
         for (int64_t slot = 0; slot < asked.slot_count; ++slot) {

@@ -41,6 +41,7 @@ struct JangtqEncodedPart {
     int64_t index_at;     // of its rows in the row index
     int64_t frame_at;     // of its call in the frames
     int64_t frame_bytes;  // 0 without an owner
+    int64_t sent_bytes;   // of the frame, by jangtq_ask
 };
 
 // The answer to one part.
@@ -52,7 +53,8 @@ struct JangtqPartReply {
     const int32_t* row_index;  // [row_count], null for all rows
     int64_t queue_ns;          // from here on what is found, where is_good
     int64_t compute_ns;
-    int64_t is_good;  // whether it is a proven answer to the part
+    int64_t is_good;      // whether it is a proven answer to the part
+    int64_t received_ns;  // when jangtq_take had it, on the clock of wire/clock.h
 };
 
 // The exponents of grids on which answers as large as the sum of their row's squares times `factor` have
