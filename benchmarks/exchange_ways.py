@@ -77,7 +77,6 @@ class ConnectionChoice:
 
 CONNECTIONS = (
     ConnectionChoice("gRPC over TCP", express=False, unix=False),
-    ConnectionChoice("gRPC over Unix sockets", express=False, unix=True),
     ConnectionChoice("express over TCP", express=True, unix=False),
     ConnectionChoice("express over Unix sockets", express=True, unix=True),
 )
@@ -216,14 +215,12 @@ def open_connection(
     worker: Child, choice: ConnectionChoice, credentials: Credentials | None = None
 ) -> Connection:
     """To a worker that serves."""
-    settings = ConnectionSettings(
-        HIDDEN, 10, _TIMEOUT_SECONDS, unix_sockets=choice.unix, credentials=credentials
-    )
+    settings = ConnectionSettings(HIDDEN, 10, _TIMEOUT_SECONDS, credentials)
     connection = GrpcConnection(parse_address(worker.listening()), settings)
     connection.expect(connection.describe())
     if not choice.express:
         return connection
-    return ExpressConnection(connection, settings, ExpressSettings(choice.poll_us, credentials))
+    return ExpressConnection(connection, settings, ExpressSettings(choice.poll_us, credentials, choice.unix))
 
 
 def some_call(peer: int) -> LayerCall:

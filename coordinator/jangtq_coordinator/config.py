@@ -28,6 +28,7 @@ class Transport(StrEnum):
 
     GRPC = "grpc"
     EXPRESS = "express"
+    AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,12 @@ class ClusterSettings(Settings):
     transport: Transport = Option(
         "--transport",
         group=Group.CLUSTER,
-        help="how expert calls travel; express takes less time, by a plain socket on another port of the "
-        "worker, which gRPC lets in to",
+        help="how expert calls travel; express takes less time, by a socket on another port of the worker, "
+        "which gRPC lets in to, inside TLS where gRPC is; auto is express to the workers that it reaches",
     ).default(Transport.GRPC)
     poll_us: int = shared.POLL_US.default(0)
     unix_sockets: bool = Option(
-        "--no-unix-sockets", group=Group.CLUSTER, help="use TCP even to workers on this machine"
+        "--no-unix-sockets", group=Group.CLUSTER, help="with express, use TCP even to workers on this machine"
     ).default(True)
     overlap: OverlapMode = Option(
         "--overlap",

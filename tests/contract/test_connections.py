@@ -1,4 +1,4 @@
-"""What every transport owes the dispatcher: one suite over a fake, gRPC and the express transport."""
+"""What every transport owes the dispatcher: one suite over all of them, and over both codecs."""
 
 import logging
 import threading
@@ -8,8 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from jangtq_bundle.bundle import Bundle
+from jangtq_coordinator.dispatch.codec import Codec
+from jangtq_coordinator.dispatch.native_codec import NativeCodec
+from jangtq_coordinator.dispatch.numpy_codec import NumpyCodec
 from jangtq_kernels.backend import NO_EXPERT, LoadedLayer
 from jangtq_kernels.errors import KernelInputError
 from jangtq_kernels.reference import ReferenceBackend
@@ -24,10 +28,14 @@ from jangtq_proto.errors import (
 from jangtq_proto.wire.codec import LayerCall, row_dtype
 from jangtq_proto.wire.limits import MAX_ROWS_PER_CALL, MAX_SLOTS
 from jangtq_proto.wire.row_type import RowType
+from tests.support.connection_answers import CallConnection
+from tests.support.fixed_cluster import fixed_dispatcher
 from tests.support.scripted_workers import (
     EXPERTS,
+    EXPRESS_TLS,
     FAKE,
     HIDDEN,
+    LOCAL,
     NETWORK,
     ScriptedWorker,
     Way,
@@ -36,14 +44,28 @@ from tests.support.scripted_workers import (
     scripted_worker,
     some_call,
 )
+from tests.support.tls_folders import Folders, make_folders
 
-every_way = pytest.mark.parametrize("way", (FAKE, *NETWORK), ids=str)
-every_network = pytest.mark.parametrize("way", NETWORK, ids=str)
+every_way = pytest.mark.parametrize("way", (FAKE, LOCAL, *NETWORK, EXPRESS_TLS), ids=str)
+every_worker = pytest.mark.parametrize("way", (FAKE, *NETWORK, EXPRESS_TLS), ids=str)
+every_network = pytest.mark.parametrize("way", (*NETWORK, EXPRESS_TLS), ids=str)
+every_codec = pytest.mark.parametrize("codec", (NativeCodec, NumpyCodec))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    return make_folders(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
-def worker(small_bundle: Path) -> Iterator[ScriptedWorker]:
-    with scripted_worker(small_bundle) as running:
+def tls(folders: Folders, way: Way) -> Path | None:
+    """The worker's certificates, where its connection is secured."""
+    return folders.worker if way.secured else None
+
+
+@pytest.fixture
+def worker(small_bundle: Path, tls: Path | None) -> Iterator[ScriptedWorker]:
+    with scripted_worker(small_bundle, tls=tls) as running:
         yield running
 
 
@@ -213,7 +235,7 @@ def test_one_failure_among_several_calls_costs_only_its_own(worker: ScriptedWork
         assert connection.receive(ids[0]).partial_sums.shape == connection.receive(ids[2]).partial_sums.shape
 
 
-@every_way
+@every_worker
 def test_a_worker_that_ends_is_an_error_and_one_that_comes_back_is_used(
     worker: ScriptedWorker, way: Way
 ) -> None:
@@ -276,8 +298,8 @@ def test_a_worker_that_stops_finishes_the_call_in_flight(worker: ScriptedWorker,
 
 
 @every_network
-def test_a_worker_with_all_streams_taken_says_so(small_bundle: Path, way: Way) -> None:
-    with scripted_worker(small_bundle, max_streams=1) as worker:
+def test_a_worker_with_all_streams_taken_says_so(small_bundle: Path, way: Way, tls: Path | None) -> None:
+    with scripted_worker(small_bundle, max_streams=1, tls=tls) as worker:
         with connection_to(worker, way) as first, connection_to(worker, way) as second:
             ask(first)
             with pytest.raises(WorkerBusyError, match="already serves 1 streams"):
@@ -285,10 +307,12 @@ def test_a_worker_with_all_streams_taken_says_so(small_bundle: Path, way: Way) -
             assert ask(first).shape == (2, HIDDEN)
 
 
-@every_way
-def test_a_worker_with_too_much_to_do_pushes_back_at_once(small_bundle: Path, way: Way) -> None:
+@every_worker
+def test_a_worker_with_too_much_to_do_pushes_back_at_once(
+    small_bundle: Path, way: Way, tls: Path | None
+) -> None:
     go_on = threading.Event()
-    with scripted_worker(small_bundle, max_calls=1) as worker:
+    with scripted_worker(small_bundle, max_calls=1, tls=tls) as worker:
         with connection_to(worker, way) as first, connection_to(worker, way) as second:
             ask(second)
             worker.script.asked.clear()
@@ -301,3 +325,53 @@ def test_a_worker_with_too_much_to_do_pushes_back_at_once(small_bundle: Path, wa
             go_on.set()
             working.join()
             assert ask(second).shape == (2, HIDDEN)
+
+
+CODED = [(1, 4), (3, 8), (40, 2)]
+"""Rows and slots: natively sent and received, or by the codec alone."""
+
+
+def exchanged(connection: CallConnection, call: LayerCall, codec: Codec) -> NDArray[np.float32]:
+    """A layer's sums by a dispatcher, twice, because the first exchange may open the connection."""
+    dispatcher = fixed_dispatcher([0] * EXPERTS, [connection], codec=codec)
+    ids = np.maximum(call.expert_ids, 0)
+    first, again = (
+        dispatcher.forward(0, call.rows, expert_ids=ids, router_weights=call.router_weights) for _ in range(2)
+    )
+    np.testing.assert_array_equal(first, again)
+    return first
+
+
+@every_way
+@every_codec
+@pytest.mark.parametrize("row_type", [RowType.FLOAT32, RowType.BFLOAT16])
+def test_each_codec_gets_the_same_bits_over_each_way(
+    worker: ScriptedWorker, way: Way, codec: type[NativeCodec | NumpyCodec], row_type: RowType
+) -> None:
+    with (
+        connection_to(worker, way, row_type=row_type) as connection,
+        connection_to(worker, FAKE, row_type=row_type) as reference,
+    ):
+        for rows, slots in CODED:
+            call = some_call(rows, slots=slots, seed=rows)
+            call = replace(call, rows=call.rows.astype(row_dtype(row_type)))
+            expected = exchanged(reference, call, NumpyCodec(row_type))
+            np.testing.assert_array_equal(exchanged(connection, call, codec(row_type)), expected)
+
+
+@every_way
+@every_codec
+def test_with_each_codec_a_failed_call_fails_alone(
+    worker: ScriptedWorker, way: Way, codec: type[NativeCodec | NumpyCodec]
+) -> None:
+    def fail() -> None:
+        raise KernelInputError("expert 7 is none")
+
+    call, coded = some_call(), codec(RowType.FLOAT32)
+    with connection_to(worker, way) as connection:
+        expected = exchanged(connection, call, coded)
+        worker.script.act = fail
+        with pytest.raises(CallRejectedError, match="layer 0: expert 7 is none"):
+            exchanged(connection, call, coded)
+        worker.script.act = lambda: None
+        np.testing.assert_array_equal(exchanged(connection, call, coded), expected)

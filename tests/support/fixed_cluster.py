@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jangtq_coordinator.cluster.membership import Membership
+from jangtq_coordinator.dispatch.codec import Codec
 from jangtq_coordinator.dispatch.codecs import open_codec
 from jangtq_coordinator.dispatch.collector import Timeouts
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
@@ -35,12 +36,13 @@ def dispatcher_of(
     readiness: Readiness | None = None,
     audit: float = 0.0,
     row_type: RowType = RowType.FLOAT32,
+    codec: Codec | None = None,
 ) -> Dispatcher:
     """A dispatcher that reaches each member over the connection of its name."""
     return Dispatcher(
         membership,
         lambda member: framed(connections[member.name]),
-        open_codec(row_type),
+        codec or open_codec(row_type),
         scales=np.ones(layers),
         timeouts=timeouts,
         readiness=readiness,
@@ -54,6 +56,7 @@ def fixed_dispatcher(
     *,
     layers: int = 1,
     row_type: RowType = RowType.FLOAT32,
+    codec: Codec | None = None,
 ) -> Dispatcher:
     """Expert `e` is held by `connections[owner[e]]` alone."""
     held = {
@@ -61,4 +64,5 @@ def fixed_dispatcher(
     }
     ranges = {name: ",".join(map(str, ranges_of(experts))) for name, experts in held.items() if experts}
     by_name = {str(number): connection for number, connection in enumerate(connections)}
-    return dispatcher_of(membership_of(ranges, len(owner)), by_name, layers=layers, row_type=row_type)
+    membership = membership_of(ranges, len(owner))
+    return dispatcher_of(membership, by_name, layers=layers, row_type=row_type, codec=codec)

@@ -13,12 +13,14 @@ from jangtq_coordinator.transport.connection import Connection, ConnectionSettin
 from jangtq_coordinator.transport.express_connection import ExpressConnection
 from jangtq_coordinator.transport.express_handshake import ExpressSettings
 from jangtq_coordinator.transport.grpc_connection import GrpcConnection
+from jangtq_coordinator.transport.local_experts import LocalConnection
 from jangtq_kernels.backend import ExpertRows, LoadedLayer, PartialSums
 from jangtq_kernels.reference import ReferenceBackend
 from jangtq_kernels.weights import ExpertWeights
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import WorkerUnreachableError
 from jangtq_proto.ranges import parse_ranges
+from jangtq_proto.tls.certificates import Role
 from jangtq_proto.tls.credentials import Credentials
 from jangtq_proto.wire.codec import LayerCall
 from jangtq_proto.wire.row_type import RowType
@@ -78,7 +80,7 @@ class ScriptedWorker:
         self._bundle = bundle
         self._max_streams = max_streams
         self._max_calls = max_calls
-        self._tls = tls
+        self.tls = tls
         self._server: WorkerServer | None = None
 
     @property
@@ -97,7 +99,7 @@ class ScriptedWorker:
             self.address,
             max_streams=self._max_streams,
             max_calls=self._max_calls,
-            tls=self._tls,
+            tls=self.tls,
         )
         self._server = WorkerServer(settings, ScriptedBackend(self.script))
         self._server.startup()
@@ -157,18 +159,18 @@ class Way:
     name: str
     express: bool = False
     unix: bool = False
+    secured: bool = False
 
     def __str__(self) -> str:
         return self.name
 
 
-FAKE = Way("fake")
-NETWORK = (
-    Way("gRPC-TCP"),
-    Way("gRPC-Unix", unix=True),
-    Way("express-TCP", express=True),
-    Way("express-Unix", express=True, unix=True),
-)
+FAKE, LOCAL = Way("fake"), Way("local")
+GRPC, EXPRESS = Way("gRPC"), Way("express", express=True)
+EXPRESS_UNIX = Way("express-Unix", express=True, unix=True)
+EXPRESS_TLS = Way("express-TLS", express=True, secured=True)
+NETWORK = (GRPC, EXPRESS, EXPRESS_UNIX)
+"""Those that need no certificates."""
 
 
 @contextmanager
@@ -181,22 +183,29 @@ def connection_to(
     express: ExpressSettings = EAGER,
     credentials: Credentials | None = None,
 ) -> Iterator[CallConnection]:
-    """A connection that has met its worker."""
+    """A connection that has met its worker, or one to the experts that it would have if they were local."""
     name = f"worker {worker.address}"
-    if way is FAKE:
-        yield CallConnection(FakeConnection(worker), row_type, name=name)
+    if way in (FAKE, LOCAL):
+        yield CallConnection(_without_network(worker, way), row_type, name=name)
         return
-    settings = ConnectionSettings(
-        HIDDEN, 10, call_timeout_seconds, unix_sockets=way.unix, credentials=credentials
-    )
+    if way.secured and worker.tls is not None:
+        credentials = Credentials(worker.tls.with_name("coordinator"), Role.COORDINATOR)
+    settings = ConnectionSettings(HIDDEN, 10, call_timeout_seconds, credentials)
     control = GrpcConnection(worker.address, settings)
-    express = replace(express, credentials=credentials)
+    express = replace(express, credentials=credentials, unix_sockets=way.unix)
     connection: Connection = ExpressConnection(control, settings, express) if way.express else control
     try:
         control.expect(control.describe())
         yield CallConnection(connection, row_type, name=name)
     finally:
         connection.close()
+
+
+def _without_network(worker: ScriptedWorker, way: Way) -> Connection:
+    if way is FAKE:
+        return FakeConnection(worker)
+    admission = worker.server.admission
+    return LocalConnection(lambda: admission.shard().layers, admission.shape)
 
 
 def some_call(rows: int = 2, *, slots: int = 4, seed: int = 0, hidden_size: int = HIDDEN) -> LayerCall:

@@ -82,7 +82,7 @@ class Site:
     def distant(self, slowness: Slowness) -> Iterator[list[DistantWorker]]:
         """The same workers behind relays."""
         credentials = Credentials(self.tls, Role.COORDINATOR) if self.tls else None
-        connection = ConnectionSettings(SMALL.hidden_size, 30, 60, False, credentials)
+        connection = ConnectionSettings(SMALL.hidden_size, 30, 60, credentials)
         with ExitStack() as stack:
             yield [
                 stack.enter_context(distant_worker(worker, slowness, connection, host=other_loopback(number)))

@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import FrameType
 
 import grpc
@@ -23,7 +22,7 @@ from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.lifeline import stop_at_end_of_stdin
 from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges
-from jangtq_proto.sockets.local_sockets import SocketFolder, socket_name
+from jangtq_proto.sockets.local_sockets import SocketFolder
 from jangtq_proto.tls.certificates import Role
 from jangtq_proto.tls.credentials import Credentials
 from jangtq_proto.v1 import expert_pb2 as pb
@@ -74,7 +73,6 @@ class WorkerServer:
         )
         self._service = ExpertService(identity, self.admission, self._extension)
         self._folder = SocketFolder()
-        self._local_socket: pb.LocalSocket | None = None
         self._express: ExpressListener | None = None
         self._health = health.HealthServicer()
         self._keep_warm: KeepWarm | None = None
@@ -111,7 +109,7 @@ class WorkerServer:
         self._express = ExpressListener(self.admission, express)
         if self._settings.express_port:
             self._express.open()
-        self._bind_locally(self.listening)
+        self._announce_machine()
         self._service.offer(self._express)
         if self._peers is not None:
             self._peers.start()
@@ -164,8 +162,6 @@ class WorkerServer:
         self._server.stop(grace=0.2).wait()
         if self._peers is not None:
             self._peers.stop()
-        if self._local_socket is not None:
-            Path(self._local_socket.path).unlink(missing_ok=True)
         print("stopped", flush=True)
 
     def _start_keep_warm(self) -> KeepWarm | None:
@@ -226,17 +222,11 @@ class WorkerServer:
             return self._server.add_insecure_port(str(listen))
         return self._server.add_secure_port(str(listen), server_credentials(self._credentials))
 
-    def _bind_locally(self, listen: Address) -> None:
-        """Bind a Unix socket beside the TCP port; last, so that a worker that cannot start leaves none."""
-        if listen.is_unix:
-            return
+    def _announce_machine(self) -> None:
         try:
-            path = self._folder.claim(socket_name(listen, "grpc"))
-            self._server.add_insecure_port(f"unix:{path}")
-            self._local_socket = pb.LocalSocket(machine_id=self._folder.machine_id(), path=str(path))
-        except (OSError, RuntimeError) as error:
-            _log.info("no Unix socket beside %s: %s", listen, error)
-        self._service.announce(self._local_socket)
+            self._service.announce(self._folder.machine_id())
+        except OSError as error:
+            _log.info("coordinators on this machine will not know it: %s", error)
 
     def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for service in ("", _SERVICE):

@@ -71,7 +71,6 @@ def connect(bundle: Bundle, settings: ClusterSettings, *, row_type: RowType) -> 
         hidden_size=bundle.config.hidden_size,
         connect_timeout_seconds=settings.connect_timeout_seconds,
         call_timeout_seconds=settings.call_timeout_seconds,
-        unix_sockets=settings.unix_sockets,
         credentials=Credentials(settings.tls, Role.COORDINATOR) if settings.tls else None,
     )
     workers = _find(settings.workers, connection_settings)
@@ -118,7 +117,12 @@ def _connection_opener(
         return ExpressConnection(
             control,
             connection_settings,
-            ExpressSettings(poll_us=settings.poll_us, credentials=connection_settings.credentials),
+            ExpressSettings(
+                settings.poll_us,
+                connection_settings.credentials,
+                settings.unix_sockets,
+                is_optional=settings.transport is Transport.AUTO,
+            ),
         )
 
     return open_connection

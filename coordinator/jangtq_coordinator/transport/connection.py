@@ -22,7 +22,6 @@ class ConnectionSettings:
     hidden_size: int
     connect_timeout_seconds: float
     call_timeout_seconds: float
-    unix_sockets: bool = True
     credentials: Credentials | None = None
 
 

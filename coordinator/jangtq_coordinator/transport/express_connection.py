@@ -2,6 +2,8 @@
 
 import logging
 import time
+from pathlib import Path
+from typing import Final
 
 import grpc
 
@@ -12,13 +14,17 @@ from jangtq_coordinator.transport.pending_calls import PendingCalls
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.sockets.frame_socket import FrameSocket
 from jangtq_proto.sockets.inbox import Inbox
+from jangtq_proto.sockets.local_sockets import SocketFolder
+from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.wire.frames import frame_limit
 
+_MOST_PAUSES: Final = 64
+"""Times `retry_seconds`: where a firewall is in the way, each attempt keeps a call waiting."""
 _log = logging.getLogger("jangtq.cluster")
 
 
 class ExpressConnection:
-    """Calls go over gRPC while express is not available; it is tried again after a pause.
+    """Calls go over gRPC while express is not available; it is tried again after pauses that double.
 
     A call that is open when the connection breaks fails as it would over gRPC.
     """
@@ -33,6 +39,7 @@ class ExpressConnection:
         self._frames: FrameSocket | None = None
         self._is_secured = settings.credentials is not None
         self._retry_at = 0.0
+        self._pauses = 1
         self._worker = f"worker {control.address}"
         self._pending = PendingCalls(self._worker)
 
@@ -103,9 +110,12 @@ class ExpressConnection:
         try:
             self._frames = self._enter()
         except (OSError, ClusterError) as error:
-            _log.warning("%s: no express transport, using gRPC: %s", self._worker, error)
+            level = logging.INFO if self._express.is_optional else logging.WARNING
+            _log.log(level, "%s: no express transport, using gRPC: %s", self._worker, error)
             self._pause()
+            self._pauses = min(2 * self._pauses, _MOST_PAUSES)
             return None
+        self._pauses = 1
         self._frames.set_timeout(self._settings.call_timeout_seconds)
         self._control.abandon()
         return self._frames
@@ -113,13 +123,19 @@ class ExpressConnection:
     def _enter(self) -> FrameSocket:
         reply = self._control.open_express()
         host = self._control.address.host
-        path = self._control.local_path(reply.local_socket)
+        path = self._local_path(reply.local_socket)
         if path is not None:
             try:
                 return self._enter_by(ExpressEndpoint(host, reply.port, path), reply.ticket)
             except OSError as error:
                 _log.info("%s: no way in at %s, using TCP: %s", self._worker, path, error)
         return self._enter_by(ExpressEndpoint(host, reply.port), reply.ticket)
+
+    def _local_path(self, announced: pb.LocalSocket) -> Path | None:
+        """The path of a Unix socket of this machine and user, if it may be used."""
+        path = Path(announced.path)
+        usable = self._express.unix_sockets and SocketFolder().holds(path, announced.machine_id)
+        return path if usable else None
 
     def _enter_by(self, endpoint: ExpressEndpoint, ticket: bytes) -> FrameSocket:
         frames = enter(endpoint, ticket, self._express)
@@ -135,4 +151,4 @@ class ExpressConnection:
         return self._control.explain(grpc.StatusCode.UNAVAILABLE, str(error))
 
     def _pause(self) -> None:
-        self._retry_at = time.monotonic() + self._express.retry_seconds
+        self._retry_at = time.monotonic() + self._pauses * self._express.retry_seconds

@@ -17,10 +17,15 @@ _MOST_WELCOME_BYTES: Final = 4096
 
 @dataclass(frozen=True)
 class ExpressSettings:
-    """`credentials` are set if gRPC's channel is encrypted, too; Unix sockets stay plain."""
+    """`credentials` are set if gRPC's channel is encrypted, too; Unix sockets stay plain.
+
+    is_optional: whether calls that go over gRPC instead are no reason for a warning.
+    """
 
     poll_us: int = 0
     credentials: Credentials | None = None
+    unix_sockets: bool = True
+    is_optional: bool = False
     retry_seconds: float = 5.0
 
 

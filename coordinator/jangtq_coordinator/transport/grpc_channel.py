@@ -1,21 +1,17 @@
 """gRPC channels to workers, encrypted where there are certificates. Knows no calls."""
 
-import logging
 import threading
 import time
-from pathlib import Path
 from typing import Final
 
 import grpc
 
 from jangtq_coordinator.transport.tls_probe import check_handshake
 from jangtq_proto.addresses import Address
-from jangtq_proto.sockets.local_sockets import answers
 from jangtq_proto.tls.credentials import Credentials, TlsFiles
 from jangtq_proto.wire.codec import NO_COMPRESSION, message_limit
 
 _LOOK_SECONDS: Final = 1.0
-_log = logging.getLogger("jangtq.cluster")
 
 
 class WorkerChannel:
@@ -87,12 +83,3 @@ def open_channel(target: str, hidden_size: int, files: TlsFiles | None = None) -
         return grpc.insecure_channel(target, options=options)
     credentials = grpc.ssl_channel_credentials(files.authorities, files.key, files.certificate)
     return grpc.secure_channel(target, credentials, options=options)
-
-
-def open_local_channel(path: Path, address: Address, hidden_size: int) -> grpc.Channel | None:
-    """A channel to the worker at this address through its Unix socket; None without an answer."""
-    if not answers(path):
-        _log.info("worker %s: no answer at %s, using TCP", address, path)
-        return None
-    _log.info("worker %s: stream over Unix socket %s", address, path)
-    return open_channel(f"unix:{path}", hidden_size)

@@ -1,19 +1,16 @@
 """A connection over gRPC: one stream to one worker, opened when first needed and again after it broke."""
 
-from pathlib import Path
-
 import grpc
 from google.protobuf.message import DecodeError
 
 from jangtq_coordinator.transport.connection import ConnectionSettings, GiveUp, never
-from jangtq_coordinator.transport.grpc_channel import WorkerChannel, open_local_channel
+from jangtq_coordinator.transport.grpc_channel import WorkerChannel
 from jangtq_coordinator.transport.grpc_stream import ExpertStream, StreamBrokenError
 from jangtq_coordinator.transport.pending_calls import PendingCalls
 from jangtq_coordinator.transport.worker_info import WorkerInfo, check_unchanged, worker_from
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ClusterError, WorkerFaultError
 from jangtq_proto.grpc_status import error_of, plain_reason
-from jangtq_proto.sockets.local_sockets import SocketFolder
 from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 
@@ -22,10 +19,7 @@ _SILENCE = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
 class GrpcConnection:
-    """After `expect`, streams are opened only to a worker that still holds the same experts.
-
-    A stream to a worker of the same machine and user goes through its Unix socket.
-    """
+    """After `expect`, streams are opened only to a worker that still holds the same experts."""
 
     def __init__(self, address: Address, settings: ConnectionSettings) -> None:
         self._address = address
@@ -34,8 +28,6 @@ class GrpcConnection:
         self._is_secured = settings.credentials is not None
         self._expected: WorkerInfo | None = None
         self._channel = WorkerChannel(address, settings.hidden_size, settings.credentials)
-        self._local_channel: grpc.Channel | None = None
-        self._local_path: Path | None = None
         self._stream: ExpertStream | None = None
         self._pending = PendingCalls(self._name)
 
@@ -49,7 +41,6 @@ class GrpcConnection:
             assert isinstance(error, grpc.Call)
             self._channel.check(failed=True)
             raise self.explain(error.code(), str(error.details()), waited_seconds=timeout) from error
-        self._local_path = self.local_path(reply.local_socket)
         return worker_from(str(self._address), reply)
 
     @property
@@ -72,13 +63,6 @@ class GrpcConnection:
         except grpc.RpcError as error:
             assert isinstance(error, grpc.Call)
             raise self.explain(error.code(), str(error.details())) from error
-
-    def local_path(self, announced: pb.LocalSocket) -> Path | None:
-        """The path of a Unix socket of this machine and user, if it may be used."""
-        path = Path(announced.path)
-        if self._settings.unix_sockets and SocketFolder().holds(path, announced.machine_id):
-            return path
-        return None
 
     @property
     def open_calls(self) -> int:
@@ -113,9 +97,6 @@ class GrpcConnection:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
-        if self._local_channel is not None:
-            self._local_channel.close()
-            self._local_channel = None
         self._channel.close_old()
 
     def close(self) -> None:
@@ -152,13 +133,7 @@ class GrpcConnection:
         if self._stream is None:
             self.check_unchanged()
             timeout = self._settings.call_timeout_seconds
-            if self._local_path is not None:
-                self._local_channel = open_local_channel(
-                    self._local_path, self._address, self._settings.hidden_size
-                )
-            self._stream = ExpertStream(
-                self._local_channel or self._channel.current(), timeout_seconds=timeout
-            )
+            self._stream = ExpertStream(self._channel.current(), timeout_seconds=timeout)
             self._channel.close_old()
         return self._stream
 

@@ -14,10 +14,11 @@ from jangtq_coordinator.transport.worker_info import LOCAL, WorkerInfo
 from jangtq_kernels.backend import Backend
 from jangtq_kernels.errors import KernelInputError
 from jangtq_kernels.native_answers import NativeAnswers, open_native_answers
-from jangtq_proto.errors import CallRejectedError, WorkerFaultError, WorkerUnreachableError
+from jangtq_proto.errors import CallRejectedError, ClusterError, WorkerFaultError, WorkerUnreachableError
+from jangtq_proto.grpc_status import status_number
 from jangtq_proto.ranges import ExpertRange, expert_ids
 from jangtq_proto.wire.codec import PROTOCOL_VERSION, CallShape, LayerCall, decode_call
-from jangtq_proto.wire.frames import answer_frame, read_call
+from jangtq_proto.wire.frames import answer_frame, failure_frame, read_call
 
 _log = logging.getLogger("jangtq.cluster")
 
@@ -110,14 +111,12 @@ class LocalConnection:
     def receive(self, call_id: int, give_up: GiveUp = never) -> bytes:
         frame = self._calls.pop(call_id, None)
         if frame is None:
-            raise WorkerUnreachableError(
-                "local experts: the call was given up when what is held here changed"
-            )
+            raise WorkerUnreachableError("local experts: the call was lost when it was abandoned")
         layers = self._layers()
         if layers is not self._of:
             self._of, self._native = layers, open_native_answers(layers)
         native = None if self._native is None else self._native.answer(frame)
-        return native or self._compute(call_id, decode_call(read_call(frame), self._shape))
+        return native or self._answer(call_id, frame)
 
     def abandon(self) -> None:
         self._calls.clear()
@@ -125,13 +124,23 @@ class LocalConnection:
     def close(self) -> None:
         self.abandon()
 
+    def _answer(self, call_id: int, frame: bytes) -> bytes:
+        """In every case, as a worker does: a kernel that fails must cost this call only."""
+        try:
+            return self._compute(call_id, decode_call(read_call(frame), self._shape))
+        except ClusterError as error:
+            return failure_frame(call_id, status_number(error), str(error))
+        except Exception as error:
+            fault = WorkerFaultError(f"{type(error).__name__}: {error}")
+            return failure_frame(call_id, status_number(fault), str(fault))
+
     def _compute(self, call_id: int, call: LayerCall) -> bytes:
         started = time.perf_counter_ns()
         try:
             found = self._of[call.layer].forward(call)
         except KernelInputError as error:
-            raise CallRejectedError(f"layer {call.layer}, local experts: {error}") from error
+            raise CallRejectedError(f"layer {call.layer}: {error}") from error
         except OverflowError as error:
-            raise WorkerFaultError(f"layer {call.layer}, local experts: {error}") from error
+            raise WorkerFaultError(f"layer {call.layer}: {error}") from error
         compute_ns = time.perf_counter_ns() - started
         return answer_frame(call_id, found.sums, found.finest, queue_ns=0, compute_ns=compute_ns)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from jangtq_bundle.fingerprint import differing_parts, is_same_bundle
 from jangtq_proto.errors import ConfigurationError, WorkerMismatchError
@@ -61,7 +60,7 @@ def worker_from(name: str, reply: pb.DescribeReply) -> WorkerInfo:
         spare_bytes=reply.spare_bytes,
         leaving=reply.leaving,
         taken_over=taken_over,
-        is_here=SocketFolder().holds(Path(reply.local_socket.path), reply.local_socket.machine_id),
+        is_here=SocketFolder().is_of(reply.machine_id),
     )
 
 

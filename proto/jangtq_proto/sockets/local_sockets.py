@@ -47,7 +47,11 @@ class SocketFolder:
 
     def holds(self, path: Path, machine_id: str) -> bool:
         """Whether a socket that a worker announced, with its machine's id, is in this folder."""
-        if not machine_id or path.parent != self.path:
+        return path.parent == self.path and self.is_of(machine_id)
+
+    def is_of(self, machine_id: str) -> bool:
+        """Whether a process that announced this machine's id shares the machine and the user."""
+        if not machine_id:
             return False
         try:
             self._check()

@@ -24,37 +24,37 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cjangtq_proto/v1/expert.proto\x12\x0fjangtq_proto.v1\"\x11\n\x0f\x44\x65scribeRequest\"\xa0\x03\n\rDescribeReply\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x13\n\x0blayer_count\x18\x03 \x01(\r\x12\x14\n\x0c\x65xpert_count\x18\x04 \x01(\r\x12\x13\n\x0bhidden_size\x18\x05 \x01(\r\x12\x33\n\rexpert_ranges\x18\x06 \x03(\x0b\x32\x1c.jangtq_proto.v1.ExpertRange\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x14\n\x0cweight_bytes\x18\x08 \x01(\x04\x12\x16\n\x0eresident_bytes\x18\t \x01(\x04\x12\x0f\n\x07version\x18\n \x01(\t\x12\x32\n\x0clocal_socket\x18\x0b \x01(\x0b\x32\x1c.jangtq_proto.v1.LocalSocket\x12\x10\n\x08instance\x18\x0c \x01(\t\x12\x13\n\x0bspare_bytes\x18\r \x01(\x04\x12\x0f\n\x07leaving\x18\x0e \x01(\x08\x12\x30\n\ntaken_over\x18\x0f \x03(\x0b\x32\x1c.jangtq_proto.v1.ExpertRange\"/\n\x0bLocalSocket\x12\x12\n\nmachine_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\"F\n\x0fTakeOverRequest\x12\x33\n\rexpert_ranges\x18\x01 \x03(\x0b\x32\x1c.jangtq_proto.v1.ExpertRange\"\x0f\n\rTakeOverReply\"F\n\x0fGiveBackRequest\x12\x33\n\rexpert_ranges\x18\x01 \x03(\x0b\x32\x1c.jangtq_proto.v1.ExpertRange\"\x0f\n\rGiveBackReply\"\x14\n\x12OpenExpressRequest\"d\n\x10OpenExpressReply\x12\x0e\n\x06ticket\x18\x01 \x01(\x0c\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x32\n\x0clocal_socket\x18\x03 \x01(\x0b\x32\x1c.jangtq_proto.v1.LocalSocket\"*\n\x0b\x45xpertRange\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\x0c\n\x04last\x18\x02 \x01(\r\"\x15\n\x05\x46rame\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c*f\n\x07RowType\x12\x18\n\x14ROW_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10ROW_TYPE_FLOAT32\x10\x01\x12\x14\n\x10ROW_TYPE_FLOAT16\x10\x02\x12\x15\n\x11ROW_TYPE_BFLOAT16\x10\x03\x32\x8f\x03\n\rExpertService\x12L\n\x08\x44\x65scribe\x12 .jangtq_proto.v1.DescribeRequest\x1a\x1e.jangtq_proto.v1.DescribeReply\x12=\n\x07\x46orward\x12\x16.jangtq_proto.v1.Frame\x1a\x16.jangtq_proto.v1.Frame(\x01\x30\x01\x12U\n\x0bOpenExpress\x12#.jangtq_proto.v1.OpenExpressRequest\x1a!.jangtq_proto.v1.OpenExpressReply\x12L\n\x08TakeOver\x12 .jangtq_proto.v1.TakeOverRequest\x1a\x1e.jangtq_proto.v1.TakeOverReply\x12L\n\x08GiveBack\x12 .jangtq_proto.v1.GiveBackRequest\x1a\x1e.jangtq_proto.v1.GiveBackReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cjangtq_proto/v1/expert.proto\x12\x0fjangtq_proto.v1\"\x11\n\x0f\x44\x65scribeRequest\"\x86\x03\n\rDescribeReply\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x13\n\x0blayer_count\x18\x03 \x01(\r\x12\x14\n\x0c\x65xpert_count\x18\x04 \x01(\r\x12\x13\n\x0bhidden_size\x18\x05 \x01(\r\x12\x33\n\rexpert_ranges\x18\x06 \x03(\x0b\x32\x1c.jangtq_proto.v1.ExpertRange\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x14\n\x0cweight_bytes\x18\x08 \x01(\x04\x12\x16\n\x0eresident_bytes\x18\t \x01(\x04\x12\x0f\n\x07version\x18\n \x01(\t\x12\x10\n\x08instance\x18\x0c \x01(\t\x12\x13\n\x0bspare_bytes\x18\r \x01(\x04\x12\x0f\n\x07leaving\x18\x0e \x01(\x08\x12\x30\n\ntaken_over\x18\x0f \x03(\x0b\x32\x1c.jangtq_proto.v1.ExpertRange\x12\x12\n\nmachine_id\x18\x10 \x01(\tJ\x04\x08\x0b\x10\x0c\"/\n\x0bLocalSocket\x12\x12\n\nmachine_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\"F\n\x0fTakeOverRequest\x12\x33\n\rexpert_ranges\x18\x01 \x03(\x0b\x32\x1c.jangtq_proto.v1.ExpertRange\"\x0f\n\rTakeOverReply\"F\n\x0fGiveBackRequest\x12\x33\n\rexpert_ranges\x18\x01 \x03(\x0b\x32\x1c.jangtq_proto.v1.ExpertRange\"\x0f\n\rGiveBackReply\"\x14\n\x12OpenExpressRequest\"d\n\x10OpenExpressReply\x12\x0e\n\x06ticket\x18\x01 \x01(\x0c\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x32\n\x0clocal_socket\x18\x03 \x01(\x0b\x32\x1c.jangtq_proto.v1.LocalSocket\"*\n\x0b\x45xpertRange\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\x0c\n\x04last\x18\x02 \x01(\r\"\x15\n\x05\x46rame\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c*f\n\x07RowType\x12\x18\n\x14ROW_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10ROW_TYPE_FLOAT32\x10\x01\x12\x14\n\x10ROW_TYPE_FLOAT16\x10\x02\x12\x15\n\x11ROW_TYPE_BFLOAT16\x10\x03\x32\x8f\x03\n\rExpertService\x12L\n\x08\x44\x65scribe\x12 .jangtq_proto.v1.DescribeRequest\x1a\x1e.jangtq_proto.v1.DescribeReply\x12=\n\x07\x46orward\x12\x16.jangtq_proto.v1.Frame\x1a\x16.jangtq_proto.v1.Frame(\x01\x30\x01\x12U\n\x0bOpenExpress\x12#.jangtq_proto.v1.OpenExpressRequest\x1a!.jangtq_proto.v1.OpenExpressReply\x12L\n\x08TakeOver\x12 .jangtq_proto.v1.TakeOverRequest\x1a\x1e.jangtq_proto.v1.TakeOverReply\x12L\n\x08GiveBack\x12 .jangtq_proto.v1.GiveBackRequest\x1a\x1e.jangtq_proto.v1.GiveBackReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'jangtq_proto.v1.expert_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROWTYPE']._serialized_start=905
-  _globals['_ROWTYPE']._serialized_end=1007
+  _globals['_ROWTYPE']._serialized_start=879
+  _globals['_ROWTYPE']._serialized_end=981
   _globals['_DESCRIBEREQUEST']._serialized_start=49
   _globals['_DESCRIBEREQUEST']._serialized_end=66
   _globals['_DESCRIBEREPLY']._serialized_start=69
-  _globals['_DESCRIBEREPLY']._serialized_end=485
-  _globals['_LOCALSOCKET']._serialized_start=487
-  _globals['_LOCALSOCKET']._serialized_end=534
-  _globals['_TAKEOVERREQUEST']._serialized_start=536
-  _globals['_TAKEOVERREQUEST']._serialized_end=606
-  _globals['_TAKEOVERREPLY']._serialized_start=608
-  _globals['_TAKEOVERREPLY']._serialized_end=623
-  _globals['_GIVEBACKREQUEST']._serialized_start=625
-  _globals['_GIVEBACKREQUEST']._serialized_end=695
-  _globals['_GIVEBACKREPLY']._serialized_start=697
-  _globals['_GIVEBACKREPLY']._serialized_end=712
-  _globals['_OPENEXPRESSREQUEST']._serialized_start=714
-  _globals['_OPENEXPRESSREQUEST']._serialized_end=734
-  _globals['_OPENEXPRESSREPLY']._serialized_start=736
-  _globals['_OPENEXPRESSREPLY']._serialized_end=836
-  _globals['_EXPERTRANGE']._serialized_start=838
-  _globals['_EXPERTRANGE']._serialized_end=880
-  _globals['_FRAME']._serialized_start=882
-  _globals['_FRAME']._serialized_end=903
-  _globals['_EXPERTSERVICE']._serialized_start=1010
-  _globals['_EXPERTSERVICE']._serialized_end=1409
+  _globals['_DESCRIBEREPLY']._serialized_end=459
+  _globals['_LOCALSOCKET']._serialized_start=461
+  _globals['_LOCALSOCKET']._serialized_end=508
+  _globals['_TAKEOVERREQUEST']._serialized_start=510
+  _globals['_TAKEOVERREQUEST']._serialized_end=580
+  _globals['_TAKEOVERREPLY']._serialized_start=582
+  _globals['_TAKEOVERREPLY']._serialized_end=597
+  _globals['_GIVEBACKREQUEST']._serialized_start=599
+  _globals['_GIVEBACKREQUEST']._serialized_end=669
+  _globals['_GIVEBACKREPLY']._serialized_start=671
+  _globals['_GIVEBACKREPLY']._serialized_end=686
+  _globals['_OPENEXPRESSREQUEST']._serialized_start=688
+  _globals['_OPENEXPRESSREQUEST']._serialized_end=708
+  _globals['_OPENEXPRESSREPLY']._serialized_start=710
+  _globals['_OPENEXPRESSREPLY']._serialized_end=810
+  _globals['_EXPERTRANGE']._serialized_start=812
+  _globals['_EXPERTRANGE']._serialized_end=854
+  _globals['_FRAME']._serialized_start=856
+  _globals['_FRAME']._serialized_end=877
+  _globals['_EXPERTSERVICE']._serialized_start=984
+  _globals['_EXPERTSERVICE']._serialized_end=1383
 # @@protoc_insertion_point(module_scope)

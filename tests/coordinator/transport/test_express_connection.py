@@ -6,11 +6,13 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from jangtq_coordinator.cli.main import program
 from jangtq_coordinator.config import ClusterSettings, Transport
+from jangtq_coordinator.transport import express_connection
 from jangtq_coordinator.transport.connection import ConnectionSettings
 from jangtq_coordinator.transport.express_connection import ExpressConnection
 from jangtq_coordinator.transport.express_handshake import ExpressSettings
@@ -26,15 +28,14 @@ from tests.support.cluster_processes import run_coordinator, running_workers, st
 from tests.support.connection_answers import CallConnection
 from tests.support.forks import processes
 from tests.support.scripted_workers import (
+    EXPRESS,
+    EXPRESS_UNIX,
     HIDDEN,
-    NETWORK,
     ScriptedWorker,
     ask,
     connection_to,
     scripted_worker,
 )
-
-TCP, UNIX = NETWORK[2], NETWORK[3]
 
 
 @pytest.fixture
@@ -49,7 +50,9 @@ def test_a_broken_connection_is_replaced_by_grpc_and_tried_again_later(
     caplog.set_level(logging.INFO, logger="jangtq.cluster")
     for retry_seconds, connections_opened in ((3600, 1), (0, 2)):
         caplog.clear()
-        with connection_to(worker, TCP, express=ExpressSettings(retry_seconds=retry_seconds)) as connection:
+        with connection_to(
+            worker, EXPRESS, express=ExpressSettings(retry_seconds=retry_seconds)
+        ) as connection:
             assert isinstance(connection.connection, ExpressConnection)
             ask(connection)
             worker.stop()
@@ -62,32 +65,48 @@ def test_a_broken_connection_is_replaced_by_grpc_and_tried_again_later(
         )
 
 
-def test_a_worker_that_lets_nobody_in_is_asked_over_grpc(
-    worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("is_optional", "level"), [(False, "WARNING"), (True, "INFO")])
+def test_a_worker_that_lets_nobody_in_is_asked_over_grpc_and_less_and_less_often(
+    worker: ScriptedWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    is_optional: bool,
+    level: str,
 ) -> None:
     """A firewall, for example: the ticket is had, but nobody answers at the port."""
+    caplog.set_level(logging.INFO, logger="jangtq.cluster")
+    now = 1000.0
+    monkeypatch.setattr(express_connection, "time", SimpleNamespace(monotonic=lambda: now))
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    with connection_to(worker, TCP) as connection:
+    express = ExpressSettings(retry_seconds=1, is_optional=is_optional)
+    with connection_to(worker, EXPRESS, express=express) as connection:
         reply = pb.OpenExpressReply(ticket=bytes(32), port=port)
         monkeypatch.setattr(GrpcConnection, "open_express", lambda connection: reply)
-        assert ask(connection).shape == (2, HIDDEN)
-    assert f"worker {worker.address}: no express transport, using gRPC" in " ".join(caplog.messages)
+        tried = []
+        for _ in range(8):
+            caplog.clear()
+            assert ask(connection).shape == (2, HIDDEN)
+            said = f"worker {worker.address}: no express transport, using gRPC"
+            found = [record for record in caplog.records if said in record.getMessage()]
+            assert {record.levelname for record in found} <= {level}
+            tried.append(len(found))
+            now += 1
+    assert tried == [1, 1, 0, 1, 0, 0, 0, 1]
 
 
 def test_a_unix_socket_that_does_not_answer_is_replaced_by_tcp(
     worker: ScriptedWorker, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="jangtq.cluster")
-    for way in (NETWORK[1], UNIX):
-        with connection_to(worker, way) as connection:
-            ask(connection)
-            for file in SocketFolder().path.glob(f"*-{worker.address.port}-*"):
-                file.unlink()
-            connection.abandon()
-            caplog.clear()
-            assert ask(connection).shape == (2, HIDDEN)
-        assert "using TCP" in " ".join(caplog.messages)
+    with connection_to(worker, EXPRESS_UNIX) as connection:
+        ask(connection)
+        for file in SocketFolder().path.glob(f"*-{worker.address.port}-*"):
+            file.unlink()
+        connection.abandon()
+        caplog.clear()
+        assert ask(connection).shape == (2, HIDDEN)
+    assert "using TCP" in " ".join(caplog.messages)
 
 
 def test_polling_finds_the_same_answers(small_bundle: Path) -> None:
@@ -116,7 +135,7 @@ def test_no_socket_is_left_or_in_the_way(small_bundle: Path, end: signal.Signals
         os.kill(first.process.pid, end)
         first.process.wait(30)
         left = list(SocketFolder().path.glob(f"*-{address.port}-*"))
-        assert len(left) == (2 if end is signal.SIGKILL else 0)
+        assert len(left) == (1 if end is signal.SIGKILL else 0)
         with pytest.raises(WorkerUnreachableError):
             ask(connection)
         start_worker(children, small_bundle, "0-31", listen=str(address)).ready()
@@ -167,6 +186,7 @@ def test_the_command_lines_know_the_connection(tmp_path: Path) -> None:
     line = ["generate", "--model", str(tmp_path), "--workers", "a", "--prompt", "hi"]
     settings = program().read(line)[1][ClusterSettings]
     assert (settings.transport, settings.poll_us, settings.unix_sockets) == (Transport.GRPC, 0, True)
+    assert program().read([*line, "--transport", "auto"])[1][ClusterSettings].transport is Transport.AUTO
     line += ["--transport", "express", "--poll-us", "40", "--no-unix-sockets"]
     settings = program().read(line)[1][ClusterSettings]
     assert (settings.transport, settings.poll_us, settings.unix_sockets) == (Transport.EXPRESS, 40, False)

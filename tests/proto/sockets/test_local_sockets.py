@@ -41,6 +41,7 @@ def test_only_a_path_in_the_folder_with_its_id_is_held(tmp_path: Path) -> None:
     assert not folder.holds(tmp_path / "sockets" / "x", "id of a machine that has none")
     machine_id = folder.machine_id()
     assert folder.holds(tmp_path / "sockets" / "x", machine_id)
+    assert folder.is_of(machine_id) and not folder.is_of("") and not folder.is_of(machine_id[::-1])
     assert not folder.holds(tmp_path / "sockets" / "x", "")
     assert not folder.holds(tmp_path / "sockets" / "x", machine_id[::-1])
     assert not folder.holds(tmp_path / "x", machine_id)

@@ -17,7 +17,8 @@ from jangtq_worker.device.call_batch import MOST_JOINED_ROWS, goes_along
 from jangtq_worker.device.device_queue import DeviceQueue
 from tests.support.scripted_workers import (
     EXPERTS,
-    NETWORK,
+    EXPRESS,
+    GRPC,
     Way,
     ask,
     connection_to,
@@ -198,7 +199,7 @@ def busy_worker(
         yield queue_calls, launches, go_on
 
 
-@pytest.mark.parametrize("way", NETWORK[::2], ids=str)
+@pytest.mark.parametrize("way", (GRPC, EXPRESS), ids=str)
 def test_calls_that_wait_together_are_one_launch_with_the_bits_of_many(small_bundle: Path, way: Way) -> None:
     calls = [some_call(rows=1 + seed, slots=2 + seed, seed=seed) for seed in range(3)]
     with scripted_worker(small_bundle) as idle, connection_to(idle, way) as connection:
@@ -212,7 +213,7 @@ def test_calls_that_wait_together_are_one_launch_with_the_bits_of_many(small_bun
 
 
 def test_a_bad_call_does_not_fail_those_that_it_was_joined_with(small_bundle: Path) -> None:
-    way, good = NETWORK[0], some_call(seed=4)
+    way, good = GRPC, some_call(seed=4)
     bad = replace(good, expert_ids=np.full_like(good.expert_ids, EXPERTS))
     with scripted_worker(small_bundle) as idle, connection_to(idle, way) as connection:
         expected = ask(connection, good)

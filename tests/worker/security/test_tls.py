@@ -65,9 +65,7 @@ def worker(small_bundle: Path, folders: Folders) -> Iterator[ScriptedWorker]:
 def connection_settings(
     credentials: Credentials | None, *, connect_timeout_seconds: float = 3
 ) -> ConnectionSettings:
-    return ConnectionSettings(
-        HIDDEN, connect_timeout_seconds, SECONDS, unix_sockets=False, credentials=credentials
-    )
+    return ConnectionSettings(HIDDEN, connect_timeout_seconds, SECONDS, credentials)
 
 
 def why_not(address: Address, credentials: Credentials | None) -> str:

@@ -19,8 +19,9 @@ from jangtq_proto.v1 import expert_pb2 as pb
 from jangtq_proto.v1 import expert_pb2_grpc
 from tests.support.connection_answers import CallConnection
 from tests.support.scripted_workers import (
+    EXPRESS,
+    GRPC,
     HIDDEN,
-    NETWORK,
     ScriptedWorker,
     Way,
     ask,
@@ -38,7 +39,7 @@ from tests.support.tls_folders import (
     pems_in,
 )
 
-TCP_WAYS = [way for way in NETWORK if not way.unix]
+TCP_WAYS = (GRPC, EXPRESS)
 
 
 @pytest.fixture

@@ -40,13 +40,13 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
         self._extension = extension
         self._ranges: tuple[ExpertRange, ...] = ()
         self._instance = secrets.token_hex(8)
-        self._local_socket: pb.LocalSocket | None = None
+        self._machine_id = ""
         self._express: ExpressListener | None = None
         self._leaving = False
 
-    def announce(self, local_socket: pb.LocalSocket | None) -> None:
-        """Describe the Unix socket for coordinators on this machine from now on."""
-        self._local_socket = local_socket
+    def announce(self, machine_id: str) -> None:
+        """Let coordinators of the same machine and user know that they are from now on."""
+        self._machine_id = machine_id
 
     def hold(self, ranges: tuple[ExpertRange, ...]) -> None:
         """Describe these experts as held from now on."""
@@ -77,7 +77,7 @@ class ExpertService(expert_pb2_grpc.ExpertServiceServicer):
             weight_bytes=shard.weight_bytes,
             resident_bytes=psutil.Process().memory_info().rss,
             version=version("jangtq-cluster"),
-            local_socket=self._local_socket,
+            machine_id=self._machine_id,
             instance=self._instance,
             spare_bytes=self._extension.spare_bytes,
             leaving=self._leaving,
