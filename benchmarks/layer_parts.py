@@ -21,8 +21,10 @@ from jangtq_coordinator.dispatch.codecs import open_codec
 from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.kv.layer_cache import KvForm, LayerCache
 from jangtq_coordinator.mlx_lm import minimax
+from jangtq_coordinator.model.compiled_layer import CompiledLayer, form_of
 from jangtq_coordinator.model.expert_choice import choose_experts
-from jangtq_coordinator.model.routed_experts import MLX_DTYPE, pack, unpack
+from jangtq_coordinator.model.packed_rows import pack, unpack
+from jangtq_coordinator.model.routed_experts import MLX_DTYPE
 from jangtq_coordinator.transport.connection import GiveUp, never
 from jangtq_proto.wire.row_type import RowType
 from tests.support.fixed_cluster import membership_of
@@ -155,7 +157,59 @@ def measure_together(
     built = time.perf_counter_ns()
     mx.eval(packed)
     evaluated = time.perf_counter_ns()
-    rows, ids, weights = unpack(packed, *arrays, row_type=row_type)
+    rows, ids, weights = unpack(packed, 1, 3072, 8, row_type=row_type)
+    read = time.perf_counter_ns()
+    dispatcher.begin(0, rows, expert_ids=ids, router_weights=weights)
+    sent = time.perf_counter_ns()
+    dispatcher.abandon()
+    return Parts(
+        *((built - started) / 1e3, (evaluated - built) / 1e3, (read - evaluated) / 1e3, (sent - read) / 1e3)
+    )
+
+
+class Block(nn.Module):
+    """A router's arrays, and in place of experts the packed rows that they would get."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.gate = nn.Linear(3072, 256, bias=False)
+        self.gate.weight = layer.gate
+        self.e_score_correction_bias = layer.bias
+
+    def begin_packed(self, x: mx.array, packed: mx.array) -> mx.array:
+        self._packed = packed
+        return x
+
+    def finish(self, x: mx.array) -> mx.array:
+        return x
+
+    def take(self) -> mx.array:
+        """The packed rows of the last pass."""
+        packed: mx.array = self._packed
+        return packed
+
+
+def compiled_layer(layer: Layer) -> CompiledLayer:
+    """The same layer as the coordinator runs it on a GPU."""
+    plain = nn.Module()
+    plain.self_attn, plain.block_sparse_moe = layer.attention, Block(layer)
+    plain.input_layernorm, plain.post_attention_layernorm = layer.input_norm, layer.output_norm
+    form = form_of(plain, minimax_args())
+    assert form is not None, "MiniMax's layers can be compiled"
+    return CompiledLayer(plain, form)
+
+
+def measure_compiled(
+    layer: CompiledLayer, hidden: mx.array, cache: LayerCache, row_type: RowType, dispatcher: Dispatcher
+) -> Parts:
+    """As the coordinator does it on a GPU: two compiled functions around attention."""
+    started = time.perf_counter_ns()
+    layer(hidden, None, cache)
+    packed = layer.block_sparse_moe.take()
+    built = time.perf_counter_ns()
+    mx.eval(packed)
+    evaluated = time.perf_counter_ns()
+    rows, ids, weights = unpack(packed, 1, 3072, 8, row_type=row_type)
     read = time.perf_counter_ns()
     dispatcher.begin(0, rows, expert_ids=ids, router_weights=weights)
     sent = time.perf_counter_ns()
@@ -188,11 +242,13 @@ def measure(row_type: RowType, rounds: int) -> str:
     layer, hidden = Layer(row_type), mx.random.normal((1, 1, 3072)).astype(MLX_DTYPE[row_type])
     cache = filled_cache(MLX_DTYPE[row_type])
     dispatcher = dispatcher_to_nowhere(row_type)
-    apart, together, chain = list[Parts](), list[Parts](), list[float]()
+    compiled_way = compiled_layer(layer)
+    apart, together, compiled, chain = list[Parts](), list[Parts](), list[Parts](), list[float]()
     for _ in range(rounds + 3):
         lengths = list(cache.lengths)
         apart.append(measure_apart(layer, hidden, cache, row_type))
         together.append(measure_together(layer, hidden, cache, row_type, dispatcher))
+        compiled.append(measure_compiled(compiled_way, hidden, cache, row_type, dispatcher))
         chain.append(measure_chain(layer, hidden, cache, row_type))
         cache.cut(lengths)
     lines = [
@@ -202,7 +258,11 @@ def measure(row_type: RowType, rounds: int) -> str:
         "| way | building | evaluating | reading | sending | in all |",
         "|---|---|---|---|---|---|",
     ]
-    for name, found in (("three arrays, cast gate", median(apart[3:])), ("one array", median(together[3:]))):
+    for name, found in (
+        ("three arrays, cast gate", median(apart[3:])),
+        ("one array", median(together[3:])),
+        ("compiled functions", median(compiled[3:])),
+    ):
         cells = (found.building, found.evaluating, found.reading, found.sending, found.total)
         lines.append(f"| {name} | " + " | ".join(f"{cell:.0f}" for cell in cells) + " |")
     lines.append(f"| no crossing | | | | | {statistics.median(chain[3:]):.0f} |")

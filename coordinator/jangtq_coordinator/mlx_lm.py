@@ -33,7 +33,7 @@ def side_effects_undone() -> Iterator[None]:
 with side_effects_undone():
     from mlx_lm.models import minimax
     from mlx_lm.models.activations import swiglu
-    from mlx_lm.models.base import create_attention_mask
+    from mlx_lm.models.base import create_attention_mask, scaled_dot_product_attention
     from mlx_lm.tokenizer_utils import TokenizerWrapper
     from mlx_lm.utils import load_model, load_tokenizer, maybe_set_recommended_wired_limit
 
@@ -44,6 +44,7 @@ __all__ = [
     "load_tokenizer",
     "maybe_set_recommended_wired_limit",
     "minimax",
+    "scaled_dot_product_attention",
     "side_effects_undone",
     "swiglu",
 ]

@@ -19,17 +19,18 @@ def choose_experts(logits: mx.array, bias: mx.array, *, count: int) -> tuple[mx.
     """
     on_gpu = mx.default_device().type == mx.gpu
     is_short = logits.size <= MOST_COMPILED_ROWS * logits.shape[-1]
-    return (compiled_choice(count) if on_gpu and is_short else partial(_choose, count))(logits, bias)
+    return (compiled_choice(count) if on_gpu and is_short else partial(choose, count))(logits, bias)
 
 
 @cache
 def compiled_choice(count: int) -> _Choose:
     """The same as one compiled function."""
-    compiled: _Choose = mx.compile(partial(_choose, count))
+    compiled: _Choose = mx.compile(partial(choose, count))
     return compiled
 
 
-def _choose(count: int, logits: mx.array, bias: mx.array) -> tuple[mx.array, mx.array]:
+def choose(count: int, logits: mx.array, bias: mx.array) -> tuple[mx.array, mx.array]:
+    """As `choose_experts`, operation by operation."""
     scores = mx.sigmoid(logits)
     picked = mx.argpartition(-(scores + bias), kth=count - 1, axis=-1)[..., :count]
     weights = mx.take_along_axis(scores, picked, axis=-1)

@@ -15,6 +15,7 @@ from jangtq_coordinator.dispatch.dispatcher import Dispatcher
 from jangtq_coordinator.metrics.dense_report import DenseReport
 from jangtq_coordinator.mlx_lm import load_model as load_mlx_model
 from jangtq_coordinator.mlx_lm import minimax, swiglu
+from jangtq_coordinator.model.compiled_layer import compile_layers
 from jangtq_coordinator.model.dense_config import DenseSettings
 from jangtq_coordinator.model.dense_weights import prepare_dense
 from jangtq_coordinator.model.expert_choice import choose_experts
@@ -77,7 +78,15 @@ class MoeBlock(nn.Module):
     def begin(self, x: mx.array) -> StartedBlock:
         """Send the rows away; the shared expert computes while the workers do. Raises ClusterError."""
         picked, weights = self._route(x)
-        routed = self._experts.begin(self._layer, x, picked=picked, router_weights=weights)
+        return self._started(self._experts.begin(self._layer, x, picked=picked, router_weights=weights), x)
+
+    def begin_packed(self, x: mx.array, packed: mx.array) -> StartedBlock:
+        """The same of rows whose experts are chosen: packed, as of `packed_rows.pack`."""
+        return self._started(
+            self._experts.begin_packed(self._layer, x, packed, slots=self._experts_per_token), x
+        )
+
+    def _started(self, routed: StartedRows, x: mx.array) -> StartedBlock:
         if "shared_experts" not in self:
             return StartedBlock(routed, None)
         shared = self.shared_experts(x)
@@ -181,6 +190,8 @@ def load_model(
     assert isinstance(model, CoordinatorModel)
     model.dense = prepare_dense(model, dense or DenseSettings(), MLX_DTYPE[row_type])
     model.update(tree_map_with_path(_caster(MLX_DTYPE[row_type]), model.parameters()))
+    if mx.default_device().type == mx.gpu:
+        compile_layers(model.model.layers, model.args)
     mx.eval(model.parameters())
     model.eval()
     return model

@@ -4,14 +4,13 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-import ml_dtypes
 import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
 from jangtq_coordinator.dispatch.dispatcher import AnyExchange, Dispatcher
+from jangtq_coordinator.model.packed_rows import pack, unpack
 from jangtq_proto.errors import ConfigurationError
-from jangtq_proto.wire.codec import Rows
 from jangtq_proto.wire.row_type import RowType
 
 FLOAT16_MAX: Final = float(np.finfo(np.float16).max)
@@ -19,13 +18,6 @@ MLX_DTYPE: Final = {
     RowType.FLOAT32: mx.float32,
     RowType.FLOAT16: mx.float16,
     RowType.BFLOAT16: mx.bfloat16,
-}
-
-
-_NUMPY_DTYPE: Final = {
-    RowType.FLOAT32: np.dtype(np.float32),
-    RowType.FLOAT16: np.dtype(np.float16),
-    RowType.BFLOAT16: np.dtype(ml_dtypes.bfloat16),
 }
 
 
@@ -61,14 +53,18 @@ class RoutedExperts:
         rows = x.reshape(-1, x.shape[-1]).astype(MLX_DTYPE[self._row_type])
         ids = picked.reshape(-1, picked.shape[-1]).astype(mx.int32)
         weights = router_weights.reshape(ids.shape).astype(mx.float32)
-        packed = pack(rows, ids, weights)
+        return self.begin_packed(layer, x, pack(rows, ids, weights), slots=ids.shape[-1])
+
+    def begin_packed(self, layer: int, x: mx.array, packed: mx.array, *, slots: int) -> StartedRows:
+        """The same of what `packed_rows.pack` made of the rows x and their experts."""
         mx.eval(packed)
-        sent, picks, shares = unpack(packed, rows, ids, weights, row_type=self._row_type)
+        hidden = x.shape[-1]
+        sent = unpack(packed, x.size // hidden, hidden, slots, row_type=self._row_type)
         exchange = self._dispatcher.begin(
             layer,
-            sent,
-            expert_ids=picks,
-            router_weights=shares,
+            sent.rows,
+            expert_ids=sent.expert_ids,
+            router_weights=sent.router_weights,
             began_ns=self._turned_ns,
         )
         self._turned_ns = time.perf_counter_ns()
@@ -94,21 +90,3 @@ def _check_range(sums: NDArray[np.float32], layer: int) -> None:
             f"layer {layer}: the experts' sums reach {largest:.3g}, and float16 ends at {FLOAT16_MAX:,.0f}: "
             "start the coordinator with --wire-dtype bfloat16, or float32"
         )
-
-
-def pack(rows: mx.array, ids: mx.array, weights: mx.array) -> mx.array:
-    """The bytes of all three, one after the other: on a GPU every further read is a wait."""
-    return mx.concatenate([array.reshape(-1).view(mx.uint8) for array in (rows, ids, weights)])
-
-
-def unpack(
-    packed: mx.array, rows: mx.array, ids: mx.array, weights: mx.array, *, row_type: RowType
-) -> tuple[Rows, NDArray[np.int32], NDArray[np.float32]]:
-    """Views of what `pack` made of arrays of these shapes, once it is evaluated."""
-    raw: NDArray[np.uint8] = np.array(packed, copy=False)
-    parts = np.split(raw, np.cumsum([rows.nbytes, ids.nbytes]))
-    return (
-        parts[0].view(_NUMPY_DTYPE[row_type]).reshape(rows.shape),
-        parts[1].view(np.int32).reshape(ids.shape),
-        parts[2].view(np.float32).reshape(weights.shape),
-    )
