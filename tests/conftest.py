@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 import jangtq_coordinator as _  # noqa: F401  before MLX, which test files import first: fast products
+import tests.support.short_pauses  # noqa: F401  before anything reads its timings
 from jangtq_bundle.demo import write_demo_bundle
 from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.writing.writer import write_bundle

@@ -23,6 +23,8 @@ from tests.support.products import IS_WHOLE
 _CAN_FORK: Final = sys.platform == "linux" and not IS_WHOLE
 _PYTHON: Final = [sys.executable, "-m"]
 _MODULES: Final = ("jangtq_coordinator", "jangtq_worker")
+# multiprocessing reads a process's end once, and looks for ended ones whenever it starts another.
+_POLLING: Final = threading.Lock()
 _IMPORTED: Final = ["jangtq_coordinator.cli.serve", "jangtq_worker.server", "tests.support.forks"]
 
 
@@ -56,12 +58,12 @@ class Fork:
         child_in, own_in = os.pipe()
         own_out, child_out = os.pipe()
         own_err, child_err = os.pipe() if stderr == subprocess.PIPE else (None, child_out)
-        self._lock = threading.Lock()
         self._process = _forks().Process(
             target=_run,
             args=(module, [*arguments], dict(os.environ), _Streams(child_in, child_out, child_err)),
         )
-        self._process.start()
+        with _POLLING:
+            self._process.start()
         for number in {child_in, child_out, child_err}:
             os.close(number)
         assert self._process.pid is not None
@@ -75,7 +77,7 @@ class Fork:
         return self.poll()
 
     def poll(self) -> int | None:
-        with self._lock:
+        with _POLLING:
             return self._process.exitcode
 
     def wait(self, timeout: float | None = None) -> int:

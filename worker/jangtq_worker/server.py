@@ -23,6 +23,7 @@ from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.lifeline import stop_at_end_of_stdin
 from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges
 from jangtq_proto.sockets.local_sockets import SocketFolder
+from jangtq_proto.timings import TIMINGS
 from jangtq_proto.tls.certificates import Role
 from jangtq_proto.tls.credentials import Credentials
 from jangtq_proto.v1 import expert_pb2 as pb
@@ -39,9 +40,6 @@ from jangtq_worker.transport.grpc_service import ExpertService, Identity
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["ExpertService"].full_name
 _CONTROL_THREADS = 8
-_QUIET_SECONDS = 2.5
-"""Coordinators probe every second: by then they know that the worker leaves."""
-_MOST_LEAVING_SECONDS = 10.0
 _HANDSHAKE_MS = 10_000
 _IDLE_MS = 60_000
 _log = logging.getLogger("jangtq.worker")
@@ -87,7 +85,9 @@ class WorkerServer:
         self.startup()
         try:
             self.load()
-            self._stop.wait()
+            # A signal just before the wait begins does not interrupt it: its handler runs after the time-out.
+            while not self._stop.wait(TIMINGS.signal_check):
+                pass
             self.leave()
         except Stopped:
             _log.info("stopped while loading")
@@ -147,7 +147,7 @@ class WorkerServer:
         _log.info("leaving: coordinators are informed; a second signal ends this worker at once")
         self._health.enter_graceful_shutdown()
         self._service.leave()
-        self.admission.wait_until_left(quiet_seconds=_QUIET_SECONDS, timeout_seconds=_MOST_LEAVING_SECONDS)
+        self.admission.wait_until_left(quiet_seconds=TIMINGS.leave_quiet, timeout_seconds=TIMINGS.leave_most)
 
     def shutdown(self) -> None:
         """Set health to NOT_SERVING, finish the calls in flight, close every stream."""

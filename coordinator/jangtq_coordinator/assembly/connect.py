@@ -30,12 +30,12 @@ from jangtq_kernels.backends import open_backend
 from jangtq_proto.addresses import Address, parse_address
 from jangtq_proto.errors import ClusterError, WorkerBusyError, WorkerUnreachableError
 from jangtq_proto.ranges import format_ranges
+from jangtq_proto.timings import TIMINGS
 from jangtq_proto.tls.certificates import Role
 from jangtq_proto.tls.credentials import Credentials
 from jangtq_proto.wire.codec import PROTOCOL_VERSION
 from jangtq_proto.wire.row_type import RowType
 
-_LOADING_PAUSE_SECONDS = 0.2
 _log = logging.getLogger("jangtq.cluster")
 
 
@@ -149,7 +149,7 @@ def _describe(connection: GrpcConnection) -> WorkerInfo | ClusterError:
             if not logged:
                 _log.info("waiting: %s", error)
             logged = True
-            time.sleep(_LOADING_PAUSE_SECONDS)
+            time.sleep(TIMINGS.loading_check)
         except ClusterError as error:
             return error
 

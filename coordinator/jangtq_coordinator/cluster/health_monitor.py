@@ -11,6 +11,7 @@ from jangtq_coordinator.transport.worker_info import WorkerInfo
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.ranges import expert_ids
+from jangtq_proto.timings import TIMINGS
 
 _AWAY = (MemberState.LEAVING, MemberState.LOST)
 _log = logging.getLogger("jangtq.cluster")
@@ -24,9 +25,9 @@ class ProbeIntervals:
     silences: failed probes in a row after which a worker is lost.
     """
 
-    serving_seconds: float = 1.0
-    lost_seconds: float = 0.2
-    longest_lost_seconds: float = 10.0
+    serving_seconds: float = TIMINGS.probe
+    lost_seconds: float = TIMINGS.first_lost_probe
+    longest_lost_seconds: float = TIMINGS.longest_lost_probe
     answer_seconds: float = 2.0
     silences: int = 2
 

@@ -14,8 +14,8 @@ from jangtq_coordinator.cluster.placement import Member, MemberState, Placement,
 from jangtq_coordinator.transport.worker_info import LOCAL, WorkerInfo
 from jangtq_proto.errors import ConfigurationError, CoverageError
 from jangtq_proto.ranges import expert_ids, format_ranges, ranges_of
+from jangtq_proto.timings import TIMINGS
 
-_OVERLOADED_SECONDS = 1.0
 _log = logging.getLogger("jangtq.cluster")
 
 
@@ -38,7 +38,7 @@ class Membership:
 
     def is_overloaded(self) -> bool:
         """Whether a member refused a call lately, so that no new prompt should start."""
-        return time.monotonic() - self._pushed_back_at < _OVERLOADED_SECONDS
+        return time.monotonic() - self._pushed_back_at < TIMINGS.overloaded
 
     @property
     def placement(self) -> Placement:

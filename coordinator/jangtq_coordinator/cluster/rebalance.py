@@ -13,10 +13,9 @@ from jangtq_coordinator.cluster.takeover import Takeover
 from jangtq_coordinator.transport.worker_info import LOCAL, WorkerInfo
 from jangtq_proto.errors import ClusterError
 from jangtq_proto.ranges import ExpertRange, expert_ids, format_ranges, ranges_of
+from jangtq_proto.timings import TIMINGS
 
-_CHECK_SECONDS = 0.25
 _LOADING_SECONDS = 600.0
-_LETTING_GO_SECONDS = 10.0
 _log = logging.getLogger("jangtq.cluster")
 _Shares = dict[str, tuple[int, ...]]
 
@@ -78,7 +77,7 @@ class Rebalancer:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._stopped.wait(_CHECK_SECONDS):
+        while not self._stopped.wait(TIMINGS.rebalance_check):
             if self._membership.uncovered_seconds() > self._after_seconds:
                 self._rebalance()
             elif not self._membership.placement.uncovered:
@@ -109,7 +108,7 @@ class Rebalancer:
         if found != self._superfluous:
             self._superfluous, self._superfluous_since = found, now
         elif found and now - self._superfluous_since > self._after_seconds:
-            self._superfluous_since = now + _LETTING_GO_SECONDS
+            self._superfluous_since = now + TIMINGS.give_back_again
             for name, experts in found.items():
                 self._ask(self._takeover.give_back, "gives back", name, ranges_of(experts))
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from enum import StrEnum
-from typing import Final
 
 from jangtq_coordinator.engine.commands import Cancel, Commands, Stop, Submit
 from jangtq_coordinator.engine.engine_config import EngineSettings
@@ -24,8 +23,8 @@ from jangtq_coordinator.engine.streams import GenerationStream
 from jangtq_coordinator.kv.prefix_cache import open_prompt_cache
 from jangtq_coordinator.kv.storage import plan_kv
 from jangtq_proto.errors import CoverageError, EngineUnavailableError, QueueFullError
+from jangtq_proto.timings import TIMINGS
 
-_COVERAGE_PAUSE_SECONDS: Final = 0.05
 _log = logging.getLogger("jangtq.engine")
 
 
@@ -101,7 +100,7 @@ class Engine:
                 if not is_reported:
                     _log.warning("a request waits %g s at most: %s", readiness.wait_seconds, error)
                 is_reported = True
-            await asyncio.sleep(_COVERAGE_PAUSE_SECONDS)
+            await asyncio.sleep(TIMINGS.coverage_check)
 
     def submit(self, request: GenerationRequest) -> GenerationStream:
         """Start a request. Call it in a running event loop; only that loop may use the stream.

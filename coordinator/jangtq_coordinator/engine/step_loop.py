@@ -6,7 +6,7 @@ Runs in the only thread that uses MLX; sleeps while there is nothing to do. Know
 import logging
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from jangtq_coordinator.engine.active_requests import ActiveRequests
 from jangtq_coordinator.engine.commands import Cancel, Command, CommandQueue, Commands, Stop, Submit
@@ -23,9 +23,9 @@ from jangtq_coordinator.metrics.timeline import PassKind
 from jangtq_coordinator.text.answer_text import AnswerText
 from jangtq_coordinator.text.detokenizer import detokenizer_factory
 from jangtq_proto.errors import ContextOverflowError, EngineUnavailableError
+from jangtq_proto.timings import TIMINGS
 
 _log = logging.getLogger("jangtq.engine")
-_RETRY_PAUSE_SECONDS: Final = 0.2
 _Step = TypeVar("_Step", TokenStep, PrefillStep)
 
 
@@ -105,7 +105,7 @@ class StepLoop:
 
     def _take_commands(self) -> bool:
         """Handle new commands; sleep while there is nothing to do. False when the loop should end."""
-        wait_seconds: float | None = _RETRY_PAUSE_SECONDS if self._retry_window.is_tried else 0
+        wait_seconds: float | None = TIMINGS.pass_retry if self._retry_window.is_tried else 0
         if not self._requests and self._deadline is None:
             wait_seconds = None
         for command in self._inbox.take(wait_seconds=wait_seconds):

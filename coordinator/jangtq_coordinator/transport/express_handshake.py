@@ -8,6 +8,7 @@ from typing import Final
 from jangtq_proto.grpc_status import error_of_number
 from jangtq_proto.sockets.frame_socket import FrameSocket
 from jangtq_proto.sockets.socket_options import tune
+from jangtq_proto.timings import TIMINGS
 from jangtq_proto.tls.credentials import Credentials
 from jangtq_proto.wire.frames import OK, greeting, read_answer
 
@@ -26,7 +27,7 @@ class ExpressSettings:
     credentials: Credentials | None = None
     unix_sockets: bool = True
     is_optional: bool = False
-    retry_seconds: float = 5.0
+    retry_seconds: float = TIMINGS.express_retry
 
 
 @dataclass(frozen=True)

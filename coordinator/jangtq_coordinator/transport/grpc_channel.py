@@ -2,16 +2,14 @@
 
 import threading
 import time
-from typing import Final
 
 import grpc
 
 from jangtq_coordinator.transport.tls_probe import check_handshake
 from jangtq_proto.addresses import Address
+from jangtq_proto.timings import TIMINGS
 from jangtq_proto.tls.credentials import Credentials, TlsFiles
 from jangtq_proto.wire.codec import NO_COMPRESSION, message_limit
-
-_LOOK_SECONDS: Final = 1.0
 
 
 class WorkerChannel:
@@ -43,7 +41,7 @@ class WorkerChannel:
         """Whether the files changed since the channel was opened; looks once a second at most."""
         now = time.monotonic()
         if self._credentials is not None and now >= self._look_at:
-            self._look_at = now + _LOOK_SECONDS
+            self._look_at = now + TIMINGS.certificate_check
             self._is_outdated = self._read_files() is not self._files
         return self._is_outdated
 

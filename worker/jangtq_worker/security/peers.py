@@ -5,14 +5,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
 
 from cryptography import x509
 
+from jangtq_proto.timings import TIMINGS
 from jangtq_proto.tls.certificates import refusal
 from jangtq_proto.tls.credentials import Credentials
 
-LOOK_SECONDS: Final = 1.0
 _log = logging.getLogger("jangtq.worker.tls")
 
 
@@ -76,5 +75,5 @@ class Peers:
         return refusal(peer.certificate, self._credentials.current().authorities)
 
     def _watch(self) -> None:
-        while not self._stopped.wait(LOOK_SECONDS):
+        while not self._stopped.wait(TIMINGS.certificate_check):
             self.look()
