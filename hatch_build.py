@@ -85,7 +85,7 @@ EXPERTS = Library(
             "kernel_avx512": AVX512,
             "kernel_avx512_int8": (*AVX512, "-mavx512vbmi", "-mavx512vnni"),
             "dense_avx2": AVX2,
-            "dense_avx512": AVX512,
+            "dense_avx512": (*AVX512, "-mavx512vbmi", "-mavx512vnni"),
         },
         "arm64": {"kernel_neon": (), "kernel_neon_int8": (), "dense_neon": ()},
     },

@@ -29,7 +29,7 @@ EXPERTS: dict[str, dict[str, tuple[str, ...]]] = {
         "kernel_avx512_int8": (*AVX512, "-mavx512vbmi", "-mavx512vnni"),
         "kernel_avx2": ("-mavx2", "-mfma"),
         "kernel_avx2_int8": ("-mavx2", "-mfma"),
-        "dense_avx512": AVX512,
+        "dense_avx512": (*AVX512, "-mavx512vbmi", "-mavx512vnni"),
         "dense_avx2": ("-mavx2", "-mfma"),
     },
     "arm64": {"kernel_neon": (), "kernel_neon_int8": (), "dense_neon": ()},

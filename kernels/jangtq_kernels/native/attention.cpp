@@ -13,6 +13,8 @@ using jangtq::AttentionState;
 using jangtq::kBlockTokens;
 using jangtq::kChunkColumns;
 
+constexpr int64_t kRun = 4;  // neighbouring chunks that one thread takes: each fetches what the next one reads
+
 bool fits(const JangtqAttention& a) {
     if (!jangtq::is_dense(a.keys) || !jangtq::is_dense(a.values)) return false;
     if (a.rows < 0 || a.tokens < 1 || a.kv_heads < 1 || a.heads < 1 || a.heads % a.kv_heads != 0) return false;
@@ -70,10 +72,13 @@ private:
         float* states = pool_.shared.floats(blocks_ * chunks_ * state_floats_);
         pool_.pool.run([&](int64_t thread) {
             jangtq::Scratch& scratch = pool_.by_thread[static_cast<size_t>(thread)];
-            for (int64_t task; pool_.tasks.take(blocks_ * chunks_, task);) {
-                const AttentionBlock block = block_at(task / chunks_);
-                if (task % chunks_ < chunks_of(block))
-                    pool_.dense.attend_chunk(a_, block, task % chunks_, state_at(states + task * state_floats_), scratch);
+            const int64_t runs = (chunks_ + kRun - 1) / kRun;
+            for (int64_t task; pool_.tasks.take(blocks_ * runs, task);) {
+                const int64_t index = task / runs, first = task % runs * kRun;
+                const AttentionBlock block = block_at(index);
+                for (int64_t chunk = first; chunk < std::min(first + kRun, chunks_of(block)); ++chunk)
+                    pool_.dense.attend_chunk(a_, block, chunk,
+                                             state_at(states + (index * chunks_ + chunk) * state_floats_), scratch);
             }
             pool_.pool.meet();
             for (int64_t index; pool_.merges.take(blocks_, index);) {

@@ -24,9 +24,11 @@ inline float exponentiate(float* scores, int64_t count, float& largest) {
     for (int64_t i = 0; i < padded; i += kLanes)
         for (int64_t lane = 0; lane < kLanes; ++lane)
             most[lane] = scores[i + lane] > most[lane] ? scores[i + lane] : most[lane];
-    largest = most[0];
-    for (int64_t lane = 1; lane < kLanes; ++lane) largest = most[lane] > largest ? most[lane] : largest;
-    for (int64_t i = 0; i < padded; ++i) scores[i] = exponential(scores[i] - largest);
+    // Not in the caller's memory, which scores might overlap: else nothing below becomes vectors.
+    float top = most[0];
+    for (int64_t lane = 1; lane < kLanes; ++lane) top = most[lane] > top ? most[lane] : top;
+    for (int64_t i = 0; i < padded; ++i) scores[i] = exponential(scores[i] - top);
+    largest = top;
     for (int64_t i = count; i < padded; ++i) scores[i] = 0.0f;
     for (int64_t i = 0; i < padded; i += kLanes)
         for (int64_t lane = 0; lane < kLanes; ++lane) sums[lane] += scores[i + lane];
@@ -35,17 +37,31 @@ inline float exponentiate(float* scores, int64_t count, float& largest) {
     return sum;
 }
 
+// Keys and values of one chunk as floats. Where they are read as they are stored, values come from memory while keys
+// are multiplied, and the next chunk's keys while values are: else every chunk waits twice.
+struct Chunk {
+    const float* keys;
+    const float* values;
+    int64_t to_values;     // bytes from a key to the value that comes meanwhile, or 0
+    int64_t to_next_keys;  // bytes from a value to the next chunk's key
+};
+
+inline bool is_stored_as_floats(const JangtqAttention& a) {
+    return a.keys.bits == 0 && a.keys.number == JANGTQ_FLOAT32 && a.values.bits == 0 &&
+           a.values.number == JANGTQ_FLOAT32 && a.keys.in == a.values.in;
+}
+
 // One token's heads over the first `count` columns of a chunk.
-inline void attend_token(const JangtqAttention& a, const float* queries, const float* keys, const float* values,
-                         int64_t count, float* scores, const AttentionState& state) {
+inline void attend_token(const JangtqAttention& a, const float* queries, const Chunk& chunk, int64_t count,
+                         float* scores, const AttentionState& state) {
     const int64_t group = a.heads / a.kv_heads, size = a.keys.in;
-    multiply_columns({group, count, size, queries, keys, scores, a.tokens * size, size, kChunkColumns, true, a.scale,
-                      0.0f},
+    multiply_columns({group, count, size, queries, chunk.keys, scores, a.tokens * size, size, kChunkColumns, true,
+                      a.scale, 0.0f, chunk.to_values},
                      0, count);
     for (int64_t head = 0; head < group; ++head)
         state.sums[head] = exponentiate(scores + head * kChunkColumns, count, state.largest[head]);
-    multiply_columns({group, a.values.in, count, scores, values, state.values, kChunkColumns, a.values.in,
-                      a.values.in, false, 1.0f, 0.0f},
+    multiply_columns({group, a.values.in, count, scores, chunk.values, state.values, kChunkColumns, a.values.in,
+                      a.values.in, false, 1.0f, 0.0f, chunk.to_next_keys},
                      0, a.values.in);
 }
 
@@ -57,20 +73,24 @@ void attend_chunk(const JangtqAttention& a, const AttentionBlock& block, int64_t
     float* scores = scratch.floats(group * kChunkColumns + kChunkColumns * (a.keys.in + a.values.in));
     float* key_space = scores + group * kChunkColumns;
     const int64_t row = (block.row * a.kv_heads + block.kv_head) * a.columns + first;
-    const float* keys = rows_as_floats(a.keys, row, row + count, key_space);
-    const float* values = rows_as_floats(a.values, row, row + count, key_space + kChunkColumns * a.keys.in);
+    Chunk stored{rows_as_floats(a.keys, row, row + count, key_space),
+                 rows_as_floats(a.values, row, row + count, key_space + kChunkColumns * a.keys.in), 0, 0};
+    if (is_stored_as_floats(a) && block.tokens == 1) {
+        stored.to_values = (stored.values - stored.keys) * static_cast<int64_t>(sizeof(float));
+        stored.to_next_keys = kChunkColumns * a.keys.in * static_cast<int64_t>(sizeof(float)) - stored.to_values;
+    }
     for (int64_t t = 0; t < block.tokens; ++t) {
         const int64_t seen = std::min(kChunkColumns, jangtq::columns_seen(a, block, t) - first);
         if (seen <= 0) continue;
         const int64_t head = block.row * a.heads + block.kv_head * group;
         const float* queries = a.queries + (head * a.tokens + block.token + t) * a.keys.in;
-        attend_token(a, queries, keys, values, seen, scores,
+        attend_token(a, queries, stored, seen, scores,
                      {state.largest + t * group, state.sums + t * group, state.values + t * group * a.values.in});
     }
 }
 
-inline void merge_query(float& largest, float& sum, float* values, float next_largest, float next_sum,
-                        const float* next, int64_t size) {
+inline void merge_query(float& largest, float& sum, float* __restrict values, float next_largest, float next_sum,
+                        const float* __restrict next, int64_t size) {
     const float most = next_largest > largest ? next_largest : largest;
     const float kept = exponential(largest - most), added = exponential(next_largest - most);
     largest = most;

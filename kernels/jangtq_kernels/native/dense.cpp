@@ -10,7 +10,7 @@ namespace {
 
 using jangtq::DensePart;
 
-constexpr int64_t kFewRows = 4;  // that one thread adds up, before the others are woken
+constexpr int64_t kFewRows = 4;  // that one thread prepares, before the others are woken
 
 // Below, waking a thread takes longer than it saves: a few microseconds of reading.
 constexpr int64_t kLeastShared = 128 * 1024;
@@ -35,10 +35,10 @@ public:
         pool_.rows.reset();
         pool_.tasks.reset();
         const bool few = call_.row_count <= kFewRows;
-        if (few) add_up_rows();
+        if (few) prepare_rows();
         const auto work = [&](int64_t thread) {
             if (!few) {
-                add_up_rows();
+                prepare_rows();
                 pool_.pool.meet();
             }
             for (int64_t task; pool_.tasks.take(count_, task);)
@@ -60,16 +60,16 @@ private:
                 scratch.floats(jangtq::dense_scratch_floats(call_.matrices[index]));
         const JangtqDense& m = call_.matrices[first_];
         if (m.bits == 0) return;
-        sums_a_row_ = jangtq::padded_groups(m.in / m.group);
-        group_sums_ = pool_.group_sums.floats(call_.row_count * sums_a_row_);
+        prepared_floats_ = pool_.dense.prepared_floats(m.in, m.group);
+        prepared_ = pool_.prepared.floats(call_.row_count * prepared_floats_);
     }
 
     // By whoever calls it, together.
-    void add_up_rows() {
+    void prepare_rows() {
         const JangtqDense& m = call_.matrices[first_];
         if (m.bits == 0) return;
         for (int64_t row; pool_.rows.take(call_.row_count, row);)
-            pool_.dense.add_up_groups(call_.rows + row * m.in, m.in, m.group, group_sums_ + row * sums_a_row_);
+            pool_.dense.prepare(call_.rows + row * m.in, m.in, m.group, prepared_ + row * prepared_floats_);
     }
 
     DensePart part(int64_t task) const {
@@ -77,20 +77,20 @@ private:
         for (; task >= tasks_of(call_.matrices[index]); ++index) task -= tasks_of(call_.matrices[index]);
         const JangtqDense& m = call_.matrices[index];
         const int64_t step = jangtq::columns_a_task(m);
-        return {m, call_.rows, group_sums_, call_.row_count, call_.products[index], task * step,
+        return {m, call_.rows, prepared_, prepared_floats_, call_.row_count, call_.products[index], task * step,
                 std::min((task + 1) * step, m.out)};
     }
 
     JangtqPool& pool_;
     const JangtqDenseCall& call_;
     const int64_t first_, last_;
-    float* group_sums_ = nullptr;
-    int64_t sums_a_row_ = 0;
+    float* prepared_ = nullptr;
+    int64_t prepared_floats_ = 0;
     int64_t count_ = 0;
     int64_t work_ = 0;  // multiplications
 };
 
-// Rows are added up for a group size, or not at all for plain numbers.
+// Rows are prepared for a group size, or not at all for plain numbers.
 bool want_same_rows(const JangtqDense& a, const JangtqDense& b) {
     return (a.bits == 0) == (b.bits == 0) && (a.bits == 0 || a.group == b.group);
 }

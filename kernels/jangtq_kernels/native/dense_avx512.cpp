@@ -6,6 +6,6 @@
 
 namespace jangtq::avx512 {
 
-const DenseKernel dense{add_up_groups, multiply_part, look_up, attend_chunk, merge, finish};
+const DenseKernel dense{prepared_floats, prepare, multiply_part, look_up, attend_chunk, merge, finish};
 
 }

@@ -13,11 +13,12 @@ namespace jangtq {
 inline int64_t padded_groups(int64_t groups) { return (groups + 15) / 16 * 16; }
 
 // Columns `first` to `last` - 1 of the products of rows [rows][matrix.in] with a matrix, into [rows][matrix.out].
-// group_sums: of the rows' groups, [rows][groups, padded], for matrices of codes.
+// prepared: the rows as `prepare` leaves them, for matrices of codes.
 struct DensePart {
     const JangtqDense& matrix;
     const float* rows;
-    const float* group_sums;
+    const float* prepared;  // [rows][prepared_floats]
+    int64_t prepared_floats;
     int64_t row_count;
     float* products;
     int64_t first, last;
@@ -50,10 +51,11 @@ inline int64_t columns_a_task(const JangtqDense& matrix) {
     return fitting < 4 ? 4 : fitting;
 }
 
-// What `multiply` wants of scratch memory: columns as floats, or scales and biases of four columns.
+// What `multiply` wants of scratch memory: columns as floats, or scales and biases of four
+// columns, and four rows' own scales.
 inline int64_t dense_scratch_floats(const JangtqDense& matrix) {
     if (matrix.bits == 0) return matrix.in * columns_a_task(matrix);
-    return 2 * 4 * padded_groups(matrix.in / matrix.group);
+    return 6 * 4 * padded_groups(matrix.in / matrix.group);
 }
 
 inline int64_t queries_of(const JangtqAttention& a, const AttentionBlock& block) {
@@ -61,7 +63,9 @@ inline int64_t queries_of(const JangtqAttention& a, const AttentionBlock& block)
 }
 
 struct DenseKernel {
-    void (*add_up_groups)(const float* numbers, int64_t in, int64_t group, float* sums);
+    // What `multiply` wants of a row beside its numbers, or in place of them.
+    int64_t (*prepared_floats)(int64_t in, int64_t group);
+    void (*prepare)(const float* numbers, int64_t in, int64_t group, float* prepared);
     void (*multiply)(const DensePart&, Scratch&);
     void (*look_up)(const JangtqDense&, int64_t row, float* numbers);
     // One chunk of columns on its own; tokens that do not see it leave their state alone.

@@ -18,7 +18,7 @@ std::vector<Isa> available_isas() {
         const bool has_bytes = __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
         isas.push_back({"avx512", jangtq::avx512::forward,
                         has_bytes ? jangtq::avx512_int8::forward : jangtq::avx2_int8::forward,
-                        &jangtq::avx512::dense});
+                        has_bytes ? &jangtq::avx512::dense : &jangtq::avx2::dense});
     }
     if (jangtq::has_avx2())
         isas.push_back({"avx2", jangtq::avx2::forward, jangtq::avx2_int8::forward, &jangtq::avx2::dense});

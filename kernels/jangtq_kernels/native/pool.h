@@ -33,7 +33,7 @@ struct JangtqPool {
     jangtq::Plan plan;
     std::vector<jangtq::Scratch> by_thread;
     std::vector<jangtq::Scratch> states;
-    jangtq::Scratch group_sums, shared;
+    jangtq::Scratch prepared, shared;
     jangtq::TaskCounter rows, tasks, merges;
     std::mutex turn;  // calls of one pool take turns, whatever threads they come from
 };

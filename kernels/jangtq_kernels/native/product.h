@@ -15,6 +15,8 @@ struct Product {
     int64_t a_stride, b_stride, c_stride;
     bool turned;
     float scale, keep;
+    // Bytes from a number of b to what is wanted soon and comes from memory meanwhile; 0 where nothing is.
+    int64_t ahead = 0;
 };
 
 // Columns first .. last - 1 of all rows; `first` is a multiple of kColumnStep. A number of c depends on its row

@@ -14,6 +14,15 @@ inline void widen_numbers(const void* numbers, int64_t type, int64_t first, int6
         return;
     }
     const uint16_t* halves = static_cast<const uint16_t*>(numbers) + first;
+#if defined(JANGTQ_AVX512)
+    if (type == JANGTQ_FLOAT16) {
+        for (int64_t i = 0; i < count; i += kWidth) {
+            const __mmask16 mask = first_lanes(count - i < kWidth ? count - i : kWidth);
+            _mm512_mask_storeu_ps(widened + i, mask, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, halves + i)));
+        }
+        return;
+    }
+#endif
     if (type == JANGTQ_FLOAT16)
         for (int64_t i = 0; i < count; ++i) widened[i] = widen(halves[i]);
     else
