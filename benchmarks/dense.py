@@ -1,12 +1,13 @@
 """How near dense products and attention of one row come to the speed at which this machine reads memory.
 
-Run as `python -m benchmarks.dense [--write]`. Matrices and KV caches take turns, so that each comes from memory.
-Every figure is the median of what was read beside it in the same run.
+Run as `python -m benchmarks.dense [--write]`. Matrices and KV caches take turns, so that each comes from
+memory. Every figure is the median of what was read beside it in the same run.
 """
 
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def measure_products(peaks: MachinePeaks, threads: int) -> list[str]:
     for bits in (8, 6, 4):
         nbytes = OUT * (IN * bits // 8 + IN // GROUP * 4)
         matrices = [random_matrix(bits, seed) for seed in range(-(-TURNS_BYTES // nbytes))]
-        calls = [lambda each=each: kernels.multiply_in_place(row, each) for each in matrices]  # type: ignore[misc]
+        calls = [partial(kernels.multiply_in_place, row, each) for each in matrices]
         rate, share = share_of_reading(peaks, calls, nbytes, threads)
         lines.append(f"| one row times {OUT} x {IN}, {bits} bits | {threads} | {rate:.1f} | {share:.0%} |")
     return lines
@@ -77,12 +78,11 @@ def measure_attention(peaks: MachinePeaks, threads: int) -> list[str]:
             [KvColumns((random.standard_normal(shape, dtype=np.float32),)) for _ in range(2)]
             for _ in range(max(2, TURNS_BYTES // nbytes))
         ]
-        calls = [
-            lambda each=each: kernels.attend(queries, *each, lengths=[length], scale=0.09)  # type: ignore[misc]
-            for each in layers
-        ]
+        calls = [partial(kernels.attend, queries, *each, lengths=[length], scale=0.09) for each in layers]
         rate, share = share_of_reading(peaks, calls, nbytes, threads)
-        lines.append(f"| attention of one row over {length:,} tokens | {threads} | {rate:.1f} | {share:.0%} |")
+        lines.append(
+            f"| attention of one row over {length:,} tokens | {threads} | {rate:.1f} | {share:.0%} |"
+        )
     return lines
 
 
