@@ -76,7 +76,7 @@ class ModelConfig:
         return self.hidden_size if projection is Projection.DOWN else self.intermediate_size
 
     def matrix_format(self, name: str) -> AffineFormat | None:
-        """How a matrix outside the routed experts is stored; the router's is plain unless it is said."""
+        """How a matrix outside the routed experts is stored. The router's is plain unless declared."""
         return self.matrix_formats.get(name, None if name.endswith(".gate") else self.affine)
 
 

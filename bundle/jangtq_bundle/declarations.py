@@ -41,7 +41,7 @@ class DeclaredAffine:
 
 
 def declared_bits(config: Members, jang_config: Members) -> tuple[DeclaredBits, ...]:
-    """What is said about routed experts, the more reliable first."""
+    """All declarations about routed experts, the most reliable first."""
     return (
         *_mxtq_bits(JANG_CONFIG_FILE, jang_config),
         *_mxtq_bits(CONFIG_FILE, config),

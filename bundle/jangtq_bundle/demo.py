@@ -1,8 +1,8 @@
 """The demo bundle: a random MiniMax-M2 model of a few megabytes, the same on every run. Serves nothing."""
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,9 @@ from jangtq_bundle.byte_tokenizer import (
 from jangtq_bundle.metadata import WriteOptions
 from jangtq_bundle.vocabulary import moe_prefix
 from jangtq_bundle.writing.writer import DenseModel, write_bundle
+from jangtq_proto.command_line import CommandLine
 from jangtq_proto.errors import JangtqError
+from jangtq_proto.options import Option, Settings
 
 NAME: Final = "jangtq-demo"
 _SEED: Final = 20_250_101
@@ -53,6 +55,15 @@ CONFIG: Final[Mapping[str, object]] = {
 }
 
 
+@dataclass(frozen=True)
+class DemoBundleSettings(Settings):
+    """Where to write it."""
+
+    directory: Path = field(
+        metadata=Option("directory", placeholder="DIR", help="a new or empty directory").metadata
+    )
+
+
 def write_demo_bundle(path: Path) -> None:
     """Write the bundle to a new or empty directory; takes seconds. Raises JangtqError."""
     model = DenseModel(CONFIG, _random_weights(), tokenizer_files())
@@ -61,11 +72,15 @@ def write_demo_bundle(path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m jangtq_bundle.demo DIR`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jangtq_bundle.demo", description="Write the demo bundle."
+    program = "python -m jangtq_bundle.demo"
+    line = CommandLine(
+        program,
+        DemoBundleSettings,
+        description="Write the demo bundle.",
+        examples=(f"{program} ~/demo-bundle",),
+        arguments="DIR",
     )
-    parser.add_argument("directory", type=Path, metavar="DIR", help="a new or empty directory")
-    path: Path = parser.parse_args(arguments).directory
+    path = line.read(arguments)[DemoBundleSettings].directory
     try:
         write_demo_bundle(path)
     except JangtqError as error:

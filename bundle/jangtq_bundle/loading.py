@@ -1,4 +1,4 @@
-"""Experts from a bundle onto a device, a layer at a time. Knows who asks neither by name nor by wire."""
+"""Loads experts from a bundle onto a device, one layer at a time. Knows no cluster and no transport."""
 
 import ctypes
 import sys

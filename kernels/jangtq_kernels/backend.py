@@ -72,10 +72,10 @@ class LoadedLayer(Protocol):
 
 @dataclass(frozen=True)
 class NativeLayer:
-    """How native code asks a layer, in whatever thread and without the interpreter.
+    """The addresses by which native code calls a layer, in any thread and without the interpreter.
 
-    forward: the address of a function as `jangtq_forward` of native/experts.h; `prefill` is nothing to it.
-    pool, layer: the addresses that it takes first, good as long as the layer lives.
+    forward: address of a function like `jangtq_forward` of native/experts.h, which ignores `prefill`.
+    pool, layer: its first two arguments, valid as long as the layer lives.
     """
 
     forward: int

@@ -12,8 +12,8 @@ Floating-point sums depend on their order, and so on which worker holds which ex
    2^31 - 128 at most: neither their sum nor any part of it leaves int32.
 4. Sums of integers and maxima are the same for every order and every grouping. So is the finest exponent of
    all answers of a row, the largest of those of any parts of them, and so is their sum on a given grid.
-5. Whoever asks chooses e from values of the row and from that finest exponent of all its answers, never from
-   their places. Then the sum times 2^e is the same to the bit wherever experts are.
+5. The coordinator chooses e from the values of the row and from the finest exponent of all its answers, never
+   from the placement. Then the sum times 2^e has the same bits for every placement.
 
 COARSEST is the largest e for which (2^31 - 128) * 2^e is a float32. Larger answers are refused.
 """
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SLOTS = 32
-"""The most answers that a row's sum may have, over all holders together."""
+"""The most answers in a row's sum, over all workers together."""
 
 FINEST, COARSEST = -126, 97
 

@@ -3,7 +3,8 @@
 import argparse
 import difflib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from typing import NoReturn, TypeVar, cast
 
@@ -70,12 +71,37 @@ class CommandLine(argparse.ArgumentParser):
         )
 
 
+@dataclass(frozen=True)
+class Command:
+    """One command of a program: what it is for, its options, and what runs it.
+
+    run: imports what the command needs, so that no other command waits for it.
+    arguments: what its usage shows before [OPTIONS].
+    """
+
+    description: str
+    examples: Sequence[str]
+    settings: tuple[type[Settings], ...]
+    run: Callable[[Chosen], None]
+    arguments: str = ""
+
+
 class Program:
     """A program with commands, each of which has options of its own."""
 
-    def __init__(self, line: CommandLine, commands: Mapping[str, CommandLine]) -> None:
-        self._line = line
-        self._commands = commands
+    def __init__(
+        self, prog: str, commands: Mapping[str, Command], *, description: str, examples: Sequence[str]
+    ) -> None:
+        width = max(map(len, commands))
+        listed = "\n".join(f"  {name:{width}}  {command.description}" for name, command in commands.items())
+        self._line = CommandLine(
+            prog,
+            description=f"{description}\n\ncommands:\n{listed}",
+            examples=examples,
+            arguments="COMMAND",
+        )
+        add_version(self._line)
+        self._commands = {name: _line_of(f"{prog} {name}", command) for name, command in commands.items()}
 
     def read(self, arguments: Sequence[str] | None = None) -> tuple[str, Chosen]:
         """The command's name and its settings. Ends the process for `--help`, and after mistakes."""
@@ -88,6 +114,16 @@ class Program:
         if name not in self._commands:
             self._line.error(f"unknown command {name}{_meant(name, self._commands)}")
         return name, self._commands[name].read(given[1:])
+
+
+def _line_of(prog: str, command: Command) -> CommandLine:
+    return CommandLine(
+        prog,
+        *command.settings,
+        description=f"{command.description[0].upper()}{command.description[1:]}.",
+        examples=command.examples,
+        arguments=command.arguments,
+    )
 
 
 class ShowVersion(argparse.Action):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from jangtq_proto.command_line import CommandLine, Program, add_version
+from jangtq_proto.command_line import Command, Program
 from jangtq_proto.options import Option, Settings
 
 
@@ -15,10 +15,17 @@ class Greeting(Settings):
 
 
 def program() -> Program:
-    line = CommandLine("try", description="Tries.", examples=("try greet",), arguments="COMMAND")
-    add_version(line)
-    greet = CommandLine("try greet", Greeting, description="Greets.", examples=(), arguments="--name TEXT")
-    return Program(line, {"greet": greet})
+    greet = Command("greets", (), (Greeting,), lambda given: None, arguments="--name TEXT")
+    return Program("try", {"greet": greet}, description="Tries.", examples=("try greet",))
+
+
+def test_the_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        program().read(["--help"])
+    assert "Tries.\n\ncommands:\n  greet  greets\n" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        program().read(["greet", "--help"])
+    assert "\n\nGreets.\n" in capsys.readouterr().out
 
 
 def test_a_command_has_its_settings() -> None:

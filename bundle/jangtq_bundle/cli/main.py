@@ -2,8 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 from jangtq_bundle.cli.command_settings import (
@@ -14,23 +13,11 @@ from jangtq_bundle.cli.command_settings import (
     VerifySettings,
 )
 from jangtq_kernels.errors import BackendMissingError
-from jangtq_proto.command_line import Chosen, CommandLine, Program, add_version
+from jangtq_proto.command_line import Chosen, Command, Program
 from jangtq_proto.errors import JangtqError
-from jangtq_proto.options import Settings
 
 _PROGRAM: Final = "jangtq-bundle"
 _MODEL: Final = "JANGQ-AI/MiniMax-M2.7-JANGTQ"
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command: what it is for, its options, and what runs it. Each imports only what it needs."""
-
-    description: str
-    examples: tuple[str, ...]
-    settings: type[Settings]
-    run: Callable[[Chosen], None]
-    arguments: str
 
 
 def _get(given: Chosen) -> None:
@@ -67,7 +54,7 @@ COMMANDS: Final = {
     "get": Command(
         "fetch a published bundle, or the part that one machine needs",
         (f"{_PROGRAM} get {_MODEL} --experts 0-127", f"{_PROGRAM} get {_MODEL} --coordinator --to ~/minimax"),
-        GetSettings,
+        (GetSettings,),
         _get,
         "ORG/NAME",
     ),
@@ -77,7 +64,7 @@ COMMANDS: Final = {
             f"{_PROGRAM} slice ~/MiniMax-M2.7-JANGTQ ~/worker-a --experts 0-127",
             f"{_PROGRAM} slice ~/MiniMax-M2.7-JANGTQ ~/coordinator --coordinator",
         ),
-        SliceSettings,
+        (SliceSettings,),
         _slice,
         "DIR OUT",
     ),
@@ -87,21 +74,21 @@ COMMANDS: Final = {
             f"{_PROGRAM} convert ~/MiniMax-M2.7 ~/MiniMax-M2.7-JANGTQ",
             f"{_PROGRAM} convert ~/MiniMax-M2.7 ~/MiniMax-M2.7-JANGTQ_K --profile JANGTQ_K",
         ),
-        ConvertSettings,
+        (ConvertSettings,),
         _convert,
         "SRC OUT",
     ),
     "verify": Command(
         "read every byte of a bundle and check shapes, norms, codebooks and hashes",
         (f"{_PROGRAM} verify ~/MiniMax-M2.7-JANGTQ", f"{_PROGRAM} verify ~/out --source ~/MiniMax-M2.7"),
-        VerifySettings,
+        (VerifySettings,),
         _verify,
         "DIR",
     ),
     "info": Command(
         "say what a bundle holds and how much memory a split of it takes",
         (f"{_PROGRAM} info ~/MiniMax-M2.7-JANGTQ", f"{_PROGRAM} info ~/worker-a"),
-        InfoSettings,
+        (InfoSettings,),
         _info,
         "DIR",
     ),
@@ -109,28 +96,12 @@ COMMANDS: Final = {
 
 
 def program() -> Program:
-    """The commands and their options."""
-    width = max(map(len, COMMANDS))
-    listed = "\n".join(f"  {name:{width}}  {command.description}" for name, command in COMMANDS.items())
-    line = CommandLine(
-        _PROGRAM,
-        description=f"Get, make, check and cut bundles of JANGTQ models.\n\ncommands:\n{listed}",
-        examples=tuple(command.examples[0] for command in COMMANDS.values()),
-        arguments="COMMAND",
-    )
-    add_version(line)
+    """`jangtq-bundle` with its commands."""
     return Program(
-        line,
-        {
-            name: CommandLine(
-                f"{_PROGRAM} {name}",
-                command.settings,
-                description=f"{command.description[0].upper()}{command.description[1:]}.",
-                examples=command.examples,
-                arguments=command.arguments,
-            )
-            for name, command in COMMANDS.items()
-        },
+        _PROGRAM,
+        COMMANDS,
+        description="Get, make, check and cut bundles of JANGTQ models.",
+        examples=tuple(command.examples[0] for command in COMMANDS.values()),
     )
 
 

@@ -1,1 +1,1 @@
-"""Hugging Face checkpoints of MiniMax-M2 into JANGTQ bundles, tensor by tensor."""
+"""Converts Hugging Face checkpoints of MiniMax-M2 to JANGTQ bundles, tensor by tensor."""

@@ -1,4 +1,4 @@
-"""A Hugging Face checkpoint: its tensors by name, as float32 or as stored. Knows no format of ours."""
+"""Reads tensors of a Hugging Face checkpoint by name, as float32 or as stored. Knows no JANGTQ format."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

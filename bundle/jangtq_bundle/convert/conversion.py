@@ -1,4 +1,4 @@
-"""A checkpoint into a bundle: shard by shard, on all cores, and on from where it was interrupted."""
+"""Converts a checkpoint to a bundle, shard by shard on all cores. An interrupted conversion continues."""
 
 import hashlib
 import json

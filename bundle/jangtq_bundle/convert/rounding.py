@@ -1,4 +1,4 @@
-"""How a matrix becomes codes and norms: values to the nearest centroid, norms that keep a row's gain."""
+"""Encodes a matrix as codes and norms: nearest centroids, and norms that keep each row's gain."""
 
 from typing import Final, Protocol
 

@@ -1,4 +1,4 @@
-"""What becomes of each tensor of a checkpoint: copied, quantized by MLX, or encoded as experts."""
+"""Decides for each tensor of a checkpoint: copy it, quantize it by MLX, or encode it as experts."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -1,1 +1,1 @@
-"""Bundles on the Hugging Face hub: only the bytes that one machine needs, into a slice of its own."""
+"""Fetches bundles from the Hugging Face hub: only the bytes that one machine needs, as a slice."""

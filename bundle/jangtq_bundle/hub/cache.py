@@ -1,4 +1,4 @@
-"""Where fetched bundles lie: in the hub's own cache, a slice for each part that was asked for."""
+"""Places fetched bundles in the hub's own cache, one slice for each requested part."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing

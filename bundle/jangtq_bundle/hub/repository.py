@@ -1,4 +1,4 @@
-"""A model repository of the hub at one revision: its files, and ranges of them. Knows no tensor."""
+"""Reads files, and byte ranges of files, of a hub repository at one revision. Knows no tensor."""
 
 import hashlib
 import time

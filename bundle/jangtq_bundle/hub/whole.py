@@ -1,4 +1,4 @@
-"""A whole repository into a directory: file by file, each checked against the hub's digest."""
+"""Downloads a whole repository, file by file, and checks each file against the hub's digest."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,1 +1,1 @@
-"""Judges bundles: every byte against its hash, and matrices against the checkpoint they were made of."""
+"""Judges bundles: every byte against its hash, and matrices against the original checkpoint."""

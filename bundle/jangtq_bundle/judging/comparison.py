@@ -1,4 +1,4 @@
-"""A bundle held against the checkpoint it was made of: error and gain of each kind of matrix."""
+"""Compares a bundle with its original checkpoint: error and gain of each kind of matrix."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Every byte of a bundle read and judged: hashes, norms, and with the source the error of each matrix."""
+"""Reads every byte of a bundle and checks hashes and norms; with the source, the error of each matrix."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""Parts of a bundle for one machine: some experts, or all but the experts, in a directory of their own."""
+"""Makes slices: a directory with the part of a bundle for one machine, experts or everything else."""

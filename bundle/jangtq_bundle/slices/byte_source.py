@@ -1,4 +1,4 @@
-"""Where a slice's bytes come from: ranges of named files. Knows no tensor."""
+"""The sources of a slice's bytes: ranges of named files, local or remote. Knows no tensor."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which bytes of a bundle's files a slice takes, and where they go. Reads nothing."""
+"""Plans which bytes of a bundle a slice copies, and to which places. Reads no tensor data."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

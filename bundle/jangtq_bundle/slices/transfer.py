@@ -1,4 +1,4 @@
-"""Runs the plan of a slice: reads ranges side by side, checks what came, and goes on where it was cut."""
+"""Executes a slice plan: reads ranges in parallel, checks them, and continues after an interruption."""
 
 import threading
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""One dense tensor into the tensors that a bundle stores for it. Writes no file."""
+"""Encodes one dense tensor as the tensors that a bundle stores for it. Writes no file."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""One planned safetensors file while it is written, by several threads and at any place. Knows no model."""
+"""A planned safetensors file that several threads write, at any position. Knows no model."""
 
 import hashlib
 import json

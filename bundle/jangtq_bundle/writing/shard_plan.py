@@ -1,4 +1,4 @@
-"""Which tensor goes to which safetensors file and where, known before a byte is written. Opens no file."""
+"""Plans the file and the position of each tensor before a byte is written. Opens no file."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Tensors into numbered safetensors files with an index. Knows no model."""
+"""Writes tensors to numbered safetensors files with an index. Knows no model."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A bundle that is being written: shards take their names one by one, and an interrupted run goes on."""
+"""A bundle while it is written: finished shards get their names, so that an interrupted run continues."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence

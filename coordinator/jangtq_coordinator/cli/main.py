@@ -1,8 +1,7 @@
 """`jangtq-coord`: the command line of the coordinator."""
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 from jangtq_coordinator import logs
@@ -18,24 +17,12 @@ from jangtq_coordinator.cli.command_settings import (
 )
 from jangtq_coordinator.config import ClusterSettings, ServeSettings
 from jangtq_kernels.errors import BackendMissingError
-from jangtq_proto.command_line import Chosen, CommandLine, Program, add_version
+from jangtq_proto.command_line import Chosen, Command, Program
 from jangtq_proto.errors import JangtqError
 from jangtq_proto.open_files import raise_open_files
-from jangtq_proto.options import Settings
 
 _PROGRAM: Final = "jangtq-coord"
 _MODEL: Final = "--model ~/MiniMax-M2.7-JANGTQ"
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command: what it is for, its options, and what runs it. Each imports only what it needs."""
-
-    description: str
-    examples: tuple[str, ...]
-    settings: tuple[type[Settings], ...]
-    run: Callable[[Chosen], None]
-    arguments: str = ""
 
 
 def _serve(given: Chosen) -> None:
@@ -187,11 +174,10 @@ COMMANDS: Final = {
 
 def program() -> Program:
     """`jangtq-coord` with its commands."""
-    width = max(map(len, COMMANDS))
-    names = "\n".join(f"  {name:{width}}  {command.description}" for name, command in COMMANDS.items())
-    line = CommandLine(
+    return Program(
         _PROGRAM,
-        description=f"Run a JANGTQ model whose routed experts live in workers.\n\ncommands:\n{names}",
+        COMMANDS,
+        description="Run a JANGTQ model whose routed experts live in workers.",
         examples=(
             f"{_PROGRAM} certs DIR --workers 10.0.0.1,10.0.0.2",
             *COMMANDS["serve"].examples,
@@ -199,19 +185,6 @@ def program() -> Program:
             *COMMANDS["drain"].examples[:1],
             f"{_PROGRAM} COMMAND --help",
         ),
-        arguments="COMMAND",
-    )
-    add_version(line)
-    return Program(line, {name: _line_of(name, command) for name, command in COMMANDS.items()})
-
-
-def _line_of(name: str, command: Command) -> CommandLine:
-    return CommandLine(
-        f"{_PROGRAM} {name}",
-        *command.settings,
-        description=f"{command.description[0].upper()}{command.description[1:]}.",
-        examples=command.examples,
-        arguments=command.arguments,
     )
 
 

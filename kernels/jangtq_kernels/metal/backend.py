@@ -71,7 +71,7 @@ class MetalBackend:
 
 
 class MetalLayer:
-    """One layer's experts in device memory. Calls take turns, whatever threads they come from."""
+    """One layer's experts in device memory. Calls from several threads run one after the other."""
 
     def __init__(self, kernels: _Kernels, rotate: Rotation, weights: ExpertWeights) -> None:
         self._kernels = kernels

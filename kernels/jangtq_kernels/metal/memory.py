@@ -32,7 +32,7 @@ class MetalMemory:
 
 
 def wire_memory() -> MetalMemory:
-    """Have MLX wire whatever this process holds, up to what macOS allows, and say so in the log."""
+    """Let MLX wire the memory of this process, up to the limit of macOS, and log the limit."""
     recommended = int(mx.device_info()["max_recommended_working_set_size"])
     mx.set_wired_limit(recommended)
     memory = MetalMemory(recommended, wired=recommended)

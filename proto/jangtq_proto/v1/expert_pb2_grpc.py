@@ -65,36 +65,36 @@ class ExpertServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Describe(self, request, context):
-        """Says what the worker holds. Asked once a connection, before any call.
+        """Describes the worker. A coordinator calls it once for each connection, before any expert call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Forward(self, request_iterator, context):
-        """One stream a coordinator, open for as long as both live. Answers come in the order of the calls.
+        """Carries expert calls and their answers, one stream for each coordinator. Answers come in the order of the calls.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def OpenExpress(self, request, context):
-        """Hands out the way to one express connection: a socket that carries expert calls and answers as frames.
+        """Returns the address and the ticket of one express connection: a socket that carries the same frames.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TakeOver(self, request, context):
-        """Asks the worker to hold more experts. They are loaded while it serves, and Describe tells when they are there.
+        """Starts to load more experts while the worker serves. Describe lists them once they are loaded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GiveBack(self, request, context):
-        """Asks the worker to let go of what it took over, as far as these experts are all of one take-over. Describe tells
-        so at once; calls for them are answered for some seconds more.
+        """Drops experts that the worker took over. The ranges must be all experts of one or more take-overs. Describe omits
+        them at once; the worker answers calls for them for some seconds more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
