@@ -3,10 +3,10 @@
 from contextlib import suppress
 
 from jangtq_kernels.blas import stand_before_mlx
-from jangtq_kernels.command_buffers import lift_limit
+from jangtq_kernels.command_buffers import suit_layers
 from jangtq_kernels.errors import BackendMissingError
 
-lift_limit()
+suit_layers()
 # Here, because any module of this package may import MLX first. Loading a model reports a failure.
 with suppress(BackendMissingError):
     stand_before_mlx()

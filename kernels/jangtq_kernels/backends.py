@@ -4,7 +4,7 @@ import logging
 import sys
 
 from jangtq_kernels.backend import ACTIVATIONS, Backend
-from jangtq_kernels.command_buffers import lift_limit
+from jangtq_kernels.command_buffers import suit_layers
 from jangtq_kernels.errors import BackendMissingError, KernelInputError, StaleLibraryError
 from jangtq_kernels.reference import ReferenceBackend
 
@@ -64,7 +64,7 @@ def _open_best(threads: int | None) -> Backend:
 def _open_metal() -> Backend:
     if sys.platform != "darwin":
         raise BackendMissingError(f"device metal: Metal exists on macOS only, this is {sys.platform}")
-    lift_limit()
+    suit_layers()
     from jangtq_kernels.metal.backend import MetalBackend
     from jangtq_kernels.metal.memory import wire_memory
 

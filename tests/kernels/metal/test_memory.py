@@ -7,7 +7,7 @@ import sys
 import mlx.core as mx
 import pytest
 
-from jangtq_kernels.command_buffers import MEGABYTES, VARIABLE, lift_limit
+from jangtq_kernels.command_buffers import DEFAULTS, suit_layers
 from jangtq_kernels.metal.memory import limit_cache, wire_memory
 
 
@@ -23,6 +23,9 @@ def test_as_much_is_wired_as_macos_allows(
     assert "up to 48.0 GiB of GPU memory are wired, of 48.0 GiB that macOS allows" in caplog.text
 
 
+VARIABLE = "MLX_MAX_MB_PER_BUFFER"
+
+
 def test_a_worker_keeps_few_unused_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[int] = []
     monkeypatch.setattr(mx, "set_cache_limit", limits.append)
@@ -32,9 +35,9 @@ def test_a_worker_keeps_few_unused_buffers(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_limit_that_the_user_chose_stays() -> None:
     chosen, empty = {VARIABLE: "100"}, dict[str, str]()
-    lift_limit(chosen)
-    lift_limit(empty)
-    assert (chosen, empty) == ({VARIABLE: "100"}, {VARIABLE: MEGABYTES})
+    suit_layers(chosen)
+    suit_layers(empty)
+    assert empty == DEFAULTS and chosen == {**DEFAULTS, VARIABLE: "100"}
 
 
 def test_the_coordinator_lifts_the_limit_before_mlx_is_imported() -> None:
@@ -50,4 +53,4 @@ def test_the_coordinator_lifts_the_limit_before_mlx_is_imported() -> None:
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=clean, check=True
     )
-    assert done.stdout.split("\n")[0] == f"mlx with {MEGABYTES}"
+    assert done.stdout.split("\n")[0] == f"mlx with {DEFAULTS[VARIABLE]}"
