@@ -16,6 +16,7 @@ from jangtq_bundle.extension import Extension
 from jangtq_bundle.holdings import Holdings
 from jangtq_bundle.loading import check_kernels, load_layers
 from jangtq_bundle.opening import open_model
+from jangtq_kernels.apple import ask_for_fast_cores
 from jangtq_kernels.backend import Backend, LoadedLayer
 from jangtq_kernels.backends import open_backend
 from jangtq_proto.addresses import Address
@@ -188,7 +189,7 @@ class WorkerServer:
         limit = message_limit(self._bundle.config.hidden_size)
         threads = self._settings.max_streams + _CONTROL_THREADS
         server = grpc.server(
-            ThreadPoolExecutor(threads, thread_name_prefix="stream"),
+            ThreadPoolExecutor(threads, thread_name_prefix="stream", initializer=ask_for_fast_cores),
             maximum_concurrent_rpcs=threads + _CONTROL_THREADS,
             interceptors=[PeerCheck(self._peers)] if self._peers else [],
             options=[

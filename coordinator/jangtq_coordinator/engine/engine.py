@@ -22,6 +22,7 @@ from jangtq_coordinator.engine.step_loop import StepLoop
 from jangtq_coordinator.engine.streams import GenerationStream
 from jangtq_coordinator.kv.prefix_cache import open_prompt_cache
 from jangtq_coordinator.kv.storage import plan_kv
+from jangtq_kernels.apple import ask_for_fast_cores
 from jangtq_proto.errors import CoverageError, EngineUnavailableError, QueueFullError
 from jangtq_proto.timings import TIMINGS
 
@@ -143,6 +144,7 @@ class Engine:
         self._commands.put(Cancel(stream))
 
     def _run(self) -> None:
+        ask_for_fast_cores()
         try:
             steps = self._load_steps()
             if steps is not None:

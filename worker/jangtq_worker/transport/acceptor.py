@@ -7,6 +7,8 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 
+from jangtq_kernels.apple import ask_for_fast_cores
+
 _PAUSE_SECONDS = 0.1
 _END_SECONDS = 2.0
 _log = logging.getLogger("jangtq.worker.express")
@@ -60,6 +62,7 @@ class Acceptor:
         threading.Thread(target=self._serve, args=(connection,), name="express", daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        ask_for_fast_cores()
         try:
             with connection:
                 self._host(connection)
