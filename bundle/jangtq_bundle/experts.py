@@ -127,6 +127,6 @@ def _fill(target: NDArray[np.generic], extents: Iterable[Extent]) -> None:
     with ExitStack() as stack:
         for extent in merge_neighbours(extents):
             if extent.path not in files:
-                files[extent.path] = stack.enter_context(open_for_reading(extent.path))
+                files[extent.path] = stack.enter_context(open_for_reading(extent.path, cached=False))
             read_into(files[extent.path], target[position : position + extent.count], offset=extent.offset)
             position += extent.count
