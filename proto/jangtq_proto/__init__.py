@@ -9,3 +9,5 @@ os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_li
 os.environ["GRPC_SSL_CIPHER_SUITES"] = "ECDHE-PSK-AES256-CBC-SHA"
 # Read then, too. What matters of its log reaches users in our own errors.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+# Read then, too. gRPC's own resolver knows no names of Bonjour, such as mac-b.local; the system's does.
+os.environ.setdefault("GRPC_DNS_RESOLVER", "native")

@@ -1,5 +1,6 @@
 """Hosts on one machine: network namespaces joined to ours by veth, whose bytes are counted."""
 
+import itertools
 import json
 import os
 import re
@@ -9,11 +10,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from tests.support.needs import Need
 
 BURST_BYTES = 4096
+_NUMBERS = itertools.count()
+"""No two hosts of a process have one: the kernel takes its time to remove a host that is gone."""
+_MOST_HOSTS = 32
+"""Of two networks of four addresses each."""
 # CAP_NET_ADMIN and CAP_SYS_ADMIN of linux/capability.h.
 _NEEDED = 1 << 12 | 1 << 21
 
@@ -28,6 +34,10 @@ class Device:
     def run(self, *command: str) -> str:
         """What a command on its side prints."""
         return _run(*self.under, *command)
+
+    def take_address(self, address: str) -> None:
+        """One of two that are a network of their own."""
+        self.run("ip", "address", "add", f"{address}/30", "dev", self.name)
 
     @contextmanager
     def limited(self, *, rate: str) -> Iterator[None]:
@@ -49,9 +59,13 @@ class Device:
 
 @dataclass(frozen=True)
 class Host:
-    """`address` is reached from here by `own`; `under` starts a command there."""
+    """`address` is reached from here by `own`; `under` starts a command there.
+
+    `move` gives it `other_address`, and takes `address` away.
+    """
 
     address: str
+    other_address: str
     own: Device
     there: Device
 
@@ -64,6 +78,12 @@ class Host:
         counts = Path("/sys/class/net", self.own.name, "statistics")
         sent, returned = (int((counts / f"{way}_bytes").read_text()) for way in ("tx", "rx"))
         return sent, returned
+
+    def move(self) -> None:
+        """What goes to its old address from now on, open connections too, arrives nowhere."""
+        self.own.take_address(_neighbour(self.other_address))
+        self.there.run("ip", "address", "flush", "dev", self.there.name, "scope", "global")
+        self.there.take_address(self.other_address)
 
     @contextmanager
     def unplugged(self) -> Iterator[None]:
@@ -100,27 +120,32 @@ NAMESPACES = Need("network namespaces", "sudo apt-get install iproute2, then sud
 def network_hosts(count: int) -> Iterator[list[Host]]:
     """Hosts with addresses of their own."""
     with ExitStack() as stack:
-        yield [stack.enter_context(_host(number)) for number in range(count)]
+        yield [stack.enter_context(_host(next(_NUMBERS) % _MOST_HOSTS)) for _ in range(count)]
 
 
 @contextmanager
 def _host(number: int) -> Iterator[Host]:
     # Names and networks of one process are no other's.
-    unique = f"{os.getpid() % 100_000}{number}"
+    unique = f"{os.getpid() % 100_000}-{number}"
     name = f"jq{unique}"
     own, there = Device(f"jqa{unique}"), Device(f"jqb{unique}", ("ip", "netns", "exec", name))
     network = f"10.{64 + os.getpid() % 128}.{os.getpid() // 128 % 256}"
-    here, address = (f"{network}.{4 * number + place}" for place in (1, 2))
+    address, other_address = (f"{network}.{place + 4 * number + 2}" for place in (0, 128))
     _run("ip", "netns", "add", name)
     try:
         _run("ip", "link", "add", own.name, "type", "veth", "peer", "name", there.name, "netns", name)
-        for device, of_device in ((own, here), (there, address)):
-            device.run("ip", "address", "add", f"{of_device}/30", "dev", device.name)
+        for device, of_device in ((own, _neighbour(address)), (there, address)):
+            device.take_address(of_device)
             device.run("ip", "link", "set", device.name, "up")
         there.run("ip", "link", "set", "lo", "up")
-        yield Host(address, own, there)
+        yield Host(address, other_address, own, there)
     finally:
         _run("ip", "netns", "del", name)  # takes the link with it
+
+
+def _neighbour(address: str) -> str:
+    """The other one of the two."""
+    return str(ip_address(address) - 1)
 
 
 def _run(*command: str) -> str:

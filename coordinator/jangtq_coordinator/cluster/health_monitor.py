@@ -1,4 +1,8 @@
-"""Health checks of workers: a silent worker is lost, one that answers again is admitted. Knows no calls."""
+"""Health checks of workers: a silent worker is lost, one that answers again is admitted. Knows no calls.
+
+A probe opens a new connection, so it reaches a host that came back under another address, while the calls of
+a connection to the old address would wait for their whole time-out: such a worker is admitted anew.
+"""
 
 import logging
 import threading
@@ -7,6 +11,7 @@ from dataclasses import dataclass
 
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.cluster.placement import Member, MemberState
+from jangtq_coordinator.transport.name_lookup import addresses_of
 from jangtq_coordinator.transport.worker_info import WorkerInfo
 from jangtq_proto.addresses import Address
 from jangtq_proto.errors import ClusterError
@@ -36,6 +41,7 @@ class HealthMonitor:
     """Probes each worker in a thread of its own.
 
     `ask` raises ClusterError without an answer; `check` raises it for a worker that does not fit.
+    locate: as `addresses_of`.
     """
 
     def __init__(
@@ -45,10 +51,12 @@ class HealthMonitor:
         ask: Callable[[Address, float], WorkerInfo],
         check: Callable[[WorkerInfo], None],
         intervals: ProbeIntervals | None = None,
+        locate: Callable[[Address], frozenset[str]] = addresses_of,
     ) -> None:
         self._membership = membership
         self._ask = ask
         self._check = check
+        self._locate = locate
         self._intervals = intervals or ProbeIntervals()
         self._stopped = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
@@ -79,7 +87,7 @@ class HealthMonitor:
             thread.join()
 
     def _run(self, address: Address) -> None:
-        health = _WorkerHealth()
+        health = _WorkerHealth(self._locate(address))
         while not self._stopped.is_set():
             member = self._membership.member(str(address))
             if member is None:
@@ -110,9 +118,10 @@ class HealthMonitor:
                 self._membership.lose(member, str(error))
             return
         health.silences = 0
+        has_moved = health.has_moved(self._locate(address), name=member.name)
         if worker.leaving:
             self._membership.leave(member)
-        elif member.state in _AWAY or not member.info.is_same(worker):
+        elif has_moved or member.state in _AWAY or not member.info.is_same(worker):
             self._readmit(member, worker, health)
         else:
             health.note_health()
@@ -133,11 +142,21 @@ class _WorkerHealth:
 
     _HEALTHY_VISITS = 10
 
-    def __init__(self) -> None:
+    def __init__(self, addresses: frozenset[str]) -> None:
         self.silences = 0
         self.returns = 0
         self._healthy = 0
         self._complaint = ""
+        self._addresses = addresses
+
+    def has_moved(self, addresses: frozenset[str], *, name: str) -> bool:
+        """Whether the worker's name stands for other addresses than before; none at all says nothing."""
+        before, self._addresses = self._addresses, addresses or self._addresses
+        if not before or not before.isdisjoint(self._addresses):
+            return False
+        shown = (", ".join(sorted(some)) for some in (before, self._addresses))
+        _log.warning("worker %s moved from %s to %s: connecting anew", name, *shown)
+        return True
 
     def note_return(self) -> None:
         self.returns = min(self.returns + 1, 8)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from typing import Final
 
 import grpc
 
@@ -10,6 +11,9 @@ from jangtq_proto.addresses import Address
 from jangtq_proto.timings import TIMINGS
 from jangtq_proto.tls.credentials import Credentials, TlsFiles
 from jangtq_proto.wire.codec import NO_COMPRESSION, message_limit
+
+_RESOLUTION_MS: Final = 1000
+"""gRPC looks a name up again after half a minute at the earliest, unless told otherwise."""
 
 
 class WorkerChannel:
@@ -74,6 +78,7 @@ def open_channel(target: str, hidden_size: int, files: TlsFiles | None = None) -
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.dns_min_time_between_resolutions_ms", _RESOLUTION_MS),
         ("grpc.enable_http_proxy", 0),
         ("grpc.compression_enabled_algorithms_bitset", NO_COMPRESSION),
     ]

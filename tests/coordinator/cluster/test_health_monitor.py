@@ -35,12 +35,22 @@ class Workers:
 
     def __init__(self, membership: Membership) -> None:
         self.answers: dict[str, WorkerInfo | ClusterError] = {m.name: m.info for m in membership.members}
+        self.places = {"a:1": frozenset({"192.0.2.1", "2001:db8::1"})}
+        self.located = 0
 
     def ask(self, address: Address, seconds: float) -> WorkerInfo:
         answer = self.answers[str(address)]
         if isinstance(answer, ClusterError):
             raise answer
         return answer
+
+    def locate(self, address: Address) -> frozenset[str]:
+        self.located += str(address) == "a:1"
+        return self.places.get(str(address), frozenset())
+
+    def wait_for_look(self, count: int) -> None:
+        """Until it was asked so often where worker a is."""
+        until(lambda: self.located >= count)
 
 
 class Kept:
@@ -54,6 +64,7 @@ class Kept:
             ask=self.workers.ask,
             check=lambda found: check_workers([found], fingerprint="f", protocol_version=1),
             intervals=QUICK,
+            locate=self.workers.locate,
         )
         for name in "ab":
             self.health_monitor.watch(Address(name, 1))
@@ -124,3 +135,18 @@ def test_a_new_worker_is_let_in_and_looked_after(kept: Kept) -> None:
     assert len(kept.membership.placement.workers_of[2]) == 3
     kept.workers.answers["c:1"] = WorkerUnreachableError("gone again")
     until(lambda: kept.state("c:1") is MemberState.LOST)
+
+
+def test_who_answers_under_another_address_is_connected_anew(
+    kept: Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = member_of(kept.membership, "a:1")
+    for kind in ({"2001:db8::1"}, set[str](), {"2001:db8::1", "192.0.2.7"}, {"192.0.2.7"}):
+        kept.workers.places["a:1"] = frozenset(kind)
+        kept.workers.wait_for_look(kept.workers.located + 2)
+    assert not kept.membership.is_lost(before), "one of its addresses stayed each time"
+    kept.workers.places["a:1"] = frozenset({"192.0.2.9"})
+    until(lambda: kept.membership.is_lost(before))
+    assert kept.state("a:1") is MemberState.SERVING
+    assert "worker a:1 moved from 192.0.2.7 to 192.0.2.9: connecting anew" in caplog.text
+    assert kept.membership.counters.losses == 0
