@@ -18,6 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from jangtq_bundle.models import demo_model
+from jangtq_coordinator.cli.command_settings import DemoSettings
+from jangtq_coordinator.cli.demo import run
 from jangtq_coordinator.cli.demo.processes import Child
 from jangtq_coordinator.metrics.trace_events import ENGINE, REQUESTS
 from tests.support.cluster_processes import run_coordinator, running_workers, start_coordinator
@@ -238,8 +240,8 @@ def test_generate_answers_in_the_terminal_without_workers(demo_bundle: Path) -> 
     assert first.stdout == second.stdout != ""
 
 
-def start_demo(bundle: Path, *options: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "jangtq_coordinator", "demo", "--model", str(bundle), *options]
+def start_demo(bundle: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "jangtq_coordinator", "demo", "--model", str(bundle)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -258,10 +260,12 @@ def test_the_demo_explains_calculates_calls_a_tool_and_leaves_nothing_behind(tmp
     assert processes_of(bundle) == []
 
 
-def test_the_demo_asks_one_question_of_any_bundle(own_bundle: Path) -> None:
-    demo = start_demo(own_bundle, "--prompt", "Hello", "--max-tokens", "12")
-    output, _ = demo.communicate(timeout=120)
-    assert demo.returncode == 0, output
+def test_the_demo_asks_one_question_of_any_bundle(
+    demo_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "Children", processes)
+    run.run_demo(DemoSettings(model=demo_bundle, prompt="Hello", max_tokens=12))
+    output = capsys.readouterr().out
     assert ">> Hello\n" in output and " tokens, first after" in output
 
 

@@ -93,13 +93,14 @@ STREAMED: Final[list[tuple[str, Body]]] = [
 ]
 
 
-@pytest.mark.parametrize(("word", "more"), STREAMED, ids=[word for word, _ in STREAMED])
+@pytest.fixture(scope="class")
+def chunks(form: Any, word: str, more: Body) -> list[Body]:
+    return stream(form, word, **more)
+
+
+@pytest.mark.parametrize(("word", "more"), STREAMED, ids=[word for word, _ in STREAMED], scope="class")
 class TestStreams:
     """What holds of every stream."""
-
-    @pytest.fixture
-    def chunks(self, form: Any, word: str, more: Body) -> list[Body]:
-        return stream(form, word, **more)
 
     def test_one_id_model_and_time(self, chunks: list[Body]) -> None:
         assert len({(c["id"], c["model"], c["created"], c["object"]) for c in chunks}) == 1
@@ -158,14 +159,15 @@ def test_long_streams_have_few_tiny_packets(form: Any) -> None:
     assert sum(size < 5 for size in sizes) <= 0.05 * len(sizes)
 
 
-@pytest.mark.parametrize("word", ["hello", "long", "emoji"])
+@pytest.fixture(scope="class")
+def reply(form: Any, word: str) -> Body:
+    answer: Body = form(asking(word)).json()
+    return answer
+
+
+@pytest.mark.parametrize("word", ["hello", "long", "emoji"], scope="class")
 class TestWholeAnswers:
     """What holds of every answer in one body."""
-
-    @pytest.fixture
-    def reply(self, form: Any, word: str) -> Body:
-        answer: Body = form(asking(word)).json()
-        return answer
 
     def test_its_head(self, reply: Body) -> None:
         assert reply["object"] == "chat.completion" and reply["model"] == MODEL_NAME
@@ -282,27 +284,28 @@ def test_results_in_any_order(form: Any, order: Any) -> None:
     assert form(history(*((id, "x") for id in order))).status_code == 200
 
 
-@pytest.mark.parametrize("streamed", [True, False])
-@pytest.mark.parametrize(("word", "count"), [("call", 1), ("two", 2)])
+@pytest.fixture(scope="class")
+def answer(form: Any, word: str, streamed: bool) -> tuple[list[Body], str]:
+    """The calls, and why the answer ended."""
+    if not streamed:
+        choice = form(asking(word, tools=TOOLS)).json()["choices"][0]
+        return choice["message"]["tool_calls"], choice["finish_reason"]
+    chunks, calls = stream(form, word, tools=TOOLS), dict[int, Body]()
+    for part in (part for delta in deltas(chunks) for part in delta.get("tool_calls", ())):
+        if part["index"] not in calls:
+            calls[part["index"]] = {"id": part["id"], "type": part["type"], "function": part["function"]}
+            assert part["function"]["arguments"] == ""
+        else:
+            assert "id" not in part and "name" not in part["function"]
+            calls[part["index"]]["function"]["arguments"] += part["function"]["arguments"]
+    assert list(calls) == list(range(len(calls)))
+    return list(calls.values()), chunks[-2]["choices"][0]["finish_reason"]
+
+
+@pytest.mark.parametrize("streamed", [True, False], scope="class")
+@pytest.mark.parametrize(("word", "count"), [("call", 1), ("two", 2)], scope="class")
 class TestCalls:
     """What holds of calls, streamed or not."""
-
-    @pytest.fixture
-    def answer(self, form: Any, word: str, streamed: bool) -> tuple[list[Body], str]:
-        """The calls, and why the answer ended."""
-        if not streamed:
-            choice = form(asking(word, tools=TOOLS)).json()["choices"][0]
-            return choice["message"]["tool_calls"], choice["finish_reason"]
-        chunks, calls = stream(form, word, tools=TOOLS), dict[int, Body]()
-        for part in (part for delta in deltas(chunks) for part in delta.get("tool_calls", ())):
-            if part["index"] not in calls:
-                calls[part["index"]] = {"id": part["id"], "type": part["type"], "function": part["function"]}
-                assert part["function"]["arguments"] == ""
-            else:
-                assert "id" not in part and "name" not in part["function"]
-                calls[part["index"]]["function"]["arguments"] += part["function"]["arguments"]
-        assert list(calls) == list(range(len(calls)))
-        return list(calls.values()), chunks[-2]["choices"][0]["finish_reason"]
 
     def test_there_are_as_many_as_the_model_made(self, answer: tuple[list[Body], str], count: int) -> None:
         assert len(answer[0]) == count
