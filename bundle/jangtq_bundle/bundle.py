@@ -20,6 +20,7 @@ from jangtq_bundle.hashes import HASHES_FILE, TensorHashes, parse_hashes
 from jangtq_bundle.holdings import SLICE_FILE, Holdings, SliceFacts, parse_slice
 from jangtq_bundle.inventory import Inventory, take_inventory
 from jangtq_bundle.json_files import read_json_object
+from jangtq_bundle.models import located
 from jangtq_bundle.scales import layer_scales
 from jangtq_bundle.shards import TensorRecord
 from jangtq_bundle.tables import read_tables
@@ -45,8 +46,11 @@ class Bundle:
 
     @classmethod
     def open(cls, path: Path | str) -> "Bundle":
-        """Check everything but the weights. Raises BundleError naming file, tensor, found and expected."""
-        directory = Directory.open(Path(path))
+        """Check everything but the weights; `demo` is the bundle that comes with the package.
+
+        Raises BundleError naming file, tensor, found and expected.
+        """
+        directory = Directory.open(located(Path(path)))
         raw = _read_json(directory)
         inventory = take_inventory(directory)
         config = read_model(raw, inventory)

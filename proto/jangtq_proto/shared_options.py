@@ -11,7 +11,7 @@ MODEL: Final = Option(
     placeholder="DIR",
     variable=MODEL_VARIABLE,
     otherwise=f"the environment variable {MODEL_VARIABLE}",
-    help="the JANGTQ bundle on this machine",
+    help="the JANGTQ bundle on this machine, or `demo`: the small one that comes with the package",
 )
 DEVICE: Final = Option(
     "--device",

@@ -13,20 +13,22 @@ from jangtq_proto.errors import ConfigurationError
 from jangtq_proto.options import SECONDS, Group, Option, Settings
 
 KEY_VARIABLE: Final = "JANGTQ_API_KEY"
-_URL: Final = Option(
+URL: Final = Option(
     "--url",
     placeholder="URL",
     help="where the coordinator is; one that runs with --api-keys wants a key, in the environment variable "
     f"{KEY_VARIABLE}",
 )
-_DEFAULT_URL: Final = "http://127.0.0.1:8080"
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
 
 
 @dataclass(frozen=True)
 class Question(Settings):
     """What `generate` asks. None leaves a choice to the model's own defaults."""
 
-    prompt: str = field(metadata=Option("--prompt", help="what to ask").metadata)
+    prompt: str | None = Option(
+        "--prompt", otherwise="what comes from the standard input", help="what to ask"
+    ).default(None)
     system: str | None = Option("--system", help="a system message before it").default(None)
     max_tokens: int = Option("--max-tokens", least=1, help="the longest answer").default(1024)
     temperature: float | None = Option(
@@ -79,14 +81,14 @@ class WorkerSettings(Settings):
     """The worker that `add` or `drain` names, and the coordinator to ask."""
 
     worker: str = field(metadata=Option("worker", placeholder="HOST:PORT", help="where it listens").metadata)
-    url: str = _URL.default(_DEFAULT_URL)
+    url: str = URL.default(DEFAULT_URL)
 
 
 @dataclass(frozen=True)
 class TraceSettings(Settings):
     """What `trace` fetches: one request, the next seconds, or the request that began last."""
 
-    url: str = _URL.default(_DEFAULT_URL)
+    url: str = URL.default(DEFAULT_URL)
     output: Path = Option("--output", short="-o", help="where to write it").default(Path("trace.json"))
     request_id: str | None = Option(
         "--request", placeholder="ID", help="one request, by the x-request-id of its answer"
@@ -122,6 +124,12 @@ class DemoSettings(Settings):
     )
     max_tokens: int = Option("--max-tokens", least=1, help="the longest turn").default(300)
     threads: int = Option("--threads", least=1, most=1024, help="threads a worker").default(1)
+    serve: bool = Option("--serve", help="ask nothing; keep the cluster up, with its page and APIs").default(
+        False
+    )
+    port: int | None = Option(
+        "--port", least=0, most=65535, otherwise="8080 with --serve, else any free one", help="of the API"
+    ).default(None)
 
 
 def parse_names(text: str) -> tuple[tuple[str, ...], ...]:

@@ -15,6 +15,12 @@ from jangtq_coordinator.cli.command_settings import (
     TraceSettings,
     WorkerSettings,
 )
+from jangtq_coordinator.cli.running_settings import (
+    BenchSettings,
+    ChatSettings,
+    InfoSettings,
+    StatusSettings,
+)
 from jangtq_coordinator.config import ClusterSettings, ServeSettings
 from jangtq_kernels.errors import BackendMissingError
 from jangtq_proto.command_line import Chosen, Command, Program
@@ -68,6 +74,30 @@ def _drain(given: Chosen) -> None:
     change_worker(given[WorkerSettings], "drain")
 
 
+def _show_status(given: Chosen) -> None:
+    from jangtq_coordinator.cli.status import show_status
+
+    show_status(given[StatusSettings])
+
+
+def _show_info(given: Chosen) -> None:
+    from jangtq_coordinator.cli.info import show_info
+
+    show_info(given[InfoSettings])
+
+
+def _chat(given: Chosen) -> None:
+    from jangtq_coordinator.cli.chat import chat
+
+    chat(given[ChatSettings])
+
+
+def _bench(given: Chosen) -> None:
+    from jangtq_coordinator.cli.bench import bench
+
+    bench(given[BenchSettings])
+
+
 def _save_trace(given: Chosen) -> None:
     from jangtq_coordinator.cli.trace import save_trace
 
@@ -101,11 +131,35 @@ COMMANDS: Final = {
         "write one answer to the terminal",
         (
             f'{_PROGRAM} generate {_MODEL} --experts 0-255 --prompt "Hello"',
-            f'{_PROGRAM} generate {_MODEL} --workers 10.0.0.1 --prompt "2 + 2?" --temperature 0',
+            f"{_PROGRAM} generate {_MODEL} --workers 10.0.0.1 --temperature 0 < question.txt",
         ),
         (ClusterSettings, Question),
         _generate,
-        arguments="--model DIR --workers HOST:PORT,... --prompt TEXT",
+        arguments="--model DIR --workers HOST:PORT,...",
+    ),
+    "chat": Command(
+        "talk with a running coordinator in the terminal",
+        (f"{_PROGRAM} chat", f'{_PROGRAM} chat --url http://10.0.0.1:8080 --system "Answer briefly."'),
+        (ChatSettings,),
+        _chat,
+    ),
+    "status": Command(
+        "show the workers of a running cluster, and what a layer takes",
+        (f"{_PROGRAM} status", f"{_PROGRAM} status --watch --url http://10.0.0.1:8080"),
+        (StatusSettings,),
+        _show_status,
+    ),
+    "info": Command(
+        "show what a running coordinator serves, and where its APIs are",
+        (f"{_PROGRAM} info", f"{_PROGRAM} info --url http://10.0.0.1:8080 --json"),
+        (InfoSettings,),
+        _show_info,
+    ),
+    "bench": Command(
+        "measure the speed of a running coordinator",
+        (f"{_PROGRAM} bench", f"{_PROGRAM} bench --sequences 16 --prompt-words 500 --json"),
+        (BenchSettings,),
+        _bench,
     ),
     "key": Command(
         "make an API key and show it once",
@@ -155,9 +209,9 @@ COMMANDS: Final = {
         _save_trace,
     ),
     "doctor": Command(
-        "measure this machine, and say what speed to expect of it",
+        "say what stands in the way here and at workers, and measure this machine",
         (
-            f"{_PROGRAM} doctor --measure",
+            f"{_PROGRAM} doctor --workers 10.0.0.1,10.0.0.2 --tls DIR/coordinator",
             f"{_PROGRAM} doctor --measure --workers 10.0.0.2 --tls DIR/coordinator --json",
         ),
         (DoctorSettings,),
@@ -165,7 +219,7 @@ COMMANDS: Final = {
     ),
     "demo": Command(
         "show two workers and a coordinator on this machine",
-        (f"{_PROGRAM} demo", f'{_PROGRAM} demo --prompt "Why is the sky blue?"'),
+        (f"{_PROGRAM} demo", f"{_PROGRAM} demo --serve"),
         (DemoSettings,),
         _demo,
     ),

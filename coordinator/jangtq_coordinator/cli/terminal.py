@@ -2,9 +2,14 @@
 
 import shutil
 import sys
-from typing import Protocol
+from typing import Final, Protocol, TextIO
+
+from rich.console import Console
 
 _DIM, _PLAIN, _ANEW = "\033[2m", "\033[0m", "\r\033[K"
+
+
+_PIPED_COLUMNS: Final = 240
 
 
 class Printer(Protocol):
@@ -16,21 +21,24 @@ class Printer(Protocol):
 
 
 class AnswerPrinter:
-    """Separates reasoning and content by an empty line."""
+    """Separates reasoning and content by an empty line; reasoning goes to a stream of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, reasoning_to: TextIO | None = None) -> None:
+        self._reasoning_to = reasoning_to or sys.stdout
         self._reasoned = False
 
     def reasoning(self, text: str) -> None:
         """Dimmed, if the terminal can."""
         if text:
             self._reasoned = True
-            show(dim(text))
+            show(dim(text, self._reasoning_to), self._reasoning_to)
 
     def content(self, text: str) -> None:
         """Plain, after an empty line if reasoning came before."""
         if text:
-            show(f"\n\n{text}" if self._reasoned else text)
+            if self._reasoned:
+                show("\n\n", self._reasoning_to)
+            show(text)
             self._reasoned = False
 
 
@@ -61,10 +69,15 @@ class FoldingPrinter:
         self._reasoning = ""
 
 
-def dim(text: str) -> str:
+def console() -> Console:
+    """For tables: as wide as the terminal, and wide enough for every row where the output goes elsewhere."""
+    return Console() if sys.stdout.isatty() else Console(width=_PIPED_COLUMNS)
+
+
+def dim(text: str, stream: TextIO | None = None) -> str:
     """Dimmed text, if the terminal can."""
-    return f"{_DIM}{text}{_PLAIN}" if sys.stdout.isatty() else text
+    return f"{_DIM}{text}{_PLAIN}" if (stream or sys.stdout).isatty() else text
 
 
-def show(text: str) -> None:
-    print(text, end="", flush=True)
+def show(text: str, stream: TextIO | None = None) -> None:
+    print(text, end="", flush=True, file=stream or sys.stdout)

@@ -8,13 +8,12 @@ import pytest
 from rich.console import Console
 
 from jangtq_coordinator.cli.command_settings import DoctorSettings
-from jangtq_coordinator.cli.doctor import diagnose
+from jangtq_coordinator.cli.doctor import DoctorError, diagnose
 from jangtq_coordinator.diagnosis.machine import look_at_machine
 from jangtq_coordinator.diagnosis.measurements import Measured, Measurements, Shape
 from jangtq_coordinator.diagnosis.performance_model import LAYERS, OUTSIDE_US
 from jangtq_coordinator.diagnosis.report import ExchangeTime, Report
 from jangtq_proto.addresses import parse_addresses
-from jangtq_proto.errors import ConfigurationError
 from tests.support.running_worker import running_worker
 
 SMALL = Shape(hidden=128, intermediate=64, heads=2, kv_heads=1, head_size=64, router=8, experts=8, top=2)
@@ -69,6 +68,8 @@ def test_the_tables_name_what_was_found() -> None:
         assert words in text.getvalue()
 
 
-def test_without_measure_it_says_what_to_give() -> None:
-    with pytest.raises(ConfigurationError, match="--measure"):
-        diagnose(DoctorSettings())
+def test_without_measure_it_says_what_is_amiss(capsys: pytest.CaptureFixture[str]) -> None:
+    workers = parse_addresses("127.0.0.1:9", default_port=7700)
+    with pytest.raises(DoctorError, match="errors found: 1"):
+        diagnose(DoctorSettings(workers=workers, connect_timeout_seconds=0.2))
+    assert "127.0.0.1:9" in capsys.readouterr().out

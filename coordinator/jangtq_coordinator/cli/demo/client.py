@@ -1,61 +1,11 @@
-"""A chat with a served model over HTTP, as the demo and the benchmarks hold it."""
+"""A chat with the demo's coordinator over HTTP, and its status."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import httpx
-from pydantic import BaseModel
 
 from jangtq_coordinator.api.admin.cluster_status import ClusterStatus
-from jangtq_proto.errors import WorkerFaultError
-
-_DATA = "data: "
-
-
-class ChunkFunction(BaseModel):
-    """What a tool call names, its arguments as JSON."""
-
-    name: str = ""
-    arguments: str = ""
-
-
-class ChunkTool(BaseModel):
-    """One tool call, or the next piece of it; `index` counts the calls of an answer."""
-
-    index: int
-    id: str = ""
-    function: ChunkFunction
-
-    def joined(self, piece: "ChunkTool") -> "ChunkTool":
-        ours, more = self.function, piece.function
-        function = ChunkFunction(name=ours.name + more.name, arguments=ours.arguments + more.arguments)
-        return ChunkTool(index=self.index, id=self.id + piece.id, function=function)
-
-
-class Delta(BaseModel):
-    """A piece of an answer."""
-
-    reasoning_content: str = ""
-    content: str = ""
-    tool_calls: list[ChunkTool] = []
-
-
-class ChunkChoice(BaseModel):
-    """The one answer of a request, in part."""
-
-    delta: Delta
-
-
-class ChunkUsage(BaseModel):
-    """Tokens of the whole request, in its last chunk."""
-
-    completion_tokens: int
-
-
-class ChatChunk(BaseModel):
-    """One event of a stream; the last one has usage and no choice."""
-
-    choices: list[ChunkChoice]
-    usage: ChunkUsage | None = None
+from jangtq_coordinator.cli.chat_stream import ChatChunk, chat_chunks
 
 
 def turn_chunks(
@@ -67,24 +17,12 @@ def turn_chunks(
 ) -> Iterator[ChatChunk]:
     """Send messages, with tools that may be called, and give the chunks as they come.
 
-    Raises WorkerFaultError for an error answer.
+    Raises CoordinatorAnswerError for an error answer.
     """
-    body = {
-        "messages": messages,
-        "max_tokens": max_tokens,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
+    options: dict[str, object] = {"max_tokens": max_tokens}
     if tools:
-        body["tools"] = [{"type": "function", "function": tool} for tool in tools]
-    # The coordinator is on this machine: no proxy of the environment is asked.
-    url = f"{base_url}/v1/chat/completions"
-    with httpx.stream("POST", url, json=body, timeout=120, trust_env=False) as response:
-        if response.is_error:
-            raise WorkerFaultError(f"the coordinator answered {response.status_code}: {response.read()!r}")
-        for line in response.iter_lines():
-            if line.startswith(_DATA) and line != f"{_DATA}[DONE]":
-                yield ChatChunk.model_validate_json(line.removeprefix(_DATA))
+        options["tools"] = [{"type": "function", "function": tool} for tool in tools]
+    return chat_chunks(base_url, messages, options)
 
 
 def cluster_status(base_url: str) -> ClusterStatus:

@@ -1,7 +1,10 @@
 """`jangtq-coord demo`: two workers, a coordinator and streamed answers here, then nothing left."""
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
+from typing import Final
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.models import demo_model
@@ -11,17 +14,46 @@ from jangtq_coordinator.cli.demo.client import cluster_status
 from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_coordinator.cli.demo.script import DemoScript, DemoTurn
 
+_SERVED_PORT: Final = 8080
+
 
 def run_demo(settings: DemoSettings) -> None:
     """Show the cluster working. Raises ClusterError when a process does not get ready."""
+    port = settings.port if settings.port is not None else _SERVED_PORT if settings.serve else 0
     with Children() as children:
-        base_url = start_cluster(children, settings.model or demo_model(), threads=settings.threads)
+        base_url = start_cluster(
+            children, settings.model or demo_model(), threads=settings.threads, port=port
+        )
+        if settings.serve:
+            _wait_for_the_end(base_url)
+            return
         script = DemoScript(base_url, max_tokens=settings.max_tokens)
         turns = script.show_all() if settings.prompt is None else script.show_one(settings.prompt)
         print_report(turns, cluster_status(base_url).layers)
+    print("\nnext: `jangtq-coord demo --serve` keeps such a cluster up, with a page to chat on", flush=True)
 
 
-def start_cluster(children: Children, bundle_path: Path, *, threads: int) -> str:
+def _wait_for_the_end(base_url: str) -> None:
+    """Until Ctrl-C, or another signal that ends the process."""
+    print(
+        f"\nopen {base_url}/ in a browser, or in another terminal: jangtq-coord chat --url {base_url}\n"
+        "Ctrl-C stops everything",
+        flush=True,
+    )
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        while True:
+            signal.pause()
+    except KeyboardInterrupt:
+        print("stopping", flush=True)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def start_cluster(children: Children, bundle_path: Path, *, threads: int, port: int = 0) -> str:
     """Start two workers with half of the experts each and a coordinator; returns the API's base URL."""
     experts = Bundle.open(bundle_path).config.expert_count
     halves = (f"0-{experts // 2 - 1}", f"{experts // 2}-{experts - 1}")
@@ -32,7 +64,7 @@ def start_cluster(children: Children, bundle_path: Path, *, threads: int) -> str
     coordinator = children.start(
         "coordinator",
         "jangtq_coordinator",
-        ["serve", "--model", str(bundle_path), "--workers", ",".join(addresses), "--port", "0"]
+        ["serve", "--model", str(bundle_path), "--workers", ",".join(addresses), "--port", str(port)]
         + ["--stop-on-stdin-close"],
     )
     base_url = coordinator.listening()

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from jangtq_coordinator.cli.demo.client import ChunkTool, turn_chunks
+from jangtq_coordinator.cli.chat_stream import ChunkTool
+from jangtq_coordinator.cli.demo.client import turn_chunks
 from jangtq_coordinator.cli.terminal import AnswerPrinter, FoldingPrinter, Printer, dim
 
 PROMPTS: Final = ("Explain photosynthesis in five sentences.", "What is 4821 + 3579?")

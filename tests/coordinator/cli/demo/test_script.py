@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from jangtq_coordinator.cli.demo.client import ChunkFunction, ChunkTool
+from jangtq_coordinator.cli.chat_stream import ChunkFunction, ChunkTool
 from jangtq_coordinator.cli.demo.script import run_calculator
 from jangtq_coordinator.cli.terminal import FoldingPrinter
 
