@@ -1,7 +1,10 @@
 """The native libraries for Macs, as far as Linux can prove: they compile for macOS, and NEON is right."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests.support.cross_compilers import (
     ARM_GCC,
@@ -32,13 +35,29 @@ def test_the_library_compiles_for_macos_with_what_python_asks_for(tmp_path: Path
     assert asked <= exported_symbols(target)
 
 
-def test_neon_kernels_compute_the_bits_of_the_portable_ones(tmp_path: Path) -> None:
-    """float32 and int8, 2 to 4 bits, sizes with and without remainders, 1 to 17 rows."""
+@pytest.mark.parametrize(("driver", "calls"), [("neon_driver", 360), ("neon_dense_driver", 174)])
+def test_neon_kernels_compute_the_bits_of_the_portable_ones(
+    neon_drivers: Callable[[str], Path], driver: str, calls: int
+) -> None:
+    """Experts: float32 and int8, 2 to 4 bits. Dense: 8, 6 and 4 bits, and attention."""
+    target = neon_drivers(driver)
+    done = subprocess.run(["qemu-aarch64", "-cpu", "max", str(target)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{calls} calls compared\n"), done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def neon_drivers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Links a driver with the library's sources, which are compiled once."""
     require(ARM_GCC)
     require(QEMU)
-    native = ROOT / "kernels/jangtq_kernels/native"
-    driver, target = ROOT / "kernels/native_tests/neon_driver.cpp", tmp_path / "compare"
-    flags = [*HOOK.FLAGS, f"-I{native}", "-march=armv8.4-a+dotprod", "-static"]
-    compile_library(ARM_LINUX, flags, [driver, *arm_sources(HOOK.EXPERTS)], target)
-    done = subprocess.run(["qemu-aarch64", "-cpu", "max", str(target)], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "360 calls compared\n"), done.stdout + done.stderr
+    folder = tmp_path_factory.mktemp("neon")
+    flags = [*HOOK.FLAGS, f"-I{ROOT / HOOK.NATIVE}", "-march=armv8.4-a+dotprod"]
+    library = folder / "library.o"
+    compile_library(ARM_LINUX, flags, arm_sources(HOOK.EXPERTS), library, "-r", "-nostdlib")
+
+    def link(driver: str) -> Path:
+        source, target = ROOT / f"kernels/native_tests/{driver}.cpp", folder / driver
+        compile_library(ARM_LINUX, [*flags, "-static"], [source], target, str(library))
+        return target
+
+    return link

@@ -77,7 +77,7 @@ class DenseMatrix:
             scales=None if self.scales is None else self.scales.ctypes.data,
             biases=None if self.biases is None else self.biases.ctypes.data,
             out=self.out,
-            in_features=self.in_features,
+            **{"in": self.in_features},
             bits=self.bits,
             group=self.group_size,
             number=self.number,

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jangtq_kernels.cpu_library import NativeLibrary, Status, ThreadPool
+from jangtq_kernels.native_layout import check_layout
 
 
 class Dense(ctypes.Structure):
@@ -16,7 +17,7 @@ class Dense(ctypes.Structure):
         ("scales", ctypes.c_void_p),
         ("biases", ctypes.c_void_p),
         ("out", ctypes.c_int64),
-        ("in_features", ctypes.c_int64),
+        ("in", ctypes.c_int64),
         ("bits", ctypes.c_int64),
         ("group", ctypes.c_int64),
         ("number", ctypes.c_int64),
@@ -54,10 +55,14 @@ class Attention(ctypes.Structure):
 
 
 class DenseLibrary:
-    """The functions of dense.h and attention.h; ctypes gives up the GIL while they run."""
+    """The functions of dense.h and attention.h; ctypes gives up the GIL while they run.
+
+    Raises StaleLibraryError where a structure is another one in the library.
+    """
 
     def __init__(self, library: NativeLibrary) -> None:
         functions = library.functions
+        check_layout(functions, Dense, DenseCall, Attention)
         for function in (functions.jangtq_multiply_dense, functions.jangtq_attend):
             function.restype = ctypes.c_int32
             function.argtypes = [ctypes.c_void_p, ctypes.c_void_p]

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <new>
+#include <numeric>
 
 #include "pool.h"
 
@@ -42,13 +43,21 @@ public:
         for (auto& scratch : pool_.states) scratch.floats(2 * state_floats_);
         pool_.tasks.reset();
         pool_.merges.reset();
-        if (blocks_ < 4 * pool_.pool.threads() && chunks_ > 1 && pool_.pool.threads() > 1) run_by_chunks();
-        else run_by_blocks();
+        if (read_numbers() < jangtq::kLeastShared) run_by_blocks([](const auto& work) { work(0); });
+        else if (blocks_ < 4 * pool_.pool.threads() && chunks_ > 1 && pool_.pool.threads() > 1) run_by_chunks();
+        else run_by_blocks([this](const auto& work) { pool_.pool.run(work); });
     }
 
 private:
-    // A thread takes a whole block, chunk by chunk.
-    void run_by_blocks() {
+    // Of keys and values, by each of a group's queries.
+    int64_t read_numbers() const {
+        const int64_t columns = std::accumulate(a_.lengths, a_.lengths + a_.rows, int64_t{0});
+        return columns * a_.kv_heads * (a_.keys.in + a_.values.in) * a_.tokens;
+    }
+
+    // A thread takes a whole block, chunk by chunk; `share` runs the work on one thread or on all.
+    template <typename Share>
+    void run_by_blocks(Share share) {
         const auto work = [&](int64_t thread) {
             jangtq::Scratch& scratch = pool_.by_thread[static_cast<size_t>(thread)];
             float* space = pool_.states[static_cast<size_t>(thread)].floats(0);
@@ -63,8 +72,7 @@ private:
                 pool_.dense.finish(a_, block, state);
             }
         };
-        if (blocks_ == 1) work(0);
-        else pool_.pool.run(work);
+        share(work);
     }
 
     // Threads share the chunks of all blocks, which are then merged in the same order.

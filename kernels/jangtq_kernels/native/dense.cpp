@@ -12,9 +12,6 @@ using jangtq::DensePart;
 
 constexpr int64_t kFewRows = 4;  // that one thread prepares, before the others are woken
 
-// Below, waking a thread takes longer than it saves: a few microseconds of reading.
-constexpr int64_t kLeastShared = 128 * 1024;
-
 bool is_number(int64_t type) {
     return type == JANGTQ_FLOAT32 || type == JANGTQ_FLOAT16 || type == JANGTQ_BFLOAT16;
 }
@@ -44,7 +41,7 @@ public:
             for (int64_t task; pool_.tasks.take(count_, task);)
                 pool_.dense.multiply(part(task), pool_.by_thread[static_cast<size_t>(thread)]);
         };
-        if (few && work_ < kLeastShared) work(0);
+        if (few && work_ < jangtq::kLeastShared) work(0);
         else pool_.pool.run(work);
     }
 

@@ -42,6 +42,10 @@ constexpr int64_t kChunkColumns = 256;  // that one part of an attention reads: 
 constexpr int64_t kBlockTokens = 8;     // tokens of a prompt that share what was read
 constexpr int64_t kTaskNumbers = 64 * 1024;  // of a matrix: few enough for the second cache as floats, too
 
+// Numbers of matrices or of a KV cache times rows: below, waking a thread takes longer than it saves, and it spins
+// afterwards on a core that a worker of the same host may want. About 30 us of one thread.
+constexpr int64_t kLeastShared = 768 * 1024;
+
 // What JangtqDense demands.
 bool is_dense(const JangtqDense& matrix);
 

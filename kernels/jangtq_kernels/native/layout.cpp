@@ -3,6 +3,8 @@
 #include <cstdint>
 
 #include "answer/answer.h"
+#include "attention.h"
+#include "dense.h"
 #include "exchange/direct.h"
 #include "exchange/exchange.h"
 #include "experts.h"
@@ -45,6 +47,15 @@ constexpr Entry kEntries[] = {
     FIELD(JangtqTurnFacts, proof_ns), FIELD(JangtqTurnFacts, received_ns),
     WHOLE(JangtqInboxState), FIELD(JangtqInboxState, socket), FIELD(JangtqInboxState, memory),
     FIELD(JangtqInboxState, capacity), FIELD(JangtqInboxState, filled), FIELD(JangtqInboxState, poll_ns),
+    WHOLE(JangtqDense), FIELD(JangtqDense, codes), FIELD(JangtqDense, scales), FIELD(JangtqDense, biases),
+    FIELD(JangtqDense, out), FIELD(JangtqDense, in), FIELD(JangtqDense, bits), FIELD(JangtqDense, group),
+    FIELD(JangtqDense, number),
+    WHOLE(JangtqDenseCall), FIELD(JangtqDenseCall, rows), FIELD(JangtqDenseCall, row_count),
+    FIELD(JangtqDenseCall, matrices), FIELD(JangtqDenseCall, products), FIELD(JangtqDenseCall, matrix_count),
+    WHOLE(JangtqAttention), FIELD(JangtqAttention, queries), FIELD(JangtqAttention, keys),
+    FIELD(JangtqAttention, values), FIELD(JangtqAttention, lengths), FIELD(JangtqAttention, rows),
+    FIELD(JangtqAttention, heads), FIELD(JangtqAttention, kv_heads), FIELD(JangtqAttention, tokens),
+    FIELD(JangtqAttention, columns), FIELD(JangtqAttention, scale), FIELD(JangtqAttention, answers),
     WHOLE(JangtqNativeLayer), FIELD(JangtqNativeLayer, forward), FIELD(JangtqNativeLayer, pool),
     FIELD(JangtqNativeLayer, layer),
 };

@@ -66,8 +66,13 @@ constexpr int kTileRows = 2;
 
 inline Floats load(const float* p) { return {{p[0], p[1], p[2], p[3]}}; }
 inline Floats broadcast_float(float v) { return {{v, v, v, v}}; }
+// Fused where machines have that, so that other instruction sets' bits can be compared with these.
 inline Floats multiply_add(Floats a, Floats b, Floats sum) {
+#if defined(__FP_FAST_FMAF)
+    for (int64_t i = 0; i < kWidth; ++i) sum.lane[i] = __builtin_fmaf(a.lane[i], b.lane[i], sum.lane[i]);
+#else
     for (int64_t i = 0; i < kWidth; ++i) sum.lane[i] += a.lane[i] * b.lane[i];
+#endif
     return sum;
 }
 inline Floats multiply(Floats a, Floats b) { return multiply_add(a, b, zero()); }
