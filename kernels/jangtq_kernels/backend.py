@@ -1,5 +1,6 @@
 """The one interface of every backend: load a layer's weights once, then ask for partial sums."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -95,6 +96,28 @@ class NativelyAsked(Protocol):
 def native_layer(layer: LoadedLayer) -> NativeLayer | None:
     """None where only Python can ask."""
     return layer.native if isinstance(layer, NativelyAsked) else None
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """One kernel of a layer, with its inputs on the device.
+
+    nbytes: of weights that it reads for one call; 0 for a kernel without weights.
+    prepare: makes ready to run it so many times, on the calls in turn; the function returned does so and
+        waits once. Runs do not depend on each other: the device may overlap them.
+    """
+
+    name: str
+    nbytes: int
+    prepare: Callable[[int], Callable[[], None]]
+
+
+@runtime_checkable
+class KernelByKernel(Protocol):
+    """A LoadedLayer whose kernels may be measured one by one."""
+
+    def kernel_calls(self, calls: Sequence[ExpertRows]) -> tuple[KernelCall, ...]:
+        """In the order in which a forward runs them. Each call has an expert, and all have one `prefill`."""
 
 
 class Backend(Protocol):

@@ -2,14 +2,14 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_kernels.backend import Backend, LoadedLayer
+from jangtq_kernels.backend import Backend, KernelByKernel, KernelCall, LoadedLayer
 from jangtq_kernels.codebook import compute_codebook
 from jangtq_kernels.rotation import generate_signs
 from jangtq_kernels.weights import ExpertWeights, PackedMatrix
@@ -28,11 +28,15 @@ class Shape:
     experts: int = 64
     top: int = 8
     bits: int = 2
+    prefill_rows: int = 256
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One kernel or product: its time, the bytes of weights that it must read, and its share of bandwidth."""
+    """One kernel or product: its time, the bytes of weights that it must read, and its share of bandwidth.
+
+    Bytes and share are 0 for a kernel without weights.
+    """
 
     name: str
     us: float
@@ -64,19 +68,33 @@ class _TimedCall:
 
 
 EXPERTS_DECODE = "experts, 1 row"
-EXPERTS_PREFILL = "experts, 256 rows"
 ATTENTION = "attention's products, 1 row"
 ROUTER = "router, 1 row"
 
 
-def measure(backend: Backend, shape: Shape, *, repeats: int = 30, bandwidth_mb: int = 256) -> Measurements:
-    """Takes seconds: it makes random experts of one layer first."""
+def measure(
+    backend: Backend, shape: Shape, *, repeats: int = 30, queued: int = 64, bandwidth_mb: int = 256
+) -> Measurements:
+    """Takes seconds: it makes random experts of one layer first.
+
+    queued: how often a decode kernel by itself is run for one wait, whose own time is then little of what is
+    measured; a prefill kernel takes a sixteenth of them.
+    """
     bandwidth = _bandwidth(bandwidth_mb * 2**20, repeats)
     layer = backend.load(random_experts(shape))
+    few = max(1, repeats // 10)
     decode_bytes = layer.nbytes * shape.top // shape.experts
     found = (
         (EXPERTS_DECODE, _experts_us(layer, shape, rows=1, repeats=repeats), decode_bytes),
-        (EXPERTS_PREFILL, _experts_us(layer, shape, rows=256, repeats=max(1, repeats // 10)), layer.nbytes),
+        (
+            f"experts, {shape.prefill_rows} rows",
+            _experts_us(layer, shape, rows=shape.prefill_rows, repeats=few),
+            layer.nbytes,
+        ),
+        *_each_kernel(layer, _expert_calls(shape, 1), queued=queued, repeats=repeats),
+        *_each_kernel(
+            layer, _expert_calls(shape, shape.prefill_rows), queued=max(1, queued // 16), repeats=few
+        ),
         *_dense(shape, repeats),
     )
     return Measurements(
@@ -133,22 +151,41 @@ def _bandwidth(nbytes: int, repeats: int) -> float:
 
 
 def _experts_us(layer: LoadedLayer, shape: Shape, *, rows: int, repeats: int) -> float:
-    random = np.random.default_rng(1)
-    values = random.standard_normal((rows, shape.hidden), dtype=np.float32)
+    calls = _expert_calls(shape, rows)
+    return median_us(lambda turn: layer.forward(calls[turn % len(calls)]), repeats)
 
-    def ask(turn: int) -> None:
-        ids = (np.arange(rows * shape.top) + turn * shape.top) % shape.experts
-        layer.forward(
-            _TimedCall(
-                rows=values,
-                expert_ids=ids.reshape(rows, shape.top).astype(np.int32),
-                router_weights=np.full((rows, shape.top), 1 / shape.top, dtype=np.float32),
-                exponents=np.full(rows, 0, dtype=np.int8),
-                prefill=rows > 1,
-            )
+
+def _each_kernel(
+    layer: LoadedLayer, calls: list[_TimedCall], *, queued: int, repeats: int
+) -> Iterator[tuple[str, float, int]]:
+    """Name, microseconds and bytes of the kernels behind `_experts_us`, where the backend shows them."""
+    if not isinstance(layer, KernelByKernel):
+        return
+    rows = len(calls[0].rows)
+    for kernel in layer.kernel_calls(calls[:queued]):
+        us = _queued_us(kernel, times=queued, repeats=repeats)
+        yield f"kernel {kernel.name}, {rows} row{'s' if rows > 1 else ''}", us, kernel.nbytes
+
+
+def _queued_us(kernel: KernelCall, *, times: int, repeats: int) -> float:
+    prepared = [kernel.prepare(times) for _ in range(repeats + 2)]
+    return median_us(lambda _: prepared.pop()(), repeats) / times
+
+
+def _expert_calls(shape: Shape, rows: int) -> list[_TimedCall]:
+    """Calls that need all experts between them, so that no cache holds what the next one reads."""
+    values = np.random.default_rng(1).standard_normal((rows, shape.hidden), dtype=np.float32)
+    ids = np.arange(rows * shape.top).reshape(rows, shape.top)
+    return [
+        _TimedCall(
+            rows=values,
+            expert_ids=((ids + first) % shape.experts).astype(np.int32),
+            router_weights=np.full((rows, shape.top), 1 / shape.top, dtype=np.float32),
+            exponents=np.full(rows, 0, dtype=np.int8),
+            prefill=rows > 1,
         )
-
-    return median_us(ask, repeats)
+        for first in range(0, shape.experts, shape.top)
+    ]
 
 
 def _dense(shape: Shape, repeats: int) -> tuple[tuple[str, float, int], ...]:

@@ -1,13 +1,15 @@
 """The Metal backend: a layer's whole forward as one chain of kernels and one `mx.eval`."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from jangtq_kernels.backend import ExpertRows, PartialSums
+from jangtq_kernels.backend import ExpertRows, KernelCall, PartialSums
 from jangtq_kernels.checks import check_rows, check_weights, local_positions, position_table
 from jangtq_kernels.errors import BackendMissingError, KernelInputError
 from jangtq_kernels.grid import finest_exponents
@@ -77,6 +79,7 @@ class MetalLayer:
         self._kernels = kernels
         self._rotate = rotate
         self._positions = position_table(weights.expert_ids)
+        self._expert_count = len(weights.expert_ids)
         self._gate = lay_out("gate", weights.gate)
         self._up = lay_out("up", weights.up)
         self._down = lay_out("down", weights.down)
@@ -103,35 +106,77 @@ class MetalLayer:
 
     def stages(self, asked: ExpertRows) -> dict[str, NDArray[np.float32]]:
         """As of self_test.Staged."""
-        routing = move_to_device(asked, local_positions(asked.expert_ids, self._positions))
-        assert routing is not None, "it is asked for experts that are held"
-        chain = self._chain(routing, prefill=asked.prefill)
+        chain = self._chain(self._route_held(asked), prefill=asked.prefill)
         mx.eval(*chain)
         sizes = self._gate.in_features, self._gate.out_features, self._down.out_features
         names = "rotate_rows", "gate_up", "down"
         return {name: np.array(chain[i])[:, : sizes[i]] for i, name in enumerate(names)}
 
+    def kernel_calls(self, calls: Sequence[ExpertRows]) -> tuple[KernelCall, ...]:
+        """As of KernelByKernel."""
+        steps = [self._steps(call) for call in calls]
+        share = len(np.unique(calls[0].expert_ids)) / self._expert_count
+        weights = {"gate_up": self._gate.nbytes + self._up.nbytes, "down": self._down.nbytes}
+        return tuple(
+            KernelCall(name, int(weights.get(name, 0) * share), partial(_prepare, [of[name] for of in steps]))
+            for name in steps[0]
+        )
+
+    def _steps(self, asked: ExpertRows) -> dict[str, Callable[[], mx.array]]:
+        """Every kernel of a call, whose inputs are computed, in order."""
+        routing, prefill = self._route_held(asked), asked.prefill
+        rotated = self._rotate_rows(routing)
+        activated = self._activate(rotated, routing, prefill=prefill)
+        again = self._rotate_pairs(activated, routing)
+        projected = self._project(again, routing, prefill=prefill)
+        mx.eval(rotated, activated, again, projected)
+        return {
+            "rotate_rows": lambda: self._rotate_rows(routing),
+            "gate_up": lambda: self._activate(rotated, routing, prefill=prefill),
+            "rotate_pairs": lambda: self._rotate_pairs(activated, routing),
+            "down": lambda: self._project(again, routing, prefill=prefill),
+            "combine": lambda: self._kernels.combine(projected, routing),
+        }
+
+    def _route_held(self, asked: ExpertRows) -> Routing:
+        routing = move_to_device(asked, local_positions(asked.expert_ids, self._positions))
+        assert routing is not None, "it is asked for experts that are held"
+        return routing
+
     def _chain(self, routing: Routing, *, prefill: bool) -> tuple[mx.array, mx.array, mx.array, mx.array]:
         """Rotated rows, activated pairs, projected pairs, and the answers as of Combine."""
-        kernels = self._kernels
-        gate_up, down = (
-            (kernels.gate_up_prefill, kernels.down_prefill)
-            if prefill
-            else (kernels.gate_up_decode, kernels.down_decode)
-        )
-        rotated = self._rotate(
+        rotated = self._rotate_rows(routing)
+        activated = self._activate(rotated, routing, prefill=prefill)
+        projected = self._project(self._rotate_pairs(activated, routing), routing, prefill=prefill)
+        return rotated, activated, projected, self._kernels.combine(projected, routing)
+
+    def _rotate_rows(self, routing: Routing) -> mx.array:
+        return self._rotate(
             routing.words,
             self._hidden_signs,
             count=routing.rows,
             stride=self._gate.row_stride,
             start=HEADER_WORDS,
         )
-        activated = gate_up(rotated, routing, gate=self._gate, up=self._up)
-        again = self._rotate(
+
+    def _activate(self, rotated: mx.array, routing: Routing, *, prefill: bool) -> mx.array:
+        kernel = self._kernels.gate_up_prefill if prefill else self._kernels.gate_up_decode
+        return kernel(rotated, routing, gate=self._gate, up=self._up)
+
+    def _rotate_pairs(self, activated: mx.array, routing: Routing) -> mx.array:
+        return self._rotate(
             activated, self._intermediate_signs, count=routing.pairs, stride=self._down.row_stride
         )
-        projected = down(again, routing, down=self._down)
-        return rotated, activated, projected, kernels.combine(projected, routing)
+
+    def _project(self, rotated: mx.array, routing: Routing, *, prefill: bool) -> mx.array:
+        kernel = self._kernels.down_prefill if prefill else self._kernels.down_decode
+        return kernel(rotated, routing, down=self._down)
+
+
+def _prepare(steps: Sequence[Callable[[], mx.array]], times: int) -> Callable[[], None]:
+    """As of KernelCall.prepare."""
+    queued = [steps[turn % len(steps)]() for turn in range(times)]
+    return lambda: mx.eval(queued)
 
 
 def _native_factory() -> KernelFactory:

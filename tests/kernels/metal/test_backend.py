@@ -217,3 +217,16 @@ def test_gate_and_up_must_share_their_rotation() -> None:
 def test_a_size_the_rotation_cannot_take_is_refused() -> None:
     with pytest.raises(KernelInputError, match="hidden size 8224 is above 8192"):
         metal_backend().load(random_layer(8224, 32, experts=1))
+
+
+@simulated_only
+@pytest.mark.parametrize(("prefill", "names"), [(False, DECODE), (True, PREFILL)])
+def test_each_kernel_by_itself_is_the_one_of_a_forward(prefill: bool, names: list[str]) -> None:
+    simulator = MetalSimulator()
+    layer = MetalBackend(simulator.metal_kernel).load(random_layer(128, 64, experts=2))
+    exponents = np.full(2, -20, dtype=np.int8)
+    call = Asked(*random_rows(2, 128, experts=2), exponents, prefill)
+    for kernel, name in zip(layer.kernel_calls([call, call]), names, strict=True):
+        simulator.dispatches.clear()
+        kernel.prepare(3)()
+        assert simulator.dispatches == [name] * 3
