@@ -3,7 +3,7 @@
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,9 @@ from jangtq_worker.settings import WorkerSettings
 from tests.support.paths import ROOT
 
 COORDINATORS_HOST = "10.0.0.1"
+STARTING = ("certs", "serve", "generate")
+"""The commands of jangtq-coord that make a cluster."""
+PAGES = (ROOT / "README.md", ROOT / "deploy/README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
 def commands_in(page: Path) -> Iterator[list[str]]:
@@ -28,7 +31,7 @@ def commands_in(page: Path) -> Iterator[list[str]]:
     text = page.read_text().replace("\\\n", " ")
     for line in re.findall(r"^ {4}((?:jangtq-\S+|rsync) .*)$", text, re.MULTILINE):
         words = shlex.split(line, comments=True)
-        if words[:2] not in (["jangtq-coord", "drain"], ["jangtq-coord", "trace"]):
+        if words[0] != "jangtq-coord" or words[1] in STARTING:
             yield words
 
 
@@ -89,3 +92,16 @@ def test_a_cluster_starts_as_it_is_written(page: str, workers: int, tmp_path: Pa
     for command, *arguments in commands_in(ROOT / page):
         machines.do(command, arguments)
     assert machines.started == ["certs", "rsync", *["jangtq-worker"] * workers, "serve", "generate"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_line_is_understood(page: Path) -> None:
+    programs: dict[str, Callable[[list[str]], object]] = {
+        "jangtq-coord": program().read,
+        "jangtq-bundle": bundle_program().read,
+        "jangtq-worker": command_line().read,
+    }
+    text = page.read_text().replace("\\\n", " ")
+    for line in re.findall(r"^ {4}(?:\.venv/bin/)?(jangtq-\S+ .*)$", text, re.MULTILINE):
+        name, *words = shlex.split(line, comments=True)
+        programs[name](words)
