@@ -39,6 +39,15 @@ class Way:
     coordinator: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Work:
+    """What is asked of it: so many sequences at once, prompts of so many tokens, each so often."""
+
+    sequences: tuple[int, ...]
+    prompts: tuple[int, ...]
+    turns: int
+
+
 @contextmanager
 def cluster(bundle: Path, way: Way) -> Iterator[tuple[str, float]]:
     """The API's base URL, and the seconds until everything was loaded."""
@@ -97,16 +106,17 @@ async def prefill(base_url: str, tokens: int, seed: int) -> Timed:
     return await ask(base_url, prompt_of(tokens - CHAT_TOKENS, seed), max_tokens=2, every_token=True)
 
 
-async def measure(base_url: str) -> list[str]:
-    """A table of rates; the best of three, after one that warms up."""
+async def measure(base_url: str, work: Work) -> list[str]:
+    """A table of rates; the best of all turns, after one that warms up."""
     lines = ["| work | tokens/s |", "|---|---|"]
     await decode(base_url, 1, 1)
-    for sequences in SEQUENCES:
-        rates = [await decode(base_url, sequences, 1000 * turn + 17 * sequences) for turn in range(3)]
+    for sequences in work.sequences:
+        seeds = [1000 * turn + 17 * sequences for turn in range(work.turns)]
+        rates = [await decode(base_url, sequences, seed) for seed in seeds]
         lines.append(f"| decode, {sequences} sequences | {max(rates):.1f} |")
         print(lines[-1], [round(rate, 1) for rate in rates], flush=True)
-    for tokens in PROMPTS:
-        timed = [await prefill(base_url, tokens, 50_000 + tokens + turn) for turn in range(3)]
+    for tokens in work.prompts:
+        timed = [await prefill(base_url, tokens, 50_000 + tokens + turn) for turn in range(work.turns)]
         rates = [one.prompt_tokens / one.first_seconds for one in timed]
         lines.append(f"| prefill, {timed[0].prompt_tokens} tokens | {max(rates):.0f} |")
         print(lines[-1], [round(rate) for rate in rates], flush=True)
@@ -137,12 +147,12 @@ def gpu_memory() -> str:
     return f" GPU: {done.stdout.strip()}."
 
 
-def run(bundle: Path, way: Way) -> str:
+def run(bundle: Path, way: Way, work: Work) -> str:
     """Load, measure and describe."""
     with cluster(bundle, way) as (base_url, seconds):
         loaded = f"Loaded in {seconds:.1f} s.{gpu_memory()}"
         print(loaded, flush=True)
-        table = asyncio.run(measure(base_url))
+        table = asyncio.run(measure(base_url, work))
         return "\n".join([loaded, "", *table, "", layer_times(base_url)])
 
 
@@ -153,8 +163,12 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--local", action="store_true", help="one process, which holds all experts")
     parser.add_argument("--poll-us", type=int, default=200)
+    parser.add_argument("--sequences", type=int, nargs="*", default=list(SEQUENCES))
+    parser.add_argument("--prompts", type=int, nargs="*", default=list(PROMPTS))
+    parser.add_argument("--turns", type=int, default=3)
     given, others = parser.parse_known_args()
-    body = run(given.bundle, Way(given.device, given.local, given.poll_us, tuple(others)))
+    way = Way(given.device, given.local, given.poll_us, tuple(others))
+    body = run(given.bundle, way, Work(tuple(given.sequences), tuple(given.prompts), given.turns))
     title = "Whole model on one GPU, " + ("one process" if given.local else "two workers")
     publish(title, f"python -m benchmarks.gpu_cluster {given.bundle}", body, write=given.write)
 
