@@ -77,7 +77,8 @@ def ours_alone(bundle: Path, threads: int) -> Way:
 def ours_with_workers(bundle: Path, threads: int, transport: str) -> Way:
     """Two workers with half of the threads and of the experts each."""
     with Children() as children:
-        options = ["--model", str(bundle), "--port", "0", "--threads", str(max(1, threads // 2))]
+        options = ["--model", str(bundle), "--listen", "127.0.0.1:0", "--express-port", "0"]
+        options += ["--threads", str(max(1, threads // 2)), "--stop-on-stdin-close"]
         workers = [
             children.start(f"worker {half}", "jangtq_worker", [*options, "--experts", half])
             for half in HALVES
