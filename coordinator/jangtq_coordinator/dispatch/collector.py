@@ -4,6 +4,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.cluster.placement import Member
@@ -15,7 +19,10 @@ from jangtq_coordinator.dispatch.router import Router
 from jangtq_coordinator.dispatch.routes import Routes
 from jangtq_coordinator.metrics.recorder import Recorder
 from jangtq_coordinator.readiness import Readiness
-from jangtq_proto.errors import ClusterError
+from jangtq_proto.errors import ClusterError, WorkerFaultError
+
+MOST_ASKS: Final = 4
+"""One is enough for nearly all rows, and two for all, unless a worker changes its answers."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,27 @@ class Collector:
         if exchange.failures:
             self._failover.finish(exchange)
         return sums
+
+    def fit_grids(self, asked: LayerRows, sums: Sums, *, asks: int = 1) -> NDArray[np.float32]:
+        """The sums; rows whose grid did not suit their answers are computed again on the finest grid."""
+        unfit = list(sums.unfit)
+        if not unfit:
+            return sums.values
+        if asks == MOST_ASKS:
+            raise WorkerFaultError(f"layer {asked.layer}: answers change whenever they are asked for")
+        self._membership.counters.second_asks += len(unfit)
+        now = time.perf_counter_ns()
+        picked = asked._replace(
+            rows=asked.rows[unfit],
+            expert_ids=asked.expert_ids[unfit],
+            router_weights=asked.router_weights[unfit],
+            exponents=sums.finest[unfit],
+        )
+        again = Exchange(picked, now, now)
+        self.ask(again)
+        found = self.collect(again)
+        sums.values[unfit] = self.fit_grids(again.rows, found, asks=asks + 1)
+        return sums.values
 
     def _ask(self, exchange: Exchange, rows: LayerRows, router: Router) -> tuple[Part, ...]:
         """Encode and send these experts of the exchange's rows."""

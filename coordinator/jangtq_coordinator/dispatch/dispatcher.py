@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from jangtq_coordinator.cluster.counters import ClusterCounters
 from jangtq_coordinator.cluster.membership import Membership
 from jangtq_coordinator.dispatch.audit import Auditor
-from jangtq_coordinator.dispatch.codec import Codec, LayerRows, Sums
+from jangtq_coordinator.dispatch.codec import Codec, LayerRows
 from jangtq_coordinator.dispatch.collector import Collector, Timeouts
 from jangtq_coordinator.dispatch.connection_pool import ConnectionPool, OpenConnection
 from jangtq_coordinator.dispatch.direct import MOST_ROWS, DirectExchange, DirectExchanges
@@ -25,17 +25,14 @@ from jangtq_coordinator.dispatch.native_codec import NativeCodec
 from jangtq_coordinator.dispatch.routes import Routes
 from jangtq_coordinator.metrics.expert_load import ExpertLoad
 from jangtq_coordinator.metrics.layer_times import LayerTimes
-from jangtq_coordinator.metrics.recorder import CallRecord, ExchangeRecord, Recorder
+from jangtq_coordinator.metrics.recorder import ExchangeRecord, Recorder
 from jangtq_coordinator.metrics.timeline import Timeline
 from jangtq_coordinator.metrics.worker_traffic import ClusterTraffic
 from jangtq_coordinator.readiness import Readiness
-from jangtq_proto.errors import WorkerFaultError
 from jangtq_proto.wire.codec import Rows
 
 AnyExchange = Exchange | DirectExchange
 _FIRST_CALL: Final = 1
-MOST_ASKS: Final = 4
-"""One is enough for nearly all rows, and two for all, unless a worker changes its answers."""
 
 
 class Dispatcher:
@@ -226,29 +223,8 @@ class Dispatcher:
         if self._audits and self._auditor.is_due() and self._auditor.audit(exchange):
             sums = self._collector.collect(exchange)
         read_ns = max((one.read_ns for one in exchange.answered), default=waited_ns) + sums.decode_ns
-        values = self._with_suitable_grids(exchange.rows, sums)
-        return ExchangeSums(values, partial(_records, exchange, sums), sums.decode_ns, read_ns)
-
-    def _with_suitable_grids(self, asked: LayerRows, sums: Sums, *, asks: int = 1) -> NDArray[np.float32]:
-        """The sums; rows whose grid did not suit their answers are computed again on the finest grid."""
-        unfit = list(sums.unfit)
-        if not unfit:
-            return sums.values
-        if asks == MOST_ASKS:
-            raise WorkerFaultError(f"layer {asked.layer}: answers change whenever they are asked for")
-        self._membership.counters.second_asks += len(unfit)
-        now = time.perf_counter_ns()
-        picked = asked._replace(
-            rows=asked.rows[unfit],
-            expert_ids=asked.expert_ids[unfit],
-            router_weights=asked.router_weights[unfit],
-            exponents=sums.finest[unfit],
-        )
-        again = Exchange(picked, now, now)
-        self._collector.ask(again)
-        found = self._collector.collect(again)
-        sums.values[unfit] = self._with_suitable_grids(again.rows, found, asks=asks + 1)
-        return sums.values
+        values = self._collector.fit_grids(exchange.rows, sums)
+        return ExchangeSums(values, partial(exchange.records, sums), sums.decode_ns, read_ns)
 
     def _end(self, exchange: AnyExchange, found: ExchangeSums, waited_ns: int) -> None:
         self._open_exchanges = max(0, self._open_exchanges - 1)
@@ -269,10 +245,3 @@ class Dispatcher:
                 self.records,
             )
         )
-
-
-def _records(exchange: Exchange, sums: Sums) -> tuple[CallRecord, ...]:
-    return tuple(
-        CallRecord(member.name, part.row_count, part.picks, part.distinct, sent_ns, call_read_ns, *times)
-        for (part, member, _, sent_ns, call_read_ns), times in zip(exchange.answered, sums.times, strict=True)
-    )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jangtq_coordinator.cluster.placement import Member
-from jangtq_coordinator.dispatch.codec import LayerRows, Part, Reply
+from jangtq_coordinator.dispatch.codec import LayerRows, Part, Reply, Sums
 from jangtq_coordinator.metrics.recorder import CallRecord
 from jangtq_coordinator.transport.connection import Connection
 from jangtq_proto.errors import ClusterError
@@ -79,6 +79,13 @@ class Exchange:
     def replies(self) -> list[Reply]:
         """The replies so far."""
         return [Reply(one.part, one.frame) for one in self.answered]
+
+    def records(self, sums: Sums) -> tuple[CallRecord, ...]:
+        """The records of the calls that gave these sums."""
+        return tuple(
+            CallRecord(member.name, part.row_count, part.picks, part.distinct, sent_ns, read_ns, *times)
+            for (part, member, _, sent_ns, read_ns), times in zip(self.answered, sums.times, strict=True)
+        )
 
     def fail(self, failure: Failure) -> None:
         """Record a failure; its part has to go to another worker."""
