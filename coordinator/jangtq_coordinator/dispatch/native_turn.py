@@ -69,6 +69,7 @@ class NativeTurn:
         self._frames, self._values, self._index = (Memory(_FIRST_BYTES) for _ in range(3))
         self._shape = (0, 0)
         self._owners: NDArray[np.int32] | None = None
+        self._worker_count = -1
 
     def ask(
         self,
@@ -166,15 +167,18 @@ class NativeTurn:
         return Part(share.worker, call_id, self.frame(share), index, *numbers, asked.expert_ids, owners)
 
     def _use(self, owners: NDArray[np.int32]) -> None:
+        """Replicas have other owners in each exchange, mostly of as many workers."""
         self._owners = owners
-        self._worker_count = count = int(owners.max(initial=NOBODY)) + 1
+        count = int(owners.max(initial=NOBODY)) + 1
         asked = self._asked
         asked.owners, asked.expert_count, asked.worker_count = owners.tobytes(), len(owners), count
-        self._inboxes = (ctypes.c_void_p * max(count, 1))()
-        self._parts = (EncodedPart * (count + 1))()
-        self._part_numbers = memoryview(self._parts).cast("B").cast("q")
-        self._replies = (PartReply * max(count, 1))()
-        self._fit(*self._shape)
+        if count != self._worker_count:
+            self._worker_count = count
+            self._inboxes = (ctypes.c_void_p * max(count, 1))()
+            self._parts = (EncodedPart * (count + 1))()
+            self._part_numbers = memoryview(self._parts).cast("B").cast("q")
+            self._replies = (PartReply * max(count, 1))()
+            self._fit(*self._shape)
 
     def _fit(self, row_count: int, hidden: int) -> None:
         self._shape = row_count, hidden
