@@ -8,12 +8,14 @@ import os
 import secrets
 import socket
 import stat
+import time
 from pathlib import Path
 
 from jangtq_proto.addresses import Address
 
 _MACHINE_ID = "machine-id"
 _CONNECT_SECONDS = 1.0
+_SETTLED_SECONDS = 60.0
 
 
 def user_folder() -> Path:
@@ -36,8 +38,12 @@ class SocketFolder:
         return file.read_text()
 
     def claim(self, name: str) -> Path:
-        """The path for a new socket of this name; a stale file there is removed. OSError if it is in use."""
+        """The path for a new socket of this name; a stale file there is removed. OSError if it is in use.
+
+        Sockets that killed processes left go, too.
+        """
         self._make()
+        self._sweep()
         path = self.path / name
         if path.exists():
             if answers(path):
@@ -58,6 +64,14 @@ class SocketFolder:
             return (self.path / _MACHINE_ID).read_text() == machine_id
         except OSError:
             return False
+
+    def _sweep(self) -> None:
+        """Remove sockets at which no process listens, except new ones: their process may be about to."""
+        newest = time.time() - _SETTLED_SECONDS
+        for path in self.path.iterdir():
+            found = path.lstat()
+            if stat.S_ISSOCK(found.st_mode) and found.st_mtime < newest and not answers(path):
+                path.unlink(missing_ok=True)
 
     def _make(self) -> None:
         self.path.mkdir(mode=0o700, exist_ok=True)

@@ -57,7 +57,7 @@ def test_keys_https_and_a_log_as_json(demo_bundle: Path, tmp_path: Path, tls_opt
             assert http.post(url, json=QUESTION, headers=headers).status_code == 200
             assert http.get(url.replace("/v1/chat/completions", "/health/ready")).status_code == 200
         verify.maximum_version = ssl.TLSVersion.TLSv1_2
-        with httpx.Client(verify=verify) as http, pytest.raises(httpx.ConnectError, match=r"\[SSL"):
+        with httpx.Client(verify=verify) as http, pytest.raises(httpx.ConnectError, match="SSL"):
             http.get(url)
         with pytest.raises(httpx.RemoteProtocolError):
             httpx.get(f"http://localhost:{told.port}/health/live")

@@ -1,5 +1,6 @@
 """The folder of Unix sockets: private to its user, one id a machine, stale files replaced."""
 
+import os
 import socket
 import stat
 from pathlib import Path
@@ -46,6 +47,23 @@ def test_only_a_path_in_the_folder_with_its_id_is_held(tmp_path: Path) -> None:
     assert not folder.holds(tmp_path / "sockets" / "x", machine_id[::-1])
     assert not folder.holds(tmp_path / "x", machine_id)
     assert not folder.holds(tmp_path / "sockets" / ".." / "x", machine_id)
+
+
+def test_sockets_of_killed_processes_are_swept_and_others_stay(tmp_path: Path) -> None:
+    folder = SocketFolder(tmp_path / "s")
+    folder.machine_id()
+    dead, new = folder.path / "express-1-a", folder.path / "express-2-a"
+    for path in (dead, new):
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(path))
+    with socket.socket(socket.AF_UNIX) as listener:
+        alive = folder.path / "express-3-a"
+        listener.bind(str(alive))
+        listener.listen()
+        for path in (dead, alive):
+            os.utime(path, (1, 1))
+        folder.claim("express-4-a")
+        assert sorted(folder.path.iterdir()) == [new, alive, folder.path / "machine-id"]
 
 
 def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) -> None:
