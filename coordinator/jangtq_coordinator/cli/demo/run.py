@@ -40,7 +40,7 @@ def _wait_for_the_end(base_url: str) -> None:
         "Ctrl-C stops everything",
         flush=True,
     )
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
         while True:
