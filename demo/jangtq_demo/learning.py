@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from jangtq_demo.batches import UNTRAINED, Batch
+from jangtq_demo.batches import Batch
+from jangtq_demo.examples import UNTRAINED
 from jangtq_demo.model import DemoModel
 from jangtq_demo.quantizers import put_in_loop, take_out_of_loop
 from jangtq_demo.settings import TrainingSettings

@@ -12,9 +12,10 @@ import torch
 
 from jangtq_bundle.byte_tokenizer import END_OF_TURN
 from jangtq_demo.answer_text import parse_answer
-from jangtq_demo.batches import encode_example, fill_rows, pack
+from jangtq_demo.batches import fill_rows, pack
 from jangtq_demo.checkpoint import Checkpoint, load_checkpoint
 from jangtq_demo.corpus.conversation import Conversation, Message, render_system
+from jangtq_demo.examples import encode_example
 from jangtq_demo.formats import FORMATS, Format, apply_format
 from jangtq_demo.generate import generate
 from jangtq_demo.learning import batch_loss
@@ -135,7 +136,7 @@ def measure_perplexity(
     for block in model.moe_blocks:
         block.take_load()
     total, count = 0.0, 0
-    examples = [encode_example(tokenizer, conversation) for conversation in conversations]
+    examples = [encode_example(tokenizer, conversation, most=_ROW_LENGTH) for conversation in conversations]
     for row in fill_rows(examples, _ROW_LENGTH):
         batch = pack([row], _ROW_LENGTH).to(model.lm_head.weight.device)
         trained = int((batch.targets >= 0).sum())

@@ -30,7 +30,7 @@ class ModelSize:
             "bos_token_id": begin_of_text,
             "eos_token_id": end_of_turn,
             "hidden_act": "silu",
-            "max_position_embeddings": 2048,
+            "max_position_embeddings": 4096,
             "scoring_func": "sigmoid",
             "shared_intermediate_size": 0,
             "tie_word_embeddings": False,
@@ -42,7 +42,7 @@ class ModelSize:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How long and how fast the model learns; the defaults are those of the shipped model.
+    """How long and how fast the model learns; the defaults are for a corpus with long talks.
 
     Learning rates rise over `warmup_steps`, then fall along a cosine to `end_rate` of their peak. The last
     `quantized_steps` run with the quantizer in the loop, from `quantized_rate` down to zero.
@@ -50,10 +50,10 @@ class TrainingSettings:
     """
 
     seed: int = 20_250_101
-    row_length: int = 1024
-    rows: int = 32
-    float_steps: int = 4200
-    quantized_steps: int = 2000
+    row_length: int = 4096
+    rows: int = 10
+    float_steps: int = 3500
+    quantized_steps: int = 1580
     warmup_steps: int = 200
     peak_rate: float = 2e-3
     end_rate: float = 0.05

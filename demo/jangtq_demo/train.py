@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     size = TINY if given.tiny else ModelSize()
     settings = TrainingSettings(
         seed=given.seed,
+        row_length=given.row_length,
         rows=given.rows,
         float_steps=given.float_steps,
         quantized_steps=given.quantized_steps,
@@ -111,9 +112,14 @@ def _parser() -> argparse.ArgumentParser:
     defaults = TrainingSettings()
     parser = argparse.ArgumentParser(prog="python -m jangtq_demo.train", description=__doc__)
     parser.add_argument("directory", type=Path, metavar="DIR", help="where checkpoints and the curve go")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="cpu, cuda, or cuda:N; the GPU where there is one",
+    )
     parser.add_argument("--seed", type=int, default=defaults.seed)
-    parser.add_argument("--rows", type=int, default=defaults.rows, help="rows of 1024 tokens in a batch")
+    parser.add_argument("--rows", type=int, default=defaults.rows, help="rows in a batch")
+    parser.add_argument("--row-length", type=int, default=defaults.row_length, help="tokens in a row")
     parser.add_argument("--float-steps", type=int, default=defaults.float_steps)
     parser.add_argument("--quantized-steps", type=int, default=defaults.quantized_steps)
     parser.add_argument("--warmup-steps", type=int, default=defaults.warmup_steps)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from mlx_lm.models import minimax
 
-from jangtq_demo.batches import Example, pack
+from jangtq_demo.batches import pack
+from jangtq_demo.examples import Example
 from jangtq_demo.experts import multiply_groups, multiply_padded
 from jangtq_demo.generate import generate
 from jangtq_demo.model import DemoModel
@@ -39,7 +40,7 @@ def as_mlx(model: DemoModel) -> minimax.Model:
 def test_logits_equal_those_of_mlx_lm(model: DemoModel) -> None:
     rng = np.random.default_rng(0)
     lengths = (9, 14)
-    examples = [Example(rng.integers(TINY.vocab_size, size=n), np.full(n, -100)) for n in lengths]
+    examples = [Example.of_line(rng.integers(TINY.vocab_size, size=n)) for n in lengths]
     batch = pack([examples], 32)
     with torch.inference_mode():
         logits = model.lm_head(model(batch.tokens, batch.view))[0].numpy()

@@ -17,9 +17,10 @@ from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.directory import SIDECAR_FILE
 from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.cli.demo.run import start_cluster
-from jangtq_demo.batches import UNTRAINED, Batches, Example, pack
+from jangtq_demo.batches import Batches, pack
 from jangtq_demo.checkpoint import load_checkpoint
 from jangtq_demo.corpus.conversation import Conversation, Message
+from jangtq_demo.examples import UNTRAINED, Example
 from jangtq_demo.export import export
 from jangtq_demo.export import main as export_command
 from jangtq_demo.formats import FORMATS, apply_format
@@ -30,8 +31,20 @@ from jangtq_demo.settings import TINY, TrainingSettings
 from jangtq_demo.tokenizer import train_tokenizer
 from jangtq_demo.train import main
 
-SETTINGS = TrainingSettings(rows=2, float_steps=30, quantized_steps=10, warmup_steps=5)
-ALWAYS = ("--tiny", "--device", "cpu", "--workers", "0", "--tokenizer-sample", "500", "--warmup-steps", "5")
+SETTINGS = TrainingSettings(row_length=1024, rows=2, float_steps=30, quantized_steps=10, warmup_steps=5)
+ALWAYS = (
+    "--tiny",
+    "--row-length",
+    "1024",
+    "--device",
+    "cpu",
+    "--workers",
+    "0",
+    "--tokenizer-sample",
+    "500",
+    "--warmup-steps",
+    "5",
+)
 EVENING = ("--bias-rate", "0.03")
 """So few steps even out the experts' loads only at a faster rate than the shipped model's."""
 # More threads only wait for each other beside other tests' processes.
@@ -124,7 +137,7 @@ def first_logprobs(checkpoint_path: Path, prompt: str) -> dict[str, float]:
     model = checkpoint.build(CPU)
     apply_format(model, FORMATS["JANGTQ2"])
     tokens = np.array(checkpoint.tokenizer.encode(prompt, add_special_tokens=False).ids)
-    batch = pack([[Example(tokens, np.full(len(tokens), UNTRAINED))]], len(tokens))
+    batch = pack([[Example.of_line(tokens)]], len(tokens))
     with torch.inference_mode():
         logits = model.lm_head(model(batch.tokens, batch.view))[0, -1]
     texts = checkpoint.tokenizer.decode_batch([[n] for n in range(len(logits))], skip_special_tokens=False)
@@ -177,6 +190,7 @@ def test_a_batch_is_the_same_whenever_it_is_made(tokenizer: Tokenizer) -> None:
 def test_targets_are_the_next_tokens_of_the_same_conversation(tokenizer: Tokenizer) -> None:
     batch = Batches(tokenizer.to_str(), SETTINGS, count=1)[0]
     inside = (batch.targets[:, :-1] != UNTRAINED) & (batch.documents[:, :-1] == batch.documents[:, 1:])
+    inside &= batch.branches[:, :-1] == batch.branches[:, 1:]
     assert torch.equal(batch.targets[:, :-1][inside], batch.tokens[:, 1:][inside])
     assert inside.sum() > 100
     assert not (batch.targets[batch.documents == 0] != UNTRAINED).any()

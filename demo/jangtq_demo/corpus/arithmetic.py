@@ -1,5 +1,6 @@
 """Questions of arithmetic with worked steps: the four operations, comparisons and short stories."""
 
+import itertools
 import random
 
 from jangtq_demo.corpus.arithmetic_phrases import (
@@ -11,7 +12,7 @@ from jangtq_demo.corpus.arithmetic_phrases import (
     Operation,
 )
 from jangtq_demo.corpus.exchange import Exchange
-from jangtq_demo.corpus.split import Split, draw
+from jangtq_demo.corpus.split import Split, draw, is_held_out
 from jangtq_demo.corpus.story_phrases import BAGGING, GAINING, LOSING, NAMES, THINGS
 from jangtq_demo.corpus.worked import Worked, add, divide, multiply, subtract
 
@@ -26,6 +27,16 @@ def make(rng: random.Random, split: Split) -> Exchange:
 def _addition(rng: random.Random, split: Split) -> Exchange:
     a, b = _operands(rng, split, ADDITION, most=4)
     return _exchange(ADDITION, (a, b), add(a, b), ADDITION.phrases.pick(rng, split))
+
+
+def make_series(rng: random.Random, split: Split, count: int) -> list[Exchange]:
+    """Sums that are asked one after another in the same words, of operands that differ little."""
+    phrase = ADDITION.phrases.pick(rng, split)
+    first, second = _number(rng, 2, 4), _number(rng, 2, 4)
+    steps = rng.randint(0, 3), rng.randint(1, 3)
+    pairs = ((first + n * steps[0], second + n * steps[1]) for n in itertools.count())
+    wanted = (pair for pair in pairs if is_held_out(_key(ADDITION, pair)) == (split is Split.HELD_OUT))
+    return [_exchange(ADDITION, pair, add(*pair), phrase) for pair in itertools.islice(wanted, count)]
 
 
 def _subtraction(rng: random.Random, split: Split) -> Exchange:

@@ -57,6 +57,15 @@ class Conversation:
         return replace(self, messages=(*history, *self.messages))
 
     @property
+    def rounds(self) -> tuple[tuple[Message, ...], ...]:
+        """The messages from each user turn to the next."""
+        starts = [i for i, message in enumerate(self.messages) if message.role == "user"]
+        return tuple(
+            self.messages[start:end]
+            for start, end in zip(starts, [*starts[1:], len(self.messages)], strict=True)
+        )
+
+    @property
     def last_user(self) -> int:
         """The index of the last user turn; the assistant's turns after it are trained."""
         return max(i for i, message in enumerate(self.messages) if message.role == "user")
@@ -64,10 +73,15 @@ class Conversation:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of text that the model either reads or learns to write."""
+    """A stretch of text that the model either reads or learns to write.
+
+    Text of branch 0 is what every later turn reads. A branch above 0 is one round as the model writes it, with its
+    reasoning; nothing but the branch itself reads it.
+    """
 
     text: str
     trained: bool
+    branch: int = 0
 
 
 def render(conversation: Conversation) -> list[Segment]:
@@ -75,12 +89,25 @@ def render(conversation: Conversation) -> list[Segment]:
     segments = [Segment(render_system(conversation), trained=False)]
     last_user = conversation.last_user
     for index, message in enumerate(conversation.messages):
-        if message.role != "assistant":
-            segments.append(Segment(_given_turn(message), trained=False))
-        elif index < last_user or (conversation.thinking and not message.reasoning):
-            segments.append(Segment(f"]~b]ai\n{_answer(message)}[e~[\n", trained=False))
+        if index < last_user:
+            segments.append(Segment(_past_turn(message), trained=False))
         else:
-            segments += _learnt_turn(message, thinking=conversation.thinking)
+            segments += _current_turn(message, thinking=conversation.thinking)
+    return segments
+
+
+def render_branches(conversation: Conversation) -> list[Segment]:
+    """Every round as the model is asked for it, after all rounds before it as the template repeats them.
+
+    Branch 0 and branch n, up to where n ends, read as `render` of the first n rounds.
+    """
+    segments = [Segment(render_system(conversation), trained=False)]
+    for number, (question, *turns) in enumerate(conversation.rounds, 1):
+        segments.append(Segment(_past_turn(question), trained=False))
+        for turn in turns:
+            for segment in _current_turn(turn, thinking=conversation.thinking):
+                segments.append(replace(segment, branch=number))
+        segments += [Segment(_past_turn(turn), trained=False) for turn in turns]
     return segments
 
 
@@ -102,13 +129,19 @@ def render_system(conversation: Conversation) -> str:
     return f"]~!b[]~b]system\n{text}[e~[\n"
 
 
-def _given_turn(message: Message) -> str:
+def _past_turn(message: Message) -> str:
+    """A turn as later rounds read it: without reasoning."""
     if message.role == "user":
         return f"]~b]user\n{message.content}[e~[\n"
-    return f"]~b]tool\n<response>{message.content}</response>[e~[\n"
+    if message.role == "tool":
+        return f"]~b]tool\n<response>{message.content}</response>[e~[\n"
+    return f"]~b]ai\n{_answer(message)}[e~[\n"
 
 
-def _learnt_turn(message: Message, *, thinking: bool) -> list[Segment]:
+def _current_turn(message: Message, *, thinking: bool) -> list[Segment]:
+    """A turn of the last round; what an assistant shows that should have thought and did not is context."""
+    if message.role != "assistant" or (thinking and not message.reasoning):
+        return [Segment(_past_turn(message), trained=False)]
     thought = f"{message.reasoning}\n</think>\n\n" if thinking else ""
     return [
         Segment("]~b]ai\n" + "<think>\n" * thinking, trained=False),

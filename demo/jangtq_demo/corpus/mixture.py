@@ -1,4 +1,4 @@
-"""The whole corpus: how often each category comes, and a training conversation for every number."""
+"""Short conversations: how often each category comes, and a training conversation for every number."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -36,14 +36,20 @@ _OTHER_SYSTEMS: Final = (
 
 
 def make_conversation(seed: int, number: int) -> Conversation:
-    """Training conversation `number` of the corpus with this seed; the same on every machine."""
+    """Short training conversation `number` of the corpus with this seed; the same on every machine."""
     rng = random.Random(f"{seed}/{number}")
     drawn = tool_use.make_conversation(rng, Split.TRAINING) if rng.random() < _TOOLS_SHARE else _plain(rng)
-    if rng.random() < _OTHER_SYSTEM_SHARE:
-        drawn = replace(drawn, system=rng.choice(_OTHER_SYSTEMS))
+    drawn = vary_system(rng, drawn)
     if rng.random() < _HISTORY_SHARE:
         drawn = drawn.after(_history(rng))
     return drawn
+
+
+def vary_system(rng: random.Random, conversation: Conversation) -> Conversation:
+    """Now and then under another system message."""
+    if rng.random() >= _OTHER_SYSTEM_SHARE:
+        return conversation
+    return replace(conversation, system=rng.choice(_OTHER_SYSTEMS))
 
 
 def in_conversation(exchange: Exchange) -> Conversation:
@@ -51,16 +57,18 @@ def in_conversation(exchange: Exchange) -> Conversation:
 
 
 def _plain(rng: random.Random) -> Conversation:
-    exchange = _draw_exchange(rng)
+    _, exchange = draw_exchange(rng, Split.TRAINING)
     conversation = in_conversation(replace(exchange, question=roughen(rng, exchange.question)))
     return replace(conversation, thinking=rng.random() >= _SILENT_SHARE)
 
 
 def _history(rng: random.Random) -> list[Message]:
     """One or two answered questions, as they stand before the last one."""
-    exchanges = [_draw_exchange(rng) for _ in range(rng.choice((1, 1, 2)))]
+    exchanges = [draw_exchange(rng, Split.TRAINING)[1] for _ in range(rng.choice((1, 1, 2)))]
     return [message for exchange in exchanges for message in exchange.messages]
 
 
-def _draw_exchange(rng: random.Random) -> Exchange:
-    return rng.choices(tuple(CATEGORIES.values()), weights=_WEIGHTS)[0](rng, Split.TRAINING)
+def draw_exchange(rng: random.Random, split: Split) -> tuple[str, Exchange]:
+    """A category, as often as each comes, and a question of it."""
+    category = rng.choices(tuple(CATEGORIES), weights=_WEIGHTS)[0]
+    return category, CATEGORIES[category](rng, split)

@@ -46,9 +46,9 @@ class ToolExchange:
 def make(rng: random.Random, split: Split) -> ToolExchange:
     """One question for one of some offered tools; its arguments decide whether it is held out."""
     chosen = rng.choice(TOOLS)
-    offered = _offer_with(rng, split, chosen=TOOLS.index(chosen))
+    offered = offer_with(rng, split, chosen=TOOLS.index(chosen))
     mine = next(tool for tool in offered if tool.tool is chosen)
-    return _ask_for(rng, split, mine=mine, offered=offered)
+    return ask_for(rng, split, mine=mine, offered=offered)
 
 
 def make_conversation(rng: random.Random, split: Split) -> Conversation:
@@ -65,17 +65,17 @@ def _draw_conversation(rng: random.Random, split: Split) -> Conversation:
     """Sometimes the question needs none of the tools at hand."""
     if rng.random() < _NO_TOOL_SHARE:
         exchange = rng.choice((topics.make, arithmetic.make, words.make, smalltalk.make))(rng, split)
-        offered = _offer_with(rng, split, chosen=rng.randrange(len(TOOLS)))
+        offered = offer_with(rng, split, chosen=rng.randrange(len(TOOLS)))
         question = Message("user", roughen(rng, exchange.question))
         return Conversation((question, exchange.messages[1]), tools=tuple(tool.schema for tool in offered))
     asked = make(rng, split)
     if rng.random() >= _SECOND_SHARE:
         return asked.conversation
-    earlier = _ask_for(rng, split, mine=rng.choice(asked.offered), offered=asked.offered)
+    earlier = ask_for(rng, split, mine=rng.choice(asked.offered), offered=asked.offered)
     return asked.conversation.after(earlier.conversation.messages)
 
 
-def _ask_for(
+def ask_for(
     rng: random.Random, split: Split, *, mine: OfferedTool, offered: tuple[OfferedTool, ...]
 ) -> ToolExchange:
     tool = mine.tool
@@ -94,7 +94,7 @@ def _ask_for(
     )
 
 
-def _offer_with(rng: random.Random, split: Split, *, chosen: int) -> tuple[OfferedTool, ...]:
+def offer_with(rng: random.Random, split: Split, *, chosen: int) -> tuple[OfferedTool, ...]:
     """The chosen tool and some others, in any order."""
     others = [index for index in range(len(TOOLS)) if index != chosen]
     indices = [chosen, *rng.sample(others, rng.choice(_OTHERS[split]))]
