@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from jangtq_coordinator.text.closing_tags import ClosingTags
 from jangtq_coordinator.text.detokenizer import Detokenizer
 from jangtq_coordinator.text.reasoning import (
     Channel,
@@ -29,6 +30,7 @@ class AnswerText:
         self._detokenizer = detokenizer
         self._stops = StopStrings(stops)
         self._splitter = ChannelSplitter(markers, opening, tool_calls=tool_calls)
+        self._tags = ClosingTags() if markers and opening else None
         self._after_reasoning = opening is not None and opening.channel is Channel.REASONING
 
     @property
@@ -48,7 +50,8 @@ class AnswerText:
     def finish(self, *, cut: bool = False) -> list[Piece]:
         """What was held back; no further token comes, because of a limit where the answer is `cut`."""
         pieces = [*self._splitter.feed(self._detokenizer.finish()), *self._splitter.finish(cut=cut)]
-        return join_pieces([*self._until_stop(pieces), *self._content(self._stops.finish())])
+        last = [*self._until_stop(pieces), *self._content(self._stops.finish())]
+        return join_pieces([*last, *_as_content(self._tags.finish() if self._tags else "")])
 
     def _until_stop(self, pieces: Iterable[Piece]) -> list[Piece]:
         """Stop strings are looked for in what the reader sees as content, and nowhere else."""
@@ -59,9 +62,9 @@ class AnswerText:
             if piece.channel is Channel.CONTENT:
                 kept += self._scan(piece.text)
             else:
-                kept += [*self._content(self._stops.finish()), piece]
+                kept += [*self._content(self._stops.finish()), *self._released_tags(), piece]
                 self._after_reasoning = piece.channel is Channel.REASONING
-        return join_pieces(kept)
+        return join_pieces([*kept, *self._released_tags()] if self._stops.stopped else kept)
 
     def _scan(self, text: str) -> list[Piece]:
         """White space between reasoning and answer is no part of the answer that a stop string could end."""
@@ -73,4 +76,11 @@ class AnswerText:
         return self._content(space + self._stops.feed(text))
 
     def _content(self, text: str) -> list[Piece]:
-        return [Piece(Channel.CONTENT, text)] if text else []
+        return _as_content(self._tags.feed(text) if self._tags else text)
+
+    def _released_tags(self) -> list[Piece]:
+        return _as_content(self._tags.release() if self._tags else "")
+
+
+def _as_content(text: str) -> list[Piece]:
+    return [Piece(Channel.CONTENT, text)] if text else []
