@@ -1,11 +1,9 @@
 """The page at / in a real browser, over real processes with the demo's trained model."""
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 
 import httpx
 import pytest
@@ -121,7 +119,7 @@ def test_the_cluster_is_shown_as_it_runs(page: Page) -> None:
     ask(page, QUESTION)
     expect(page.locator("#workers .worker")).to_have_count(2)
     expect(page.locator("#workers .facts").first).to_have_text(
-        re.compile(r"experts 0-127 · \d+\.\d MB · [\d.]+ ms away")
+        re.compile(r"experts 0-127 · \d+\.\d MB · cpu · [\d.]+ ms away")
     )
     expect(page.locator("#workers .state").first).to_have_text(re.compile(r"[1-9]\d?%"))
     expect(page.locator("#health")).to_have_text("ready")
@@ -135,10 +133,29 @@ def test_the_cluster_is_shown_as_it_runs(page: Page) -> None:
     assert page.locator("#ruler i").count() == 2
 
 
+def test_a_worker_is_drained_and_added_again(page: Page, shown: Shown) -> None:
+    page.get_by_role("button", name=f"Drain {shown.second_address}").click()
+    # No other holds its experts, and the server says so.
+    expect(page.locator("#worker-words")).to_contain_text("128-255")
+    page.fill("#add-name", "127.0.0.1:1")
+    page.get_by_role("button", name="Add worker").click()
+    expect(page.locator("#worker-words")).to_contain_text("127.0.0.1:1")
+
+
+def test_panels_are_hidden_and_stay_so(page: Page) -> None:
+    page.click("#cluster-toggle")
+    expect(page.locator("#cluster")).to_be_hidden()
+    page.reload()
+    expect(page.locator("#cluster")).to_be_hidden()
+    expect(page.locator("#cluster-toggle")).to_have_attribute("aria-expanded", "false")
+    page.click("#cluster-toggle")
+    expect(page.locator("#cluster")).to_be_visible()
+
+
 def test_a_question_waits_for_a_lost_worker_whose_return_is_enough(page: Page, shown: Shown) -> None:
     shown.second.process.kill()
     shown.second.process.wait()
-    expect(page.locator("#health")).to_have_text("degraded: no worker holds experts 128-255")
+    expect(page.locator("#health")).to_have_text("waiting: no worker holds experts 128-255")
     expect(page.locator(".worker.lost")).to_contain_text(shown.second_address)
     expect(page.locator("#ruler i")).to_have_count(1)
     ask(page, QUESTION)
@@ -151,11 +168,13 @@ def test_a_question_waits_for_a_lost_worker_whose_return_is_enough(page: Page, s
 
 def test_a_phone_shows_one_side_at_a_time(shown: Shown) -> None:
     with open_page(shown.browser, shown.url, key=shown.key, viewport=PHONE) as page:
-        expect(page.locator("main")).to_be_visible()
-        expect(page.locator("aside")).to_be_hidden()
-        page.get_by_role("button", name="Cluster").click()
+        expect(page.locator("#chat")).to_be_visible()
+        expect(page.locator("#cluster")).to_be_hidden()
+        page.get_by_role("button", name="Cluster", exact=True).click()
         expect(page.locator("#workers .worker").first).to_be_visible()
-        expect(page.locator("main")).to_be_hidden()
+        expect(page.locator("#chat")).to_be_hidden()
+        page.get_by_role("button", name="Chats", exact=True).click()
+        expect(page.locator("#no-talks")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
@@ -170,60 +189,7 @@ def test_the_key_is_asked_for_and_kept_for_the_tab(shown: Shown) -> None:
         page.reload()
         expect(page.locator("#health")).to_have_text("ready")
         expect(page.locator("#key-dialog")).to_be_hidden()
-        assert page.evaluate("Object.keys(localStorage).length") == 0
-
-
-MARKDOWN = """# Title
-One **bold** and *soft* `code` <img src=x onerror=alert(1)> 2 * 3 * 4
-
-- first
-- second
-3. third
-
-```python
-x = "**not bold**"
-```
-"""
-
-
-@pytest.fixture
-def scripts(shown: Shown) -> Iterator[Page]:
-    """The page's scripts without the page."""
-    page = shown.browser.new_page()
-    folder = files("jangtq_coordinator") / "api/admin/static"
-    for name in ("server.js", "markdown.js", "tools.js"):
-        page.add_script_tag(content=(folder / name).read_text())
-    yield page
-    page.close()
-
-
-def test_markdown_becomes_elements_and_never_html(scripts: Page) -> None:
-    html = scripts.evaluate("text => el('div', '', markdown(text)).innerHTML", MARKDOWN)
-    assert "<h3>Title</h3>" in html and "<strong>bold</strong>" in html and "<em>soft</em>" in html
-    assert "&lt;img src=x" in html and "<img" not in html and "2 * 3 * 4" in html
-    assert '<ul><li>first</li><li>second</li></ul><ol start="3"><li>third</li></ol>' in html
-    assert '<pre><code>x = "**not bold**"</code></pre>' in html
-
-
-def test_markdown_may_end_anywhere(scripts: Page) -> None:
-    ends = "text => [...text].map((_, end) => el('div', '', markdown(text.slice(0, end))).textContent).length"
-    assert scripts.evaluate(ends, MARKDOWN) == len(MARKDOWN)
-
-
-def test_the_calculator(scripts: Page) -> None:
-    for text, value in (
-        ("23 * 17", 391),
-        ("2+3*4", 14),
-        ("(2+3)*-4", -20),
-        ("2^3^2", 512),
-        ("10-4-3", 3),
-        ("0.1+0.2", 0.3),
-    ):
-        assert scripts.evaluate("calculate", text) == value
-    for text in ("", "2 +", "alert(1)", "(1", "1 2"):
-        assert "error" in scripts.evaluate(
-            "text => runTool({name: 'calculate', arguments: text})", json.dumps({"expression": text})
-        )
+        assert shown.key not in page.evaluate("JSON.stringify({...localStorage})")
 
 
 def test_the_page_allows_nothing_but_itself(shown: Shown) -> None:
@@ -231,3 +197,9 @@ def test_the_page_allows_nothing_but_itself(shown: Shown) -> None:
     policy = reply.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
     assert "http" not in policy
+    script = httpx.get(f"{shown.url}/page/main.js")
+    assert script.headers["content-type"].startswith("text/javascript")
+    again = httpx.get(f"{shown.url}/page/main.js", headers={"If-None-Match": script.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert httpx.get(f"{shown.url}/page/../app.py").status_code in (401, 404)
+    assert httpx.get(f"{shown.url}/page/page.html").status_code == 404

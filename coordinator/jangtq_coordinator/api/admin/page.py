@@ -1,52 +1,74 @@
-"""GET /: the page for chat and cluster, one document that loads nothing else and may run nothing else."""
+"""GET /: the page for chat and cluster; it loads its own files at /page/ and runs nothing else."""
 
-import base64
 import hashlib
+from collections.abc import Mapping
+from importlib.abc import Traversable
 from importlib.resources import files
 from typing import Final
 
-from fastapi import APIRouter
-from starlette.responses import HTMLResponse
+from fastapi import APIRouter, HTTPException, Request
+from starlette.responses import Response
 
-_SCRIPTS: Final = ("server.js", "markdown.js", "tools.js", "chat.js", "cluster.js")
+_DOCUMENT: Final = "page.html"
+_TYPES: Final = {"css": "text/css", "js": "text/javascript"}
+_HEADERS: Final = {
+    "Cache-Control": "no-cache",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+CONTENT_POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'self'",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+"""What a browser may do for the page: run this server's scripts and styles, and call this server."""
 
 
 def page_router() -> APIRouter:
-    """The page, put together once from its parts."""
+    """The page, read once."""
     router = APIRouter()
     folder = files("jangtq_coordinator") / "api/admin/static"
-    style = (folder / "style.css").read_text()
-    script = "\n".join((folder / name).read_text() for name in _SCRIPTS)
-    html = (folder / "page.html").read_text().replace("{{style}}", style).replace("{{script}}", script)
-    headers = {
-        "Content-Security-Policy": content_policy(style=style, script=script),
-        "Cache-Control": "no-cache",
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-    }
+    document = (folder / _DOCUMENT).read_bytes()
+    parts = _read_parts(folder)
 
     @router.get("/", include_in_schema=False)
-    async def get_page() -> HTMLResponse:
-        return HTMLResponse(html, headers=headers)
+    async def get_page(request: Request) -> Response:
+        policy = {"Content-Security-Policy": CONTENT_POLICY}
+        return _answer(request, document, kind="text/html", headers=policy)
+
+    @router.get("/page/{path:path}", include_in_schema=False)
+    async def get_part(request: Request, path: str) -> Response:
+        if path not in parts:
+            raise HTTPException(404, f"the page has no file {path}")
+        return _answer(request, parts[path], kind=_TYPES[path.rpartition(".")[2]])
 
     return router
 
 
-def content_policy(*, style: str, script: str) -> str:
-    """What a browser may do for the page: run exactly this script and style, and call this server."""
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src {_source(script)}",
-            f"style-src {_source(style)}",
-            "connect-src 'self'",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-        )
-    )
+def _read_parts(folder: Traversable, prefix: str = "") -> Mapping[str, bytes]:
+    """All scripts and styles by their path below the folder."""
+    parts: dict[str, bytes] = {}
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            parts |= _read_parts(entry, f"{prefix}{entry.name}/")
+        elif entry.name.rpartition(".")[2] in _TYPES:
+            parts[prefix + entry.name] = entry.read_bytes()
+    return parts
 
 
-def _source(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+def _answer(
+    request: Request, content: bytes, *, kind: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The content, or only the word that the browser has it already."""
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    sent = {**_HEADERS, **(headers or {}), "ETag": tag}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=sent)
+    return Response(content, media_type=f"{kind}; charset=utf-8", headers=sent)

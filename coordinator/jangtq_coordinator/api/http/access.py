@@ -16,6 +16,9 @@ from jangtq_proto.addresses import Address, is_ip_address
 OPEN_PATHS: Final = frozenset({"/", "/health/live", "/health/ready"})
 """Paths that need no key: the page asks for one itself, and probes have none."""
 
+PAGE_FILES: Final = "/page/"
+"""What begins so is a file of the page, the same for everybody."""
+
 _LOCAL_SUFFIXES: Final = (".local", ".localhost", ".lan", ".internal", ".home.arpa")
 
 
@@ -27,8 +30,13 @@ class Access:
     origins: tuple[str, ...] = ()
 
 
+def is_open(path: str) -> bool:
+    """Whether anybody may ask for it without a key."""
+    return path in OPEN_PATHS or path.startswith(PAGE_FILES)
+
+
 class KeyCheck:
-    """ASGI middleware: `Authorization: Bearer KEY` or `x-api-key: KEY`, except for OPEN_PATHS."""
+    """ASGI middleware: `Authorization: Bearer KEY` or `x-api-key: KEY`, except for open paths."""
 
     def __init__(self, app: ASGIApp, keys: KeyFile) -> None:
         self._app = app
@@ -40,7 +48,7 @@ class KeyCheck:
             return
         key = given_key(Headers(scope=scope))
         name = self._keys.name_of(key) if key else None
-        if name is None and scope["path"] not in OPEN_PATHS:
+        if name is None and not is_open(scope["path"]):
             await _no_key(key).response({"WWW-Authenticate": "Bearer"})(scope, receive, send)
             return
         scope.setdefault("state", {})["key_name"] = name

@@ -1,66 +1,100 @@
-// The part of Markdown that models write, as elements: never as HTML of the model's own.
+// Markdown as elements, block by block: blocks that did not change stay, and with them what is selected in them.
 
-function markdown(text) {
-  const result = document.createDocumentFragment();
-  const lines = text.split("\n");
-  while (lines.length) {
-    const line = lines[0];
-    if (!line.trim()) lines.shift();
-    else if (/^\s*```/.test(line)) result.append(codeBlock(lines));
-    else if (/^#{1,6} /.test(line)) result.append(inline(lines.shift().replace(/^#+ /, ""), el("h3")));
-    else if (isItem(line)) result.append(list(lines));
-    else result.append(paragraph(lines));
+import { copyButton, el } from "./dom.js";
+import DOMPurify from "./vendor/dompurify.js";
+import hljs from "./vendor/highlight.js";
+import { Marked } from "./vendor/marked.js";
+
+const FORMULAS = /^(?:\$\$[^$]+\$\$|\\\[[\s\S]+?\\\]|\\\(.+?\\\)|\$(?!\s)[^$\n]*[\\^_=][^$\n]*\$)/;
+
+// Formulas stay as they were written: their underscores and backslashes are no Markdown.
+const formula = {
+  name: "formula",
+  level: "inline",
+  start: (text) => text.search(/\$|\\[[(]/),
+  tokenizer: (text) => {
+    const found = FORMULAS.exec(text);
+    return found ? { type: "formula", raw: found[0], text: found[0] } : undefined;
+  },
+  renderer: ({ text }) => `<span class="formula">${escaped(text)}</span>`,
+};
+
+// Below the page's own headings, without a gap.
+const LEVELS = ["h3", "h3", "h4", "h5", "h5", "h5"];
+
+const escaped = (text) => text.replace(/[&<>"]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[sign]);
+
+const marked = new Marked({
+  gfm: true,
+  extensions: [formula],
+  renderer: {
+    html: ({ text }) => escaped(text),
+    image: ({ text, href }) => escaped(text || href),
+    heading({ tokens, depth }) {
+      const tag = LEVELS[depth - 1];
+      return `<${tag}>${this.parser.parseInline(tokens)}</${tag}>`;
+    },
+    checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
+  },
+});
+
+const TEXT_TAGS = ["p", "br", "hr", "h3", "h4", "h5", "ul", "ol", "li", "blockquote", "pre", "code", "strong", "em", "del", "a", "span"];
+const TABLE_TAGS = ["table", "thead", "tbody", "tr", "th", "td"];
+const ALLOWED = { ALLOWED_TAGS: [...TEXT_TAGS, ...TABLE_TAGS], ALLOWED_ATTR: ["href", "class", "start", "align"], RETURN_DOM_FRAGMENT: true };
+
+export class MarkdownView {
+  constructor(node) {
+    this.node = node;
+    this.raws = [];
   }
-  return result;
-}
 
-const isItem = (line) => /^\s*([-*•]|\d+[.)]) /.test(line);
-const isPlain = (line) => line.trim() && !isItem(line) && !/^(\s*```|#{1,6} )/.test(line);
-
-function codeBlock(lines) {
-  lines.shift();
-  const code = [];
-  while (lines.length && !/^\s*```/.test(lines[0])) code.push(lines.shift());
-  lines.shift();
-  return el("pre", "", el("code", "", code.join("\n")));
-}
-
-function list(lines) {
-  const isNumbered = (line) => /^\s*\d/.test(line);
-  const numbered = isNumbered(lines[0]);
-  const result = el(numbered ? "ol" : "ul");
-  if (numbered) result.start = parseInt(lines[0], 10);
-  while (lines.length && isItem(lines[0]) && isNumbered(lines[0]) === numbered) {
-    let item = lines.shift().replace(/^\s*([-*•]|\d+[.)]) /, "");
-    while (lines.length && /^\s+\S/.test(lines[0]) && isPlain(lines[0])) item += " " + lines.shift().trim();
-    result.append(inline(item, el("li")));
+  update(text) {
+    const tokens = marked.lexer(text).filter(({ type }) => type !== "space");
+    tokens.forEach((token, index) => {
+      if (this.raws[index] === token.raw) return;
+      this.raws[index] = token.raw;
+      const block = el("div", "block", renderBlock(token));
+      const old = this.node.children[index];
+      if (old) old.replaceWith(block);
+      else this.node.append(block);
+    });
+    while (this.node.children.length > tokens.length) this.node.lastChild.remove();
+    this.raws.length = tokens.length;
   }
-  return result;
 }
 
-function paragraph(lines) {
-  const text = [lines.shift()];
-  while (lines.length && isPlain(lines[0])) text.push(lines.shift());
-  return inline(text.join("\n"), el("p"));
+export function markdown(text) {
+  const node = el("div");
+  new MarkdownView(node).update(text);
+  return node;
 }
 
-const INLINE = /`([^`]+)`|\*\*([^*]+)\*\*|(?<![\w*])\*([^*\s][^*]*)\*(?!\w)|\[([^\]]+)\]\((https?:[^\s)]+)\)/g;
-
-function inline(text, parent) {
-  let end = 0;
-  for (const match of text.matchAll(INLINE)) {
-    parent.append(text.slice(end, match.index), marked(match));
-    end = match.index + match[0].length;
-  }
-  parent.append(text.slice(end));
-  return parent;
+function renderBlock(token) {
+  const fragment = DOMPurify.sanitize(marked.parser([token]), ALLOWED);
+  for (const link of fragment.querySelectorAll("a")) Object.assign(link, { target: "_blank", rel: "noreferrer noopener" });
+  for (const table of fragment.querySelectorAll("table")) wrapTable(table);
+  for (const code of fragment.querySelectorAll("pre > code")) dressCode(code);
+  return fragment;
 }
 
-function marked([, code, bold, italic, label, address]) {
-  if (code) return el("code", "", code);
-  if (bold) return el("strong", "", bold);
-  if (italic) return el("em", "", italic);
-  const link = el("a", "", label);
-  Object.assign(link, { href: address, target: "_blank", rel: "noreferrer noopener" });
-  return link;
+function wrapTable(table) {
+  const frame = el("div", "table");
+  frame.tabIndex = 0;
+  frame.role = "region";
+  frame.ariaLabel = "Table";
+  table.replaceWith(frame);
+  frame.append(table);
+}
+
+function dressCode(code) {
+  const language = /language-([\w+#-]+)/.exec(code.className)?.[1] ?? "";
+  const text = code.textContent;
+  if (hljs.getLanguage(language)) code.innerHTML = hljs.highlight(text, { language, ignoreIllegals: true }).value;
+  const pre = code.parentElement;
+  const frame = el("div", "code");
+  pre.tabIndex = 0;
+  pre.role = "region";
+  pre.ariaLabel = language ? `Code, ${language}` : "Code";
+  pre.replaceWith(frame);
+  frame.append(el("div", "code-head", el("span", "", language || "text"), copyButton(() => text, "Copy code")), pre);
 }

@@ -13,13 +13,13 @@ const TOOLS = {
   },
 };
 
-const offeredTools = () =>
+export const offeredTools = () =>
   Object.entries(TOOLS).map(([name, { description, properties }]) => ({
     type: "function",
     function: { name, description, parameters: { type: "object", properties, required: Object.keys(properties) } },
   }));
 
-function runTool({ name, arguments: text }) {
+export function runTool({ name, arguments: text }) {
   try {
     if (!TOOLS[name]) throw new Error(`there is no tool named ${name}`);
     return JSON.stringify(TOOLS[name].run(JSON.parse(text || "{}")));
@@ -29,7 +29,7 @@ function runTool({ name, arguments: text }) {
 }
 
 // Precedence climbing over + - * / ^ and parentheses.
-function calculate(text) {
+export function calculate(text) {
   const tokens = text.replaceAll("×", "*").replaceAll("÷", "/").replaceAll("**", "^").match(/\d+\.?\d*|\.\d+|\S/g) ?? [];
   const powers = { "+": 1, "-": 1, "*": 2, "/": 2, "^": 3 };
   const apply = { "+": (a, b) => a + b, "-": (a, b) => a - b, "*": (a, b) => a * b, "/": (a, b) => a / b, "^": (a, b) => a ** b };
