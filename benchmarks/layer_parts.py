@@ -10,7 +10,9 @@ network.
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -147,13 +149,10 @@ def routed(layer: Layer, x: mx.array, row_type: RowType) -> tuple[mx.array, mx.a
     return x.astype(MLX_DTYPE[row_type]), picked.astype(mx.int32), weights
 
 
-def measure_together(
-    layer: Layer, hidden: mx.array, cache: LayerCache, row_type: RowType, dispatcher: Dispatcher
-) -> Parts:
-    """As the coordinator does it: one array, read at once."""
+def measure_crossing(build: Callable[[], mx.array], row_type: RowType, dispatcher: Dispatcher) -> Parts:
+    """As the coordinator does it: `build` makes a layer's packed rows, which are read at once and sent."""
     started = time.perf_counter_ns()
-    arrays = routed(layer, layer.attend(hidden, cache), row_type)
-    packed = pack(*arrays)
+    packed = build()
     built = time.perf_counter_ns()
     mx.eval(packed)
     evaluated = time.perf_counter_ns()
@@ -165,6 +164,11 @@ def measure_together(
     return Parts(
         *((built - started) / 1e3, (evaluated - built) / 1e3, (read - evaluated) / 1e3, (sent - read) / 1e3)
     )
+
+
+def build_together(layer: Layer, hidden: mx.array, cache: LayerCache, row_type: RowType) -> mx.array:
+    """A layer module by module."""
+    return pack(*routed(layer, layer.attend(hidden, cache), row_type))
 
 
 class Block(nn.Module):
@@ -199,24 +203,11 @@ def compiled_layer(layer: Layer) -> CompiledLayer:
     return CompiledLayer(plain, form)
 
 
-def measure_compiled(
-    layer: CompiledLayer, hidden: mx.array, cache: LayerCache, row_type: RowType, dispatcher: Dispatcher
-) -> Parts:
-    """As the coordinator does it on a GPU: two compiled functions around attention."""
-    started = time.perf_counter_ns()
+def build_compiled(layer: CompiledLayer, hidden: mx.array, cache: LayerCache) -> mx.array:
+    """A layer by two compiled functions around attention, as on a GPU."""
     layer(hidden, None, cache)
-    packed = layer.block_sparse_moe.take()
-    built = time.perf_counter_ns()
-    mx.eval(packed)
-    evaluated = time.perf_counter_ns()
-    rows, ids, weights = unpack(packed, 1, 3072, 8, row_type=row_type)
-    read = time.perf_counter_ns()
-    dispatcher.begin(0, rows, expert_ids=ids, router_weights=weights)
-    sent = time.perf_counter_ns()
-    dispatcher.abandon()
-    return Parts(
-        *((built - started) / 1e3, (evaluated - built) / 1e3, (read - evaluated) / 1e3, (sent - read) / 1e3)
-    )
+    packed: mx.array = layer.block_sparse_moe.take()
+    return packed
 
 
 def measure_chain(layer: Layer, hidden: mx.array, cache: LayerCache, row_type: RowType) -> float:
@@ -247,8 +238,11 @@ def measure(row_type: RowType, rounds: int) -> str:
     for _ in range(rounds + 3):
         lengths = list(cache.lengths)
         apart.append(measure_apart(layer, hidden, cache, row_type))
-        together.append(measure_together(layer, hidden, cache, row_type, dispatcher))
-        compiled.append(measure_compiled(compiled_way, hidden, cache, row_type, dispatcher))
+        for taken, build in (
+            (together, partial(build_together, layer, hidden, cache, row_type)),
+            (compiled, partial(build_compiled, compiled_way, hidden, cache)),
+        ):
+            taken.append(measure_crossing(build, row_type, dispatcher))
         chain.append(measure_chain(layer, hidden, cache, row_type))
         cache.cut(lengths)
     lines = [

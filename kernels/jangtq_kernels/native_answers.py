@@ -1,7 +1,7 @@
 """Answers calls without the interpreter: a call's frame becomes that of its answer. Knows no queue."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -24,34 +24,19 @@ class NativeAnswers:
     def __init__(self, layers: Sequence[LoadedLayer], hidden_size: int) -> None:
         functions = native_library().functions
         check_layout(functions, NativeLayer)
+        address, number = ctypes.c_void_p, ctypes.c_int64
+        held = (address, number, number)
         self._answer = functions.jangtq_answer
-        self._answer.restype = ctypes.c_int64
-        self._answer.argtypes = [
-            ctypes.c_void_p,
-            ctypes.c_int64,
-            ctypes.c_int64,
-            ctypes.c_char_p,
-            ctypes.c_int64,
-            ctypes.c_void_p,
-            ctypes.c_int64,
-        ]
+        self._answer.restype = number
+        self._answer.argtypes = [*held, ctypes.c_char_p, number, address, number]
         self._answer_inbox = functions.jangtq_answer_inbox
-        self._answer_inbox.restype = ctypes.c_int64
-        self._answer_inbox.argtypes = [
-            ctypes.c_void_p,
-            ctypes.c_int64,
-            ctypes.c_int64,
-            ctypes.c_void_p,
-            ctypes.c_void_p,
-            ctypes.c_int64,
-            ctypes.c_void_p,
-        ]
+        self._answer_inbox.restype = number
+        self._answer_inbox.argtypes = [*held, address, address, number, address]
         self._sent = ctypes.c_int64()
         self._sent_at = ctypes.addressof(self._sent)
         self._kept = tuple(layers)
-        self._hidden_size = hidden_size
         self._layers = (NativeLayer * len(layers))(*(_struct(layer, hidden_size) for layer in layers))
-        self._address = ctypes.addressof(self._layers)
+        self._held = ctypes.addressof(self._layers), len(layers), hidden_size
         self._grow(36 + _FIRST_ROWS * (hidden_size * 4 + 1))
 
     def answer_inbox(self, inbox: int) -> tuple[memoryview, int] | None:
@@ -60,45 +45,25 @@ class NativeAnswers:
         inbox: the address of a JangtqInboxState. The answer and the number of bytes sent, good until the next
         call; None as of `answer`, and then the call is still in the inbox.
         """
-        size = self._call_inbox(inbox)
-        if size < 0:
-            self._grow(-size)
-            size = self._call_inbox(inbox)
+        size = self._sized(
+            lambda: self._answer_inbox(*self._held, inbox, self._memory_at, len(self._memory), self._sent_at)
+        )
         return (self._memory[:size], self._sent.value) if size > 0 else None
 
     def answer(self, frame: bytes) -> bytes | None:
         """The answer to a call that did not wait; None where Python has to answer or to say what is wrong."""
-        size = self._call(frame)
-        if size < 0:
-            self._grow(-size)
-            size = self._call(frame)
+        size = self._sized(
+            lambda: self._answer(*self._held, frame, len(frame), self._memory_at, len(self._memory))
+        )
         return self._memory[:size].tobytes() if size > 0 else None
 
-    def _call(self, frame: bytes) -> int:
-        return int(
-            self._answer(
-                self._address,
-                len(self._kept),
-                self._hidden_size,
-                frame,
-                len(frame),
-                self._memory_at,
-                len(self._memory),
-            )
-        )
-
-    def _call_inbox(self, inbox: int) -> int:
-        return int(
-            self._answer_inbox(
-                self._address,
-                len(self._kept),
-                self._hidden_size,
-                inbox,
-                self._memory_at,
-                len(self._memory),
-                self._sent_at,
-            )
-        )
+    def _sized(self, call: Callable[[], int]) -> int:
+        """What a call returns, in memory that is large enough for the answer."""
+        size = call()
+        if size < 0:
+            self._grow(-size)
+            size = call()
+        return size
 
     def _grow(self, nbytes: int) -> None:
         self._buffer = np.empty(nbytes, dtype=np.uint8)

@@ -137,14 +137,7 @@ class DirectExchanges:
 
     def hand_over(self, opened: DirectExchange) -> tuple[Exchange, list[Failure]]:
         """The exchange as the Collector knows one, and the failures that it has to judge."""
-        asked = LayerRows(
-            opened.layer,
-            opened.rows,
-            opened.expert_ids,
-            opened.router_weights,
-            self._turn.exponents(),
-            prefill=False,
-        )
+        asked = self._asked(opened)
         exchange = Exchange(asked, opened.began_ns, opened.started_ns, opened.sent_ns)
         failures = []
         for share in self._turn.shares():
@@ -193,17 +186,15 @@ class DirectExchanges:
             status = self._turn.take()
         return status
 
+    def _asked(self, opened: DirectExchange) -> LayerRows:
+        exponents = self._turn.exponents()
+        return LayerRows(
+            opened.layer, opened.rows, opened.expert_ids, opened.router_weights, exponents, prefill=False
+        )
+
     def _gives_up_call(self, exchange: DirectExchange, worker: int, started: float) -> bool:
         (share,) = (share for share in self._turn.shares() if share.worker == worker)
-        asked = LayerRows(
-            exchange.layer,
-            exchange.rows,
-            exchange.expert_ids,
-            exchange.router_weights,
-            self._turn.exponents(),
-            prefill=False,
-        )
-        part = self._turn.part(asked, share, exchange.call_id)
+        part = self._turn.part(self._asked(exchange), share, exchange.call_id)
         return self._gives_up(exchange.members[worker], part, started)
 
     def _hand_over(self, exchange: Exchange, part: Part, share: Share, opened: DirectExchange) -> None:
