@@ -12,10 +12,9 @@ from pathlib import Path
 from benchmarks.results import benchmark_options, publish
 from benchmarks.stream_client import ask
 from jangtq_bundle.models import demo_model
-from jangtq_coordinator.api.admin.cluster_status import LayerStatus
-from jangtq_coordinator.cli.demo.client import cluster_status
 from jangtq_coordinator.cli.demo.processes import Children
 from jangtq_coordinator.cli.demo.run import start_cluster
+from jangtq_coordinator.cli.status import LayerView, fetch_status
 
 PROMPT = "Explain photosynthesis in five sentences."
 TOKENS = 200
@@ -31,13 +30,13 @@ class Speed:
     tokens_per_second: float
     together: float
     first_token_seconds: float
-    layers: tuple[LayerStatus, ...]
+    layers: tuple[LayerView, ...]
 
 
 def measure(name: str, base_url: str) -> Speed:
     """Ask the same question several times; the first answer warms up."""
     answers = [_time_answer(base_url) for _ in range(RUNS + 1)][1:]
-    splits = tuple(cluster_status(base_url).layers)
+    splits = tuple(fetch_status(base_url).cluster.layers)
     return Speed(
         name=name,
         together=_time_together(base_url),

@@ -19,8 +19,8 @@ import numpy as np
 from benchmarks.results import benchmark_options, publish
 from benchmarks.stream_client import Timed, ask
 from jangtq_bundle.bundle import Bundle
-from jangtq_coordinator.cli.demo.client import cluster_status
 from jangtq_coordinator.cli.demo.processes import Children
+from jangtq_coordinator.cli.status import fetch_status
 
 TOKENS = 96
 SEQUENCES = (1, 4, 16)
@@ -125,7 +125,7 @@ async def measure(base_url: str, work: Work) -> list[str]:
 
 def layer_times(base_url: str) -> str:
     """Mean milliseconds of a layer and pass since the start."""
-    layers = cluster_status(base_url).layers
+    layers = fetch_status(base_url).cluster.layers
     means = [
         f"{part.removesuffix('_ms')} {np.mean([getattr(layer, part) for layer in layers]):.3f} ms"
         for part in ("attention_ms", "dispatch_ms", "experts_ms")

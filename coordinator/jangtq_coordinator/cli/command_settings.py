@@ -20,6 +20,12 @@ URL: Final = Option(
     f"{KEY_VARIABLE}",
 )
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
+TEMPERATURE: Final = Option(
+    "--temperature",
+    placeholder="T",
+    otherwise="the model's own",
+    help="0 always takes the likeliest token",
+)
 
 
 @dataclass(frozen=True)
@@ -31,12 +37,7 @@ class Question(Settings):
     ).default(None)
     system: str | None = Option("--system", help="a system message before it").default(None)
     max_tokens: int = Option("--max-tokens", least=1, help="the longest answer").default(1024)
-    temperature: float | None = Option(
-        "--temperature",
-        placeholder="T",
-        otherwise="the model's own",
-        help="0 always takes the likeliest token",
-    ).default(None)
+    temperature: float | None = TEMPERATURE.default(None)
     seed: int | None = Option("--seed", otherwise="a new one", help="same seed, same answer").default(None)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from jangtq_coordinator.cli.command_settings import DEFAULT_URL, URL
+from jangtq_coordinator.cli.command_settings import DEFAULT_URL, TEMPERATURE, URL
 from jangtq_proto.options import SECONDS, Option, Settings
 
 _JSON: Final = Option("--json", help="print JSON, for programs")
@@ -36,12 +36,7 @@ class ChatSettings(Settings):
     url: str = URL.default(DEFAULT_URL)
     system: str | None = Option("--system", help="a system message before the conversation").default(None)
     max_tokens: int = Option("--max-tokens", least=1, help="the longest answer").default(4096)
-    temperature: float | None = Option(
-        "--temperature",
-        placeholder="T",
-        otherwise="the model's own",
-        help="0 always takes the likeliest token",
-    ).default(None)
+    temperature: float | None = TEMPERATURE.default(None)
     thinking: bool = Option("--thinking", help="show the whole reasoning, not its newest line").default(False)
 
 

@@ -40,8 +40,9 @@ class WorkerView(BaseModel):
 
 
 class LayerView(BaseModel):
-    """A layer of GET /cluster."""
+    """A layer of GET /cluster: mean milliseconds of a forward pass since the start."""
 
+    layer: int
     attention_ms: float
     dispatch_ms: float
     experts_ms: float

@@ -82,7 +82,7 @@ def test_what_is_amiss_is_said_with_what_to_do() -> None:
         cluster=ClusterView(
             fingerprint="f",
             workers=[lost],
-            layers=[LayerView(attention_ms=1, dispatch_ms=2, experts_ms=3)] * 2,
+            layers=[LayerView(layer=0, attention_ms=1, dispatch_ms=2, experts_ms=3)] * 2,
             warning="two kinds of device",
         ),
     )

@@ -8,11 +8,10 @@ from typing import Final
 
 from jangtq_bundle.bundle import Bundle
 from jangtq_bundle.models import demo_model
-from jangtq_coordinator.api.admin.cluster_status import LayerStatus
 from jangtq_coordinator.cli.command_settings import DemoSettings
-from jangtq_coordinator.cli.demo.client import cluster_status
 from jangtq_coordinator.cli.demo.processes import Child, Children
 from jangtq_coordinator.cli.demo.script import DemoScript, DemoTurn
+from jangtq_coordinator.cli.status import LayerView, fetch_status
 
 _SERVED_PORT: Final = 8080
 
@@ -29,7 +28,7 @@ def run_demo(settings: DemoSettings) -> None:
             return
         script = DemoScript(base_url, max_tokens=settings.max_tokens)
         turns = script.show_all() if settings.prompt is None else script.show_one(settings.prompt)
-        print_report(turns, cluster_status(base_url).layers)
+        print_report(turns, fetch_status(base_url).cluster.layers)
     print("\nnext: `jangtq-coord demo --serve` keeps such a cluster up, with a page to chat on", flush=True)
 
 
@@ -81,7 +80,7 @@ def _start_worker(children: Children, bundle_path: Path, experts: str, *, thread
     )
 
 
-def print_report(turns: Sequence[DemoTurn], splits: Sequence[LayerStatus]) -> None:
+def print_report(turns: Sequence[DemoTurn], splits: Sequence[LayerView]) -> None:
     """Tokens per second, and milliseconds a layer and pass for attention, dispatch and experts."""
     tokens = sum(turn.completion_tokens for turn in turns)
     following = sum(turn.completion_tokens - 1 for turn in turns if turn.completion_tokens)

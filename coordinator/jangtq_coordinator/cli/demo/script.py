@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from jangtq_coordinator.cli.chat_stream import ChunkTool
-from jangtq_coordinator.cli.demo.client import turn_chunks
+from jangtq_coordinator.cli.chat_stream import ChunkTool, chat_chunks
 from jangtq_coordinator.cli.terminal import AnswerPrinter, FoldingPrinter, Printer, dim
 
 PROMPTS: Final = ("Explain photosynthesis in five sentences.", "What is 4821 + 3579?")
@@ -51,7 +50,7 @@ class DemoTurn:
 
 
 class DemoScript:
-    """Prints questions and their answers as they come. Raises WorkerFaultError for an error answer."""
+    """Prints questions and their answers as they come. Raises CoordinatorAnswerError for an error answer."""
 
     def __init__(self, base_url: str, *, max_tokens: int) -> None:
         self._base_url = base_url
@@ -96,7 +95,10 @@ class DemoScript:
         first: float | None = None
         tokens, reasoning, content = 0, "", ""
         calls: dict[int, ChunkTool] = {}
-        for chunk in turn_chunks(self._base_url, messages, max_tokens=self._max_tokens, tools=tools):
+        options: dict[str, object] = {"max_tokens": self._max_tokens}
+        if tools:
+            options["tools"] = [{"type": "function", "function": tool} for tool in tools]
+        for chunk in chat_chunks(self._base_url, messages, options):
             for delta in (choice.delta for choice in chunk.choices):
                 if first is None and (delta.reasoning_content or delta.content or delta.tool_calls):
                     first = time.perf_counter()
